@@ -1,0 +1,57 @@
+"""What every Python peer does the same way: read its port, listen, and fail with one clear line.
+
+Runs in Python 2.7 and in Python 3.
+"""
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import sys
+
+HOST = "127.0.0.1"
+BACKLOG = 4096
+USAGE, UNAVAILABLE = 64, 69  # exit statuses, as in sysexits.h
+
+NAME = os.path.splitext(os.path.basename(sys.argv[0]))[0]
+
+# Ctrl-C ends a peer as SIGTERM does: by the signal, without a traceback.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def fail(status, line):
+    sys.stderr.write(line + "\n")
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def package(name):
+    """Goes around the imports of a package, and says what to install when it is missing."""
+    try:
+        yield
+    except ImportError as error:
+        prefix = "python3-" if sys.version_info[0] == 3 else "python-"
+        fail(UNAVAILABLE, "%s: %s (install the package %s%s)" % (NAME, error, prefix, name))
+
+
+def listen():
+    """Returns a non-blocking socket that listens on the port given on the command line.
+
+    Linux hands TCP_NODELAY down to the accepted sockets: it costs no system call per connection.
+    """
+    port = int(sys.argv[1]) if len(sys.argv) == 2 and sys.argv[1].isdigit() else 0
+    if not 0 < port < 65536:
+        fail(USAGE, "usage: %s PORT    (echoes on %s:PORT; PORT is 1 to 65535)" % (NAME, HOST))
+
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.setblocking(False)
+    try:
+        listener.bind((HOST, port))
+        listener.listen(BACKLOG)
+    except socket.error as error:
+        hint = " (another server runs there)" if error.errno == errno.EADDRINUSE else ""
+        fail(UNAVAILABLE, "%s: %s:%d: %s%s" % (NAME, HOST, port, error.strerror, hint))
+    return listener

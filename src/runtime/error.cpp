@@ -1,0 +1,68 @@
+#include <ringlet/error.hpp>
+
+#include <string>
+
+namespace ringlet {
+
+namespace {
+
+class Category final : public std::error_category {
+public:
+    const char* name() const noexcept override { return "ringlet"; }
+
+    std::string message(int code) const override {
+        switch (static_cast<Errc>(code)) {
+        case Errc::end_of_stream: return "the peer has finished sending";
+        case Errc::message_truncated: return "the peer finished in the middle of a message";
+        case Errc::invalid_endpoint:
+            return "not an address: write HOST:PORT, as 127.0.0.1:3200 or [::1]:3200";
+        case Errc::unknown_host:
+            return "unknown host: check the spelling, or give its address in numbers";
+        case Errc::io_uring_disabled:
+            return "io_uring is disabled by the sysctl kernel.io_uring_disabled: as root run "
+                   "'sysctl -w kernel.io_uring_disabled=0'";
+        case Errc::io_uring_forbidden:
+            return "io_uring is forbidden here (EPERM), most likely by the seccomp profile of a "
+                   "container: allow io_uring_setup, io_uring_enter and io_uring_register in the "
+                   "profile (Docker: --security-opt seccomp=PROFILE.json)";
+        case Errc::io_uring_missing:
+            return "this kernel has no io_uring, or a seccomp filter hides it (ENOSYS): Linux 5.11 "
+                   "or "
+                   "newer is needed, and a filter must allow io_uring_setup, io_uring_enter and "
+                   "io_uring_register";
+        case Errc::io_uring_unsupported:
+            return "this sandbox does not support io_uring (EOPNOTSUPP): run on a kernel of its "
+                   "own, "
+                   "or ask the provider to enable io_uring";
+        case Errc::io_uring_locked_memory:
+            return "not enough lockable memory for io_uring (ENOMEM): raise the limit with "
+                   "'ulimit -l unlimited', LimitMEMLOCK= in a systemd unit, or --ulimit memlock=-1 "
+                   "in Docker";
+        case Errc::io_uring_too_old:
+            return "this kernel's io_uring is too old: Linux 5.11 or newer is needed";
+        }
+        return "unknown ringlet error " + std::to_string(code);
+    }
+
+    std::error_condition default_error_condition(int code) const noexcept override {
+        switch (static_cast<Errc>(code)) {
+        case Errc::invalid_endpoint: return std::errc::invalid_argument;
+        case Errc::io_uring_disabled:
+        case Errc::io_uring_forbidden: return std::errc::operation_not_permitted;
+        case Errc::io_uring_missing:
+        case Errc::io_uring_too_old: return std::errc::function_not_supported;
+        case Errc::io_uring_unsupported: return std::errc::operation_not_supported;
+        case Errc::io_uring_locked_memory: return std::errc::not_enough_memory;
+        default: return {code, *this};
+        }
+    }
+};
+
+} // namespace
+
+const std::error_category& error_category() noexcept {
+    static const Category category;
+    return category;
+}
+
+} // namespace ringlet

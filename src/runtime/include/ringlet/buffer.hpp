@@ -1,0 +1,64 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <utility>
+
+namespace ringlet {
+
+/// Bytes that were received, in memory borrowed from the pool of the thread.
+///
+/// Lifetime  Owns the memory; it goes back to the pool when the buffer does. Move-only.
+/// Thread    One at a time. Memory that is returned on another thread stays with that thread.
+class [[nodiscard]] Buffer {
+public:
+    /// What one buffer can hold, in bytes: a page-aligned power of two, which takes the 1 KB
+    /// messages of a chat and the 16 KB records of TLS in one piece.
+    static constexpr std::size_t capacity_bytes = 16'384;
+    /// Blocks that a thread keeps for reuse (16 MiB); what is returned beyond is freed.
+    static constexpr std::size_t kept_limit = 1024;
+
+    Buffer() noexcept = default;
+    Buffer(Buffer&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)),
+          size_bytes_(std::exchange(other.size_bytes_, 0)) {}
+    Buffer& operator=(Buffer&& other) noexcept {
+        if (this != &other) {
+            release();
+            data_ = std::exchange(other.data_, nullptr);
+            size_bytes_ = std::exchange(other.size_bytes_, 0);
+        }
+        return *this;
+    }
+    ~Buffer() { release(); }
+
+    [[nodiscard]] std::byte* data() noexcept { return data_; }
+    [[nodiscard]] const std::byte* data() const noexcept { return data_; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_bytes_; }
+    /// True for the buffer that says that the peer has finished.
+    [[nodiscard]] bool empty() const noexcept { return size_bytes_ == 0; }
+    [[nodiscard]] std::byte* begin() noexcept { return data_; }
+    [[nodiscard]] std::byte* end() noexcept { return data_ + size_bytes_; }
+    [[nodiscard]] const std::byte* begin() const noexcept { return data_; }
+    [[nodiscard]] const std::byte* end() const noexcept { return data_ + size_bytes_; }
+
+    // For the sockets: memory to lend to the kernel, and the buffer that it becomes.
+
+    /// Takes `capacity_bytes` of memory from the pool. Throws `std::bad_alloc`.
+    [[nodiscard]] static std::byte* borrow();
+    /// Gives it back unused.
+    static void give_back(std::byte* memory) noexcept;
+    /// Makes a buffer of borrowed memory, of which `size_bytes` bytes are filled.
+    Buffer(std::byte* borrowed, std::size_t size_bytes) noexcept
+        : data_(borrowed), size_bytes_(size_bytes) {}
+
+private:
+    void release() noexcept {
+        if (data_ != nullptr) give_back(data_);
+    }
+
+    std::byte* data_ = nullptr;
+    std::size_t size_bytes_ = 0;
+};
+
+} // namespace ringlet

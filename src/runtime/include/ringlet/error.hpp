@@ -1,0 +1,39 @@
+#pragma once
+
+#include <system_error>
+#include <type_traits>
+
+namespace ringlet {
+
+/// The errors that are ringlet's own. All others are errnos in `std::generic_category`, and compare
+/// equal to `std::errc`: `error == std::errc::connection_reset`.
+enum class Errc {
+    end_of_stream = 1,      ///< the peer finished where more bytes were required, before the first
+    message_truncated,      ///< the peer finished in the middle of the bytes that were required
+    invalid_endpoint,       ///< an address is not of the form HOST:PORT
+    unknown_host,           ///< the host name has no address
+    io_uring_disabled,      ///< kernel.io_uring_disabled forbids it
+    io_uring_forbidden,     ///< a seccomp filter or a security module answers EPERM
+    io_uring_missing,       ///< the kernel has none, or a filter hides it (ENOSYS)
+    io_uring_unsupported,   ///< a sandbox answers EOPNOTSUPP
+    io_uring_locked_memory, ///< the locked memory limit (RLIMIT_MEMLOCK) is too low
+    io_uring_too_old,       ///< the kernel's io_uring lacks what ringlet needs (Linux 5.11)
+};
+
+/// The category of `Errc`. Its messages say what to do.
+[[nodiscard]] const std::error_category& error_category() noexcept;
+
+/// Makes `Errc` usable wherever a `std::error_code` is expected.
+[[nodiscard]] inline std::error_code make_error_code(Errc code) noexcept {
+    return {static_cast<int>(code), error_category()};
+}
+
+/// Turns an errno (positive, as in `errno`) into an error code. The only place that does.
+[[nodiscard]] inline std::error_code error_from_errno(int number) noexcept {
+    return {number, std::generic_category()};
+}
+
+} // namespace ringlet
+
+template <>
+struct std::is_error_code_enum<ringlet::Errc> : std::true_type {};

@@ -1,0 +1,81 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+
+namespace ringlet {
+
+/// Keeps freed blocks of memory for reuse, one free list per size class, one pool per thread.
+///
+/// Coroutine frames, task records and sockets come from here, so that after warm-up neither a
+/// message nor an accepted connection reaches the global allocator.
+///
+/// Lifetime  A block may be released on another thread than it came from; it then stays there.
+/// Thread    Each thread has its own (`local`); no locks.
+/// Errors    `std::bad_alloc` from `allocate`, as from operator new.
+/// Cost      A pop or a push of a singly linked list.
+class FramePool {
+public:
+    /// Size classes are multiples of this, in bytes.
+    static constexpr std::size_t class_bytes = 64;
+    /// Larger blocks go to the global allocator and back.
+    static constexpr std::size_t largest_bytes = 2048;
+    /// Blocks kept per size class; what is released beyond goes back to the global allocator.
+    /// Enough for 10,000 connections that open and close at once; at most 1.3 MiB of 128-byte
+    /// frames.
+    static constexpr std::size_t kept_per_class_limit = 10'000;
+
+    /// The pool of the calling thread.
+    static FramePool& local() noexcept;
+
+    [[nodiscard]] void* allocate(std::size_t size_bytes) {
+        const std::size_t index = class_of(size_bytes);
+        if (index < class_count && lists_[index].first != nullptr) return reuse(lists_[index]);
+        return fresh(size_bytes);
+    }
+
+    /// Takes back what `allocate` gave for the same size.
+    void release(void* block, std::size_t size_bytes) noexcept;
+
+    /// Gives every kept block back to the global allocator.
+    void trim() noexcept;
+
+    /// Blocks that are kept for reuse now, over all classes.
+    [[nodiscard]] std::size_t kept_count() const noexcept;
+
+    constexpr FramePool() noexcept = default;
+    FramePool(const FramePool&) = delete;
+    FramePool& operator=(const FramePool&) = delete;
+
+private:
+    struct Block {
+        Block* next;
+    };
+    struct FreeList {
+        Block* first = nullptr;
+        std::size_t count = 0;
+    };
+    static constexpr std::size_t class_count = largest_bytes / class_bytes + 1;
+    static constexpr std::size_t class_of(std::size_t size_bytes) noexcept {
+        return (size_bytes + class_bytes - 1) / class_bytes;
+    }
+
+    static void* reuse(FreeList& list) noexcept;
+    static void* fresh(std::size_t size_bytes);
+
+    std::array<FreeList, class_count> lists_{};
+    bool closed_ = false; // the thread is ending: keep nothing more
+    friend struct FramePoolCloser;
+};
+
+/// Gives a type its memory from the pool of the thread: inherit from it.
+struct Pooled {
+    static void* operator new(std::size_t size_bytes) {
+        return FramePool::local().allocate(size_bytes);
+    }
+    static void operator delete(void* block, std::size_t size_bytes) noexcept {
+        FramePool::local().release(block, size_bytes);
+    }
+};
+
+} // namespace ringlet

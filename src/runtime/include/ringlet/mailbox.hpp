@@ -1,0 +1,56 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <utility>
+
+namespace ringlet {
+
+/// Where other threads leave functions for the loop's thread to call.
+///
+/// A list that is pushed to by compare-and-swap and taken whole by one exchange: no locks, no ABA.
+/// The release of `put` and the acquire of `take_all` make what the sender wrote visible.
+///
+/// Thread    `put` any; `take_all` the loop's own.
+class Mailbox {
+public:
+    class Letter {
+    public:
+        virtual ~Letter() = default;
+        virtual void deliver() = 0;
+
+    private:
+        friend class Mailbox;
+        Letter* next_ = nullptr;
+    };
+
+    Mailbox() = default;
+    Mailbox(const Mailbox&) = delete;
+    Mailbox& operator=(const Mailbox&) = delete;
+    ~Mailbox();
+
+    /// Leaves a letter. Returns true when the box was empty: the receiver must be woken.
+    [[nodiscard]] bool put(std::unique_ptr<Letter> letter) noexcept;
+
+    /// Takes every letter out and delivers it, oldest first. A letter that throws ends the program:
+    /// nobody is there to catch it.
+    void deliver_all() noexcept;
+
+private:
+    Letter* take_all() noexcept;
+
+    std::atomic<Letter*> newest_{nullptr};
+};
+
+/// A letter that calls a function.
+template <class Fn>
+class FunctionLetter final : public Mailbox::Letter {
+public:
+    explicit FunctionLetter(Fn fn) : fn_(std::move(fn)) {}
+    void deliver() override { fn_(); }
+
+private:
+    Fn fn_;
+};
+
+} // namespace ringlet

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <ringlet/intrusive_list.hpp>
+#include <ringlet/ready_queue.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace ringlet {
+
+/// The clock of deadlines: CLOCK_MONOTONIC, which is also what the kernel's waits use.
+using Clock = std::chrono::steady_clock;
+
+/// What can be asked of the kernel. No backend is named here.
+enum class Opcode : std::uint8_t { accept, connect, recv, send, read };
+
+/// The name of an opcode, for messages and dumps.
+[[nodiscard]] const char* to_string(Opcode opcode) noexcept;
+
+/// One request to the kernel and, later, its answer.
+///
+///        configure           start               finish              consume
+///     idle ------> idle ---------------> in_flight ------> finished ------> idle
+///                                          |    ^
+///                                          +----+ a short transfer starts again by itself
+///
+/// Lifetime  From `start` until `finish` the kernel owns the bytes at `data`, and the address of
+/// the
+///           operation is its name there: neither may move or go.
+/// Thread    The loop's own.
+struct Operation : Resumable, ListHook {
+    enum class State : std::uint8_t { idle, in_flight, finished };
+
+    /// How many bytes must be transferred before the operation has finished.
+    enum class Extent : std::uint8_t {
+        some, ///< one byte is enough
+        whole ///< all of them: a short transfer goes out again, until an error or the end of stream
+    };
+
+    void* data = nullptr;       ///< the bytes, or the address to connect to
+    std::size_t size_bytes = 0; ///< of `data`
+    std::size_t transferred_bytes = 0;
+    Clock::time_point started_at{}; ///< when it last made progress, on the loop's coarse clock
+    std::int32_t result = 0;        ///< bytes or a descriptor, or a negative errno
+    int fd = -1;
+    Opcode opcode = Opcode::read;
+    Extent extent = Extent::some;
+    State state = State::idle;
+    bool idle_limited = false;     ///< `EventLoop::cancel_idle` looks at it
+    bool cancel_requested = false; ///< what remains is not started again
+    std::int16_t cancel_errno = 0; ///< what a cancelled result becomes, if not ECANCELED
+
+    /// Describes the next request. Asserts that the last one has been consumed.
+    void configure(Opcode what, int descriptor, void* bytes, std::size_t size,
+                   Extent how_much = Extent::some);
+
+    /// The ring's answer, written by the loop. Returns false when the rest must be started again.
+    [[nodiscard]] bool finish(std::int32_t answer) noexcept;
+
+    /// The waiter has read the answer; the operation can be configured again.
+    void consume() noexcept { state = State::idle; }
+
+    /// The part that remains to be transferred.
+    [[nodiscard]] std::byte* rest() const noexcept {
+        return static_cast<std::byte*>(data) + transferred_bytes;
+    }
+    [[nodiscard]] std::size_t rest_bytes() const noexcept { return size_bytes - transferred_bytes; }
+};
+
+} // namespace ringlet

@@ -1,0 +1,60 @@
+#pragma once
+
+#include <ringlet/operation.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace ringlet {
+
+/// The kernel's answer to one operation.
+struct Completion {
+    Operation* operation = nullptr;
+    std::int32_t result = 0; ///< as `Operation::result`
+};
+
+/// What a ring has done since it was made.
+struct RingStats {
+    std::uint64_t system_calls = 0; ///< trips into the kernel to submit and to wait
+    std::uint64_t submissions = 0;
+    std::uint64_t completions = 0;
+    std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
+};
+
+/// The door to a kernel. Its four calls are the whole talk with it.
+///
+/// Every operation that was started is handed over by `wait` exactly once, cancelled or not; until
+/// then its bytes and its address belong to the kernel.
+///
+/// Thread    The one that made it.
+class Ring {
+public:
+    Ring() = default;
+    Ring(const Ring&) = delete;
+    Ring& operator=(const Ring&) = delete;
+    virtual ~Ring() = default;
+
+    /// Takes the request in. Reaches the kernel at the next `wait`; never fails.
+    virtual void start(Operation& operation) = 0;
+
+    /// Asks for an operation back. It still ends by its own completion: with -ECANCELED, or as it
+    /// would have, when it was faster.
+    virtual void cancel(Operation& operation) = 0;
+
+    /// Submits everything, waits until something has finished or the deadline has passed (forever
+    /// without one), and hands over what has finished, in one system call.
+    ///
+    /// Lifetime  The span is valid until the next call.
+    /// Returns   At most `completions_per_wait_limit` completions; the rest comes with the next
+    /// call.
+    virtual std::span<const Completion> wait(std::optional<Clock::time_point> deadline) = 0;
+
+    [[nodiscard]] virtual RingStats stats() const noexcept = 0;
+
+    /// What one `wait` hands over at most, so that a flood of completions cannot keep the loop from
+    /// resuming anybody.
+    static constexpr std::size_t completions_per_wait_limit = 256;
+};
+
+} // namespace ringlet

@@ -1,0 +1,188 @@
+#pragma once
+
+#include <ringlet/assert.hpp>
+#include <ringlet/frame_pool.hpp>
+#include <ringlet/task_context.hpp>
+
+#include <coroutine>
+#include <exception>
+#include <memory>
+#include <type_traits>
+#include <utility>
+
+namespace ringlet {
+
+template <class T = void>
+class Task;
+
+/// What the promises of all tasks share: who awaits, and the context that was inherited.
+class PromiseBase : public Pooled {
+public:
+    [[nodiscard]] TaskContext* context() const noexcept { return context_; }
+    void inherit(TaskContext* context) noexcept { context_ = context; }
+    void continue_with(std::coroutine_handle<> parent) noexcept { parent_ = parent; }
+    void become_root_of(TaskContext* task) noexcept {
+        context_ = task;
+        is_root_ = true;
+    }
+
+    std::suspend_always initial_suspend() noexcept { return {}; }
+
+    struct FinalAwaiter {
+        bool await_ready() noexcept { return false; }
+        template <class P>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<P> finished) noexcept {
+            PromiseBase& promise = finished.promise();
+            if (promise.parent_) return promise.parent_;
+            // Either the task ends here, or the parent is still inside its await_suspend, will
+            // look at done(), and goes on by itself.
+            if (promise.is_root_) promise.context_->root_finished();
+            return std::noop_coroutine();
+        }
+        void await_resume() noexcept {}
+    };
+    FinalAwaiter final_suspend() noexcept { return {}; }
+
+private:
+    std::coroutine_handle<> parent_;
+    TaskContext* context_ = nullptr;
+    bool is_root_ = false;
+};
+
+template <class T>
+class Promise : public PromiseBase {
+public:
+    Task<T> get_return_object() noexcept;
+
+    template <class U>
+        requires std::is_convertible_v<U&&, T>
+    void return_value(U&& value) {
+        std::construct_at(&value_, std::forward<U>(value));
+        outcome_ = Outcome::value;
+    }
+    void unhandled_exception() noexcept {
+        std::construct_at(&exception_, std::current_exception());
+        outcome_ = Outcome::exception;
+    }
+    T take() {
+        if (outcome_ == Outcome::exception) std::rethrow_exception(std::move(exception_));
+        return std::move(value_);
+    }
+
+    Promise() noexcept {}
+    ~Promise() {
+        if (outcome_ == Outcome::value) std::destroy_at(&value_);
+        if (outcome_ == Outcome::exception) std::destroy_at(&exception_);
+    }
+
+private:
+    enum class Outcome : unsigned char { none, value, exception };
+    union {
+        T value_;
+        std::exception_ptr exception_;
+    };
+    Outcome outcome_ = Outcome::none;
+};
+
+template <>
+class Promise<void> : public PromiseBase {
+public:
+    Task<void> get_return_object() noexcept;
+    void return_void() noexcept {}
+    void unhandled_exception() noexcept { exception_ = std::current_exception(); }
+    void take() {
+        if (exception_) std::rethrow_exception(std::move(exception_));
+    }
+
+private:
+    std::exception_ptr exception_;
+};
+
+/// A coroutine that starts when it is awaited, once, and owns its frame.
+///
+/// Lifetime  Move-only. A task that has not started may be dropped at any time. One that has is
+///           owned by the coroutine that awaits it, which stays suspended until it has finished.
+/// Thread    Frames come from the pool of the thread that calls the coroutine function.
+/// Suspends  Only if the child suspends: a child that runs through costs no trip through the loop,
+///           and ten million such awaits in a row do not grow the stack.
+/// Errors    What the coroutine throws is thrown by the `co_await`.
+/// Cost      One frame from the pool.
+template <class T>
+class [[nodiscard]] Task {
+public:
+    using promise_type = Promise<T>;
+    using value_type = T;
+
+    Task() noexcept = default;
+    Task(Task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    Task& operator=(Task&& other) noexcept {
+        if (this != &other) {
+            destroy();
+            frame_ = std::exchange(other.frame_, nullptr);
+        }
+        return *this;
+    }
+    ~Task() { destroy(); }
+
+    /// True unless it was moved from, or made empty.
+    [[nodiscard]] explicit operator bool() const noexcept { return frame_ != nullptr; }
+
+    class Awaiter {
+    public:
+        explicit Awaiter(std::coroutine_handle<Promise<T>> child) noexcept : child_(child) {}
+
+        bool await_ready() const noexcept { return false; }
+
+        // Starts the child here and returns false when it has already finished. Symmetric transfer
+        // would need tail calls, which g++ does not make at -O0 nor under a sanitizer.
+        template <class P>
+        bool await_suspend(std::coroutine_handle<P> parent) {
+            static_assert(ContextPromise<P>, "a ringlet Task is awaited from a ringlet Task");
+            child_.promise().inherit(parent.promise().context());
+            child_.resume();
+            if (child_.done()) return false;
+            child_.promise().continue_with(parent);
+            return true;
+        }
+        T await_resume() { return child_.promise().take(); }
+
+    private:
+        std::coroutine_handle<Promise<T>> child_;
+    };
+
+    /// Awaits the task. The frame goes when the `Task` does, usually at the end of the statement.
+    Awaiter operator co_await() && noexcept {
+        RINGLET_ASSERT(frame_, "a Task was awaited that was moved from");
+        RINGLET_ASSERT(!frame_.done(), "a Task was awaited twice");
+        return Awaiter(frame_);
+    }
+    Awaiter operator co_await() & = delete; // co_await std::move(task)
+
+    /// For the loop, which starts and finishes tasks that nobody awaits.
+    [[nodiscard]] std::coroutine_handle<Promise<T>> frame() const noexcept { return frame_; }
+
+private:
+    friend Promise<T>;
+    explicit Task(std::coroutine_handle<Promise<T>> frame) noexcept : frame_(frame) {}
+    void destroy() noexcept {
+        if (frame_) frame_.destroy();
+    }
+
+    std::coroutine_handle<Promise<T>> frame_;
+};
+
+template <class T>
+Task<T> Promise<T>::get_return_object() noexcept {
+    return Task<T>(std::coroutine_handle<Promise<T>>::from_promise(*this));
+}
+inline Task<void> Promise<void>::get_return_object() noexcept {
+    return Task<void>(std::coroutine_handle<Promise<void>>::from_promise(*this));
+}
+
+/// `is_task_v<Task<T>>` is true; of anything else, false.
+template <class T>
+inline constexpr bool is_task_v = false;
+template <class T>
+inline constexpr bool is_task_v<Task<T>> = true;
+
+} // namespace ringlet

@@ -1,0 +1,154 @@
+#pragma once
+
+#include <ringlet/buffer.hpp>
+#include <ringlet/endpoint.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/socket.hpp>
+#include <ringlet/task_context.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+
+namespace ringlet {
+
+/// How a `TcpStream` connects.
+struct ConnectOptions {
+    /// Sends small messages at once instead of collecting them (TCP_NODELAY, tcp(7)).
+    bool no_delay = true;
+    /// The address and port to connect from. Port 0: the kernel chooses.
+    std::optional<Endpoint> from;
+};
+
+/// A TCP connection, IPv4 or IPv6.
+///
+/// Lifetime  Owns the socket. Dropping it closes the connection: an operation that another
+/// coroutine
+///           has in flight on it is cancelled, and the descriptor and everything that the kernel
+///           may write to stay until the kernel has answered. Move-only, also while operations are
+///           in flight.
+/// Thread    The loop on which it is first used.
+/// Errors    Every operation may also end with `operation_canceled`, when the loop is being left or
+///           the stream was closed.
+class TcpStream {
+public:
+    /// Owns nothing; every use of it aborts.
+    TcpStream() noexcept = default;
+
+    /// Connects: `auto stream = co_await TcpStream::connect(endpoint);`
+    ///
+    /// Suspends  Until the connection stands or has failed.
+    /// Returns   `Result<TcpStream>`.
+    /// Errors    `connection_refused`, `timed_out`, `network_unreachable`,
+    ///           `address_not_available`; any other errno unchanged.
+    [[nodiscard]] static class ConnectAwaiter connect(const Endpoint& peer,
+                                                      const ConnectOptions& options = {});
+
+    /// Receives what has arrived, waiting for the first byte if there is none yet.
+    ///
+    /// Lifetime  The buffer's memory belongs to the thread's pool; it goes back when the buffer
+    /// goes. Thread    One receive at a time per stream (asserted). Suspends  Once. Returns
+    /// `Result<Buffer>` of 1 to `Buffer::capacity_bytes` bytes. Empty: the peer has finished
+    ///           sending.
+    /// Errors    `connection_reset`, `timed_out`; any other errno unchanged.
+    /// Cost      One submission and one completion. No allocation once the pool is warm.
+    [[nodiscard]] RecvBufferAwaiter recv();
+
+    /// Receives into your own memory, as `recv()`.
+    ///
+    /// Lifetime  The memory is lent to the kernel until the await ends. It must not be empty.
+    /// Returns   `Result<std::size_t>`: 1 to `memory.size()` bytes; 0: the peer has finished
+    /// sending.
+    [[nodiscard]] TransferAwaiter recv(std::span<std::byte> memory);
+
+    /// Receives exactly `memory.size()` bytes.
+    ///
+    /// Lifetime  The memory is lent to the kernel until the await ends.
+    /// Suspends  Once, however many pieces arrive.
+    /// Returns   `Result<void>`.
+    /// Errors    `end_of_stream` if the peer finished before the first byte, `message_truncated` if
+    ///           it finished later; otherwise as `recv`.
+    [[nodiscard]] WholeAwaiter recv_exactly(std::span<std::byte> memory);
+
+    /// Sends what the kernel takes now, waiting until it takes anything.
+    ///
+    /// Lifetime  The bytes are lent to the kernel until the await ends.
+    /// Thread    One send at a time per stream (asserted): two could be reordered.
+    /// Returns   `Result<std::size_t>`: 1 to `bytes.size()` bytes.
+    /// Errors    `broken_pipe`, `connection_reset`, `timed_out`; any other errno unchanged.
+    [[nodiscard]] TransferAwaiter send_some(std::span<const std::byte> bytes);
+
+    /// Sends all of the bytes; what the kernel takes in pieces goes out again by itself.
+    ///
+    /// Lifetime  The bytes are lent to the kernel until the await ends.
+    /// Suspends  Once, however many pieces go out. Nothing to send: not at all.
+    /// Returns   `Result<void>`: everything is in the kernel's send buffer.
+    /// Errors    As `send_some`. How much had gone out is then not known.
+    [[nodiscard]] WholeAwaiter send_all(std::span<const std::byte> bytes);
+
+    /// Tells the peer that nothing more will be sent; receiving goes on (shutdown(2) of SHUT_WR).
+    ///
+    /// Suspends  Never.
+    /// Errors    `not_connected`, when the peer has reset the connection.
+    Result<void> shutdown_write();
+
+    /// Closes the connection and waits until everything lent to the kernel has come back.
+    ///
+    /// Operations that other coroutines have in flight end with `operation_canceled`. The stream is
+    /// empty afterwards. Closing an empty stream does nothing.
+    ///
+    /// Suspends  Only if an operation is in flight.
+    /// Returns   `Result<void>`, a success: also when it was cancelled, the socket is closed in the
+    /// end.
+    [[nodiscard]] CloseAwaiter close();
+
+    /// False after a move or `close`.
+    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
+
+    /// The address of the other side, and of this one.
+    ///
+    /// Errors    `not_connected`, when the peer has reset the connection.
+    [[nodiscard]] Result<Endpoint> peer() const;
+    [[nodiscard]] Result<Endpoint> local() const;
+
+    /// The descriptor, for setsockopt(2) and the like. Do not close, read or write it.
+    [[nodiscard]] int native_handle() const noexcept;
+
+    /// Lets `EventLoop::cancel_idle` end this stream's operations when nothing moves for too long.
+    void limit_idle_time() noexcept;
+
+    /// Takes over a connected stream socket, blocking mode. For descriptors from elsewhere, such as
+    /// socketpair(2).
+    explicit TcpStream(UniqueFd fd);
+
+private:
+    friend class ConnectAwaiter;
+    explicit TcpStream(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
+    Socket& socket() const;
+
+    SocketHandle socket_;
+};
+
+/// What `TcpStream::connect` returns; await it at once.
+class [[nodiscard]] ConnectAwaiter {
+public:
+    ConnectAwaiter(const Endpoint& peer, const ConnectOptions& options);
+
+    bool await_ready() const noexcept { return !opened_; }
+    template <ContextPromise P>
+    bool await_suspend(std::coroutine_handle<P> waiter) {
+        return suspend(*waiter.promise().context(), waiter);
+    }
+    Result<TcpStream> await_resume();
+
+private:
+    bool suspend(TaskContext& context, std::coroutine_handle<> waiter);
+
+    Endpoint peer_;
+    SocketHandle socket_;
+    Result<void> opened_;
+};
+
+} // namespace ringlet

@@ -1,0 +1,4 @@
+#pragma once
+
+/// The version of the headers; CMake reads it from here.
+#define RINGLET_VERSION "0.1.0"

@@ -1,0 +1,52 @@
+#include <ringlet/operation.hpp>
+
+#include <ringlet/assert.hpp>
+
+#include <cerrno>
+
+namespace ringlet {
+
+const char* to_string(Opcode opcode) noexcept {
+    switch (opcode) {
+    case Opcode::accept: return "accept";
+    case Opcode::connect: return "connect";
+    case Opcode::recv: return "recv";
+    case Opcode::send: return "send";
+    case Opcode::read: return "read";
+    }
+    return "?";
+}
+
+void Operation::configure(Opcode what, int descriptor, void* bytes, std::size_t size,
+                          Extent how_much) {
+    RINGLET_ASSERT(state == State::idle, "an operation was begun while the last one of its kind on "
+                                         "the same socket is in flight");
+    opcode = what;
+    fd = descriptor;
+    data = bytes;
+    size_bytes = size;
+    transferred_bytes = 0;
+    extent = how_much;
+    result = 0;
+    cancel_requested = false;
+    cancel_errno = 0;
+}
+
+bool Operation::finish(std::int32_t answer) noexcept {
+    const bool moved = opcode == Opcode::recv || opcode == Opcode::send || opcode == Opcode::read;
+    if (moved && answer > 0) transferred_bytes += static_cast<std::size_t>(answer);
+
+    const bool short_transfer =
+        extent == Extent::whole && answer > 0 && transferred_bytes < size_bytes;
+    const bool interrupted = answer == -EINTR || answer == -EAGAIN;
+    if (short_transfer || interrupted) {
+        if (!cancel_requested) return false;
+        answer = -ECANCELED;
+    }
+    if (answer == -ECANCELED && cancel_errno != 0) answer = -cancel_errno;
+    result = answer;
+    state = State::finished;
+    return true;
+}
+
+} // namespace ringlet

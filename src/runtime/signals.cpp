@@ -1,0 +1,40 @@
+#include "signals.hpp"
+
+#include <ringlet/error.hpp>
+
+#include <cerrno>
+
+namespace ringlet {
+
+Result<SignalWatch> SignalWatch::create() {
+    auto state = std::make_unique<State>();
+    sigset_t watched;
+    sigemptyset(&watched);
+    sigaddset(&watched, SIGTERM);
+    sigaddset(&watched, SIGINT);
+    state->fd = UniqueFd(::signalfd(-1, &watched, SFD_CLOEXEC));
+    if (!state->fd) return error_from_errno(errno);
+    if (const int number = ::pthread_sigmask(SIG_BLOCK, &watched, &state->before)) {
+        return error_from_errno(number);
+    }
+    return SignalWatch(std::move(state));
+}
+
+SignalWatch::~SignalWatch() {
+    if (state_) ::pthread_sigmask(SIG_SETMASK, &state_->before, nullptr);
+}
+
+SignalWatch::Awaiter SignalWatch::next() {
+    state_->read.configure(Opcode::read, state_->fd.get(), &state_->information,
+                           sizeof state_->information);
+    return Awaiter(state_->read);
+}
+
+Result<void> SignalWatch::Awaiter::await_resume() const {
+    const int answer = read_->result;
+    read_->consume();
+    if (answer < 0) return error_from_errno(-answer);
+    return {};
+}
+
+} // namespace ringlet

@@ -1,0 +1,63 @@
+#pragma once
+
+// What a stream or a listener is inside: a descriptor and the requests that may be in flight on it.
+// It keeps the promise that the descriptor and the requests outlive the kernel's interest in them,
+// whatever becomes of the handle.
+
+#include <ringlet/endpoint.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/frame_pool.hpp>
+#include <ringlet/operation.hpp>
+#include <ringlet/socket.hpp>
+#include <ringlet/unique_fd.hpp>
+
+namespace ringlet {
+
+class Socket : public Pooled {
+public:
+    explicit Socket(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+
+    [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+
+    /// The request in each direction: a listener accepts on the inbound one, connect uses the
+    /// outbound one.
+    Operation inbound;
+    Operation outbound;
+
+    /// Starts a request; false when it was refused and its answer is there already.
+    [[nodiscard]] bool start(Operation& operation, TaskContext& context,
+                             std::coroutine_handle<> waiter);
+
+    /// An answer has been read: ends the socket, or lets its closer go on, if it was the last.
+    void answered() noexcept;
+
+    /// No request is in flight, and no answer waits to be read.
+    [[nodiscard]] bool is_idle() const noexcept {
+        return inbound.state == Operation::State::idle && outbound.state == Operation::State::idle;
+    }
+
+    void cancel_requests() noexcept;
+
+    /// Lets `waiter` go on when the socket is idle.
+    void wait_until_idle(std::coroutine_handle<> waiter) noexcept { closer_.waiter = waiter; }
+
+    /// The owner is gone: closes as soon as the socket is idle, at once if it is.
+    void drop() noexcept;
+
+private:
+    UniqueFd fd_;
+    EventLoop* loop_ = nullptr; // set by the first request
+    Resumable closer_;
+    bool dropped_ = false;
+};
+
+/// The address of this side of a socket.
+Result<Endpoint> local_endpoint(int fd);
+
+/// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.
+Result<UniqueFd> open_tcp_socket(int family, bool no_delay);
+
+/// setsockopt(2) of an int.
+Result<void> set_option(int fd, int level, int name, int value);
+
+} // namespace ringlet

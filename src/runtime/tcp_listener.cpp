@@ -1,0 +1,62 @@
+#include <ringlet/tcp_listener.hpp>
+
+#include <ringlet/assert.hpp>
+#include <ringlet/error.hpp>
+
+#include "socket_state.hpp"
+
+#include <cerrno>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+namespace ringlet {
+
+Result<TcpListener> TcpListener::bind(const Endpoint& endpoint, const ListenOptions& options) {
+    auto opened = open_tcp_socket(endpoint.family(), options.no_delay);
+    if (!opened) return opened.error();
+    UniqueFd fd = std::move(*opened);
+
+    auto set = set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    if (set && options.reuse_port) set = set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    if (set && endpoint.is_v6()) {
+        set = set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0);
+    }
+    if (!set) return set.error();
+
+    if (::bind(fd.get(), endpoint.data(), endpoint.size_bytes()) != 0 ||
+        ::listen(fd.get(), options.backlog) != 0) {
+        return error_from_errno(errno);
+    }
+    return TcpListener(SocketHandle(new Socket(std::move(fd))));
+}
+
+Socket& TcpListener::socket() const {
+    RINGLET_ASSERT(socket_, "a TcpListener was used that is empty: moved from, or closed");
+    return *socket_.get();
+}
+
+AcceptAwaiter TcpListener::accept() {
+    Socket& socket = this->socket();
+    socket.inbound.configure(Opcode::accept, socket.fd(), nullptr, 0);
+    return {socket, socket.inbound};
+}
+
+Result<TcpStream> AcceptAwaiter::await_resume() {
+    const int answer = take_answer();
+    if (answer < 0) return error_from_errno(-answer);
+    return TcpStream(UniqueFd(answer));
+}
+
+CloseAwaiter TcpListener::close() { return CloseAwaiter(std::move(socket_)); }
+
+void TcpListener::cancel_accept() noexcept { socket().cancel_requests(); }
+
+Endpoint TcpListener::local() const {
+    // A socket that is bound has a name.
+    return local_endpoint(socket().fd()).value_or(Endpoint());
+}
+
+int TcpListener::native_handle() const noexcept { return socket().fd(); }
+
+} // namespace ringlet

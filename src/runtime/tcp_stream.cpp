@@ -1,0 +1,139 @@
+#include <ringlet/tcp_stream.hpp>
+
+#include <ringlet/assert.hpp>
+#include <ringlet/error.hpp>
+
+#include "socket_state.hpp"
+
+#include <cerrno>
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+namespace ringlet {
+
+TcpStream::TcpStream(UniqueFd fd) : socket_(new Socket(std::move(fd))) {}
+
+Socket& TcpStream::socket() const {
+    RINGLET_ASSERT(socket_, "a TcpStream was used that is empty: moved from, or closed");
+    return *socket_.get();
+}
+
+RecvBufferAwaiter TcpStream::recv() {
+    Socket& socket = this->socket();
+    socket.inbound.configure(Opcode::recv, socket.fd(), nullptr, 0);
+    return {socket, socket.inbound};
+}
+
+TransferAwaiter TcpStream::recv(std::span<std::byte> memory) {
+    RINGLET_ASSERT(!memory.empty(),
+                   "recv into no memory: 0 bytes would look like the end of stream");
+    Socket& socket = this->socket();
+    socket.inbound.configure(Opcode::recv, socket.fd(), memory.data(), memory.size());
+    return {socket, socket.inbound};
+}
+
+WholeAwaiter TcpStream::recv_exactly(std::span<std::byte> memory) {
+    Socket& socket = this->socket();
+    socket.inbound.configure(Opcode::recv, socket.fd(), memory.data(), memory.size(),
+                             Operation::Extent::whole);
+    return {socket, socket.inbound};
+}
+
+namespace {
+
+// The kernel only reads what is sent; one Operation describes both directions.
+void configure_send(Socket& socket, std::span<const std::byte> bytes, Operation::Extent extent) {
+    socket.outbound.configure(Opcode::send, socket.fd(), const_cast<std::byte*>(bytes.data()),
+                              bytes.size(), extent);
+}
+
+} // namespace
+
+TransferAwaiter TcpStream::send_some(std::span<const std::byte> bytes) {
+    Socket& socket = this->socket();
+    configure_send(socket, bytes, Operation::Extent::some);
+    return {socket, socket.outbound};
+}
+
+WholeAwaiter TcpStream::send_all(std::span<const std::byte> bytes) {
+    Socket& socket = this->socket();
+    configure_send(socket, bytes, Operation::Extent::whole);
+    return {socket, socket.outbound};
+}
+
+Result<void> TcpStream::shutdown_write() {
+    if (::shutdown(socket().fd(), SHUT_WR) != 0) return error_from_errno(errno);
+    return {};
+}
+
+CloseAwaiter TcpStream::close() { return CloseAwaiter(std::move(socket_)); }
+
+Result<Endpoint> TcpStream::peer() const {
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    if (::getpeername(socket().fd(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+        return error_from_errno(errno);
+    }
+    return Endpoint::from_sockaddr(address);
+}
+
+Result<Endpoint> TcpStream::local() const { return local_endpoint(socket().fd()); }
+
+int TcpStream::native_handle() const noexcept { return socket().fd(); }
+
+void TcpStream::limit_idle_time() noexcept {
+    socket().inbound.idle_limited = true;
+    socket().outbound.idle_limited = true;
+}
+
+// ---- connect
+// -------------------------------------------------------------------------------------
+
+ConnectAwaiter TcpStream::connect(const Endpoint& peer, const ConnectOptions& options) {
+    return {peer, options};
+}
+
+namespace {
+
+Result<UniqueFd> open_bound_socket(const Endpoint& peer, const ConnectOptions& options) {
+    auto fd = open_tcp_socket(peer.family(), options.no_delay);
+    if (!fd || !options.from) return fd;
+
+    // Many connections from one address: the kernel must not reserve a port before it knows the
+    // peer (ip(7), IP_BIND_ADDRESS_NO_PORT).
+    static_cast<void>(set_option(fd->get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));
+    if (::bind(fd->get(), options.from->data(), options.from->size_bytes()) != 0) {
+        return error_from_errno(errno);
+    }
+    return fd;
+}
+
+} // namespace
+
+ConnectAwaiter::ConnectAwaiter(const Endpoint& peer, const ConnectOptions& options) : peer_(peer) {
+    auto fd = open_bound_socket(peer, options);
+    if (fd) {
+        socket_ = SocketHandle(new Socket(std::move(*fd)));
+    } else {
+        opened_ = fd.error();
+    }
+}
+
+bool ConnectAwaiter::suspend(TaskContext& context, std::coroutine_handle<> waiter) {
+    Socket& socket = *socket_.get();
+    socket.outbound.configure(Opcode::connect, socket.fd(), const_cast<sockaddr*>(peer_.data()),
+                              peer_.size_bytes());
+    return socket.start(socket.outbound, context, waiter);
+}
+
+Result<TcpStream> ConnectAwaiter::await_resume() {
+    if (!opened_) return opened_.error();
+    Socket& socket = *socket_.get();
+    const int answer = socket.outbound.result;
+    socket.outbound.consume();
+    if (answer < 0) return error_from_errno(-answer);
+    return TcpStream(std::move(socket_));
+}
+
+} // namespace ringlet

@@ -1,0 +1,211 @@
+#include "uring_ring.hpp"
+
+#include <ringlet/assert.hpp>
+#include <ringlet/error.hpp>
+
+#include "sanitizer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fstream>
+
+#include <liburing.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+namespace ringlet {
+
+namespace {
+
+// io_uring_setup(2) is tried with these, best first; EINVAL means that the kernel lacks a flag.
+constexpr std::array<unsigned, 3> setup_flags = {
+    // Linux 6.1: completions are worked out when we ask for them, on the one thread that asks.
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+        IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+    // Linux 5.19.
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+    IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+};
+
+// EXT_ARG (Linux 5.11) carries the deadline with the wait; NODROP (5.5) keeps completions that find
+// the queue full.
+constexpr unsigned needed_features = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
+
+// Completions may wait for a slow turn; beyond this the kernel keeps them in a list of its own,
+// which costs it an allocation each. 16 bytes an entry.
+constexpr unsigned completion_entries = 8192;
+
+// A queue that is still full after so many attempts to empty it is a kernel that is out of memory
+// for good: a second and more.
+constexpr int flush_attempts_limit = 1000;
+
+std::error_code explain_refusal(int number) {
+    switch (number) {
+    case EPERM: {
+        int disabled = 0;
+        std::ifstream("/proc/sys/kernel/io_uring_disabled") >> disabled;
+        return disabled != 0 ? Errc::io_uring_disabled : Errc::io_uring_forbidden;
+    }
+    case ENOSYS: return Errc::io_uring_missing;
+    case EOPNOTSUPP: return Errc::io_uring_unsupported;
+    case ENOMEM: return Errc::io_uring_locked_memory;
+    case EINVAL: return Errc::io_uring_too_old;
+    default: return error_from_errno(number);
+    }
+}
+
+// The kernel is out of memory for requests; it recovers when some finish.
+void pause_briefly() { ::poll(nullptr, 0, 1); }
+
+class UringRing final : public Ring {
+public:
+    explicit UringRing(const io_uring& ring) : ring_(ring) {
+        // Saves the kernel a look-up per system call (Linux 5.18). Where it fails, nothing changes.
+        io_uring_register_ring_fd(&ring_);
+    }
+    ~UringRing() override { io_uring_queue_exit(&ring_); }
+
+    void start(Operation& operation) override {
+        io_uring_sqe* entry = next_entry();
+        const auto size = static_cast<unsigned>(
+            std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
+        switch (operation.opcode) {
+        case Opcode::accept:
+            io_uring_prep_accept(entry, operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
+            break;
+        case Opcode::connect:
+            io_uring_prep_connect(entry, operation.fd, static_cast<sockaddr*>(operation.data),
+                                  static_cast<socklen_t>(operation.size_bytes));
+            break;
+        case Opcode::recv:
+            io_uring_prep_recv(entry, operation.fd, operation.rest(), size, 0);
+            break;
+        case Opcode::send:
+            io_uring_prep_send(entry, operation.fd, operation.rest(), size, MSG_NOSIGNAL);
+            break;
+        case Opcode::read:
+            // The descriptors that are read (eventfd, signalfd) have no position.
+            io_uring_prep_read(entry, operation.fd, operation.rest(), size, 0);
+            break;
+        }
+        io_uring_sqe_set_data(entry, &operation);
+    }
+
+    void cancel(Operation& operation) override {
+        io_uring_sqe* entry = next_entry();
+        io_uring_prep_cancel(entry, &operation, 0);
+        // Its own answer (0, ENOENT, EALREADY: all normal) says nothing that the operation's
+        // completion does not say better.
+        io_uring_sqe_set_data(entry, nullptr);
+    }
+
+    std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
+        enter(deadline);
+        std::size_t count = 0;
+        unsigned seen = 0;
+        unsigned head = 0;
+        io_uring_cqe* entry = nullptr;
+        io_uring_for_each_cqe(&ring_, head, entry) {
+            if (count == completions_per_wait_limit) break;
+            ++seen;
+            auto* operation = static_cast<Operation*>(io_uring_cqe_get_data(entry));
+            if (operation == nullptr) continue;
+            check_loan(*operation);
+            batch_[count++] = {.operation = operation, .result = entry->res};
+        }
+        io_uring_cq_advance(&ring_, seen);
+        stats_.completions += count;
+        return {batch_.data(), count};
+    }
+
+    RingStats stats() const noexcept override { return stats_; }
+
+private:
+    // One system call: submits, waits, and lets the kernel work completions out.
+    void enter(std::optional<Clock::time_point> deadline) {
+        ++stats_.system_calls;
+        const bool left_by_the_last = io_uring_cq_ready(&ring_) > 0;
+        int answer = 0;
+        if (left_by_the_last) {
+            answer = io_uring_submit_and_get_events(&ring_);
+        } else if (!deadline) {
+            answer = io_uring_submit_and_wait(&ring_, 1);
+        } else if (const auto now = Clock::now(); *deadline <= now) {
+            answer = io_uring_submit_and_get_events(&ring_);
+        } else {
+            answer = submit_and_wait_for(*deadline - now);
+        }
+        switch (-answer) {
+        case EAGAIN:
+        case ENOMEM: pause_briefly(); break;
+        case ETIME:
+        case EINTR:
+        case EBUSY: break; // reap what is there; what was not submitted goes next time
+        default: RINGLET_ASSERT(answer >= 0, "io_uring_enter failed in a way that is our mistake");
+        }
+    }
+
+    int submit_and_wait_for(Clock::duration left) {
+        using std::chrono::nanoseconds;
+        using std::chrono::seconds;
+        const auto whole = std::chrono::duration_cast<seconds>(left);
+        __kernel_timespec timeout{
+            .tv_sec = whole.count(),
+            .tv_nsec = std::chrono::duration_cast<nanoseconds>(left - whole).count()};
+        io_uring_cqe* first = nullptr;
+        return io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+    }
+
+    io_uring_sqe* next_entry() {
+        ++stats_.submissions;
+        for (int attempt = 0; attempt < flush_attempts_limit; ++attempt) {
+            if (io_uring_sqe* entry = io_uring_get_sqe(&ring_)) return entry;
+            ++stats_.full_queue_flushes;
+            ++stats_.system_calls;
+            if (io_uring_submit(&ring_) < 0) pause_briefly();
+        }
+        assertion_failed("io_uring_get_sqe", "the kernel takes no submissions any more", __FILE__,
+                         __LINE__);
+    }
+
+    // ASan does not see what the kernel writes. Whoever freed the operation or its bytes too early
+    // is found here.
+    static void check_loan(const Operation& operation) {
+        if constexpr (!address_sanitizer_runs) return;
+        RINGLET_ASSERT(!is_freed(&operation, sizeof operation),
+                       "an operation was freed while the kernel had it");
+        const bool moves = operation.opcode == Opcode::recv || operation.opcode == Opcode::send ||
+                           operation.opcode == Opcode::read;
+        if (!moves) return;
+        RINGLET_ASSERT(!is_freed(operation.rest(), operation.rest_bytes()),
+                       "a buffer was freed while the kernel had it");
+    }
+
+    io_uring ring_;
+    RingStats stats_;
+    std::array<Completion, completions_per_wait_limit> batch_;
+};
+
+} // namespace
+
+Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries) {
+    int answer = -EINVAL;
+    for (const unsigned flags : setup_flags) {
+        io_uring ring{};
+        io_uring_params parameters{};
+        parameters.flags = flags;
+        parameters.cq_entries = std::max(completion_entries, 2 * entries);
+        answer = io_uring_queue_init_params(std::max(entries, 1U), &ring, &parameters);
+        if (answer == -EINVAL) continue;
+        if (answer < 0) return explain_refusal(-answer);
+        if ((parameters.features & needed_features) != needed_features) {
+            io_uring_queue_exit(&ring);
+            return Errc::io_uring_too_old;
+        }
+        return std::unique_ptr<Ring>(std::make_unique<UringRing>(ring));
+    }
+    return explain_refusal(-answer);
+}
+
+} // namespace ringlet

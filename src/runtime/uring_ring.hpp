@@ -1,0 +1,17 @@
+#pragma once
+
+// The only door to liburing. Everything else sees the Ring interface.
+
+#include <ringlet/result.hpp>
+#include <ringlet/ring.hpp>
+
+#include <memory>
+
+namespace ringlet {
+
+/// Sets up an io_uring of this thread. Features that the kernel lacks are found out by trying.
+///
+/// Errors    As `EventLoop::create`.
+Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries);
+
+} // namespace ringlet

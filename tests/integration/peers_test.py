@@ -1,0 +1,438 @@
+"""The peers of the benchmark really echo: whole, in order, also slowly and half-closed.
+
+Run one with   /usr/bin/python3 tests/integration/peers_test.py Libev.test_echoes
+The C peers come from RINGLET_BUILD_DIR (default: build/release); PYTHON3 and PYTHON2 name other
+interpreters than /usr/bin/python3 and the python2 on PATH.
+"""
+
+import ctypes
+import os
+import pathlib
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PEERS = ROOT / "bench" / "peers"
+BUILD = ROOT / os.environ.get("RINGLET_BUILD_DIR", "build/release")
+PYTHON3 = os.environ.get("PYTHON3", "/usr/bin/python3")
+PYTHON2 = os.environ.get("PYTHON2") or shutil.which("python2") or "python2"
+
+HOST = "127.0.0.1"
+PATIENCE_SECONDS = 30
+USAGE, UNAVAILABLE = 64, 69
+MEGABYTE = bytes(range(256)) * 4096
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def environment():
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Server:
+    """One running peer; `with` ends it and makes sure that it is gone."""
+
+    def __init__(self, command):
+        self.port = free_port()
+        self.errors = tempfile.TemporaryFile()
+        self.process = subprocess.Popen(
+            [*command, str(self.port)],
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors,
+            env=environment(),
+        )
+
+    def __enter__(self):
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the peer ended with {self.process.returncode}: {self.said()}")
+            try:
+                socket.create_connection((HOST, self.port), timeout=PATIENCE_SECONDS).close()
+                return self
+            except ConnectionRefusedError:
+                if time.monotonic() > deadline:
+                    self.__exit__()
+                    raise AssertionError(f"waiting for the peer to listen on {self.port}") from None
+                time.sleep(0.01)
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.errors.close()
+
+    def said(self):
+        self.errors.seek(0)
+        return self.errors.read().decode()
+
+    def ends_by(self, signal_number):
+        self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"waiting for the peer to end by signal {signal_number}") from None
+
+    def connect(self):
+        connection = socket.create_connection((HOST, self.port), timeout=PATIENCE_SECONDS)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+
+def receive_exactly(connection, count, what):
+    received = bytearray()
+    while len(received) < count:
+        try:
+            chunk = connection.recv(min(65536, count - len(received)))
+        except socket.timeout:
+            raise AssertionError(f"waiting for {what}: {len(received)} of {count} bytes came") from None
+        if not chunk:
+            raise AssertionError(f"{what}: the peer closed after {len(received)} of {count} bytes")
+        received += chunk
+    return bytes(received)
+
+
+def receive_until_end(connection, what):
+    received = bytearray()
+    while True:
+        try:
+            chunk = connection.recv(65536)
+        except socket.timeout:
+            raise AssertionError(f"waiting for {what}: {len(received)} bytes came, no end") from None
+        if not chunk:
+            return bytes(received)
+        received += chunk
+
+
+class Peer:
+    """What every peer has to do. A subclass names its command and, for Python, its package."""
+
+    def setUp(self):
+        self.command = self.command_or_skip()
+        self.name = pathlib.Path(self.command[-1]).stem
+
+    def run_to_its_end(self, *arguments):
+        try:
+            return subprocess.run(
+                [*self.command, *arguments],
+                capture_output=True,
+                env=environment(),
+                text=True,
+                timeout=PATIENCE_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            self.fail(f"waiting for {self.name} {' '.join(arguments)} to refuse")
+
+    def test_echoes(self):
+        with Server(self.command) as server, server.connect() as connection:
+            for message in (b"hello", b"\0" * 1000, bytes(range(256)) * 60):
+                connection.sendall(message)
+                self.assertEqual(receive_exactly(connection, len(message), "the echo"), message)
+
+    def test_echoes_one_byte_at_a_time(self):
+        with Server(self.command) as server, server.connect() as connection:
+            for byte in b"one byte at a time":
+                connection.sendall(bytes([byte]))
+                self.assertEqual(receive_exactly(connection, 1, "one byte"), bytes([byte]))
+
+    def test_serves_many_connections_at_once(self):
+        with Server(self.command) as server:
+            connections = [server.connect() for _ in range(100)]
+            for index, connection in enumerate(connections):
+                connection.sendall(b"connection %03d" % index)
+            for index, connection in reversed(list(enumerate(connections))):
+                expected = b"connection %03d" % index
+                echo = receive_exactly(connection, len(expected), f"the echo of connection {index}")
+                self.assertEqual(echo, expected)
+            for connection in connections:
+                connection.close()
+
+    def test_answers_a_half_closed_client_fully(self):
+        with Server(self.command) as server, server.connect() as connection:
+            connection.setblocking(False)
+            unsent, received, open_ = memoryview(MEGABYTE), bytearray(), True
+            while open_:
+                readable, writable, _ = select.select(
+                    [connection], [connection] if unsent else [], [], PATIENCE_SECONDS
+                )
+                if not readable and not writable:
+                    self.fail(f"waiting for the whole echo: {len(received)} bytes came")
+                if writable:
+                    unsent = unsent[connection.send(unsent[:65536]) :]
+                    if not unsent:
+                        connection.shutdown(socket.SHUT_WR)
+                if readable:
+                    chunk = connection.recv(65536)
+                    received += chunk
+                    open_ = bool(chunk)
+            self.assertEqual(bytes(received), MEGABYTE)
+
+    def test_last_words_of_a_half_closed_client_come_back(self):
+        with Server(self.command) as server:
+            for _ in range(20):
+                with server.connect() as connection:
+                    connection.sendall(b"last words")
+                    connection.shutdown(socket.SHUT_WR)
+                    self.assertEqual(receive_until_end(connection, "the last words"), b"last words")
+
+    def test_waits_for_a_client_that_reads_late(self):
+        """The echo is larger than all buffers between: the peer must wait, then go on."""
+        with Server(self.command) as server, socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((HOST, server.port))
+            connection.settimeout(0.5)
+            sent = 0
+            try:
+                while sent < 64 * len(MEGABYTE):
+                    sent += connection.send(MEGABYTE[sent % 256 :])
+                self.fail(f"{self.name} took {sent} bytes from a client that reads nothing")
+            except socket.timeout:
+                pass  # the peer has stopped reading
+
+            with server.connect() as other:  # nobody else waits for the late reader
+                other.sendall(b"meanwhile")
+                receive_exactly(other, 9, "an echo beside a late reader")
+
+            connection.settimeout(PATIENCE_SECONDS)
+            connection.shutdown(socket.SHUT_WR)
+            received = receive_until_end(connection, "the rest of a late reader's echo")
+            self.assertEqual(len(received), sent)
+            self.assertTrue(received == (MEGABYTE * (sent // len(MEGABYTE) + 1))[:sent])
+
+    def test_survives_a_client_that_resets(self):
+        with Server(self.command) as server:
+            for _ in range(20):
+                connection = server.connect()
+                connection.sendall(MEGABYTE[:100_000])
+                linger_zero = b"\1\0\0\0\0\0\0\0"  # closing then resets
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
+                connection.close()
+            with server.connect() as connection:
+                connection.sendall(b"still here?")
+                receive_exactly(connection, 11, "an echo after resets")
+            self.assertEqual(server.said(), "")
+
+    def test_sends_without_delay(self):
+        """The connection at the server's end has TCP_NODELAY."""
+        with Server(self.command) as server, server.connect() as connection:
+            connection.sendall(b"x")
+            receive_exactly(connection, 1, "the echo")
+            try:
+                other_end = socket_of_process(server.process.pid, connection.getsockname())
+            except PermissionError as error:
+                self.skipTest(f"cannot look into the server: {error}")
+            with other_end:
+                nodelay = other_end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            self.assertEqual(nodelay, 1)
+
+    def test_has_room_for_4096_waiting_clients(self):
+        if not shutil.which("ss"):
+            self.skipTest("ss is missing: install the package iproute2")
+        limit = int(pathlib.Path("/proc/sys/net/core/somaxconn").read_text())
+        with Server(self.command) as server:
+            self.assertEqual(listening_backlog(server.port), min(4096, limit))
+
+    def test_taken_port_is_one_clear_line(self):
+        with socket.socket() as stranger:
+            stranger.bind((HOST, 0))
+            stranger.listen()
+            port = stranger.getsockname()[1]
+            ended = self.run_to_its_end(str(port))
+        self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
+        self.assertRegex(
+            ended.stderr, rf"\A{self.name}: 127\.0\.0\.1:{port}: Address already in use \(.+\)\n\Z"
+        )
+
+    def test_bad_port_is_a_usage_error(self):
+        for arguments in ((), ("",), ("0",), ("65536",), ("-1",), ("http",), ("80x",), ("1", "2")):
+            with self.subTest(arguments=arguments):
+                ended = self.run_to_its_end(*arguments)
+                self.assertEqual(ended.returncode, USAGE, ended.stderr)
+                self.assertRegex(ended.stderr, rf"\Ausage: {self.name} PORT.*\n\Z")
+
+    def test_listens_on_a_port_used_a_moment_ago(self):
+        """SO_REUSEADDR: the connections of the last run do not keep the port."""
+        with Server(self.command) as first:
+            connection = first.connect()
+            connection.sendall(b"x")
+            receive_exactly(connection, 1, "the echo")
+            first.ends_by(signal.SIGTERM)  # the server closes first: its side is in TIME_WAIT
+            connection.close()
+            port = first.port
+        second = subprocess.Popen(
+            [*self.command, str(port)], stderr=subprocess.PIPE, env=environment()
+        )
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while second.poll() is None:
+                try:
+                    socket.create_connection((HOST, port), timeout=PATIENCE_SECONDS).close()
+                    return
+                except ConnectionRefusedError:
+                    self.assertLess(time.monotonic(), deadline, "waiting for the second server")
+                    time.sleep(0.01)
+            self.fail(f"the second server ended: {second.stderr.read().decode()}")
+        finally:
+            second.kill()
+            second.wait()
+            second.stderr.close()
+
+    def test_ends_quietly(self):
+        for signal_number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(signal=signal_number), Server(self.command) as server:
+                with server.connect() as connection:
+                    connection.sendall(b"x")
+                    receive_exactly(connection, 1, "the echo")
+                    status = server.ends_by(signal_number)
+                self.assertIn(status, (0, -signal_number))
+                self.assertEqual(server.said(), "")
+
+
+def listening_backlog(port):
+    """The Send-Q of a listening socket, which is its backlog."""
+    shown = subprocess.run(
+        ["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True
+    )
+    return int(shown.stdout.split()[2])
+
+
+def socket_of_process(pid, peer_address):
+    """A duplicate of the socket that process has connected to peer_address."""
+    pidfd_open, pidfd_getfd = 434, 438  # the same number on every architecture; Linux 5.6
+    system_call = ctypes.CDLL(None, use_errno=True).syscall
+
+    def checked(*arguments):
+        descriptor = system_call(*map(ctypes.c_long, arguments))
+        if descriptor < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return descriptor
+
+    process = checked(pidfd_open, pid, 0)
+    try:
+        for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            if not os.readlink(entry).startswith("socket:"):
+                continue
+            candidate = socket.socket(fileno=checked(pidfd_getfd, process, int(entry.name), 0))
+            try:
+                if candidate.getpeername() == peer_address:
+                    return candidate
+            except OSError:
+                pass  # a listener has no peer
+            candidate.close()
+    finally:
+        os.close(process)
+    raise AssertionError(f"the server has no connection with {peer_address}")
+
+
+class CPeer(Peer):
+    def command_or_skip(self):
+        program = BUILD / "bench" / self.program
+        if not program.exists():
+            self.skipTest(f"{program} is missing: build it (libev's needs the package libev-dev)")
+        return [str(program)]
+
+
+class Python3Peer(Peer):
+    package = None
+    interpreter = PYTHON3
+    version, prefix = 3, "python3-"
+
+    def command_or_skip(self):
+        wanted = f"import sys, select; assert sys.version_info[0] == {self.version}; select.epoll"
+        if not self.imports(wanted):
+            self.skipTest(f"{self.interpreter} is no Python {self.version}")
+        if self.package and not self.imports(f"import {self.package}"):
+            self.skipTest(f"{self.package} is missing: install {self.prefix}{self.package}")
+        return [self.interpreter, str(PEERS / self.program)]
+
+    def imports(self, line):
+        try:
+            ended = subprocess.run(
+                [self.interpreter, "-c", line], capture_output=True, timeout=PATIENCE_SECONDS
+            )
+        except OSError:
+            return False
+        return ended.returncode == 0
+
+
+class Python2Peer(Python3Peer):
+    interpreter = PYTHON2
+    version, prefix = 2, "python-"
+
+
+class Libev(CPeer, unittest.TestCase):
+    program = "libev_echo"
+
+
+class Epoll(CPeer, unittest.TestCase):
+    program = "epoll_echo"
+
+
+class Python3Epoll(Python3Peer, unittest.TestCase):
+    program = "epoll_echo.py"
+
+
+class Python2Epoll(Python2Peer, unittest.TestCase):
+    program = "epoll_echo.py"
+
+
+class Python3Gevent(Python3Peer, unittest.TestCase):
+    program, package = "gevent_echo.py", "gevent"
+
+
+class Python2Gevent(Python2Peer, unittest.TestCase):
+    program, package = "gevent_echo.py", "gevent"
+
+
+class Python3Tornado(Python3Peer, unittest.TestCase):
+    program, package = "tornado_echo.py", "tornado"
+
+
+class Python2Tornado(Python2Peer, unittest.TestCase):
+    program, package = "tornado_echo.py", "tornado"
+
+
+class Python3Twisted(Python3Peer, unittest.TestCase):
+    program, package = "twisted_echo.py", "twisted"
+
+
+class Python2Twisted(Python2Peer, unittest.TestCase):
+    program, package = "twisted_echo.py", "twisted"
+
+
+class Python3Asyncio(Python3Peer, unittest.TestCase):
+    program = "asyncio_echo.py"
+
+
+class MissingPackage(unittest.TestCase):
+    """A package that is not there is one line which names what to install."""
+
+    def test_names_the_debian_package(self):
+        for program in ("gevent_echo", "tornado_echo", "twisted_echo"):
+            package = program.split("_")[0]
+            with self.subTest(program=program):
+                ended = subprocess.run(  # -S: without site-packages no package is found
+                    [PYTHON3, "-S", str(PEERS / f"{program}.py"), str(free_port())],
+                    capture_output=True,
+                    env=environment(),
+                    text=True,
+                    timeout=PATIENCE_SECONDS,
+                )
+                self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
+                self.assertRegex(
+                    ended.stderr, rf"\A{program}: .*{package}.*python3-{package}\)\n\Z"
+                )
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2 if sys.stdout.isatty() else 1)

@@ -1,0 +1,32 @@
+# Every doctest case and every Python test method becomes a test of its own for ctest, so that they are
+# counted, skipped, timed out and run in parallel one by one.
+
+include(doctest OPTIONAL RESULT_VARIABLE doctest_module)
+if(NOT doctest_module)
+    include(${doctest_SOURCE_DIR}/scripts/cmake/doctest.cmake)
+endif()
+
+# python_tests(FOLDER): FOLDER/*_test.py. The tests find the programs through RINGLET_BUILD_DIR, and say
+# "SKIP: reason" where something is missing (support/python_test.py).
+function(python_tests folder)
+    file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.py)
+    foreach(file ${files})
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+        get_filename_component(module ${file} NAME_WE)
+        file(STRINGS ${file} lines REGEX "^class [A-Za-z0-9_]+\\(|^    def test_[a-z0-9_]+\\(")
+        set(class "")
+        foreach(line ${lines})
+            if(line MATCHES "^class ([A-Za-z0-9_]+)")
+                set(class ${CMAKE_MATCH_1})
+            elseif(line MATCHES "def (test_[a-z0-9_]+)")
+                set(test ${folder}.${module}.${class}.${CMAKE_MATCH_1})
+                add_test(NAME ${test}
+                    COMMAND /usr/bin/python3 ${PROJECT_SOURCE_DIR}/tests/support/run_python_test.py
+                        ${file} ${class}.${CMAKE_MATCH_1})
+                set_tests_properties(${test} PROPERTIES TIMEOUT 150
+                    SKIP_REGULAR_EXPRESSION "^SKIP: ;\nSKIP: "
+                    ENVIRONMENT "RINGLET_BUILD_DIR=${PROJECT_BINARY_DIR};RINGLET_SOURCE_DIR=${PROJECT_SOURCE_DIR};RINGLET_SANITIZE=${RINGLET_SANITIZE};RINGLET_CXX=${CMAKE_CXX_COMPILER}")
+            endif()
+        endforeach()
+    endforeach()
+endfunction()

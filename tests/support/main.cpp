@@ -1,0 +1,64 @@
+// The main of the unit tests, with a watchdog: a case that hangs ends with a message that says what
+// it was waiting for.
+
+#define DOCTEST_CONFIG_IMPLEMENT
+#include "support.hpp"
+
+#include <csignal>
+#include <cstring>
+
+#include <unistd.h>
+
+namespace {
+
+constexpr unsigned case_limit_seconds = 100;
+const char* volatile current_case = "";
+const char* volatile awaited = "nothing that the test has named (testing::waiting_for)";
+
+void print(const char* text) {
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text, std::strlen(text));
+}
+
+void on_alarm(int) {
+    print("\nThis test hangs: ");
+    print(current_case);
+    print("\n  it was waiting for: ");
+    print(awaited);
+    print("\n");
+    ::abort();
+}
+
+struct Watchdog : doctest::IReporter {
+    explicit Watchdog(const doctest::ContextOptions&) {}
+    void test_case_start(const doctest::TestCaseData& data) override {
+        current_case = data.m_name;
+        ::alarm(case_limit_seconds);
+    }
+    void test_case_end(const doctest::CurrentTestCaseStats&) override { ::alarm(0); }
+    void report_query(const doctest::QueryData&) override {}
+    void test_run_start() override {}
+    void test_run_end(const doctest::TestRunStats&) override {}
+    void test_case_reenter(const doctest::TestCaseData&) override {}
+    void test_case_exception(const doctest::TestCaseException&) override {}
+    void subcase_start(const doctest::SubcaseSignature&) override {}
+    void subcase_end() override {}
+    void log_assert(const doctest::AssertData&) override {}
+    void log_message(const doctest::MessageData&) override {}
+    void test_case_skipped(const doctest::TestCaseData&) override {}
+};
+
+REGISTER_LISTENER("watchdog", 1, Watchdog);
+
+} // namespace
+
+namespace ringlet::testing {
+
+void waiting_for(const char* what) { awaited = what; }
+
+} // namespace ringlet::testing
+
+int main(int argc, char** argv) {
+    std::signal(SIGALRM, on_alarm);
+    doctest::Context context(argc, argv);
+    return context.run();
+}
