@@ -1,0 +1,226 @@
+#include "load.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/resource.h>
+
+using namespace ringlet;
+using std::chrono::nanoseconds;
+
+namespace {
+
+// How far the sending may run ahead of the receiving on one connection, in bytes. Less than the
+// smallest default of the kernel's buffers on the way there and back, so that a server that answers
+// while it reads can never wait for us while we wait for it.
+constexpr std::size_t window_bytes = 65'536;
+
+// With so many connections the ports of one address would run out (28,232 by default, and a closed
+// connection holds its own for a minute): they are spread over 127.0.0.1 to 127.0.0.250.
+constexpr std::uint64_t one_address_connections = 5'000;
+constexpr std::uint32_t source_addresses = 250;
+
+nanoseconds cpu_time() {
+    rusage usage{};
+    ::getrusage(RUSAGE_SELF, &usage);
+    const auto of = [](const timeval& time) {
+        return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
+    };
+    return of(usage.ru_utime) + of(usage.ru_stime);
+}
+
+/// One run of the load: the warm-up is one, the measurement another.
+class Phase {
+public:
+    Phase(EventLoop& loop, const LoadOptions& options, std::chrono::milliseconds duration,
+          bool progress);
+    LoadResult run();
+
+private:
+    bool is_timed() const { return duration_.count() > 0; }
+    bool is_over() const { return is_timed() && Clock::now() >= end_; }
+
+    Task<> wait_for_the_end();
+    Task<> drive(std::uint64_t index);
+    Task<std::uint64_t> one_connection(std::uint64_t index, std::span<std::byte> reply);
+    Task<Result<bool>> one_batch(TcpStream& stream, std::span<std::byte> reply);
+    Task<> end_silent_connections();
+    Task<> show_progress();
+    void note_error(std::string_view where, const std::string& what);
+    std::uint64_t planned_requests() const;
+
+    EventLoop& loop_;
+    const LoadOptions& options_;
+    std::chrono::milliseconds duration_;
+    bool progress_;
+    std::vector<std::byte> batch_; // the message, once for each request in flight
+    std::uint64_t running_ = 0;
+    std::uint64_t requests_begun_ = 0;
+    Clock::time_point begin_;
+    Clock::time_point end_;
+    LoadResult result_;
+};
+
+Phase::Phase(EventLoop& loop, const LoadOptions& options, std::chrono::milliseconds duration,
+             bool progress)
+    : loop_(loop), options_(options), duration_(duration), progress_(progress) {
+    for (std::uint64_t i = 0; i < options.pipeline; ++i) {
+        batch_.insert(batch_.end(), options.message.begin(), options.message.end());
+    }
+}
+
+LoadResult Phase::run() {
+    begin_ = Clock::now();
+    end_ = begin_ + duration_;
+    const nanoseconds cpu_before = cpu_time();
+    auto ended = loop_.run([this] { return wait_for_the_end(); });
+    static_cast<void>(ended); // the last coroutine stops the loop
+    result_.wall = Clock::now() - begin_;
+    result_.cpu = cpu_time() - cpu_before;
+    // In a counted run every request that was planned and did not succeed is an error, also those
+    // that a broken connection never came to.
+    if (!is_timed()) result_.errors = planned_requests() - result_.successes;
+    return result_;
+}
+
+std::uint64_t Phase::planned_requests() const {
+    return options_.coroutines * options_.connections_each * options_.echoes_each;
+}
+
+Task<> Phase::wait_for_the_end() {
+    running_ = options_.coroutines;
+    for (std::uint64_t i = 0; i < options_.coroutines; ++i) {
+        loop_.spawn([this](std::uint64_t index) { return drive(index); }, i);
+    }
+    loop_.spawn([this] { return end_silent_connections(); });
+    if (progress_) loop_.spawn([this] { return show_progress(); });
+    auto ended = co_await sleep_until(Clock::time_point::max());
+    static_cast<void>(ended);
+}
+
+Task<> Phase::drive(std::uint64_t index) {
+    std::vector<std::byte> reply(batch_.size());
+    for (std::uint64_t i = 0; is_timed() ? !is_over() : i < options_.connections_each; ++i) {
+        auto succeeded = co_await one_connection(index, reply);
+        if (is_timed() && succeeded == 0) {
+            // A server that is not there is asked again, but not in a hot loop.
+            auto slept = co_await sleep_for(std::chrono::milliseconds(10));
+            if (!slept) break;
+        }
+    }
+    if (--running_ == 0) loop_.stop();
+}
+
+// Returns the number of requests that succeeded.
+Task<std::uint64_t> Phase::one_connection(std::uint64_t index, std::span<std::byte> reply) {
+    ConnectOptions connect_options;
+    const bool many =
+        is_timed() || options_.coroutines * options_.connections_each > one_address_connections;
+    const auto local = Endpoint::parse("127.0.0.1:0");
+    if (many && options_.server.to_string().starts_with("127.0.0.1:") && local) {
+        sockaddr_storage address{};
+        std::memcpy(&address, local->data(), local->size_bytes());
+        auto& v4 = reinterpret_cast<sockaddr_in&>(address);
+        v4.sin_addr.s_addr =
+            htonl(INADDR_LOOPBACK + static_cast<std::uint32_t>(index % source_addresses));
+        connect_options.from = Endpoint::from_sockaddr(address);
+    }
+    auto connected = co_await TcpStream::connect(options_.server, connect_options);
+    if (!connected) {
+        if (result_.connections_failed++ == 0) result_.connect_error = connected.error();
+        if (is_timed()) ++result_.errors;
+        note_error("connecting", connected.error().message());
+        co_return 0;
+    }
+    ++result_.connections_made;
+    TcpStream stream = std::move(*connected);
+    stream.limit_idle_time();
+
+    std::uint64_t succeeded = 0;
+    while (succeeded < options_.echoes_each && !is_over()) {
+        const std::uint64_t wanted = std::min(options_.pipeline, options_.echoes_each - succeeded);
+        auto intended = Clock::now();
+        if (options_.rate > 0) {
+            // Open loop: the latency of a request that had to wait counts from when it was due.
+            const double due_seconds = static_cast<double>(requests_begun_) / options_.rate;
+            requests_begun_ += wanted;
+            intended = begin_ + std::chrono::duration_cast<nanoseconds>(
+                                    std::chrono::duration<double>(due_seconds));
+            if (is_timed() && intended >= end_) break;
+            if (intended > Clock::now()) {
+                auto slept = co_await sleep_until(intended);
+                if (!slept) break;
+            }
+        }
+        auto right = co_await one_batch(stream, reply.first(wanted * options_.message.size()));
+        if (!right || !*right) {
+            if (is_timed()) result_.errors += wanted;
+            note_error("an echo",
+                       right ? "the answer is not what was sent" : right.error().message());
+            break;
+        }
+        result_.latency.add(Clock::now() - intended, wanted);
+        succeeded += wanted;
+        result_.successes += wanted;
+    }
+    co_return succeeded;
+}
+
+// Sends as many bytes as the reply has room for and receives them back. Returns whether every byte
+// is right.
+Task<Result<bool>> Phase::one_batch(TcpStream& stream, std::span<std::byte> reply) {
+    const std::span<const std::byte> request = std::span(batch_).first(reply.size());
+    for (std::size_t done = 0; done < request.size(); done += window_bytes) {
+        const std::size_t size = std::min(window_bytes, request.size() - done);
+        auto sent = co_await stream.send_all(request.subspan(done, size));
+        if (!sent) co_return sent.error();
+        auto received = co_await stream.recv_exactly(reply.subspan(done, size));
+        if (!received) co_return received.error();
+    }
+    co_return std::memcmp(reply.data(), request.data(), request.size()) == 0;
+}
+
+Task<> Phase::end_silent_connections() {
+    for (;;) {
+        auto slept = co_await sleep_for(options_.timeout / 4);
+        if (!slept) co_return;
+        loop_.cancel_idle(options_.timeout);
+    }
+}
+
+Task<> Phase::show_progress() {
+    for (;;) {
+        auto slept = co_await sleep_for(std::chrono::milliseconds(250));
+        const auto seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+        const double done = static_cast<double>(result_.successes);
+        const double share = is_timed() ? seconds / std::chrono::duration<double>(duration_).count()
+                                        : done / static_cast<double>(planned_requests());
+        if (!slept) {
+            fmt::print(stderr, "\r\x1b[K");
+            co_return;
+        }
+        fmt::print(stderr, "\r\x1b[K{:3.0f} %, {:.0f} echoes a second, {} connections, {} errors",
+                   100 * std::min(share, 1.0), done / seconds, result_.connections_made,
+                   result_.errors + result_.connections_failed);
+        std::fflush(stderr);
+    }
+}
+
+void Phase::note_error(std::string_view where, const std::string& what) {
+    if (!result_.first_error.empty()) return;
+    result_.first_error = fmt::format("{}: {}", where, what);
+}
+
+} // namespace
+
+LoadResult run_load(EventLoop& loop, const LoadOptions& options) {
+    if (options.warmup.count() > 0) {
+        auto thrown_away = Phase(loop, options, options.warmup, options.progress).run();
+        if (thrown_away.connections_made == 0) return thrown_away;
+    }
+    return Phase(loop, options, options.duration, options.progress).run();
+}
