@@ -20,7 +20,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEERS = ROOT / "bench" / "peers"
-BUILD = ROOT / os.environ.get("RINGLET_BUILD_DIR", "build/release")
+BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")).resolve()
 PYTHON3 = os.environ.get("PYTHON3", "/usr/bin/python3")
 PYTHON2 = os.environ.get("PYTHON2") or shutil.which("python2") or "python2"
 

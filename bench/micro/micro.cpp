@@ -1,0 +1,280 @@
+// micro: what the pieces of the runtime cost, in one table and as JSON. Times are the median of
+// several rounds on this thread; allocations are counted, by replacing operator new, over a real
+// server.
+//
+//     build/release/bench/micro/micro [--json FILE]
+
+#include <ringlet/ringlet.hpp>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+using namespace ringlet;
+
+// ---- counting allocations
+// ------------------------------------------------------------------------
+
+static std::atomic<std::uint64_t> allocation_count{0};
+
+static void* counted(void* memory) {
+    allocation_count.fetch_add(1, std::memory_order_relaxed);
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+}
+
+void* operator new(std::size_t size) { return counted(std::malloc(size)); }
+void* operator new(std::size_t size, std::align_val_t alignment) {
+    const auto step = static_cast<std::size_t>(alignment);
+    return counted(std::aligned_alloc(step, (size + step - 1) / step * step));
+}
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+// ---- the size of the echo's frame
+// ----------------------------------------------------------------
+
+namespace {
+
+/// A stream whose coroutines tell the size of their frames.
+struct MeasuredStream : TcpStream {
+    using TcpStream::TcpStream;
+};
+std::size_t measured_frame_bytes = 0;
+
+} // namespace
+
+template <>
+struct std::coroutine_traits<Task<>, MeasuredStream> {
+    struct promise_type : Promise<void> {
+        static void* operator new(std::size_t size_bytes) {
+            measured_frame_bytes = size_bytes;
+            return Promise<void>::operator new(size_bytes);
+        }
+    };
+};
+
+namespace {
+
+template <class Stream>
+Task<> echo(Stream stream) {
+    for (;;) {
+        auto chunk = co_await stream.recv();
+        if (!chunk || chunk->empty()) co_return;
+
+        auto sent = co_await stream.send_all(*chunk);
+        if (!sent) co_return;
+    }
+}
+
+std::size_t echo_frame_bytes() {
+    auto unstarted = echo(MeasuredStream());
+    static_cast<void>(unstarted);
+    return measured_frame_bytes;
+}
+
+// ---- times
+// ---------------------------------------------------------------------------------------
+
+constexpr int rounds = 15;
+
+/// The median over the rounds of `round()`, which returns nanoseconds for each of its operations.
+template <class Round>
+double median_ns(Round round) {
+    std::array<double, rounds> samples{};
+    for (double& sample : samples) sample = round();
+    std::sort(samples.begin(), samples.end());
+    return samples[rounds / 2];
+}
+
+double ns_each(Clock::duration time, std::uint64_t count) {
+    return std::chrono::duration<double, std::nano>(time).count() / static_cast<double>(count);
+}
+
+Task<> nothing() { co_return; }
+
+// A batch of tasks is spawned, run and finished between two turns of the measuring task.
+Task<double> spawn_round(EventLoop* loop) {
+    constexpr std::uint64_t batch = 256;
+    constexpr std::uint64_t batches = 2000;
+    const auto begin = Clock::now();
+    for (std::uint64_t i = 0; i < batches; ++i) {
+        for (std::uint64_t j = 0; j < batch; ++j) loop->spawn(nothing);
+        auto turned = co_await yield();
+        if (!turned) break;
+    }
+    co_return ns_each(Clock::now() - begin, batch * batches);
+}
+
+Task<> yield_many(std::uint64_t count) {
+    for (std::uint64_t i = 0; i < count; ++i) {
+        auto turned = co_await yield();
+        if (!turned) co_return;
+    }
+}
+
+// Two tasks take turns: each yield switches to the other.
+Task<double> switch_round(EventLoop* loop) {
+    constexpr std::uint64_t count = 1'000'000;
+    loop->spawn(yield_many, count);
+    const auto begin = Clock::now();
+    co_await yield_many(count);
+    co_return ns_each(Clock::now() - begin, 2 * count);
+}
+
+Task<int> child(int value) { co_return value + 1; }
+
+Task<double> await_round() {
+    constexpr int count = 2'000'000;
+    const auto begin = Clock::now();
+    int value = 0;
+    for (int i = 0; i < count; ++i) value = co_await child(value);
+    if (value != count) std::abort();
+    co_return ns_each(Clock::now() - begin, count);
+}
+
+// ---- allocations
+// ---------------------------------------------------------------------------------
+
+/// A blocking client that allocates nothing.
+int connect_to(const Endpoint& server) {
+    const int fd = ::socket(server.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || ::connect(fd, server.data(), server.size_bytes()) != 0) {
+        std::perror("micro: connect");
+        std::exit(1);
+    }
+    return fd;
+}
+
+void echo_once(int fd) {
+    std::array<char, 64> message{};
+    if (::send(fd, message.data(), message.size(), 0) != static_cast<ssize_t>(message.size()) ||
+        ::recv(fd, message.data(), message.size(), MSG_WAITALL) !=
+            static_cast<ssize_t>(message.size())) {
+        std::perror("micro: echo");
+        std::exit(1);
+    }
+}
+
+struct Allocations {
+    double per_message = 0;
+    double per_connection = 0;
+};
+
+Allocations count_allocations() {
+    constexpr int warm_up = 200;
+    constexpr int count = 2000;
+    ServeOptions options;
+    options.listen = "127.0.0.1:0";
+    options.handle_signals = false;
+    std::atomic<Server*> running{nullptr};
+    std::thread serving([&] {
+        auto server = Server::create(options);
+        if (!server) std::exit(exit_status(server));
+        running = &*server;
+        running.notify_one();
+        auto report = server->run(echo<TcpStream>);
+        if (!report) std::exit(exit_status(report));
+    });
+    running.wait(nullptr);
+    const Endpoint address = running.load()->local();
+
+    Allocations allocations;
+    const auto connections = [&](int connection_count) {
+        for (int i = 0; i < connection_count; ++i) {
+            const int fd = connect_to(address);
+            echo_once(fd);
+            ::close(fd);
+        }
+    };
+    // Now and then the server sees two connections at once: the next one, and the last one's end.
+    std::array<int, 16> together{};
+    for (int& fd : together) fd = connect_to(address);
+    for (const int fd : together) echo_once(fd);
+    for (const int fd : together) ::close(fd);
+    connections(warm_up);
+    std::uint64_t before = allocation_count;
+    connections(count);
+    allocations.per_connection = static_cast<double>(allocation_count - before) / count;
+
+    const int fd = connect_to(address);
+    for (int i = 0; i < warm_up; ++i) echo_once(fd);
+    before = allocation_count;
+    for (int i = 0; i < count; ++i) echo_once(fd);
+    allocations.per_message = static_cast<double>(allocation_count - before) / count;
+    ::close(fd);
+
+    running.load()->stop();
+    serving.join();
+    return allocations;
+}
+
+struct Row {
+    std::string name;
+    double value;
+    double limit;
+    std::string unit;
+};
+
+} // namespace
+
+int main(int argc, char** argv) {
+    const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+    const bool to_file = arguments.size() == 2 && arguments[0] == "--json";
+    if (!arguments.empty() && !to_file) {
+        fmt::print(stderr, "usage: micro [--json FILE]\n");
+        return 64;
+    }
+    auto loop = EventLoop::create();
+    if (!loop) {
+        fmt::print(stderr, "micro: {}\n", loop.error().message());
+        return exit_status(loop);
+    }
+    const auto spawn_ns = median_ns([&] { return loop->run(spawn_round, &*loop).value(); });
+    const auto switch_ns = median_ns([&] { return loop->run(switch_round, &*loop).value(); });
+    const auto await_ns = median_ns([&] { return loop->run(await_round).value(); });
+    const Allocations allocations = count_allocations();
+
+    const std::vector<Row> rows = {
+        {"spawn, run and finish an empty task", spawn_ns, 30, "ns"},
+        {"switch between two ready tasks", switch_ns, 10, "ns"},
+        {"await a child that does not suspend", await_ns, 0, "ns"},
+        {"frame of the echo handler", static_cast<double>(echo_frame_bytes()), 192, "bytes"},
+        {"allocations per message", allocations.per_message, 0, ""},
+        {"allocations per accepted connection", allocations.per_connection, 0, ""},
+    };
+    nlohmann::ordered_json json = {{"schema_version", 1}, {"compiler", __VERSION__}};
+    fmt::print("{:<38} {:>10} {:>8}\n", "what", "here", "target");
+    for (const Row& row : rows) {
+        const bool has_target = row.unit != "ns" || row.limit > 0;
+        fmt::print("{:<38} {:>10.2f} {:>8} {}\n", row.name, row.value,
+                   has_target ? fmt::to_string(row.limit) : "-", row.unit);
+        json["results"].push_back({{"name", row.name}, {"value", row.value}, {"unit", row.unit}});
+    }
+    if (!to_file) {
+        fmt::print("\n{}\n", json.dump());
+        return 0;
+    }
+    std::FILE* file = std::fopen(std::string(arguments[1]).c_str(), "w");
+    if (file == nullptr) {
+        std::perror("micro: cannot write the JSON file");
+        return 73;
+    }
+    fmt::print(file, "{}\n", json.dump(2));
+    return std::fclose(file) == 0 ? 0 : 73;
+}

@@ -1,0 +1,564 @@
+#!/bin/sh
+# Measures ringlet's echo_coro against other echo servers, one after another, on this machine.
+# "sh benchmark.sh --help" is the manual. Works with any POSIX shell on Linux.
+# shellcheck disable=SC3045 # every sh on Linux knows ulimit -n
+set -u
+LC_ALL=C
+export LC_ALL
+
+root=$(cd "$(dirname "$0")" && pwd) || exit 70
+
+usage() {
+    cat <<'END'
+usage: sh benchmark.sh [options] > benchmark.log
+
+Installs what is missing, builds ringlet, starts one echo server after another, runs the load
+client echo_bench against each, and writes the log to stdout: the server's command, a line per
+run, an empty line. Everything else (the machine, progress, trouble) goes to stderr. First come
+the servers that create no coroutine per connection, then those that do.
+
+  ./echo_coro --port 3200
+  Throughput: 90512.77 [reqests/sec], errors: 0
+  ...
+
+what to run:
+  --only ROW,ROW...    only these rows; --list shows their names
+  --runs N             N runs of the client per row (5)
+  --full               the load of the classic logs: -t 2000 -c 5 -e 1000 instead of
+                       -t 100 -c 5 -e 200. Ten million echoes a run: a row takes many minutes
+  --client-options 'OPTIONS'
+                       the load in echo_bench's own words, instead of the above
+  --time-limit SECONDS a run that takes longer has failed (60; with --full 3600)
+  --port-offset N      add N to every port, where the usual ones are taken
+  --list               print the rows, their ports and whether each can run here; run nothing
+  --help               print this
+
+environment:
+  RINGLET_BUILD_DIR    take the programs from this build directory as they are; nothing is
+                       installed or built then
+  PYTHON3, PYTHON2     the interpreters (/usr/bin/python3, which sees the system's packages, and
+                       python2 on PATH)
+
+What it does to be fair: every server gets the same client, the same message (bench/message.json),
+the same TCP congestion control (cubic, or reno), TCP_NODELAY and a backlog of 4096. Server and
+client each have a CPU of their own where two are allowed. Setting the congestion control needs
+root; the old value is put back at the end. Throughput on a shared machine can differ by a factor
+of three between two runs: bench/server_cpu.py compares two servers by their CPU time per echo.
+
+A row that cannot run here says what to install, and the run goes on. A row that failed says why
+instead of giving numbers; a run with errors shows them in its line. Ctrl-C stops the servers too.
+
+exit status:
+  0  every row ran, or could not run here       69  a port is taken, or the client is missing
+  1  at least one row failed or had errors      70  the build failed
+  64 wrong usage                                130, 143  stopped by Ctrl-C, by SIGTERM
+END
+}
+
+# One line per row, in the order of the log: name, port, what runs it, which server. The rows of
+# "callback" create no coroutine per connection, those of "coroutine" do.
+rows='
+libev     3100 callback  program bench/libev_echo
+epoll2    3900 callback  python2 epoll
+epoll3    4000 callback  python3 epoll
+twisted2  3600 callback  python2 twisted
+twisted3  3700 callback  python3 twisted
+echo_coro 3200 coroutine program src/server/echo_coro
+gevent2   3250 coroutine python2 gevent
+gevent3   3300 coroutine python3 gevent
+tornado2  3400 coroutine python2 tornado
+tornado3  3500 coroutine python3 tornado
+asyncio3  3800 coroutine python3 asyncio
+'
+row_names=$(echo "$rows" | sed 's/ .*//' | tr '\n' ' ')
+
+start_seconds_limit=20
+stop_seconds_limit=3
+client_load='-t 100 -c 5 -e 200'
+time_limit=
+runs=5
+only=
+port_offset=0
+action=run
+
+say() {
+    echo "benchmark: $*" >&2
+}
+
+wrong_usage() {
+    say "$*; --help explains the options"
+    exit 64
+}
+
+number() { # OPTION VALUE SMALLEST LARGEST
+    case $2 in
+    '' | *[!0-9]* | 0?* | ???????*) ;;
+    *) [ "$2" -ge "$3" ] && [ "$2" -le "$4" ] && return ;;
+    esac
+    wrong_usage "$1 takes a number from $3 to $4, not '$2'"
+}
+
+read_options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --only | --runs | --client-options | --time-limit | --port-offset)
+            [ $# -ge 2 ] || wrong_usage "$1 needs a value"
+            option=$1 value=$2
+            shift
+            ;;
+        --*=*) option=${1%%=*} value=${1#*=} ;;
+        *) option=$1 value= ;;
+        esac
+        shift
+        case $option in
+        --only) only="$only $(echo "$value" | tr ',' ' ')" ;;
+        --runs) number "$option" "$value" 1 1000 && runs=$value ;;
+        --full) client_load='-t 2000 -c 5 -e 1000' time_limit=${time_limit:-3600} ;;
+        --client-options) client_load=$value ;;
+        --time-limit) number "$option" "$value" 1 100000 && time_limit=$value ;;
+        --port-offset) number "$option" "$value" 0 61535 && port_offset=$value ;;
+        --list) action=list ;;
+        --help | -h) usage && exit 0 ;;
+        *) wrong_usage "unknown option '$option'" ;;
+        esac
+    done
+
+    time_limit=${time_limit:-60}
+    for name in $only; do
+        case " $row_names " in
+        *" $name "*) ;;
+        *) wrong_usage "no row is called '$name'; the rows are: ${row_names# }" ;;
+        esac
+    done
+    selected=
+    for name in $row_names; do
+        case " ${only:-$row_names} " in
+        *" $name "*) selected="$selected $name" ;;
+        esac
+    done
+}
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+# Sets what is known about a row: port kind runner server directory program arguments heading.
+find_row() {
+    # shellcheck disable=SC2046 # the words of one line of the table
+    set -- $(echo "$rows" | sed -n "s/^$1 //p")
+    port=$(($1 + port_offset)) kind=$2 runner=$3 server=$4
+    case $runner in
+    program)
+        directory=$build/$(dirname "$server")
+        program=./$(basename "$server")
+        arguments=$port
+        [ "$server" = src/server/echo_coro ] && arguments="--port $port"
+        heading="$program $arguments"
+        ;;
+    *)
+        directory=$root/bench/peers
+        program=$python3
+        [ "$runner" = python2 ] && program=$python2
+        arguments="${server}_echo.py $port"
+        heading="$runner $arguments"
+        ;;
+    esac
+}
+
+# Prints why the row that was found cannot run here, or nothing.
+why_not() {
+    case $runner in
+    program)
+        [ -x "$directory/$program" ] && return
+        case $server in
+        *libev*) echo "libev_echo is not built (install the package libev-dev)" ;;
+        *) echo "$(basename "$server") is not built" ;;
+        esac
+        ;;
+    python2)
+        if ! python_can "$python2" 'import sys; sys.exit(sys.version_info[0] != 2)'; then
+            echo "Python 2 is missing (install the package python2 where the system still has it," \
+                "or set PYTHON2)"
+        elif ! python_can "$python2" "$(import_of "$server")"; then
+            echo "Python 2 has no $server (install the package python-$server where the system" \
+                "still has it, or set PYTHON2)"
+        fi
+        ;;
+    python3)
+        if ! python_can "$python3" 'import sys; sys.exit(sys.version_info < (3, 8))'; then
+            echo "Python 3.8 or later is missing (install the package python3, or set PYTHON3)"
+        elif ! python_can "$python3" "$(import_of "$server")"; then
+            echo "Python 3 has no $server (install the package python3-$server)"
+        fi
+        ;;
+    esac
+}
+
+import_of() {
+    case $1 in
+    epoll) echo 'import select; select.epoll' ;;
+    twisted) echo 'import twisted.internet, zope.interface' ;;
+    *) echo "import $1" ;;
+    esac
+}
+
+# A command called python2 can be a wrapper without a Python behind it: only running it tells.
+python_can() {
+    "$1" -c "$2" >/dev/null 2>&1 </dev/null
+}
+
+list_rows() {
+    printf '%-10s %-5s %s\n' row port 'can it run here?'
+    for name in $selected; do
+        find_row "$name"
+        answer=$(why_not)
+        if [ -n "$answer" ] && [ "$runner" = program ] && [ -z "${RINGLET_BUILD_DIR:-}" ]; then
+            answer="yes, after the build ($answer)"
+        elif [ -n "$answer" ]; then
+            answer="no: $answer"
+        elif port_is_open "$port"; then
+            answer="no: another program listens on port $port"
+        else
+            answer="yes"
+        fi
+        printf '%-10s %-5s %s\n' "$name" "$port" "$answer"
+    done
+}
+
+# ---- ports and processes ------------------------------------------------------------------------
+
+# Does anybody listen on 127.0.0.1 and this port? The kernel accepts for a listening socket, so
+# nothing needs to connect, and no server sees a connection that is not the client's.
+port_is_open() {
+    awk -v port="$(printf ':%04X' "$1")" '
+        $4 == "0A" && $2 ~ port "$" && $2 ~ /^(0+|0100007F|7F000001|0+FFFF00000100007F):/ { found = 1 }
+        END { exit !found }
+    ' /proc/net/tcp /proc/net/tcp6 2>/dev/null
+}
+
+# Is this process still running, and one that we started?
+is_running() {
+    [ -n "$1" ] && awk -v self="$$" '
+        $1 == "State:" && $2 !~ /[ZX]/ { living = 1 }
+        $1 == "PPid:" && $2 == self { ours = 1 }
+        END { exit !(living && ours) }
+    ' "/proc/$1/status" 2>/dev/null
+}
+
+# Ends a process that we started, and returns when it is gone. Asks twice: the second SIGTERM tells
+# echo_coro to stop at once.
+stop() {
+    for stop_signal in TERM TERM KILL; do
+        is_running "$1" || break
+        kill -s "$stop_signal" "$1" 2>/dev/null
+        tries=$((stop_seconds_limit * 20))
+        while is_running "$1" && [ "$tries" -gt 0 ]; do
+            sleep 0.05
+            tries=$((tries - 1))
+        done
+    done
+    if [ -n "$1" ]; then
+        wait "$1" 2>/dev/null
+    fi
+}
+
+server_pid=
+client_pid=
+scratch=
+congestion_file=/proc/sys/net/ipv4/tcp_congestion_control
+congestion_before=
+
+clean_up() {
+    trap '' INT TERM HUP PIPE
+    show_progress ''
+    stop "$client_pid"
+    stop "$server_pid"
+    stop "${!:-}" # started, but its number not yet noted
+    if [ -n "$congestion_before" ]; then
+        { echo "$congestion_before" >"$congestion_file"; } 2>/dev/null
+    fi
+    if [ -n "$scratch" ]; then
+        rm -rf "$scratch"
+    fi
+}
+
+# One line that is written over, for people who watch.
+show_progress() {
+    if [ -t 2 ]; then
+        printf '\r\033[K%s' "$1" >&2
+    fi
+}
+
+# ---- preparation --------------------------------------------------------------------------------
+
+build_programs() {
+    sh "$root/cmake/install_dependencies.sh" build bench ||
+        say "going on with what is installed"
+    command -v cmake >/dev/null || {
+        say "cmake is missing: install the package cmake"
+        exit 69
+    }
+    say "building in build/release"
+    cd "$root" || exit 70
+    if ! cmake --preset release >"$scratch/build" 2>&1 ||
+        ! cmake --build --preset release --target echo_coro echo_bench >>"$scratch/build" 2>&1; then
+        cat "$scratch/build" >&2
+        say "the build failed"
+        exit 70
+    fi
+    cmake --build --preset release --target libev_echo >"$scratch/build" 2>&1 || {
+        tail -n 20 "$scratch/build" >&2
+        say "libev_echo could not be built: its row is left out"
+    }
+}
+
+# Sets server_cpu and client_cpu: two allowed CPUs, of different cores if there are such.
+choose_cpus() {
+    server_cpu='' client_cpu=''
+    command -v taskset >/dev/null || return
+    allowed=$(taskset -pc $$ | sed 's/.*: //' | tr ',' '\n' |
+        awk -F- '{ for (cpu = $1; cpu <= (NF > 1 ? $2 : $1); cpu++) print cpu }')
+    first=$(echo "$allowed" | head -n 1)
+    siblings=$(tr ',' '\n' <"/sys/devices/system/cpu/cpu$first/topology/thread_siblings_list" 2>/dev/null |
+        awk -F- '{ for (cpu = $1; cpu <= (NF > 1 ? $2 : $1); cpu++) print cpu }')
+    for cpu in $allowed; do
+        [ "$cpu" = "$first" ] && continue
+        case " $(echo "$siblings" | tr '\n' ' ') " in
+        *" $cpu "*) second=${second:-$cpu} ;;
+        *) second=$cpu && break ;;
+        esac
+    done
+    if [ -n "${second:-}" ]; then
+        server_cpu=$first client_cpu=$second
+    fi
+}
+
+pinned() { # CPU COMMAND...
+    cpu=$1
+    shift
+    if [ -n "$cpu" ]; then
+        exec taskset -c "$cpu" "$@"
+    else
+        exec "$@"
+    fi
+}
+
+# Sets the congestion control of new connections to the first of cubic and reno that works.
+set_congestion_control() {
+    congestion_now=$(cat "$congestion_file" 2>/dev/null || echo unknown)
+    congestion_note=
+    [ "$congestion_now" = cubic ] && return
+    congestion_before=$congestion_now
+    for wanted in cubic reno; do
+        if { echo "$wanted" >"$congestion_file"; } 2>/dev/null; then
+            congestion_now=$wanted
+            congestion_note=", set for this run; it was $congestion_before"
+            return
+        fi
+    done
+    congestion_before=
+    congestion_note=" for all rows (setting cubic needs root and a writable /proc/sys)"
+}
+
+describe_machine() {
+    compiler=$(sed -n 's/^CMAKE_CXX_COMPILER:[A-Z]*=//p' "$build/CMakeCache.txt" 2>/dev/null)
+    commit=$(git -C "$root" rev-parse --short=12 HEAD 2>/dev/null) || commit=unknown
+    [ -n "$(git -C "$root" status --porcelain --untracked-files=no 2>/dev/null)" ] &&
+        commit="$commit (dirty)"
+    if [ -n "$server_cpu" ]; then
+        cpus="server on CPU $server_cpu, client on CPU $client_cpu"
+    else
+        cpus="not pinned: server and client share what CPUs there are"
+    fi
+    cat >&2 <<END
+machine     $(awk -F': *' '/^(model name|Model|cpu model)/ { print $2; exit }' /proc/cpuinfo), \
+$(getconf _NPROCESSORS_ONLN) CPUs, $(awk '/^MemTotal/ { printf "%.1f GiB", $2 / 1048576 }' /proc/meminfo)
+kernel      $(uname -sr), $(uname -m)
+compiler    $("${compiler:-c++}" --version 2>/dev/null | head -n 1)
+liburing    $(pkg-config --modversion liburing 2>/dev/null || echo unknown)
+python      $(version_of "$python3"), $(version_of "$python2")
+commit      $commit
+pinning     $cpus
+congestion  $congestion_now$congestion_note
+files       $(ulimit -n) descriptors per process
+load        echo_bench $client_load, $runs runs a row
+END
+}
+
+version_of() {
+    "$1" -c 'import sys; print("%s %d.%d.%d" % ((sys.executable,) + tuple(sys.version_info[:3])))' \
+        2>/dev/null </dev/null || echo "no $1"
+}
+
+# ---- measuring ----------------------------------------------------------------------------------
+
+# Every function from here to run_row says in $why what went wrong, and returns 1.
+
+last_line() {
+    sed -n '/[^[:space:]]/h; ${g;p;}' "$1"
+}
+
+start_server() {
+    if port_is_open "$port"; then
+        why="another program listens on port $port (stop it, or use --port-offset)"
+        return 1
+    fi
+    # shellcheck disable=SC2086 # the words of $arguments
+    (cd "$directory" && pinned "$server_cpu" "$program" $arguments) \
+        >"$scratch/server.out" 2>"$scratch/server.err" </dev/null &
+    server_pid=$!
+
+    tries=$((start_seconds_limit * 20))
+    while ! port_is_open "$port"; do
+        is_running "$server_pid" || break
+        if [ "$tries" = 0 ]; then
+            why="the server did not listen on port $port within $start_seconds_limit s"
+            return 1
+        fi
+        sleep 0.05
+        tries=$((tries - 1))
+    done
+    server_still_runs
+}
+
+server_still_runs() {
+    is_running "$server_pid" && return
+    wait "$server_pid"
+    why="the server ended with status $?: $(last_line "$scratch/server.err")"
+    server_pid=
+    return 1
+}
+
+# Runs the client once; adds its last line to the row.
+run_client() {
+    # shellcheck disable=SC2086 # the words of $client_load
+    pinned "$client_cpu" timeout -k 5 "$time_limit" "$build/src/client/echo_bench" $client_load \
+        -p "$port" -f "$root/bench/message.json" 127.0.0.1 \
+        >"$scratch/client.out" 2>"$scratch/client.err" </dev/null &
+    client_pid=$!
+    wait "$client_pid"
+    status=$?
+    client_pid=
+
+    server_still_runs || return
+    line=$(tail -n 1 "$scratch/client.out")
+    errors=$(echo "$line" |
+        sed -En 's|^Throughput: [0-9]+(\.[0-9]+)? \[reqests/sec\], errors: ([0-9]+)$|\2|p')
+    if [ "$status" = 0 ] && [ "$errors" = 0 ]; then
+        echo "$line" >>"$scratch/row"
+    elif [ "$status" = 1 ] && [ -n "$errors" ] && [ "$errors" != 0 ]; then
+        echo "$line" >>"$scratch/row"
+        had_errors=1
+    else
+        case $status in
+        124 | 137) why="the client did not end within $time_limit s, or was killed" ;;
+        *) why="the client ended with status $status: ${line:-$(last_line "$scratch/client.err")}" ;;
+        esac
+        return 1
+    fi
+}
+
+measure() {
+    start_server || return
+    run=1
+    while [ "$run" -le "$runs" ]; do
+        show_progress "$name: run $run of $runs"
+        run_client || {
+            why="run $run of $runs: $why"
+            return 1
+        }
+        run=$((run + 1))
+    done
+}
+
+# Prints the row to stdout; returns 1 if it failed.
+run_row() {
+    echo "$heading"
+    why=$(why_not)
+    if [ -n "$why" ]; then
+        echo "skipped: $why"
+        echo
+        say "$name: skipped: $why"
+        return 0
+    fi
+
+    : >"$scratch/row"
+    had_errors=0
+    row_failed=0
+    started=$(date +%s)
+    measure || row_failed=1
+    stop "$server_pid"
+    server_pid=
+    show_progress ''
+    seconds=$(($(date +%s) - started))
+    if [ "$row_failed" = 1 ]; then
+        echo "failed: $why"
+        [ -s "$scratch/server.err" ] && sed 's/^/    server: /' "$scratch/server.err" | tail -n 20 >&2
+        say "$name: failed: $why"
+    else
+        cat "$scratch/row"
+        say "$name: $runs runs in $seconds s"
+        [ "$had_errors" = 1 ] && row_failed=1 && say "$name: failed: some requests had errors"
+    fi
+    echo
+    return "$row_failed"
+}
+
+refuse_taken_ports() {
+    taken=
+    for name in $selected; do
+        find_row "$name"
+        [ -z "$(why_not)" ] && port_is_open "$port" && taken="$taken $port ($name)"
+    done
+    if [ -n "$taken" ]; then
+        say "another program listens on:$taken; stop it, choose rows with --only, or use --port-offset"
+        exit 69
+    fi
+}
+
+main() {
+    build=${RINGLET_BUILD_DIR:-$root/build/release}
+    case $build in /*) ;; *) build=$PWD/$build ;; esac
+    python2=${PYTHON2:-python2}
+    python3=${PYTHON3:-/usr/bin/python3}
+    [ -z "${PYTHON3:-}" ] && ! [ -x "$python3" ] && python3=python3
+    export PYTHONDONTWRITEBYTECODE=1
+
+    read_options "$@"
+    if [ "$action" = list ]; then
+        list_rows
+        exit 0
+    fi
+
+    trap clean_up EXIT
+    trap 'exit 129' HUP
+    trap 'exit 130' INT
+    trap 'exit 141' PIPE
+    trap 'exit 143' TERM
+    scratch=$(mktemp -d) || exit 70
+
+    [ -n "${RINGLET_BUILD_DIR:-}" ] || build_programs
+    [ -x "$build/src/client/echo_bench" ] || {
+        say "the client is missing: $build/src/client/echo_bench"
+        exit 69
+    }
+    refuse_taken_ports
+    ulimit -n "$(ulimit -H -n)" 2>/dev/null
+    choose_cpus
+    set_congestion_control
+    describe_machine
+
+    failed=0
+    kind_before=
+    for name in $selected; do
+        find_row "$name"
+        if [ "$kind" = coroutine ] && [ "$kind_before" != coroutine ]; then
+            echo "The servers above create no coroutine per connection. Those below create one" \
+                "(or a greenlet) for each."
+            echo
+        fi
+        kind_before=$kind
+        run_row || failed=1
+    done
+    exit "$failed"
+}
+
+main "$@"
