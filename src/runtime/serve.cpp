@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <new>
 #include <optional>
 
 #include <sys/resource.h>
@@ -130,8 +129,9 @@ void Server::State::take(TcpStream stream) {
         ++report.accepted_count;
         ++connection_count_;
         loop->adopt(std::move(connection));
-    } catch (const std::bad_alloc&) {
-        loop->report("no memory for another connection: it is closed");
+    } catch (const std::exception& error) {
+        loop->report("a connection could not be started and is closed: " +
+                     std::string(error.what()));
     }
 }
 
@@ -148,7 +148,7 @@ void Server::State::connection_ended() noexcept {
 
 void Server::State::stop() {
     ++stops_;
-    listener.cancel_accept();
+    if (listener) listener.cancel_accept();
     slot_free_.notify(*loop);
     if (stops_ > 1) drained_.notify(*loop);
 }

@@ -8,20 +8,23 @@ namespace ringlet {
 
 Result<SignalWatch> SignalWatch::create() {
     auto state = std::make_unique<State>();
-    sigset_t watched;
-    sigemptyset(&watched);
-    sigaddset(&watched, SIGTERM);
-    sigaddset(&watched, SIGINT);
-    state->fd = UniqueFd(::signalfd(-1, &watched, SFD_CLOEXEC));
+    sigemptyset(&state->watched);
+    sigaddset(&state->watched, SIGTERM);
+    sigaddset(&state->watched, SIGINT);
+    state->fd = UniqueFd(::signalfd(-1, &state->watched, SFD_CLOEXEC));
     if (!state->fd) return error_from_errno(errno);
-    if (const int number = ::pthread_sigmask(SIG_BLOCK, &watched, &state->before)) {
+    if (const int number = ::pthread_sigmask(SIG_BLOCK, &state->watched, &state->before)) {
         return error_from_errno(number);
     }
     return SignalWatch(std::move(state));
 }
 
 SignalWatch::~SignalWatch() {
-    if (state_) ::pthread_sigmask(SIG_SETMASK, &state_->before, nullptr);
+    if (!state_) return;
+    // A signal that came after the last read has been obeyed already: what it asked for has ended.
+    const timespec at_once{};
+    while (::sigtimedwait(&state_->watched, nullptr, &at_once) > 0) {}
+    ::pthread_sigmask(SIG_SETMASK, &state_->before, nullptr);
 }
 
 SignalWatch::Awaiter SignalWatch::next() {

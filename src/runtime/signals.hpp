@@ -43,6 +43,7 @@ public:
 private:
     struct State {
         UniqueFd fd;
+        sigset_t watched{};
         sigset_t before{};
         signalfd_siginfo information{};
         Operation read;

@@ -6,6 +6,7 @@
 #include "socket_state.hpp"
 
 #include <cerrno>
+#include <new>
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -45,7 +46,12 @@ AcceptAwaiter TcpListener::accept() {
 Result<TcpStream> AcceptAwaiter::await_resume() {
     const int answer = take_answer();
     if (answer < 0) return error_from_errno(-answer);
-    return TcpStream(UniqueFd(answer));
+    UniqueFd fd(answer);
+    try {
+        return TcpStream(std::move(fd));
+    } catch (const std::bad_alloc&) {
+        return std::errc::not_enough_memory;
+    }
 }
 
 CloseAwaiter TcpListener::close() { return CloseAwaiter(std::move(socket_)); }

@@ -72,7 +72,8 @@ public:
     Server& operator=(Server&& other) noexcept;
     ~Server();
 
-    /// Serves until it is stopped: every connection runs `handler(TcpStream)`, a `Task<>`.
+    /// Serves until it is stopped: every connection runs `handler(TcpStream)`, a `Task<>`. Once per
+    /// server: afterwards it listens no more.
     ///
     /// A handler's exception ends its connection, goes to `LoopOptions::report`, and the server
     /// goes on. When descriptors run out, accepting pauses for up to `accept_pause_limit`.
