@@ -448,10 +448,10 @@ run_client() {
         echo "$line" >>"$scratch/row"
         had_errors=1
     else
-        case $status in
-        124 | 137) why="the client did not end within $time_limit s, or was killed" ;;
-        *) why="the client ended with status $status: ${line:-$(last_line "$scratch/client.err")}" ;;
-        esac
+        trouble=$(last_line "$scratch/client.err")
+        [ -n "$errors" ] && trouble="though it reported errors: $errors"
+        why="the client ended with status $status: ${trouble:-${line:-it said nothing}}"
+        case $status in 124 | 137) why="the client did not end within $time_limit s, or was killed" ;; esac
         return 1
     fi
 }

@@ -31,8 +31,8 @@ Result<HostAndPort> split(std::string_view text) {
         return Errc::invalid_endpoint;
     }
     HostAndPort parts{.host = std::string(host)};
-    const auto* end = digits.data() + digits.size();
-    const auto [rest, failure] = std::from_chars(digits.data(), end, parts.port);
+    const char* end = std::to_address(digits.end());
+    const auto [rest, failure] = std::from_chars(std::to_address(digits.begin()), end, parts.port);
     if (failure != std::errc{} || rest != end || host.empty()) return Errc::invalid_endpoint;
     return parts;
 }

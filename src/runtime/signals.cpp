@@ -23,7 +23,8 @@ SignalWatch::~SignalWatch() {
     if (!state_) return;
     // A signal that came after the last read has been obeyed already: what it asked for has ended.
     const timespec at_once{};
-    while (::sigtimedwait(&state_->watched, nullptr, &at_once) > 0) {}
+    while (::sigtimedwait(&state_->watched, nullptr, &at_once) > 0) {
+    }
     ::pthread_sigmask(SIG_SETMASK, &state_->before, nullptr);
 }
 

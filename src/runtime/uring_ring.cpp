@@ -125,16 +125,15 @@ private:
     // One system call: submits, waits, and lets the kernel work completions out.
     void enter(std::optional<Clock::time_point> deadline) {
         ++stats_.system_calls;
+        const auto now = deadline ? Clock::now() : Clock::time_point();
         const bool left_by_the_last = io_uring_cq_ready(&ring_) > 0;
         int answer = 0;
-        if (left_by_the_last) {
+        if (left_by_the_last || (deadline && *deadline <= now)) {
             answer = io_uring_submit_and_get_events(&ring_);
-        } else if (!deadline) {
-            answer = io_uring_submit_and_wait(&ring_, 1);
-        } else if (const auto now = Clock::now(); *deadline <= now) {
-            answer = io_uring_submit_and_get_events(&ring_);
-        } else {
+        } else if (deadline) {
             answer = submit_and_wait_for(*deadline - now);
+        } else {
+            answer = io_uring_submit_and_wait(&ring_, 1);
         }
         switch (-answer) {
         case EAGAIN:

@@ -174,7 +174,7 @@ private:
     IntrusiveList<TaskRecord> tasks_;
     TaskRecord* finished_ = nullptr;
     TaskRecord* root_ = nullptr; // owned by run, not by the loop
-    Clock::time_point now_{};
+    Clock::time_point now_;
     std::uint32_t resumed_since_collect_ = 0;
     bool unsubmitted_ = false;
     bool leaving_ = false;

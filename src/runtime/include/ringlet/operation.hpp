@@ -41,8 +41,8 @@ struct Operation : Resumable, ListHook {
     void* data = nullptr;       ///< the bytes, or the address to connect to
     std::size_t size_bytes = 0; ///< of `data`
     std::size_t transferred_bytes = 0;
-    Clock::time_point started_at{}; ///< when it last made progress, on the loop's coarse clock
-    std::int32_t result = 0;        ///< bytes or a descriptor, or a negative errno
+    Clock::time_point started_at; ///< when it last made progress, on the loop's coarse clock
+    std::int32_t result = 0;      ///< bytes or a descriptor, or a negative errno
     int fd = -1;
     Opcode opcode = Opcode::read;
     Extent extent = Extent::some;

@@ -131,9 +131,10 @@ template <class Handler>
 Result<ServeReport> Server::run(Handler handler) {
     static_assert(std::is_invocable_r_v<Task<>, Handler&, TcpStream>,
                   "a handler is a coroutine: Task<> handle(TcpStream stream)");
-    return run_erased(&handler, [](void* erased, TcpStream stream) {
-        return (*static_cast<Handler*>(erased))(std::move(stream));
-    });
+    return run_erased(static_cast<void*>(std::addressof(handler)),
+                      [](void* erased, TcpStream stream) {
+                          return (*static_cast<Handler*>(erased))(std::move(stream));
+                      });
 }
 
 /// Gives the line of `advice` to the report hook of `options`, or to stderr.
