@@ -267,6 +267,8 @@ congestion_file=/proc/sys/net/ipv4/tcp_congestion_control
 congestion_before=
 
 clean_up() {
+    exit_status=$?
+    trap - EXIT
     trap '' INT TERM HUP PIPE
     show_progress ''
     stop "$client_pid"
@@ -278,6 +280,7 @@ clean_up() {
     if [ -n "$scratch" ]; then
         rm -rf "$scratch"
     fi
+    exit "$exit_status"
 }
 
 # One line that is written over, for people who watch.
@@ -451,7 +454,7 @@ run_client() {
         trouble=$(last_line "$scratch/client.err")
         [ -n "$errors" ] && trouble="though it reported errors: $errors"
         why="the client ended with status $status: ${trouble:-${line:-it said nothing}}"
-        case $status in 124 | 137) why="the client did not end within $time_limit s, or was killed" ;; esac
+        case $status in 124 | 137 | 143) why="the client did not end within $time_limit s, or was killed" ;; esac
         return 1
     fi
 }
