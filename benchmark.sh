@@ -452,8 +452,8 @@ run_client() {
         had_errors=1
     else
         trouble=$(last_line "$scratch/client.err")
-        [ -n "$errors" ] && trouble="though it reported errors: $errors"
-        why="the client ended with status $status: ${trouble:-${line:-it said nothing}}"
+        [ "$status" -le 1 ] && [ -n "$errors" ] && trouble="though it reported errors: $errors"
+        why="the client ended with status $status: ${trouble:-it gave no result}"
         case $status in 124 | 137 | 143) why="the client did not end within $time_limit s, or was killed" ;; esac
         return 1
     fi
@@ -499,6 +499,7 @@ run_row() {
     else
         cat "$scratch/row"
         say "$name: $runs runs in $seconds s"
+        [ -s "$scratch/client.err" ] && say "$name: $(last_line "$scratch/client.err")"
         [ "$had_errors" = 1 ] && row_failed=1 && say "$name: failed: some requests had errors"
     fi
     echo

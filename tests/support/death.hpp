@@ -1,0 +1,92 @@
+#pragma once
+
+// Runs code in a child process, for promises whose breach ends the program.
+
+#include "support.hpp"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <string>
+#include <string_view>
+#include <type_traits>
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace ringlet::testing {
+
+/// How a child process ended.
+struct ChildOutcome {
+    int signal = 0;      ///< that ended it, or 0
+    int exit_status = 0; ///< when no signal did
+    std::string error_output;
+
+    [[nodiscard]] bool succeeded() const { return signal == 0 && exit_status == 0; }
+    [[nodiscard]] std::string to_string() const {
+        return (signal != 0 ? "signal " + std::to_string(signal)
+                            : "exit status " + std::to_string(exit_status)) +
+               ", stderr: " + error_output;
+    }
+};
+
+/// Runs `fn()` in a child process and waits for its end. The child's exit status is what `fn`
+/// returns, or 0. A child that hangs is ended by SIGALRM after `limit_seconds`.
+///
+/// Thread    The only one: a child of fork(2) has no other threads.
+template <class Fn>
+ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
+    std::array<int, 2> ends{};
+    REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
+    const UniqueFd read_end(ends[0]);
+    UniqueFd write_end(ends[1]);
+
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        // The handlers of doctest would report a failed case.
+        for (const int signal :
+             {SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGINT, SIGSEGV, SIGTERM}) {
+            std::signal(signal, SIG_DFL);
+        }
+        const rlimit no_core{0, 0};
+        ::setrlimit(RLIMIT_CORE, &no_core);
+        ::dup2(write_end.get(), STDERR_FILENO);
+        ::alarm(limit_seconds);
+        int status = 0;
+        if constexpr (std::is_void_v<std::invoke_result_t<Fn&>>) {
+            fn();
+        } else {
+            status = fn();
+        }
+        ::_exit(status);
+    }
+
+    write_end.reset();
+    ChildOutcome outcome;
+    std::array<char, 4096> piece{};
+    for (;;) {
+        const ssize_t count = ::read(read_end.get(), piece.data(), piece.size());
+        if (count < 0 && errno == EINTR) continue;
+        if (count <= 0) break;
+        outcome.error_output.append(piece.data(), static_cast<std::size_t>(count));
+    }
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    if (WIFSIGNALED(status)) outcome.signal = WTERMSIG(status);
+    if (WIFEXITED(status)) outcome.exit_status = WEXITSTATUS(status);
+    return outcome;
+}
+
+/// Checks that `fn()` ends its process with SIGABRT after a message that contains `message`.
+template <class Fn>
+void check_aborts(std::string_view message, Fn fn) {
+    const ChildOutcome outcome = run_in_child(std::move(fn));
+    CHECK_MESSAGE(outcome.signal == SIGABRT, outcome.to_string());
+    const bool said = outcome.error_output.find(message) != std::string::npos;
+    CHECK_MESSAGE(said, "expected: ", message, "; got: ", outcome.to_string());
+}
+
+} // namespace ringlet::testing

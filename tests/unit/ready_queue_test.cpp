@@ -1,0 +1,67 @@
+#include "support.hpp"
+
+#include <ringlet/ready_queue.hpp>
+
+#include <array>
+#include <deque>
+#include <random>
+#include <vector>
+
+using namespace ringlet;
+
+TEST_CASE("ReadyQueue is first come first served") {
+    ReadyQueue queue;
+    CHECK(queue.empty());
+    CHECK(queue.size() == 0);
+    std::array<Resumable, 3> waiting;
+    for (auto& resumable : waiting) queue.push(resumable);
+    CHECK(queue.size() == 3);
+    CHECK_FALSE(queue.empty());
+    for (auto& expected : waiting) {
+        Resumable& oldest = queue.pop();
+        CHECK(&oldest == &expected);
+    }
+    CHECK(queue.empty());
+    CHECK(queue.size() == 0);
+}
+
+TEST_CASE("ReadyQueue takes an object again once it is out") {
+    ReadyQueue queue;
+    Resumable first;
+    Resumable second;
+    for (int round = 0; round < 3; ++round) {
+        queue.push(first);
+        queue.push(second);
+        CHECK(&queue.pop() == &first);
+        queue.push(first);
+        CHECK(queue.size() == 2);
+        CHECK(&queue.pop() == &second);
+        CHECK(&queue.pop() == &first);
+        CHECK(queue.empty());
+    }
+}
+
+TEST_CASE("ReadyQueue agrees with std::deque after many changes") {
+    ReadyQueue queue;
+    std::deque<Resumable*> model;
+    std::vector<Resumable> objects(32);
+    std::vector<Resumable*> outside;
+    for (auto& object : objects) outside.push_back(&object);
+    std::mt19937 random(7);
+    for (int step = 0; step < 20'000; ++step) {
+        const bool pushes = model.empty() || (!outside.empty() && random() % 2 == 0);
+        if (pushes) {
+            Resumable* object = outside.back();
+            outside.pop_back();
+            queue.push(*object);
+            model.push_back(object);
+        } else {
+            Resumable& oldest = queue.pop();
+            REQUIRE(&oldest == model.front());
+            model.pop_front();
+            outside.push_back(&oldest);
+        }
+        REQUIRE(queue.size() == model.size());
+        REQUIRE(queue.empty() == model.empty());
+    }
+}
