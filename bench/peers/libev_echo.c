@@ -17,22 +17,19 @@ struct connection {
 
 /* Receives only when everything has been sent: a client that does not read is not read from.
    Returns false when the connection is over. */
-static bool echo(struct ev_loop *loop, struct connection *connection, int events) {
-    ev_io *watcher = &connection->watcher;
+static bool echo(struct ev_loop* loop, struct connection* connection, int events) {
+    ev_io* watcher = &connection->watcher;
     if (events & EV_READ) {
         ssize_t received = recv(watcher->fd, connection->bytes, buffer_bytes, 0);
-        if (received <= 0)
-            return received < 0 && errno == EAGAIN;
+        if (received <= 0) return received < 0 && errno == EAGAIN;
         connection->sent = 0;
         connection->received = (size_t)received;
     }
 
     ssize_t sent = send(watcher->fd, connection->bytes + connection->sent,
                         connection->received - connection->sent, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN)
-        return false;
-    if (sent > 0)
-        connection->sent += (size_t)sent;
+    if (sent < 0 && errno != EAGAIN) return false;
+    if (sent > 0) connection->sent += (size_t)sent;
 
     int waits_for = connection->sent < connection->received ? EV_WRITE : EV_READ;
     if (!(events & waits_for)) {
@@ -43,8 +40,8 @@ static bool echo(struct ev_loop *loop, struct connection *connection, int events
     return true;
 }
 
-static void on_ready(struct ev_loop *loop, ev_io *watcher, int events) {
-    struct connection *connection = (struct connection *)watcher;
+static void on_ready(struct ev_loop* loop, ev_io* watcher, int events) {
+    struct connection* connection = (struct connection*)watcher;
     if (!echo(loop, connection, events)) {
         ev_io_stop(loop, watcher);
         close(watcher->fd);
@@ -52,10 +49,10 @@ static void on_ready(struct ev_loop *loop, ev_io *watcher, int events) {
     }
 }
 
-static void accept_all(struct ev_loop *loop, ev_io *watcher, int events) {
+static void accept_all(struct ev_loop* loop, ev_io* watcher, int events) {
     (void)events;
     for (int descriptor; (descriptor = peer_accept(watcher->fd)) >= 0;) {
-        struct connection *connection = malloc(sizeof *connection);
+        struct connection* connection = malloc(sizeof *connection);
         if (connection == NULL) {
             perror("malloc");
             exit(EX_OSERR);
@@ -66,9 +63,9 @@ static void accept_all(struct ev_loop *loop, ev_io *watcher, int events) {
     }
 }
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
     int listener = peer_listen(argc, argv);
-    struct ev_loop *loop = EV_DEFAULT;
+    struct ev_loop* loop = EV_DEFAULT;
     ev_io watcher;
     ev_io_init(&watcher, accept_all, listener, EV_READ);
     ev_io_start(loop, &watcher);

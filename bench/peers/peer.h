@@ -15,9 +15,9 @@
 
 /* Returns a non-blocking socket that listens on 127.0.0.1 and the port in argv[1].
    Linux hands TCP_NODELAY down to the accepted sockets: it costs no system call per connection. */
-static int peer_listen(int argc, char **argv) {
-    const char *name = program_invocation_short_name;
-    char *end = "";
+static int peer_listen(int argc, char** argv) {
+    const char* name = program_invocation_short_name;
+    char* end = "";
     long port = argc == 2 ? strtol(argv[1], &end, 10) : 0;
     if (*end != '\0' || port < 1 || port > 65535) {
         fprintf(stderr, "usage: %s PORT    (echoes on 127.0.0.1:PORT; PORT is 1 to 65535)\n", name);
@@ -31,9 +31,9 @@ static int peer_listen(int argc, char **argv) {
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
         setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0 ||
-        bind(listener, (struct sockaddr *)&address, sizeof address) < 0 ||
+        bind(listener, (struct sockaddr*)&address, sizeof address) < 0 ||
         listen(listener, 4096) < 0) {
-        const char *hint = errno == EADDRINUSE ? " (another server runs there)" : "";
+        const char* hint = errno == EADDRINUSE ? " (another server runs there)" : "";
         fprintf(stderr, "%s: 127.0.0.1:%ld: %s%s\n", name, port, strerror(errno), hint);
         exit(EX_UNAVAILABLE);
     }

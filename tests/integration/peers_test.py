@@ -1,11 +1,13 @@
 """The peers of the benchmark really echo: whole, in order, also slowly and half-closed.
 
-Run one with   /usr/bin/python3 tests/integration/peers_test.py Libev.test_echoes
+Every test goes through all peers that can run here; Availability skips for each that cannot.
+Run one with   /usr/bin/python3 tests/integration/peers_test.py Peers.test_echoes
 The C peers come from RINGLET_BUILD_DIR (default: build/release); PYTHON3 and PYTHON2 name other
 interpreters than /usr/bin/python3 and the python2 on PATH.
 """
 
 import ctypes
+import functools
 import os
 import pathlib
 import select
@@ -43,11 +45,11 @@ def environment():
 class Server:
     """One running peer; `with` ends it and makes sure that it is gone."""
 
-    def __init__(self, command):
-        self.port = free_port()
+    def __init__(self, peer, port=None):
+        self.port = port or free_port()
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [*command, str(self.port)],
+            [*peer.command, str(self.port)],
             stdout=subprocess.DEVNULL,
             stderr=self.errors,
             env=environment(),
@@ -57,7 +59,8 @@ class Server:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             if self.process.poll() is not None:
-                raise AssertionError(f"the peer ended with {self.process.returncode}: {self.said()}")
+                status, said = self.process.returncode, self.said()
+                raise AssertionError(f"the peer ended with {status}: {said}")
             try:
                 socket.create_connection((HOST, self.port), timeout=PATIENCE_SECONDS).close()
                 return self
@@ -95,7 +98,8 @@ def receive_exactly(connection, count, what):
         try:
             chunk = connection.recv(min(65536, count - len(received)))
         except socket.timeout:
-            raise AssertionError(f"waiting for {what}: {len(received)} of {count} bytes came") from None
+            so_far = f"{len(received)} of {count} bytes came"
+            raise AssertionError(f"waiting for {what}: {so_far}") from None
         if not chunk:
             raise AssertionError(f"{what}: the peer closed after {len(received)} of {count} bytes")
         received += chunk
@@ -108,45 +112,162 @@ def receive_until_end(connection, what):
         try:
             chunk = connection.recv(65536)
         except socket.timeout:
-            raise AssertionError(f"waiting for {what}: {len(received)} bytes came, no end") from None
+            so_far = f"{len(received)} bytes came, no end"
+            raise AssertionError(f"waiting for {what}: {so_far}") from None
         if not chunk:
             return bytes(received)
         received += chunk
 
 
-class Peer:
-    """What every peer has to do. A subclass names its command and, for Python, its package."""
+@functools.lru_cache(None)
+def python_can(interpreter, line):
+    try:
+        ended = subprocess.run(
+            [interpreter, "-c", line], capture_output=True, timeout=PATIENCE_SECONDS
+        )
+    except OSError:
+        return False
+    return ended.returncode == 0
 
-    def setUp(self):
-        self.command = self.command_or_skip()
-        self.name = pathlib.Path(self.command[-1]).stem
 
-    def run_to_its_end(self, *arguments):
-        try:
-            return subprocess.run(
-                [*self.command, *arguments],
-                capture_output=True,
-                env=environment(),
-                text=True,
-                timeout=PATIENCE_SECONDS,
-            )
-        except subprocess.TimeoutExpired:
-            self.fail(f"waiting for {self.name} {' '.join(arguments)} to refuse")
+class CPeer:
+    def __init__(self, name):
+        self.name = self.title = name
+        self.program = BUILD / "bench" / name
+        self.command = [str(self.program)]
 
-    def test_echoes(self):
-        with Server(self.command) as server, server.connect() as connection:
+    def why_not(self):
+        """What is missing for this peer to run here, or nothing."""
+        if not self.program.exists():
+            return f"{self.program} is not built (libev's needs the package libev-dev)"
+        return None
+
+
+class PythonPeer:
+    def __init__(self, version, name, package=None):
+        self.name, self.version, self.package = name, version, package
+        self.title = f"{name}.py on Python {version}"
+        self.interpreter = PYTHON3 if version == 3 else PYTHON2
+        self.command = [self.interpreter, str(PEERS / f"{name}.py")]
+
+    def why_not(self):
+        right_version = f"import sys; sys.exit(sys.version_info[0] != {self.version})"
+        if not python_can(self.interpreter, right_version):
+            return f"{self.interpreter} is no Python {self.version}: install python{self.version}"
+        if self.package and not python_can(self.interpreter, f"import {self.package}"):
+            prefix = "python3-" if self.version == 3 else "python-"
+            return f"{self.package} is missing: install the package {prefix}{self.package}"
+        return None
+
+
+ALL_PEERS = {
+    "libev": CPeer("libev_echo"),
+    "epoll": CPeer("epoll_echo"),
+    "epoll2": PythonPeer(2, "epoll_echo"),
+    "epoll3": PythonPeer(3, "epoll_echo"),
+    "gevent2": PythonPeer(2, "gevent_echo", "gevent"),
+    "gevent3": PythonPeer(3, "gevent_echo", "gevent"),
+    "tornado2": PythonPeer(2, "tornado_echo", "tornado"),
+    "tornado3": PythonPeer(3, "tornado_echo", "tornado"),
+    "twisted2": PythonPeer(2, "twisted_echo", "twisted"),
+    "twisted3": PythonPeer(3, "twisted_echo", "twisted"),
+    "asyncio3": PythonPeer(3, "asyncio_echo"),
+}
+
+
+class Availability(unittest.TestCase):
+    """A peer that cannot run here is a counted skip that says what to install."""
+
+    def test_libev(self):
+        self.check("libev")
+
+    def test_epoll(self):
+        self.check("epoll")
+
+    def test_epoll2(self):
+        self.check("epoll2")
+
+    def test_epoll3(self):
+        self.check("epoll3")
+
+    def test_gevent2(self):
+        self.check("gevent2")
+
+    def test_gevent3(self):
+        self.check("gevent3")
+
+    def test_tornado2(self):
+        self.check("tornado2")
+
+    def test_tornado3(self):
+        self.check("tornado3")
+
+    def test_twisted2(self):
+        self.check("twisted2")
+
+    def test_twisted3(self):
+        self.check("twisted3")
+
+    def test_asyncio3(self):
+        self.check("asyncio3")
+
+    def check(self, name):
+        why_not = ALL_PEERS[name].why_not()
+        if why_not:
+            self.skipTest(why_not)
+        with Server(ALL_PEERS[name]) as server, server.connect() as connection:
+            connection.sendall(b"hello")
+            receive_exactly(connection, 5, "the echo")
+
+
+def run_to_its_end(command, *arguments):
+    try:
+        return subprocess.run(
+            [*command, *arguments],
+            capture_output=True,
+            env=environment(),
+            text=True,
+            timeout=PATIENCE_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        words = " ".join([*command, *arguments])
+        raise AssertionError(f"waiting for {words} to refuse") from None
+
+
+def for_each_peer(test):
+    """Runs a test with every peer that can run here, each as a subtest of its own."""
+
+    @functools.wraps(test)
+    def run_all(self):
+        peers = [peer for peer in ALL_PEERS.values() if not peer.why_not()]
+        self.assertTrue(peers, "no peer can run here")
+        for peer in peers:
+            with self.subTest(peer.title):
+                test(self, peer)
+
+    return run_all
+
+
+class Peers(unittest.TestCase):
+    """What every peer has to do."""
+
+    @for_each_peer
+    def test_echoes(self, peer):
+        with Server(peer) as server, server.connect() as connection:
             for message in (b"hello", b"\0" * 1000, bytes(range(256)) * 60):
                 connection.sendall(message)
                 self.assertEqual(receive_exactly(connection, len(message), "the echo"), message)
 
-    def test_echoes_one_byte_at_a_time(self):
-        with Server(self.command) as server, server.connect() as connection:
+    @for_each_peer
+    def test_echoes_one_byte_at_a_time(self, peer):
+        with Server(peer) as server, server.connect() as connection:
             for byte in b"one byte at a time":
                 connection.sendall(bytes([byte]))
                 self.assertEqual(receive_exactly(connection, 1, "one byte"), bytes([byte]))
 
-    def test_serves_many_connections_at_once(self):
-        with Server(self.command) as server:
+    @for_each_peer
+    def test_serves_many_connections_at_once(self, peer):
+        with Server(peer) as server:
             connections = [server.connect() for _ in range(100)]
             for index, connection in enumerate(connections):
                 connection.sendall(b"connection %03d" % index)
@@ -157,8 +278,9 @@ class Peer:
             for connection in connections:
                 connection.close()
 
-    def test_answers_a_half_closed_client_fully(self):
-        with Server(self.command) as server, server.connect() as connection:
+    @for_each_peer
+    def test_answers_a_half_closed_client_fully(self, peer):
+        with Server(peer) as server, server.connect() as connection:
             connection.setblocking(False)
             unsent, received, open_ = memoryview(MEGABYTE), bytearray(), True
             while open_:
@@ -177,17 +299,19 @@ class Peer:
                     open_ = bool(chunk)
             self.assertEqual(bytes(received), MEGABYTE)
 
-    def test_last_words_of_a_half_closed_client_come_back(self):
-        with Server(self.command) as server:
+    @for_each_peer
+    def test_last_words_of_a_half_closed_client_come_back(self, peer):
+        with Server(peer) as server:
             for _ in range(20):
                 with server.connect() as connection:
                     connection.sendall(b"last words")
                     connection.shutdown(socket.SHUT_WR)
                     self.assertEqual(receive_until_end(connection, "the last words"), b"last words")
 
-    def test_waits_for_a_client_that_reads_late(self):
+    @for_each_peer
+    def test_waits_for_a_client_that_reads_late(self, peer):
         """The echo is larger than all buffers between: the peer must wait, then go on."""
-        with Server(self.command) as server, socket.socket() as connection:
+        with Server(peer) as server, socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect((HOST, server.port))
             connection.settimeout(0.5)
@@ -195,7 +319,7 @@ class Peer:
             try:
                 while sent < 64 * len(MEGABYTE):
                     sent += connection.send(MEGABYTE[sent % 256 :])
-                self.fail(f"{self.name} took {sent} bytes from a client that reads nothing")
+                self.fail(f"{peer.name} took {sent} bytes from a client that reads nothing")
             except socket.timeout:
                 pass  # the peer has stopped reading
 
@@ -209,8 +333,9 @@ class Peer:
             self.assertEqual(len(received), sent)
             self.assertTrue(received == (MEGABYTE * (sent // len(MEGABYTE) + 1))[:sent])
 
-    def test_survives_a_client_that_resets(self):
-        with Server(self.command) as server:
+    @for_each_peer
+    def test_survives_a_client_that_resets(self, peer):
+        with Server(peer) as server:
             for _ in range(20):
                 connection = server.connect()
                 connection.sendall(MEGABYTE[:100_000])
@@ -222,9 +347,10 @@ class Peer:
                 receive_exactly(connection, 11, "an echo after resets")
             self.assertEqual(server.said(), "")
 
-    def test_sends_without_delay(self):
+    @for_each_peer
+    def test_sends_without_delay(self, peer):
         """The connection at the server's end has TCP_NODELAY."""
-        with Server(self.command) as server, server.connect() as connection:
+        with Server(peer) as server, server.connect() as connection:
             connection.sendall(b"x")
             receive_exactly(connection, 1, "the echo")
             try:
@@ -235,61 +361,52 @@ class Peer:
                 nodelay = other_end.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             self.assertEqual(nodelay, 1)
 
-    def test_has_room_for_4096_waiting_clients(self):
+    @for_each_peer
+    def test_has_room_for_4096_waiting_clients(self, peer):
         if not shutil.which("ss"):
             self.skipTest("ss is missing: install the package iproute2")
         limit = int(pathlib.Path("/proc/sys/net/core/somaxconn").read_text())
-        with Server(self.command) as server:
+        with Server(peer) as server:
             self.assertEqual(listening_backlog(server.port), min(4096, limit))
 
-    def test_taken_port_is_one_clear_line(self):
+    @for_each_peer
+    def test_taken_port_is_one_clear_line(self, peer):
         with socket.socket() as stranger:
             stranger.bind((HOST, 0))
             stranger.listen()
             port = stranger.getsockname()[1]
-            ended = self.run_to_its_end(str(port))
+            ended = run_to_its_end(peer.command, str(port))
         self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
         self.assertRegex(
-            ended.stderr, rf"\A{self.name}: 127\.0\.0\.1:{port}: Address already in use \(.+\)\n\Z"
+            ended.stderr, rf"\A{peer.name}: 127\.0\.0\.1:{port}: Address already in use \(.+\)\n\Z"
         )
 
-    def test_bad_port_is_a_usage_error(self):
+    @for_each_peer
+    def test_bad_port_is_a_usage_error(self, peer):
         for arguments in ((), ("",), ("0",), ("65536",), ("-1",), ("http",), ("80x",), ("1", "2")):
             with self.subTest(arguments=arguments):
-                ended = self.run_to_its_end(*arguments)
+                ended = run_to_its_end(peer.command, *arguments)
                 self.assertEqual(ended.returncode, USAGE, ended.stderr)
-                self.assertRegex(ended.stderr, rf"\Ausage: {self.name} PORT.*\n\Z")
+                self.assertRegex(ended.stderr, rf"\Ausage: {peer.name} PORT.*\n\Z")
 
-    def test_listens_on_a_port_used_a_moment_ago(self):
+    @for_each_peer
+    def test_listens_on_a_port_used_a_moment_ago(self, peer):
         """SO_REUSEADDR: the connections of the last run do not keep the port."""
-        with Server(self.command) as first:
+        with Server(peer) as first:
             connection = first.connect()
             connection.sendall(b"x")
             receive_exactly(connection, 1, "the echo")
             first.ends_by(signal.SIGTERM)  # the server closes first: its side is in TIME_WAIT
             connection.close()
             port = first.port
-        second = subprocess.Popen(
-            [*self.command, str(port)], stderr=subprocess.PIPE, env=environment()
-        )
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while second.poll() is None:
-                try:
-                    socket.create_connection((HOST, port), timeout=PATIENCE_SECONDS).close()
-                    return
-                except ConnectionRefusedError:
-                    self.assertLess(time.monotonic(), deadline, "waiting for the second server")
-                    time.sleep(0.01)
-            self.fail(f"the second server ended: {second.stderr.read().decode()}")
-        finally:
-            second.kill()
-            second.wait()
-            second.stderr.close()
+        with Server(peer, port) as second, second.connect() as connection:
+            connection.sendall(b"x")
+            receive_exactly(connection, 1, "the echo of the second server")
 
-    def test_ends_quietly(self):
+    @for_each_peer
+    def test_ends_quietly(self, peer):
         for signal_number in (signal.SIGTERM, signal.SIGINT):
-            with self.subTest(signal=signal_number), Server(self.command) as server:
+            with self.subTest(signal=signal_number), Server(peer) as server:
                 with server.connect() as connection:
                     connection.sendall(b"x")
                     receive_exactly(connection, 1, "the echo")
@@ -332,86 +449,6 @@ def socket_of_process(pid, peer_address):
     finally:
         os.close(process)
     raise AssertionError(f"the server has no connection with {peer_address}")
-
-
-class CPeer(Peer):
-    def command_or_skip(self):
-        program = BUILD / "bench" / self.program
-        if not program.exists():
-            self.skipTest(f"{program} is missing: build it (libev's needs the package libev-dev)")
-        return [str(program)]
-
-
-class Python3Peer(Peer):
-    package = None
-    interpreter = PYTHON3
-    version, prefix = 3, "python3-"
-
-    def command_or_skip(self):
-        wanted = f"import sys, select; assert sys.version_info[0] == {self.version}; select.epoll"
-        if not self.imports(wanted):
-            self.skipTest(f"{self.interpreter} is no Python {self.version}")
-        if self.package and not self.imports(f"import {self.package}"):
-            self.skipTest(f"{self.package} is missing: install {self.prefix}{self.package}")
-        return [self.interpreter, str(PEERS / self.program)]
-
-    def imports(self, line):
-        try:
-            ended = subprocess.run(
-                [self.interpreter, "-c", line], capture_output=True, timeout=PATIENCE_SECONDS
-            )
-        except OSError:
-            return False
-        return ended.returncode == 0
-
-
-class Python2Peer(Python3Peer):
-    interpreter = PYTHON2
-    version, prefix = 2, "python-"
-
-
-class Libev(CPeer, unittest.TestCase):
-    program = "libev_echo"
-
-
-class Epoll(CPeer, unittest.TestCase):
-    program = "epoll_echo"
-
-
-class Python3Epoll(Python3Peer, unittest.TestCase):
-    program = "epoll_echo.py"
-
-
-class Python2Epoll(Python2Peer, unittest.TestCase):
-    program = "epoll_echo.py"
-
-
-class Python3Gevent(Python3Peer, unittest.TestCase):
-    program, package = "gevent_echo.py", "gevent"
-
-
-class Python2Gevent(Python2Peer, unittest.TestCase):
-    program, package = "gevent_echo.py", "gevent"
-
-
-class Python3Tornado(Python3Peer, unittest.TestCase):
-    program, package = "tornado_echo.py", "tornado"
-
-
-class Python2Tornado(Python2Peer, unittest.TestCase):
-    program, package = "tornado_echo.py", "tornado"
-
-
-class Python3Twisted(Python3Peer, unittest.TestCase):
-    program, package = "twisted_echo.py", "twisted"
-
-
-class Python2Twisted(Python2Peer, unittest.TestCase):
-    program, package = "twisted_echo.py", "twisted"
-
-
-class Python3Asyncio(Python3Peer, unittest.TestCase):
-    program = "asyncio_echo.py"
 
 
 class MissingPackage(unittest.TestCase):

@@ -74,7 +74,8 @@ ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
         outcome.error_output.append(piece.data(), static_cast<std::size_t>(count));
     }
     int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {}
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
     if (WIFSIGNALED(status)) outcome.signal = WTERMSIG(status);
     if (WIFEXITED(status)) outcome.exit_status = WEXITSTATUS(status);
     return outcome;

@@ -1,6 +1,6 @@
 """Runs one unittest method for ctest: run_python_test.py FILE Class.method
 
-Prints "SKIP: reason" when it was skipped. After 120 seconds it prints where every thread stands, which
+Prints "SKIP: reason" and ends with 77 when it was skipped. After 120 seconds it prints where every thread stands, which
 says what it was waiting for, and ends.
 """
 
@@ -24,7 +24,9 @@ def main() -> int:
     if result.testsRun == 0 and not result.skipped:
         print(f"no test {name} in {path}")
         return 1
-    return 0 if result.wasSuccessful() else 1
+    if not result.wasSuccessful():
+        return 1
+    return 77 if result.skipped else 0
 
 
 sys.exit(main())

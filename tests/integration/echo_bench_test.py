@@ -1,0 +1,455 @@
+"""echo_bench from outside: it counts exactly, against servers that answer rightly and wrongly, and
+its last line is the classic one."""
+
+import json
+import os
+import pathlib
+import pty
+import re
+import select
+import socket
+import struct
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_HOST, NO_INPUT, PATIENCE_SECONDS,
+                      UNAVAILABLE, USAGE, EchoCoro, descriptor_limit, run)
+
+SIZE = 64  # of the message, unless told otherwise
+LAST_LINE = r"\AThroughput: \d+\.\d\d \[reqests/sec\], errors: (\d+)\Z"
+
+
+def bench(port, *arguments, **options):
+    return run(ECHO_BENCH, "-p", port, *arguments, **options)
+
+
+class Client(unittest.TestCase):
+    """What the tests of the client ask of every run."""
+
+    def ends(self, ended, status, errors):
+        self.assertTrue(ended.stdout.endswith("\n"), ended.stderr)
+        last = ended.stdout.splitlines()[-1]
+        self.assertRegex(last, LAST_LINE)
+        self.assertEqual((int(re.match(LAST_LINE, last)[1]), ended.returncode), (errors, status),
+                         ended.stdout + ended.stderr)
+
+    def refuses(self, ended, status, line):
+        self.assertEqual((ended.returncode, ended.stdout), (status, ""), ended.stderr)
+        self.assertRegex(ended.stderr, r"\Aecho_bench: [^\n]+\n\Z")
+        self.assertRegex(ended.stderr, line)
+
+
+class AgainstEchoCoro(Client):
+    def setUp(self):
+        self.server = self.enterContext(EchoCoro())
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def test_last_line_and_status(self):
+        ended = bench(self.server.port, "-t", 10, "-c", 2, "-e", 20, HOST)
+        self.ends(ended, 0, errors=0)
+        self.assertEqual(ended.stderr, "")
+        self.assertIn("20 made, 0 failed", ended.stdout)
+
+    def test_classic_letters(self):
+        message = self.folder / "data.json"
+        message.write_text('{"a": 1}\n')
+        self.ends(bench(self.server.port, "-t3", "-c2", "-e4", f"-f{message}", HOST), 0, errors=0)
+
+    def test_many_coroutines(self):
+        ended = bench(self.server.port, "-t", 500, "-c", 2, "-e", 5)
+        self.ends(ended, 0, errors=0)
+        self.assertIn("1000 made", ended.stdout)
+
+    def test_message_larger_than_all_buffers(self):
+        self.ends(bench(self.server.port, "-t", 2, "-c", 1, "-e", 2, "--size", 5_000_000), 0,
+                  errors=0)
+
+    def test_pipeline(self):
+        self.ends(bench(self.server.port, "-t", 3, "-c", 2, "-e", 50, "--pipeline", 16), 0,
+                  errors=0)
+
+    def test_host_by_name_and_ipv6(self):
+        self.ends(bench(self.server.port, "-t", 1, "-c", 1, "-e", 1, "localhost"), 0, errors=0)
+        try:
+            socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        except OSError as error:
+            self.skipTest(f"no IPv6 on the loopback interface: {error}")
+        with EchoCoro("--host", "::1") as server:
+            self.ends(bench(server.port, "-t", 1, "-c", 1, "-e", 1, "::1"), 0, errors=0)
+
+    def test_json(self):
+        path = self.folder / "result.json"
+        ended = bench(self.server.port, "-t", 4, "-c", 3, "-e", 5, "--size", 100, "--json", path)
+        self.ends(ended, 0, errors=0)
+        told = json.loads(path.read_text())
+        expected = {
+            "schema_version": 1, "server": f"{HOST}:{self.server.port}", "coroutines": 4,
+            "connections_each": 3, "echoes_each": 5, "pipeline": 1, "message_bytes": 100,
+            "duration_s": 0, "warmup_s": 0, "rate_per_s": 0, "requests": 60, "errors": 0,
+            "first_error": "", "connections_made": 12, "connections_failed": 0}
+        self.assertEqual({key: told[key] for key in expected}, expected)
+        self.assertEqual(set(told) - set(expected), {
+            "program", "wall_s", "client_cpu_s", "throughput_per_s", "latency_us"})
+        latency = told["latency_us"]
+        self.assertEqual(set(latency), {"min", "mean", "p50", "p90", "p99", "max"})
+        ordered = [latency[key] for key in ("min", "p50", "p90", "p99", "max")]
+        self.assertEqual(ordered, sorted(ordered))
+        self.assertGreater(latency["min"], 0)
+        self.assertAlmostEqual(told["throughput_per_s"] * told["wall_s"], 60, delta=0.01)
+        printed = float(re.search(r"Throughput: ([\d.]+)", ended.stdout)[1])
+        self.assertAlmostEqual(printed, told["throughput_per_s"], delta=0.01)
+
+    def test_hgrm(self):
+        path = self.folder / "result.hgrm"
+        self.ends(bench(self.server.port, "-t", 2, "-c", 1, "-e", 50, "--hgrm", path), 0, errors=0)
+        text = path.read_text()
+        self.assertRegex(text, r"\A +Value +Percentile +TotalCount +1/\(1-Percentile\)\n\n")
+        rows = [line.split() for line in text.splitlines()[2:] if not line.startswith("#")]
+        self.assertEqual((float(rows[-1][1]), int(rows[-1][2])), (1.0, 100))
+        self.assertRegex(text, r"#\[Total count +=  *100\]\n\Z")
+
+    def test_result_file_that_cannot_be_written(self):
+        for option in ("--json", "--hgrm"):
+            with self.subTest(option=option):
+                ended = bench(self.server.port, "-t", 1, "-c", 1, "-e", 1, option,
+                              self.folder / "missing" / "result")
+                self.ends(ended, CANNOT_CREATE, errors=0)
+                self.assertRegex(ended.stderr, r"\Aecho_bench: [^\n]*missing/result[^\n]*\n\Z")
+
+    def test_duration_ends_in_time(self):
+        path = self.folder / "result.json"
+        ended = bench(self.server.port, "-t", 5, "--duration", "700ms", "--warmup", "200ms",
+                      "--json", path)
+        self.ends(ended, 0, errors=0)
+        told = json.loads(path.read_text())
+        self.assertGreaterEqual(told["wall_s"], 0.7)
+        self.assertLess(told["wall_s"], 5)
+        self.assertGreater(told["requests"], 100)
+        self.assertEqual(told["duration_s"], 0.7)
+
+    def test_progress_only_on_a_terminal(self):
+        arguments = ("-p", self.server.port, "-t", 2, "--duration", "700ms")
+        piped = run(ECHO_BENCH, *arguments, "--progress")
+        self.assertNotIn("echoes a second", piped.stderr)
+        self.assertNotIn("echoes a second", self.on_a_terminal(*arguments, "--no-progress"))
+        self.assertRegex(self.on_a_terminal(*arguments), r"\d %, \d+ echoes a second, \d+ conn")
+
+    def on_a_terminal(self, *arguments):
+        """What it writes to stderr, when that is a terminal."""
+        terminal, stderr = pty.openpty()
+        try:
+            command = [str(word) for word in (ECHO_BENCH, *arguments)]
+            process = os.posix_spawn(command[0], command, os.environ, file_actions=[
+                (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, stderr, 2)])
+        finally:
+            os.close(stderr)
+        written = b""
+        try:
+            while select.select([terminal], [], [], PATIENCE_SECONDS)[0]:
+                try:
+                    written += os.read(terminal, 4096)
+                except OSError:  # nobody has it open any more: the program has ended
+                    break
+            else:
+                self.fail(f"waiting for echo_bench to end on a terminal: {written}")
+        finally:
+            os.close(terminal)
+            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), 0)
+        return written.decode()
+
+
+class ScriptedServer:
+    """A server in a thread for each connection. `script(connection, whole)` gets whole messages."""
+
+    def __init__(self, script, message_bytes=SIZE):
+        self.script, self.message_bytes = script, message_bytes
+        self.connection_count, self.received = 0, []
+        self.threads, self.failures = [], []
+
+    def __enter__(self):
+        self.listener = socket.create_server((HOST, 0), backlog=256)
+        self.port = self.listener.getsockname()[1]
+        self.acceptor = threading.Thread(target=self.accept, daemon=True)
+        self.acceptor.start()
+        return self
+
+    def accept(self):
+        while True:
+            try:
+                connection = self.listener.accept()[0]
+            except OSError:
+                return  # closed
+            self.connection_count += 1
+            thread = threading.Thread(target=self.serve, args=(connection,), daemon=True)
+            self.threads.append(thread)
+            thread.start()
+
+    def serve(self, connection):
+        with connection:
+            connection.settimeout(PATIENCE_SECONDS)
+            try:
+                self.script(connection, lambda: self.whole(connection))
+            except (EOFError, ConnectionError):
+                pass  # the client has gone
+            except Exception as failure:  # told in __exit__
+                self.failures.append(failure)
+
+    def whole(self, connection):
+        message = connection.recv(self.message_bytes, socket.MSG_WAITALL)
+        if len(message) < self.message_bytes:
+            raise EOFError
+        self.received.append(message)
+        return message
+
+    def stop_listening(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+    def __exit__(self, failure, *_):
+        try:
+            self.stop_listening()
+        except OSError:
+            pass  # it has already
+        self.acceptor.join(PATIENCE_SECONDS)
+        for thread in self.threads:
+            thread.join(PATIENCE_SECONDS)
+            if thread.is_alive() and failure is None:
+                raise AssertionError("waiting for a scripted connection to end")
+        if self.failures and failure is None:
+            raise self.failures[0]
+
+
+class AgainstScripts(Client):
+    """Errors are the requests that did not come back whole and right, no more and no less."""
+
+    LOAD = ("-t", 4, "-c", 2, "-e", 5)  # 40 requests on 8 connections
+
+    def test_counts_connections_and_bytes_exactly(self):
+        def echo(connection, whole):
+            while True:
+                connection.sendall(whole())
+
+        with ScriptedServer(echo, message_bytes=77) as server:
+            with tempfile.NamedTemporaryFile() as file:
+                message = bytes(range(77))
+                file.write(message)
+                file.flush()
+                self.ends(bench(server.port, *self.LOAD, "-f", file.name), 0, errors=0)
+        self.assertEqual(server.connection_count, 8)
+        self.assertEqual(server.received, [message] * 40)
+
+    def test_connections_of_a_coroutine_come_one_after_another(self):
+        lock, now, most = threading.Lock(), 0, 0
+
+        def echo(connection, whole):
+            nonlocal now, most
+            with lock:
+                now += 1
+                most = max(most, now)
+            try:
+                for _ in range(5):
+                    message = whole()
+                    if len(server.received) % 5 == 0:
+                        with lock:
+                            now -= 1  # before the client can know that it may connect again
+                    connection.sendall(message)
+                whole()
+            except EOFError:
+                pass
+
+        with ScriptedServer(echo) as server:
+            self.ends(bench(server.port, "-t", 1, "-c", 10, "-e", 5), 0, errors=0)
+        self.assertEqual((server.connection_count, most), (10, 1))
+
+    def test_reply_in_pieces_is_a_success(self):
+        def in_pieces(connection, whole):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            while True:
+                message = whole()
+                for begin in range(0, SIZE, 10):
+                    connection.sendall(message[begin:begin + 10])
+
+        with ScriptedServer(in_pieces) as server:
+            self.ends(bench(server.port, *self.LOAD), 0, errors=0)
+
+    def test_server_that_closes_early(self):
+        def two_and_close(connection, whole):
+            connection.sendall(whole())
+            connection.sendall(whole())
+
+        with ScriptedServer(two_and_close) as server:
+            ended = bench(server.port, *self.LOAD)
+        self.ends(ended, 1, errors=40 - 2 * 8)
+        self.assertRegex(ended.stderr, r"\Aecho_bench: 24 errors; the first: an echo: .+\n\Z")
+
+    def test_server_that_closes_at_once(self):
+        with ScriptedServer(lambda connection, whole: None) as server:
+            self.ends(bench(server.port, *self.LOAD), 1, errors=40)
+
+    def test_server_that_resets(self):
+        def reset(connection, whole):
+            whole()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        with ScriptedServer(reset) as server:
+            self.ends(bench(server.port, *self.LOAD), 1, errors=40)
+
+    def test_wrong_bytes_of_the_right_length(self):
+        """One wrong bit, in the last byte, in the third echo of each connection."""
+        def third_is_wrong(connection, whole):
+            connection.sendall(whole())
+            connection.sendall(whole())
+            message = whole()
+            connection.sendall(message[:-1] + bytes([message[-1] ^ 1]))
+            whole()
+
+        with ScriptedServer(third_is_wrong) as server:
+            ended = bench(server.port, *self.LOAD)
+        self.ends(ended, 1, errors=40 - 2 * 8)
+        self.assertIn("not what was sent", ended.stderr)
+
+    def test_too_few_bytes_then_close(self):
+        def short(connection, whole):
+            connection.sendall(whole())
+            connection.sendall(whole()[:-1])
+
+        with ScriptedServer(short) as server:
+            self.ends(bench(server.port, *self.LOAD), 1, errors=40 - 8)
+
+    def test_too_many_bytes(self):
+        """A byte too many moves the next echo by one."""
+        def long(connection, whole):
+            connection.sendall(whole() + b"+")
+            while True:
+                connection.sendall(whole())
+
+        with ScriptedServer(long) as server:
+            self.ends(bench(server.port, *self.LOAD), 1, errors=40 - 8)
+
+    def test_silent_server_is_not_waited_for_for_ever(self):
+        def silent(connection, whole):
+            connection.sendall(whole())
+            while True:
+                whole()
+
+        with ScriptedServer(silent) as server:
+            began = time.monotonic()
+            ended = bench(server.port, *self.LOAD, "--timeout", "300ms")
+            self.assertLess(time.monotonic() - began, 15)
+        self.ends(ended, 1, errors=40 - 8)
+
+    def test_duration_ends_in_time_beside_a_silent_server(self):
+        def silent(_, whole):
+            whole()
+            whole()
+
+        with ScriptedServer(silent) as server:
+            began = time.monotonic()
+            ended = bench(server.port, "-t", 2, "--duration", "300ms", "--timeout", "500ms")
+            self.assertLess(time.monotonic() - began, 15)
+        self.ends(ended, 1, errors=2)
+
+    def test_server_that_refuses_after_some_connections(self):
+        def once(connection, whole):
+            server.stop_listening()
+            for _ in range(5):
+                connection.sendall(whole())
+
+        with ScriptedServer(once) as server:
+            ended = bench(server.port, "-t", 1, "-c", 4, "-e", 5)
+        self.ends(ended, 1, errors=15)
+        self.assertIn("1 made, 3 failed", ended.stdout)
+
+    def test_nobody_listens(self):
+        with socket.create_server((HOST, 0)) as stranger:
+            port = stranger.getsockname()[1]
+        ended = bench(port, *self.LOAD)
+        self.ends(ended, UNAVAILABLE, errors=40)
+        self.assertRegex(ended.stderr, rf"\Aecho_bench: .*{HOST}:{port}: .*echo_coro --port.*\n\Z")
+        timed = bench(port, "-t", 2, "--duration", "200ms")
+        self.assertEqual(timed.returncode, UNAVAILABLE)
+        self.assertRegex(timed.stdout.splitlines()[-1], r"\AThroughput: 0\.00 .*errors: [1-9]")
+
+    def test_pipeline_really_has_that_many_in_flight(self):
+        def eight_at_once(connection, whole):
+            while True:
+                connection.sendall(b"".join([whole() for _ in range(8)]))
+
+        with ScriptedServer(eight_at_once) as server:
+            self.ends(bench(server.port, "-t", 2, "-c", 1, "-e", 16, "--pipeline", 8), 0, errors=0)
+
+    def test_rate_is_kept_and_a_stall_counts_for_all_that_were_due(self):
+        """Half a second of silence at 100 requests a second: 50 were due and are late, not one."""
+        def stalls_once(connection, whole):
+            for number in range(100):
+                message = whole()
+                if number == 10:
+                    select.select([], [], [], 0.5)
+                connection.sendall(message)
+
+        with ScriptedServer(stalls_once) as server, tempfile.NamedTemporaryFile() as file:
+            ended = bench(server.port, "-t", 1, "-c", 1, "-e", 100, "--rate", 100,
+                          "--json", file.name)
+            told = json.load(file)
+        self.ends(ended, 0, errors=0)
+        self.assertGreaterEqual(told["wall_s"], 0.98)
+        self.assertGreater(told["latency_us"]["p90"], 200_000)
+
+
+class Refusals(Client):
+    def test_bad_options(self):
+        table = (
+            (["-t", 0], "-t"), (["-t", -1], "-t"), (["-t", 1_000_001], "-t"), (["-t", "x"], "-t"),
+            (["-t"], "-t"), (["-c", 0], "-c"), (["-e", 0], "-e"), (["-p", 0], "-p"),
+            (["-p", 65536], "-p"), (["--size", 0], "--size"), (["--size", 1 << 40], "--size"),
+            (["--size", 5, "-f", "x"], "--size"), (["--duration", "5"], "--duration"),
+            (["--duration", "0s"], "--duration"), (["--duration", "1 week"], "--duration"),
+            (["--timeout", "0s"], "--timeout"), (["--warmup", "-1s"], "--warmup"),
+            (["--rate", -1], "--rate"), (["--rate", "fast"], "--rate"),
+            (["--pipeline", 0], "--pipeline"), (["--pipeline", 10_001], "--pipeline"),
+            (["--pipeline", 10_000, "--size", 60_000_000], "--pipeline"),
+            (["--no-such-option"], "--no-such-option"), ([HOST, "stray"], "stray"),
+        )
+        for arguments, named in table:
+            with self.subTest(arguments=arguments):
+                self.refuses(run(ECHO_BENCH, *arguments), USAGE, re.escape(named))
+
+    def test_more_coroutines_than_descriptors(self):
+        ended = run(ECHO_BENCH, "-t", 100, preexec_fn=descriptor_limit(64))
+        self.refuses(ended, USAGE, "-t 100 .*64.*ulimit -n")
+
+    def test_message_file(self):
+        with tempfile.TemporaryDirectory() as folder:
+            missing = pathlib.Path(folder) / "missing"
+            self.refuses(run(ECHO_BENCH, "-f", missing), NO_INPUT, f"{missing}.*No such file")
+            self.refuses(run(ECHO_BENCH, "-f", folder), NO_INPUT, folder)
+            empty = pathlib.Path(folder) / "empty"
+            empty.touch()
+            self.refuses(run(ECHO_BENCH, "-f", empty), NO_INPUT, f"{empty} is empty")
+
+    def test_unknown_host(self):
+        self.refuses(run(ECHO_BENCH, "no-such-host.invalid"), NO_HOST, "unknown host")
+
+
+class Words(unittest.TestCase):
+    def test_version(self):
+        ended = run(ECHO_BENCH, "--version")
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertRegex(ended.stdout, r"\Aecho_bench \d+\.\d+\.\d+\n\Z")
+
+    def test_help_names_every_option(self):
+        ended = run(ECHO_BENCH, "--help")
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        for word in ("-t", "-c", "-e", "-p", "-f", "--size", "--duration", "--rate", "--pipeline",
+                     "--warmup", "--timeout", "--json", "--hgrm", "--progress", "host", "--version",
+                     "Throughput: N [reqests/sec], errors: N", "exit status"):
+            self.assertIn(word, " ".join(ended.stdout.split()))
+
+
+if __name__ == "__main__":
+    unittest.main()
