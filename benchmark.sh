@@ -229,7 +229,8 @@ list_rows() {
 # nothing needs to connect, and no server sees a connection that is not the client's.
 port_is_open() {
     awk -v port="$(printf ':%04X' "$1")" '
-        $4 == "0A" && $2 ~ port "$" && $2 ~ /^(0+|0100007F|7F000001|0+FFFF00000100007F):/ { found = 1 }
+        $4 == "0A" && $2 ~ port "$" &&
+            $2 ~ /^(0+|0100007F|7F000001|0+FFFF00000100007F):/ { found = 1 }
         END { exit !found }
     ' /proc/net/tcp /proc/net/tcp6 2>/dev/null
 }
@@ -313,15 +314,19 @@ build_programs() {
     }
 }
 
+# Turns a list of CPUs like 0-2,5 into a line for each.
+each_cpu() {
+    tr ',' '\n' | awk -F- '{ for (cpu = $1; cpu <= (NF > 1 ? $2 : $1); cpu++) print cpu }'
+}
+
 # Sets server_cpu and client_cpu: two allowed CPUs, of different cores if there are such.
 choose_cpus() {
     server_cpu='' client_cpu=''
     command -v taskset >/dev/null || return
-    allowed=$(taskset -pc $$ | sed 's/.*: //' | tr ',' '\n' |
-        awk -F- '{ for (cpu = $1; cpu <= (NF > 1 ? $2 : $1); cpu++) print cpu }')
+    allowed=$(taskset -pc $$ | sed 's/.*: //' | each_cpu)
     first=$(echo "$allowed" | head -n 1)
-    siblings=$(tr ',' '\n' <"/sys/devices/system/cpu/cpu$first/topology/thread_siblings_list" 2>/dev/null |
-        awk -F- '{ for (cpu = $1; cpu <= (NF > 1 ? $2 : $1); cpu++) print cpu }')
+    topology=/sys/devices/system/cpu/cpu$first/topology
+    siblings=$(each_cpu <"$topology/thread_siblings_list") 2>/dev/null
     for cpu in $allowed; do
         [ "$cpu" = "$first" ] && continue
         case " $(echo "$siblings" | tr '\n' ' ') " in
@@ -371,9 +376,10 @@ describe_machine() {
     else
         cpus="not pinned: server and client share what CPUs there are"
     fi
+    model=$(awk -F': *' '/^(model name|Model|cpu model)/ { print $2; exit }' /proc/cpuinfo)
+    memory=$(awk '/^MemTotal/ { printf "%.1f GiB", $2 / 1048576 }' /proc/meminfo)
     cat >&2 <<END
-machine     $(awk -F': *' '/^(model name|Model|cpu model)/ { print $2; exit }' /proc/cpuinfo), \
-$(getconf _NPROCESSORS_ONLN) CPUs, $(awk '/^MemTotal/ { printf "%.1f GiB", $2 / 1048576 }' /proc/meminfo)
+machine     ${model:-unknown CPU}, $(getconf _NPROCESSORS_ONLN) CPUs, $memory
 kernel      $(uname -sr), $(uname -m)
 compiler    $("${compiler:-c++}" --version 2>/dev/null | head -n 1)
 liburing    $(pkg-config --modversion liburing 2>/dev/null || echo unknown)
@@ -454,7 +460,9 @@ run_client() {
         trouble=$(last_line "$scratch/client.err")
         [ "$status" -le 1 ] && [ -n "$errors" ] && trouble="though it reported errors: $errors"
         why="the client ended with status $status: ${trouble:-it gave no result}"
-        case $status in 124 | 137 | 143) why="the client did not end within $time_limit s, or was killed" ;; esac
+        case $status in
+        124 | 137 | 143) why="the client did not end within $time_limit s, or was killed" ;;
+        esac
         return 1
     fi
 }
@@ -483,7 +491,9 @@ run_row() {
         return 0
     fi
 
-    : >"$scratch/row"
+    for file in row server.err client.err; do
+        : >"$scratch/$file"
+    done
     had_errors=0
     row_failed=0
     started=$(date +%s)
@@ -494,7 +504,7 @@ run_row() {
     seconds=$(($(date +%s) - started))
     if [ "$row_failed" = 1 ]; then
         echo "failed: $why"
-        [ -s "$scratch/server.err" ] && sed 's/^/    server: /' "$scratch/server.err" | tail -n 20 >&2
+        tail -n 20 "$scratch/server.err" | sed 's/^/    server: /' >&2
         say "$name: failed: $why"
     else
         cat "$scratch/row"
@@ -513,7 +523,8 @@ refuse_taken_ports() {
         [ -z "$(why_not)" ] && port_is_open "$port" && taken="$taken $port ($name)"
     done
     if [ -n "$taken" ]; then
-        say "another program listens on:$taken; stop it, choose rows with --only, or use --port-offset"
+        say "another program listens on:$taken; stop it, or choose other rows with --only" \
+            "or other ports with --port-offset"
         exit 69
     fi
 }

@@ -105,7 +105,7 @@ def command_of(server, port):
 
 
 def choose_cpus():
-    """Two allowed CPUs, of different cores if there are such; (None, None) if only one is allowed."""
+    """Two allowed CPUs, of different cores if there are such; two None if only one is allowed."""
     first, *others = sorted(os.sched_getaffinity(0))
     topology = pathlib.Path(f"/sys/devices/system/cpu/cpu{first}/topology/thread_siblings_list")
     siblings = set()
@@ -232,7 +232,7 @@ def measure_cpu(server, load, cpus):
 
 
 def measure_pairs(servers, load, cpus):
-    """One (first, second) of CPU nanoseconds per echo for each pair; who begins is left to chance."""
+    """CPU nanoseconds per echo, (first, second) for each pair; who begins is left to chance."""
     pairs = []
     for number in range(1, load.pairs + 1):
         pair = [0.0, 0.0]
@@ -246,9 +246,11 @@ def measure_pairs(servers, load, cpus):
 def measure_system_calls(server, load, cpus):
     """System calls per echo by name, counted by strace."""
     show_progress(f"system calls: {server}")
-    with running_server(server, cpus[0]) as (process, port), tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        process, port = stack.enter_context(running_server(server, cpus[0]))
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
         run_client(load, WARM_UP_ECHOES, port, cpus[1])
-        summary = pathlib.Path(folder) / "summary"
+        summary = folder / "summary"
         command = ["strace", "-c", "-f", "-U", "calls,name", "-o", str(summary)]
         command += ["-p", str(process.pid)]
         with tempfile.TemporaryFile() as said:
@@ -328,7 +330,8 @@ def compare(options):
     cpus = choose_cpus()
     with congestion_control() as congestion:
         pairs = measure_pairs(servers, options, cpus)
-        calls = [measure_system_calls(server, options, cpus) for server in servers * options.syscalls]
+        traced = servers if options.syscalls else []
+        calls = [measure_system_calls(server, options, cpus) for server in traced]
     show_progress("")
 
     median, low, high = paired_ratio(pairs)

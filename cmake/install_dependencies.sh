@@ -80,8 +80,8 @@ newest_clang_of() {
     echo "$newest"
 }
 
-# Prints the version of clang to use: the wanted one where it is installed or can be, else the newest
-# that is not too old, else nothing.
+# Prints the version of clang to use: the wanted one where it is installed or can be, else the
+# newest that is not too old, else nothing.
 clang_version() {
     for packages in "$installed" "$(apt-cache pkgnames clang- 2>/dev/null | tr '\n' ' ')"; do
         case " $packages " in
@@ -99,7 +99,7 @@ name_clang() {
         optional=$(echo "$optional" | sed "s/-N/-$clang/g")
     else
         optional=$(echo "$optional" | sed 's/[^ ]*-N[^ ]*//g')
-        say "no clang from $clang_oldest on is available here: the tests that need it will be skipped"
+        say "no clang from $clang_oldest on is available: the tests that need it will be skipped"
     fi
 }
 

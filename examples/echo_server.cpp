@@ -3,7 +3,7 @@ using namespace ringlet;
 
 Task<> echo(TcpStream stream) {
     for (;;) {
-        auto chunk = co_await stream.recv(); // borrows a pooled buffer; empty: the peer has finished
+        auto chunk = co_await stream.recv(); // a pooled buffer; empty: the peer has finished
         if (!chunk || chunk->empty()) co_return;
 
         auto sent = co_await stream.send_all(*chunk);

@@ -170,7 +170,7 @@ Task<> Server::State::end_drain_in_time() {
 
 Task<> Server::State::end_idle_connections() {
     for (;;) {
-        auto slept = co_await sleep_for(options.idle_timeout / 4);
+        auto slept = co_await sleep_for(Clock::duration(options.idle_timeout) / 4);
         if (!slept) co_return;
         loop->cancel_idle(options.idle_timeout);
     }

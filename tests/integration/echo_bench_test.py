@@ -2,9 +2,7 @@
 its last line is the classic one."""
 
 import json
-import os
 import pathlib
-import pty
 import re
 import select
 import socket
@@ -16,10 +14,10 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_HOST, NO_INPUT, PATIENCE_SECONDS,
-                      UNAVAILABLE, USAGE, EchoCoro, descriptor_limit, run)
+from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_HOST, NO_INPUT, UNAVAILABLE,
+                       USAGE, EchoCoro, descriptor_limit, run, stderr_on_a_terminal)
+from scripted_server import MESSAGE_BYTES, ScriptedServer
 
-SIZE = 64  # of the message, unless told otherwise
 LAST_LINE = r"\AThroughput: \d+\.\d\d \[reqests/sec\], errors: (\d+)\Z"
 
 
@@ -29,6 +27,11 @@ def bench(port, *arguments, **options):
 
 class Client(unittest.TestCase):
     """What the tests of the client ask of every run."""
+
+    def enter(self, context):
+        value = context.__enter__()
+        self.addCleanup(context.__exit__, None, None, None)
+        return value
 
     def ends(self, ended, status, errors):
         self.assertTrue(ended.stdout.endswith("\n"), ended.stderr)
@@ -45,8 +48,8 @@ class Client(unittest.TestCase):
 
 class AgainstEchoCoro(Client):
     def setUp(self):
-        self.server = self.enterContext(EchoCoro())
-        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.server = self.enter(EchoCoro())
+        self.folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
 
     def test_last_line_and_status(self):
         ended = bench(self.server.port, "-t", 10, "-c", 2, "-e", 20, HOST)
@@ -135,93 +138,10 @@ class AgainstEchoCoro(Client):
         arguments = ("-p", self.server.port, "-t", 2, "--duration", "700ms")
         piped = run(ECHO_BENCH, *arguments, "--progress")
         self.assertNotIn("echoes a second", piped.stderr)
-        self.assertNotIn("echoes a second", self.on_a_terminal(*arguments, "--no-progress"))
-        self.assertRegex(self.on_a_terminal(*arguments), r"\d %, \d+ echoes a second, \d+ conn")
-
-    def on_a_terminal(self, *arguments):
-        """What it writes to stderr, when that is a terminal."""
-        terminal, stderr = pty.openpty()
-        try:
-            command = [str(word) for word in (ECHO_BENCH, *arguments)]
-            process = os.posix_spawn(command[0], command, os.environ, file_actions=[
-                (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_DUP2, stderr, 2)])
-        finally:
-            os.close(stderr)
-        written = b""
-        try:
-            while select.select([terminal], [], [], PATIENCE_SECONDS)[0]:
-                try:
-                    written += os.read(terminal, 4096)
-                except OSError:  # nobody has it open any more: the program has ended
-                    break
-            else:
-                self.fail(f"waiting for echo_bench to end on a terminal: {written}")
-        finally:
-            os.close(terminal)
-            self.assertEqual(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), 0)
-        return written.decode()
-
-
-class ScriptedServer:
-    """A server in a thread for each connection. `script(connection, whole)` gets whole messages."""
-
-    def __init__(self, script, message_bytes=SIZE):
-        self.script, self.message_bytes = script, message_bytes
-        self.connection_count, self.received = 0, []
-        self.threads, self.failures = [], []
-
-    def __enter__(self):
-        self.listener = socket.create_server((HOST, 0), backlog=256)
-        self.port = self.listener.getsockname()[1]
-        self.acceptor = threading.Thread(target=self.accept, daemon=True)
-        self.acceptor.start()
-        return self
-
-    def accept(self):
-        while True:
-            try:
-                connection = self.listener.accept()[0]
-            except OSError:
-                return  # closed
-            self.connection_count += 1
-            thread = threading.Thread(target=self.serve, args=(connection,), daemon=True)
-            self.threads.append(thread)
-            thread.start()
-
-    def serve(self, connection):
-        with connection:
-            connection.settimeout(PATIENCE_SECONDS)
-            try:
-                self.script(connection, lambda: self.whole(connection))
-            except (EOFError, ConnectionError):
-                pass  # the client has gone
-            except Exception as failure:  # told in __exit__
-                self.failures.append(failure)
-
-    def whole(self, connection):
-        message = connection.recv(self.message_bytes, socket.MSG_WAITALL)
-        if len(message) < self.message_bytes:
-            raise EOFError
-        self.received.append(message)
-        return message
-
-    def stop_listening(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
-
-    def __exit__(self, failure, *_):
-        try:
-            self.stop_listening()
-        except OSError:
-            pass  # it has already
-        self.acceptor.join(PATIENCE_SECONDS)
-        for thread in self.threads:
-            thread.join(PATIENCE_SECONDS)
-            if thread.is_alive() and failure is None:
-                raise AssertionError("waiting for a scripted connection to end")
-        if self.failures and failure is None:
-            raise self.failures[0]
+        quiet = stderr_on_a_terminal(ECHO_BENCH, *arguments, "--no-progress")
+        self.assertNotIn("echoes a second", quiet)
+        shown = stderr_on_a_terminal(ECHO_BENCH, *arguments)
+        self.assertRegex(shown, r"\d %, \d+ echoes a second, \d+ connections, 0 errors")
 
 
 class AgainstScripts(Client):
@@ -271,7 +191,7 @@ class AgainstScripts(Client):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             while True:
                 message = whole()
-                for begin in range(0, SIZE, 10):
+                for begin in range(0, MESSAGE_BYTES, 10):
                     connection.sendall(message[begin:begin + 10])
 
         with ScriptedServer(in_pieces) as server:
@@ -418,6 +338,14 @@ class Refusals(Client):
         for arguments, named in table:
             with self.subTest(arguments=arguments):
                 self.refuses(run(ECHO_BENCH, *arguments), USAGE, re.escape(named))
+
+    def test_duration_without_a_number(self):
+        with socket.create_server((HOST, 0)) as stranger:
+            port = stranger.getsockname()[1]  # where nobody listens: a run would end at once
+        for option in ("--duration", "--timeout", "--warmup"):
+            with self.subTest(option=option):
+                ended = run(ECHO_BENCH, "-t", 1, "-c", 1, "-p", port, option, "s")
+                self.refuses(ended, USAGE, option)
 
     def test_more_coroutines_than_descriptors(self):
         ended = run(ECHO_BENCH, "-t", 100, preexec_fn=descriptor_limit(64))

@@ -294,8 +294,9 @@ class Words(unittest.TestCase):
                 client.echoes()
             self.assertEqual(server.ends_by(signal.SIGTERM), 0)
             self.assertEqual(server.said(), "")
-            self.assertRegex(server.rest(), r"\Aecho_coro stopped: 1 connections served, 0 cancel.*\n"
-                                            r"\d+ system calls, \d+ completions, 0 pauses.*\n\Z")
+            self.assertRegex(server.rest(),
+                             r"\Aecho_coro stopped: 1 connections served, 0 cancelled.*\n"
+                             r"\d+ system calls, \d+ completions, 0 pauses.*\n\Z")
 
     def test_quiet_prints_nothing(self):
         with socket.create_server((HOST, 0)) as stranger:

@@ -3,6 +3,7 @@
 Run one with   /usr/bin/python3 tests/integration/server_cpu_test.py Statistics.test_known_ratio
 """
 
+import fcntl
 import importlib.util
 import json
 import os
@@ -32,9 +33,7 @@ def noisy_pairs(ratio, count, seed, noise=0.05):
     pairs = []
     for index in range(count):
         level = 5000 * (1 + 2 * index / count)
-        pairs.append(
-            (level * ratio * disturb.gauss(1, noise), level * disturb.gauss(1, noise))
-        )
+        pairs.append((level * ratio * disturb.gauss(1, noise), level * disturb.gauss(1, noise)))
     return pairs
 
 
@@ -140,7 +139,7 @@ class Counting(unittest.TestCase):
         self.assertAlmostEqual(used / 1e9, 0.4, delta=0.1)
 
     def test_system_calls_of_an_strace_summary(self):
-        summary = "    calls syscall\n--------- ------\n      7 close\n   1200 sendto\n   1207 total\n"
+        summary = "    calls syscall\n------ ------\n  7 close\n 1200 sendto\n 1207 total\n"
         self.assertEqual(server_cpu.read_strace_summary(summary), {"sendto": 1200, "close": 7})
 
     def test_commands(self):
@@ -171,6 +170,10 @@ class Program(unittest.TestCase):
     """The whole program, with a slow client of its own and the Python server of bench/peers."""
 
     def setUp(self):
+        # One measurement at a time: the congestion control is the whole machine's.
+        lock = open(ROOT / "benchmark.sh")
+        self.addCleanup(lock.close)
+        fcntl.flock(lock, fcntl.LOCK_EX)
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.build = pathlib.Path(folder.name)

@@ -7,6 +7,8 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <iostream>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -43,6 +45,9 @@ ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
     const UniqueFd read_end(ends[0]);
     UniqueFd write_end(ends[1]);
 
+    // What is still in a buffer would be written by both: TSan's _exit(2) writes it.
+    std::cout.flush();
+    std::fflush(nullptr);
     const pid_t child = ::fork();
     REQUIRE(child >= 0);
     if (child == 0) {
@@ -87,7 +92,8 @@ void check_aborts(std::string_view message, Fn fn) {
     const ChildOutcome outcome = run_in_child(std::move(fn));
     CHECK_MESSAGE(outcome.signal == SIGABRT, outcome.to_string());
     const bool said = outcome.error_output.find(message) != std::string::npos;
-    CHECK_MESSAGE(said, "expected: ", message, "; got: ", outcome.to_string());
+    const auto text = "expected: " + std::string(message) + "; got: " + outcome.to_string();
+    CHECK_MESSAGE(said, text);
 }
 
 } // namespace ringlet::testing

@@ -5,6 +5,7 @@ Every wait is bounded and says on failure what it waited for. Nothing here depen
 
 import os
 import pathlib
+import pty
 import re
 import resource
 import select
@@ -50,6 +51,27 @@ def run(*command, **options):
     except subprocess.TimeoutExpired as expired:
         raise AssertionError(f"waiting for {' '.join(map(str, command))} to end; it said: "
                              f"{expired.stdout} {expired.stderr}") from None
+
+
+def stderr_on_a_terminal(*command):
+    """Runs a program to its end, whose stderr is a terminal. Returns what it wrote there."""
+    terminal, stderr = pty.openpty()
+    process = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=stderr)
+    os.close(stderr)
+    written = b""
+    try:
+        while select.select([terminal], [], [], PATIENCE_SECONDS)[0]:
+            try:
+                written += os.read(terminal, 4096)
+            except OSError:  # nobody has it open any more: the program has ended
+                process.wait(PATIENCE_SECONDS)
+                return written.decode()
+        raise AssertionError(f"waiting for {command[0]} to end on a terminal: {written}")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(terminal)
 
 
 def descriptor_limit(count):

@@ -119,7 +119,7 @@ TEST_CASE("a thread keeps a bounded number of blocks") {
             again.emplace_back(Buffer::borrow(), 1);
         std::ranges::sort(addresses);
         for (const Buffer& buffer : again) {
-            kept += std::ranges::binary_search(addresses, buffer.data()) ? 1 : 0;
+            if (std::ranges::binary_search(addresses, buffer.data())) ++kept;
         }
     });
     other.join();

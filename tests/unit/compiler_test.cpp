@@ -79,7 +79,7 @@ void check_safe_form(Fn form) {
 
 // Runs a form in a child and checks that it is as broken as this compiler is known to make it.
 template <class Fn>
-void check_unsafe_form(const char* name, Fn form) {
+void check_unsafe_form(const std::string& name, Fn form) {
     constexpr unsigned limit_seconds = 2; // a task that has never started waits for ever
     const auto outcome = testing::run_in_child([form] { return run_form(form); }, limit_seconds);
     REQUIRE(outcome.exit_status != 2);
@@ -87,7 +87,8 @@ void check_unsafe_form(const char* name, Fn form) {
     const std::string how = outcome.signal != 0
                                 ? " (signal " + std::to_string(outcome.signal) + ")"
                                 : " (exit status " + std::to_string(outcome.exit_status) + ")";
-    MESSAGE(name, works ? ": works" : ": broken" + how);
+    const auto text = name + (works ? ": works" : ": broken" + how);
+    MESSAGE(text);
     if (forms_are_broken) {
         CHECK_MESSAGE(!works, "g++ 12 makes this form right: is the rule still needed?");
     } else {
@@ -121,7 +122,7 @@ struct Options {
 
 Task<int> number_of(Options options) {
     const auto turned = co_await yield();
-    co_return turned && options.name == long_text ? options.number : -1;
+    co_return turned&& options.name == long_text ? options.number : -1;
 }
 
 template <class Fn>
@@ -130,7 +131,8 @@ Task<int> call(Fn fn) {
     co_return turned ? fn() : -1;
 }
 
-// ---- no local variable in the outermost scope ----------------------------------------------------
+// ---- no local variable in the outermost scope
+// ----------------------------------------------------
 
 Task<> unsafe_if() {
     if (!co_await number_result(7)) co_return;
@@ -163,7 +165,8 @@ Task<> safe_switch() {
     }
 }
 
-// ---- a choice between two awaits -----------------------------------------------------------------
+// ---- a choice between two awaits
+// -----------------------------------------------------------------
 
 bool first_is_chosen = true;
 
@@ -180,7 +183,8 @@ Task<> safe_choice() {
     went_right = true;
 }
 
-// ---- a lambda as an argument ---------------------------------------------------------------------
+// ---- a lambda as an argument
+// ---------------------------------------------------------------------
 
 Task<> unsafe_captures() {
     const Tracked captured;
@@ -211,7 +215,8 @@ Task<> safe_captures_by_reference() {
     went_right = value == 7;
 }
 
-// ---- an aggregate as an argument -----------------------------------------------------------------
+// ---- an aggregate as an argument
+// -----------------------------------------------------------------
 
 Task<> unsafe_aggregate() {
     const int value =
@@ -230,7 +235,8 @@ Task<> safe_aggregate() {
     went_right = value == 7;
 }
 
-// ---- symmetric transfer --------------------------------------------------------------------------
+// ---- symmetric transfer
+// --------------------------------------------------------------------------
 
 // The child that textbooks show: the parent suspends first, and then the child and the parent
 // transfer to each other.
@@ -325,7 +331,8 @@ TEST_CASE("compiler: symmetric transfer to children that never wait") {
         parent.start();
     });
     const bool works = outcome.succeeded();
-    MESSAGE("symmetric transfer: ", works ? "the stack stays flat" : "the stack overflows");
+    const std::string text = works ? "the stack stays flat" : "the stack overflows";
+    MESSAGE("symmetric transfer: ", text);
 #if defined(__OPTIMIZE__)
     constexpr bool is_optimized = true;
 #else

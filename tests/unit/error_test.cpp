@@ -12,9 +12,9 @@ using namespace ringlet;
 namespace {
 
 const std::vector<Errc> every_error = {
-    Errc::end_of_stream,        Errc::message_truncated,      Errc::invalid_endpoint,
-    Errc::unknown_host,         Errc::io_uring_disabled,      Errc::io_uring_forbidden,
-    Errc::io_uring_missing,     Errc::io_uring_unsupported,   Errc::io_uring_locked_memory,
+    Errc::end_of_stream,    Errc::message_truncated,    Errc::invalid_endpoint,
+    Errc::unknown_host,     Errc::io_uring_disabled,    Errc::io_uring_forbidden,
+    Errc::io_uring_missing, Errc::io_uring_unsupported, Errc::io_uring_locked_memory,
     Errc::io_uring_too_old,
 };
 

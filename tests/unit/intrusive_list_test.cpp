@@ -11,7 +11,7 @@ using namespace ringlet;
 namespace {
 
 struct Item : ListHook {
-    explicit Item(int number = 0) : number(number) {}
+    explicit Item(int value = 0) : number(value) {}
     int number;
 };
 

@@ -77,8 +77,8 @@ TEST_CASE("Notification counts once however often it was given") {
         scene->loop->spawn(ring, scene);
         co_await wait_for_bell(scene, "second");
     };
-    CHECK(play(root) == Events{"first waits", "first goes on", "second waits", "notify",
-                               "second goes on"});
+    CHECK(play(root) ==
+          Events{"first waits", "first goes on", "second waits", "notify", "second goes on"});
 }
 
 TEST_CASE("Notification serves many waits after each other") {
@@ -99,19 +99,50 @@ TEST_CASE("Notification serves many waits after each other") {
     CHECK(play(root) == Events{"done"});
 }
 
-TEST_CASE("Notification to a waiter that the loop has buried touches no freed frame") {
+TEST_CASE("Notification to a waiter whose frame has gone touches no freed memory") {
+    // The loop buries the newest task first: the waiter's frame goes before that of the guard,
+    // which rings.
+    struct Guard {
+        Scene* scene;
+        explicit Guard(Scene* where) : scene(where) {}
+        Guard(const Guard&) = delete;
+        Guard& operator=(const Guard&) = delete;
+        ~Guard() {
+            scene->events.push_back("guard goes");
+            scene->bell.notify(*scene->loop);
+        }
+    };
+    struct Tasks {
+        static Task<> hold_guard(Scene* scene, Notification* never) {
+            const Guard guard(scene);
+            co_await never->wait();
+            scene->events.push_back("cannot happen");
+        }
+        static Task<> root(Scene* scene, Notification* never) {
+            scene->loop->spawn(hold_guard, scene, never);
+            scene->loop->spawn(wait_for_bell, scene, std::string("child"));
+            const auto turned = co_await yield();
+            static_cast<void>(turned);
+        }
+    };
     auto loop = EventLoop::create();
     REQUIRE(loop);
     Scene scene;
+    Notification never;
     scene.loop = &*loop;
-    const auto root = [](Scene* where) -> Task<> {
-        where->loop->spawn(wait_for_bell, where, std::string("child"));
-        const auto turned = co_await yield();
-        static_cast<void>(turned);
-    };
-    const auto ran = loop->run(root, &scene);
+    auto ran = loop->run(Tasks::root, &scene, &never);
     CHECK(ran);
-    CHECK(scene.events == Events{"child waits"});
-    scene.bell.notify(*loop);
+    CHECK(scene.events == Events{"child waits", "guard goes"});
     CHECK(loop->stats().live_tasks == 0);
+
+    // And the loop works on.
+    const auto turn_some = []() -> Task<> {
+        for (int i = 0; i < 3; ++i) {
+            const auto turned = co_await yield();
+            if (!turned) co_return;
+        }
+    };
+    ran = loop->run(turn_some);
+    CHECK(ran);
+    CHECK(scene.events.size() == 2);
 }

@@ -12,7 +12,7 @@ namespace {
 // Counts the objects that live.
 struct Counted {
     static inline int living = 0;
-    explicit Counted(int number) : number(number) { ++living; }
+    explicit Counted(int value) : number(value) { ++living; }
     Counted(const Counted& other) noexcept : number(other.number) { ++living; }
     Counted(Counted&& other) noexcept : number(std::exchange(other.number, 0)) { ++living; }
     Counted& operator=(const Counted&) = delete;

@@ -37,19 +37,21 @@ public:
     int finished_count = 0;
 };
 
+// Finds the context of whoever awaits it, and does not wait.
+struct ContextFinder {
+    TaskContext* found = nullptr;
+    bool await_ready() const noexcept { return false; }
+    template <ContextPromise P>
+    bool await_suspend(std::coroutine_handle<P> waiter) {
+        found = waiter.promise().context();
+        return false;
+    }
+    TaskContext* await_resume() const noexcept { return found; }
+};
+
 Task<TaskContext*> own_context() {
-    struct Awaiter {
-        TaskContext* found = nullptr;
-        bool await_ready() const noexcept { return false; }
-        template <ContextPromise P>
-        bool await_suspend(std::coroutine_handle<P> waiter) {
-            found = waiter.promise().context();
-            return false;
-        }
-        TaskContext* await_resume() const noexcept { return found; }
-    };
-    Awaiter awaiter;
-    auto* context = co_await awaiter;
+    ContextFinder finder;
+    auto* context = co_await finder;
     co_return context;
 }
 

@@ -29,12 +29,13 @@ private:
 /// Cost      No system call of its own: the earliest deadline travels with the loop's wait.
 inline Sleep sleep_until(Clock::time_point deadline) noexcept { return Sleep(deadline); }
 
-/// Waits for a duration, counted from the call. A duration too long for the clock waits as long as
-/// the clock can (292 years).
+/// Waits for a duration, counted from the call. One too long for the clock waits as long as the clock
+/// can (292 years); a negative one has passed.
 template <class Rep, class Period>
 Sleep sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
     using Seconds = std::chrono::duration<double>;
     const auto now = Clock::now();
+    if (duration <= duration.zero()) return Sleep(now);
     const bool fits = Seconds(duration) < Seconds(Clock::time_point::max() - now);
     return Sleep(fits ? now + std::chrono::ceil<Clock::duration>(duration)
                       : Clock::time_point::max());

@@ -1,0 +1,183 @@
+"""What is written about ringlet is true: its code compiles, its links lead somewhere, its version is
+the version.
+
+A block that begins with ```cpp must compile; ```cpp wrong shows a mistake and is not compiled. A
+block of statements is put into a coroutine that has what COROUTINE declares.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
+CXX = os.environ["RINGLET_CXX"]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md",
+             *sorted((ROOT / "docs").glob("*.md"))]
+
+PREAMBLE = """\
+#include <ringlet/ringlet.hpp>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+using namespace ringlet;
+using namespace std::chrono_literals;
+"""
+COROUTINE = "[[maybe_unused]] Task<> fragment(TcpStream stream, Endpoint server, EventLoop& loop) {"
+
+FENCE = re.compile(r"^```(?P<language>.*?)$\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
+LANGUAGES = {"cpp", "cpp wrong", "cmake", "sh", ""}
+STATEMENT = re.compile(r"(if|for|while|switch|do|else|try)\b")
+
+
+def blocks(text):
+    """Yields (line number of the first line, language, code) of each fenced block."""
+    for fence in FENCE.finditer(text):
+        yield text.count("\n", 0, fence.start("code")) + 1, fence["language"], fence["code"]
+
+
+def declares(code):
+    """True for functions and types; false for statements."""
+    return any(re.match(r"[A-Za-z\[].*\{$", line) and not STATEMENT.match(line)
+               and "[" not in line.split("(")[0].replace("[[", "") and " = " not in line
+               for line in code.splitlines())
+
+
+def translation_unit(name, text):
+    """One source of all blocks, each in a namespace of its own, with the lines of the document."""
+    includes, bodies = [], []
+    for line, language, code in blocks(text):
+        if language != "cpp":
+            continue
+        includes += re.findall(r"^#include .*$", code, re.MULTILINE)
+        code = re.sub(r"^#include .*$", "", code, flags=re.MULTILINE)
+        bodies.append(f"namespace block_{line} {{")
+        if declares(code):
+            bodies.append(f'#line {line} "{name}"\n{code}')
+        else:
+            bodies.append(f'{COROUTINE}\n#line {line} "{name}"\n{code}\nco_return;\n}}')
+        bodies.append("}")
+    return "\n".join([*includes, PREAMBLE, *bodies, ""])
+
+
+def compile_errors(name, text):
+    """What the compiler says about the blocks of a document; empty when they compile."""
+    with tempfile.TemporaryDirectory(prefix="ringlet-documents-") as folder:
+        source = pathlib.Path(folder) / "blocks.cpp"
+        source.write_text(translation_unit(name, text))
+        done = subprocess.run([CXX, "-std=c++20", "-fsyntax-only",
+                               "-I", str(ROOT / "src/runtime/include"), str(source)],
+                              capture_output=True, text=True, timeout=100, check=False)
+        return done.stderr if done.returncode else ""
+
+
+def unknown_languages(text):
+    return [(line, language) for line, language, _ in blocks(text) if language not in LANGUAGES]
+
+
+def first_program(text):
+    return next((code for _, language, code in blocks(text) if language == "cpp"), None)
+
+
+def dead_links(text, folder):
+    """Links to files that do not exist, and `paths/of/files` named in the text that do not."""
+    prose = FENCE.sub("", text)
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose)
+    named = re.findall(r"`((?:src|tests|docs|examples|cmake|bench)/[\w./-]+)`", prose)
+    return ([link for link in links if not (folder / link).exists()] +
+            [path for path in named if not (ROOT / path).exists()])
+
+
+def versions(changelog):
+    """The versions that have a heading, newest first."""
+    return re.findall(r"^## (\d+\.\d+\.\d+)\b", changelog, re.MULTILINE)
+
+
+def header_version():
+    header = (ROOT / "src/runtime/include/ringlet/version.hpp").read_text()
+    return re.search(r'RINGLET_VERSION "(.*)"', header)[1]
+
+
+class Documents(unittest.TestCase):
+    def test_code_compiles(self):
+        for document in DOCUMENTS:
+            with self.subTest(document.name):
+                text = document.read_text()
+                if first_program(text) is not None:
+                    self.assertEqual(compile_errors(document.name, text), "")
+
+    def test_blocks_have_a_known_language(self):
+        for document in DOCUMENTS:
+            with self.subTest(document.name):
+                self.assertEqual(unknown_languages(document.read_text()), [])
+
+    def test_first_program_of_the_readme_is_the_example(self):
+        self.assertEqual(first_program((ROOT / "README.md").read_text()),
+                         (ROOT / "examples/echo_server.cpp").read_text())
+
+    def test_links_and_paths_exist(self):
+        for document in DOCUMENTS:
+            with self.subTest(document.name):
+                self.assertEqual(dead_links(document.read_text(), document.parent), [])
+
+    def test_changelog_begins_with_the_version(self):
+        found = versions((ROOT / "CHANGELOG.md").read_text())
+        self.assertEqual(found[:1], [header_version()])
+
+    def test_every_example_is_in_the_readme(self):
+        readme = (ROOT / "README.md").read_text()
+        for example in sorted((ROOT / "examples").glob("*.cpp")):
+            self.assertIn(f"(examples/{example.name})", readme)
+
+
+class RulesFindMistakes(unittest.TestCase):
+    """Each rule above, seen failing."""
+
+    def test_code_that_does_not_compile(self):
+        def errors_of(code):
+            return compile_errors("NAME.md", f"text\n\n```cpp\n{code}\n```\n")
+
+        self.assertEqual(errors_of("auto chunk = co_await stream.recv();"), "")
+        self.assertEqual(errors_of("Task<int> one() {\n    co_return 1;\n}"), "")
+        self.assertIn("NAME.md:4", errors_of("auto chunk = co_await stream.receive();"))
+        self.assertIn("NAME.md:5", errors_of("Task<int> one() {\n    co_return nothing;\n}"))
+        self.assertIn("missing.hpp", errors_of("#include <ringlet/missing.hpp>"))
+
+    def test_wrong_code_is_left_alone(self):
+        text = "```cpp wrong\nthis is no C++\n```\n"
+        self.assertEqual(compile_errors("NAME.md", text), "")
+        self.assertIsNone(first_program(text))
+
+    def test_unknown_language(self):
+        self.assertEqual(unknown_languages("```c++\n1\n```\n\n```sh\n1\n```\n"), [(2, "c++")])
+
+    def test_first_program(self):
+        text = "```sh\na\n```\n```cpp\nb\n```\n```cpp\nc\n```\n"
+        self.assertEqual(first_program(text), "b\n")
+
+    def test_dead_link(self):
+        text = ("[good](README.md) [part](README.md#use) [web](https://example.org) `src/runtime` "
+                "[bad](docs/none.md) `tests/none.cpp`\n```\n`src/none`\n```\n")
+        self.assertEqual(dead_links(text, ROOT), ["docs/none.md", "tests/none.cpp"])
+
+    def test_versions(self):
+        self.assertEqual(versions("# Changes\n\n## 0.2.0, unreleased\n\n## 0.1.0\n"),
+                         ["0.2.0", "0.1.0"])
+
+    def test_statements_and_declarations(self):
+        for code in ("for (;;) {\n}", "if (!sent) {\n}", "auto f = [] {\n};", "co_return;",
+                     "loop.spawn([] {\n});"):
+            self.assertFalse(declares(code), code)
+        for code in ("Task<> f(TcpStream stream) {\n}", "struct Pair {\n};", "int main() {\n}",
+                     "template <class T>\nTask<T> f() {\n}"):
+            self.assertTrue(declares(code), code)

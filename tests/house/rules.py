@@ -1,0 +1,334 @@
+"""The rules of the house that a program can check. Each looks at a tree and yields complaints, as
+"path:line: what is wrong"; none means that the rule is kept."""
+
+import os
+import pathlib
+import re
+import subprocess
+
+CPP = (".cpp", ".hpp", ".c", ".h")
+TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
+        ".yaml", ".toml", "run", "LICENSE", ".clang-format", ".clang-tidy", ".gitignore")
+
+# docs/architecture.md, "Floors": a file includes only what lies on its own floor or below. The name
+# stands for the header and the source.
+FLOORS = (
+    ("assert", "buffer", "endpoint", "error", "frame_pool", "intrusive_list", "result", "sanitizer",
+     "unique_fd", "version"),
+    ("operation", "ready_queue", "task", "task_context"),
+    ("ring", "uring_ring"),
+    ("event_loop", "mailbox", "task_record", "timers"),
+    ("notification", "sleep", "yield"),
+    ("signals", "socket", "socket_state", "tcp_listener", "tcp_stream"),
+    ("serve",),
+    ("ringlet",),
+)
+FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
+
+# <header>: the only file of src and examples that may include it.
+DOORS = {"liburing.h": "uring_ring.cpp", "sys/epoll.h": "epoll_ring.cpp"}
+
+# Headers without a test of their own name, and tests without a header.
+TESTED_ELSEWHERE = {}
+TESTS_WITHOUT_A_HEADER = {
+    "compiler": "what compilers do wrong, and which of our rules they cause",
+    "stack": "awaits without end must not grow the stack: task and event_loop together",
+}
+
+# Forms of co_await that g++ 12 miscompiles are written on purpose in here.
+COMPILER_TESTS = ("tests/unit/compiler_test.cpp",)
+
+LONGEST_FILE = 400
+LONGEST_UNIT_TEST = 1000  # one file for each header, as long as what the header promises
+LONG_FILES = {
+    "benchmark.sh": "one file that can be read from top to bottom by whoever runs it",
+    "tests/integration/benchmark_test.py": "a test for each promise of benchmark.sh",
+    "tests/integration/peers_test.py": "eleven servers, one contract",
+}
+
+
+def files(root, suffixes):
+    """The files of the tree with these suffixes, or names where there is no suffix; without hidden
+    folders and build folders."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(
+            name for name in folders
+            if (not name.startswith(".") or name == ".ci") and name not in ("build", "__pycache__")
+            and not os.path.exists(os.path.join(folder, name, "CMakeCache.txt")))
+        for name in sorted(names):
+            path = pathlib.Path(folder, name)
+            if (path.suffix or name) in suffixes:
+                yield path
+
+
+def places(root, path, text, pattern):
+    """(the place for a complaint, the match) for each match of the pattern."""
+    for match in re.finditer(pattern, text, re.MULTILINE):
+        line = text.count("\n", 0, match.start()) + 1
+        yield f"{path.relative_to(root)}:{line}", match
+
+
+def includes(root, path):
+    return places(root, path, path.read_text(), r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
+
+
+def runtime_files(root):
+    return files(root / "src/runtime", (".hpp", ".cpp"))
+
+
+# ---- floors --------------------------------------------------------------------------------------
+
+
+def own_name(header):
+    """The name in FLOORS that an included header of the runtime has, or None for a stranger."""
+    name = header.removeprefix("ringlet/")
+    return name.removesuffix(".hpp") if name.endswith(".hpp") and "/" not in name else None
+
+
+def floors_look_down(root):
+    for path in runtime_files(root):
+        floor = FLOOR_OF.get(path.stem)
+        if floor is None:
+            yield f"{path.relative_to(root)}:1: has no floor; give it one in tests/house/rules.py"
+            continue
+        for place, match in includes(root, path):
+            included = own_name(match[2])
+            if included is not None and FLOOR_OF.get(included, len(FLOORS)) > floor:
+                yield f"{place}: floor {floor} looks up to {match[2]}"
+
+
+def every_floor_is_lived_on(root):
+    present = {path.stem for path in runtime_files(root)}
+    for name in sorted(set(FLOOR_OF) - present):
+        yield f"tests/house/rules.py:1: {name} has a floor, and no file"
+
+
+def no_include_cycles(root):
+    graph = {path.stem: {own_name(match[2]) for _, match in includes(root, path)} - {None}
+             for path in runtime_files(root) if path.suffix == ".hpp"}
+    done = set()
+
+    def visit(name, way):
+        if name in way:
+            return [*way[way.index(name):], name]
+        if name in done:
+            return None
+        done.add(name)
+        cycles = (visit(included, [*way, name]) for included in sorted(graph.get(name, ())))
+        return next(filter(None, cycles), None)
+
+    for name in sorted(graph):
+        cycle = visit(name, [])
+        if cycle:
+            yield f"src/runtime:1: includes in a circle: {' -> '.join(cycle)}"
+
+
+# ---- doors ---------------------------------------------------------------------------------------
+
+
+def kernel_has_few_doors(root):
+    for folder in ("src", "examples"):
+        for path in files(root / folder, CPP):
+            for place, match in includes(root, path):
+                if DOORS.get(match[2], path.name) != path.name:
+                    yield f"{place}: only {DOORS[match[2]]} includes <{match[2]}>"
+
+
+def public_headers_are_clean(root):
+    """Public headers include the standard library, the system and each other."""
+    for path in files(root / "src/runtime/include", CPP):
+        for place, match in includes(root, path):
+            ours = match[2].startswith("ringlet/")
+            if match[1] == '"' or "liburing" in match[2] or match[2].startswith("fmt/"):
+                yield f"{place}: a public header includes {match[2]}"
+            elif ours and not (root / "src/runtime/include" / match[2]).exists():
+                yield f"{place}: {match[2]} is no public header"
+
+
+def programs_see_only_public_headers(root):
+    private = {path.name for path in (root / "src/runtime").glob("*.hpp")}
+    for folder in ("src/server", "src/client", "src/doctor", "examples"):
+        for path in files(root / folder, CPP):
+            for place, match in includes(root, path):
+                beside = (path.parent / match[2]).exists()
+                if "runtime" in match[2] or (match[2] in private and not beside):
+                    yield f"{place}: a program includes {match[2]}; only <ringlet/...> is for it"
+
+
+# ---- one thing, one file, one test ---------------------------------------------------------------
+
+
+def headers_and_tests_are_pairs(root):
+    headers = {path.stem for path in runtime_files(root) if path.suffix == ".hpp"}
+    tests = {path.stem.removesuffix("_test") for path in (root / "tests/unit").glob("*_test.cpp")}
+    for name in sorted(headers - tests - set(TESTED_ELSEWHERE)):
+        yield f"tests/unit/{name}_test.cpp:1: is missing: {name}.hpp has no test"
+    for name in sorted(tests - headers - set(TESTS_WITHOUT_A_HEADER)):
+        yield f"tests/unit/{name}_test.cpp:1: there is no {name}.hpp"
+    for name in sorted((set(TESTED_ELSEWHERE) & tests) | (set(TESTS_WITHOUT_A_HEADER) & headers)):
+        yield f"tests/house/rules.py:1: {name} needs no exception any more"
+
+
+# ---- co_await ------------------------------------------------------------------------------------
+
+
+def code_only(text):
+    """The text with comments, strings and characters blanked; lines stay where they are."""
+    comment = r"//[^\n]*|/\*.*?\*/"
+    string = r'R"\(.*?\)"|"(?:\\.|[^"\\\n])*"'
+    character = r"(?<![0-9a-zA-Z])'(?:\\.|[^'\\\n])+'"
+    return re.sub(f"{comment}|{string}|{character}",
+                  lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.DOTALL)
+
+
+def awaits_into_a_name(root):
+    """Not in the condition of a statement, not in an arm or the condition of ?:, not in a macro."""
+    for path in files(root, (".cpp", ".hpp")):
+        if str(path.relative_to(root)) in COMPILER_TESTS:
+            continue
+        code = code_only(path.read_text())
+        for place, match in places(root, path, code, r"\bco_await\b"):
+            wrong = wrong_before(code, match.start()) or wrong_after(code, match.end())
+            if wrong:
+                yield f"{place}: co_await {wrong}; await into a name"
+
+
+def wrong_before(code, begin):
+    """Looks outwards, from one open parenthesis to the next, as far as the block's brace."""
+    depth, same_statement = 0, True
+    for index in range(begin - 1, -1, -1):
+        letter = code[index]
+        if letter in ")]}":
+            depth += 1
+        elif letter in "([{" and depth > 0:
+            depth -= 1
+        elif letter in "[{":
+            return None
+        elif letter == "(":
+            word = re.search(r"\w*$", code[max(0, index - 80):index].rstrip())[0]
+            if word in ("if", "while", "switch", "for"):
+                return f"in the condition of {word}"
+            if re.fullmatch(r"[A-Z][A-Z0-9_]+", word):
+                return f"in the macro {word}"
+            same_statement = True
+        elif letter == ";" and depth == 0:
+            same_statement = False
+        elif letter == "?" and depth == 0 and same_statement:
+            return "in an arm of ?:"
+    return None
+
+
+def wrong_after(code, end):
+    depth, other_argument = 0, False
+    for letter in code[end:]:
+        if letter in "([{":
+            depth += 1
+        elif letter in ")]}" and depth > 0:
+            depth -= 1
+        elif letter in ";}" and depth == 0:
+            return None
+        elif letter in ")]":
+            other_argument = False  # out of the parenthesis around the co_await
+        elif letter == "," and depth == 0:
+            other_argument = True
+        elif letter == "?" and depth == 0 and not other_argument:
+            return "in the condition of ?:"
+    return None
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+
+def nothing_is_left_to_do(root):
+    for path in files(root, TEXT):
+        words = r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b"  # in pieces: it must not find itself
+        for place, match in places(root, path, path.read_text(), words):
+            yield f"{place}: {match[0]}"
+
+
+def no_trailing_space(root):
+    for path in files(root, TEXT):
+        text = path.read_text()
+        for place, _ in places(root, path, text, r"[ \t\r]+$"):
+            yield f"{place}: space at the end of the line"
+        if text and not text.endswith("\n"):
+            yield f"{path.relative_to(root)}:{text.count(chr(10)) + 1}: no newline at the end"
+
+
+def no_paths_of_one_machine(root):
+    for path in files(root, TEXT):
+        for place, match in places(root, path, path.read_text(), r"(?<![\w.}])/(?:home|work)/\w+"):
+            yield f"{place}: {match[0]} exists on one machine only"
+
+
+def files_are_short(root):
+    for path in files(root, (*CPP, ".py", ".sh")):
+        name, count = str(path.relative_to(root)), path.read_text().count("\n")
+        limit = LONGEST_UNIT_TEST if name.startswith("tests/unit/") else LONGEST_FILE
+        if count > limit and name not in LONG_FILES:
+            yield f"{name}:{count}: longer than {limit} lines: two things? (or say why in rules.py)"
+        elif count <= limit and name in LONG_FILES:
+            yield f"tests/house/rules.py:1: {name} needs no exception any more"
+
+
+def links_lead_somewhere(root):
+    for path in files(root, (".md",)):
+        text = re.sub(r"```.*?```", lambda match: "\n" * match[0].count("\n"), path.read_text(),
+                      flags=re.DOTALL)
+        for place, match in places(root, path, text, r"\]\(([^)\s]+)\)"):
+            name, _, anchor = match[1].partition("#")
+            target = path.parent / name if name else path
+            if re.match(r"[a-z]+:", match[1]):
+                continue  # another site
+            if not target.exists() or (anchor and anchor not in anchors(target.read_text())):
+                yield f"{place}: {match[1]} leads nowhere"
+
+
+def anchors(text):
+    """What links can name in a page, as GitHub makes it of the headings."""
+    for heading in re.findall(r"^#+ +(.*)$", text, re.MULTILINE):
+        yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def public_types_have_docstrings(root):
+    for path in files(root / "src/runtime/include", (".hpp",)):
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines):
+            match = re.match(r"(class|struct|enum class|enum|concept)\s+(\[\[\w+\]\]\s+)?(\w+)",
+                             line)
+            if not match or (line.endswith(";") and "{" not in line and match[1] != "concept"):
+                continue  # a forward declaration
+            above = number - 1
+            while above >= 0 and re.match(r"template\b|\s*requires\b|\s+\S.*>$", lines[above]):
+                above -= 1
+            documented = above >= 0 and lines[above].startswith("///")
+            specialisation = "<" in line.split("{")[0].split(" : ")[0]
+            if not documented and not specialisation:
+                yield f"{path.relative_to(root)}:{number + 1}: {match[3]} has no docstring"
+
+
+def sources_are_formatted(root, clang_format):
+    """By the .clang-format of the tree."""
+    paths = [path for path in files(root, CPP)]
+    ended = subprocess.run([clang_format, "--dry-run", *paths], capture_output=True, text=True,
+                           check=False)
+    for line in ended.stderr.splitlines():
+        if ": warning: " in line or ": error: " in line:
+            yield line.removeprefix(f"{root}/")
+
+
+def ci_runs_the_tests_and_nothing_else(root):
+    script = root / ".ci/run"
+    if not script.exists():
+        yield ".ci/run:1: is missing"
+        return
+    lines = [line.split("#")[0].strip() for line in script.read_text().splitlines()]
+    commands = [line for line in lines if line]
+    call = r'(exec )?sh ("\$\(dirname "\$0"\)/\.\./tests/run\.sh"|tests/run\.sh)'
+    if len(commands) != 1 or not re.fullmatch(call, commands[0]):
+        yield f".ci/run:1: runs {commands} instead of only tests/run.sh"
+    if not os.access(script, os.X_OK):
+        yield ".ci/run:1: is not executable"
+    readme = root / "README.md"
+    if not readme.exists() or "tests/run.sh" not in readme.read_text():
+        yield "README.md:1: does not name the test command, tests/run.sh"

@@ -1,0 +1,214 @@
+"""A stranger's project: the README's program, built on an installed ringlet and on its sources.
+
+Everything happens in a temporary directory. What was installed is moved before it is used, so that
+nothing can remember where it was.
+"""
+
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import programs
+
+ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
+BUILD = pathlib.Path(os.environ["RINGLET_BUILD_DIR"])
+CXX = os.environ["RINGLET_CXX"]
+HEADERS = ROOT / "src/runtime/include/ringlet"
+BUILD_SECONDS_LIMIT = 110
+
+PROJECT = """\
+cmake_minimum_required(VERSION 3.22)
+project(stranger LANGUAGES CXX)
+{ringlet}
+add_executable(server server.cpp)
+target_link_libraries(server PRIVATE ringlet::ringlet)
+target_compile_options(server PRIVATE -Wall -Wextra)
+"""
+
+
+def readme_program():
+    """The first C++ of the README, listening on a free port."""
+    program = re.search(r"```cpp\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)[1]
+    changed = program.replace("127.0.0.1:3200", "127.0.0.1:0")
+    if changed == program:
+        raise AssertionError("the README's program names no 127.0.0.1:3200")
+    return changed
+
+
+def run(*command, cwd=None, **variables):
+    """Runs a command that must succeed, and returns its stdout."""
+    environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
+    if shutil.which("ccache"):
+        environment.setdefault("CMAKE_CXX_COMPILER_LAUNCHER", "ccache")
+    done = subprocess.run([str(word) for word in command], cwd=cwd, env=environment, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=BUILD_SECONDS_LIMIT, check=False)
+    if done.returncode != 0:
+        raise AssertionError(f"{shlex.join(map(str, command))} ended with {done.returncode}:\n"
+                             f"{done.stdout}")
+    return done.stdout
+
+
+def listening_port(pid):
+    """The port on which a process listens, or None: its sockets, looked up among all that listen."""
+    descriptors = pathlib.Path(f"/proc/{pid}/fd")
+    try:
+        targets = {os.readlink(descriptor) for descriptor in descriptors.iterdir()}
+    except FileNotFoundError: # a descriptor that was closed meanwhile
+        return None
+    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in targets:
+            return int(fields[1].split(":")[1], 16)
+    return None
+
+
+@unittest.skipIf(os.environ["RINGLET_SANITIZE"], "a package is built without sanitizers")
+class Package(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="ringlet-package-")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    # ---- the steps of a stranger -----------------------------------------------------------------
+
+    def install(self, build=BUILD):
+        run("cmake", "--install", build, "--prefix", self.folder / "installed")
+        return (self.folder / "installed").rename(self.folder / "moved")
+
+    def write_project(self, ringlet):
+        project = self.folder / "project"
+        project.mkdir()
+        (project / "CMakeLists.txt").write_text(PROJECT.format(ringlet=ringlet))
+        (project / "server.cpp").write_text(readme_program())
+        return project
+
+    def configure(self, source, *options):
+        build = self.folder / f"build-{source.name}"
+        run("cmake", "-G", "Ninja", "-S", source, "-B", build, f"-DCMAKE_CXX_COMPILER={CXX}",
+            *options)
+        return build
+
+    def build(self, source, *options):
+        build = self.configure(source, *options)
+        run("cmake", "--build", build)
+        return build
+
+    def build_with_pkg_config(self, prefix):
+        """Returns the server, and what pkg-config said."""
+        words = run("pkg-config", "--cflags", "--libs", "ringlet",
+                    PKG_CONFIG_PATH=prefix / "lib/pkgconfig").split()
+        source, server = self.folder / "server.cpp", self.folder / "server"
+        source.write_text(readme_program())
+        run(CXX, "-std=c++20", source, "-o", server, *words)
+        return server, words
+
+    def build_shared(self):
+        options = ["-DBUILD_SHARED_LIBS=ON", "-DRINGLET_PROGRAMS=OFF", "-DRINGLET_TESTS=OFF",
+                   "-DRINGLET_BENCH=OFF", "-DCMAKE_BUILD_TYPE=Debug",
+                   "-DCMAKE_INSTALL_LIBDIR=lib"]
+        return self.install(self.build(ROOT, *options))
+
+    def assert_serves(self, server, **options):
+        with programs.Program(server, **options) as running: # which ends it by SIGTERM
+            port = programs.wait_until(lambda: listening_port(running.pid), "a listening socket")
+            with programs.Connection(programs.HOST, port) as connection:
+                connection.echoes(b"hello, ringlet")
+
+    # ---- the three ways --------------------------------------------------------------------------
+
+    def test_find_package(self):
+        prefix = self.install()
+        project = self.write_project("find_package(ringlet 0.1 REQUIRED)")
+        build = self.build(project, f"-DCMAKE_PREFIX_PATH={prefix}")
+        self.assert_serves(build / "server")
+
+    def test_add_subdirectory(self):
+        project = self.write_project(f"""\
+add_subdirectory({ROOT} ringlet)
+foreach(target echo_coro echo_bench unit_tests micro)
+    if(TARGET ${{target}})
+        message(FATAL_ERROR "${{target}} is built in a stranger's project")
+    endif()
+endforeach()""")
+        # The library needs liburing alone.
+        without = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON"
+                   for name in ("fmt", "CLI11", "nlohmann_json", "doctest")]
+        build = self.build(project, *without, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+        self.assert_serves(build / "server")
+
+        commands = json.loads((build / "compile_commands.json").read_text())
+        self.assertTrue(any("event_loop.cpp" in entry["file"] for entry in commands))
+        strict = [entry["file"] for entry in commands if "-Werror" in entry["command"]]
+        self.assertEqual(strict, [], "our warnings are errors in a stranger's build")
+        run("cmake", "--install", build, "--prefix", self.folder / "installed")
+        self.assertEqual(list(self.folder.glob("installed/**/*ringlet*")), [],
+                         "a stranger's install installs ringlet")
+
+    def test_pkg_config(self):
+        server, words = self.build_with_pkg_config(self.install())
+        self.assertIn("-luring", words)
+        self.assert_serves(server)
+
+    # ---- a shared library ------------------------------------------------------------------------
+
+    def test_shared_library_by_find_package(self):
+        prefix = self.build_shared()
+        project = self.write_project("find_package(ringlet REQUIRED)")
+        build = self.build(project, f"-DCMAKE_PREFIX_PATH={prefix}")
+        self.assert_serves(build / "server")
+
+    def test_shared_library_by_pkg_config(self):
+        prefix = self.build_shared()
+        server, words = self.build_with_pkg_config(prefix)
+        self.assertNotIn("-luring", words, "programs need not know liburing")
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(prefix / "lib")}
+        self.assert_serves(server, env=environment)
+
+    # ---- what is in the package ------------------------------------------------------------------
+
+    def test_all_public_headers_are_installed(self):
+        installed = self.install() / "include/ringlet"
+        self.assertEqual(sorted(path.name for path in installed.iterdir()),
+                         sorted(path.name for path in HEADERS.glob("*.hpp")))
+
+    def test_no_warning_reaches_a_stranger(self):
+        prefix = self.install()
+        source = self.folder / "server.cpp"
+        includes = [f"#include <ringlet/{path.name}>" for path in sorted(HEADERS.glob("*.hpp"))]
+        options = ["ringlet::LoopOptions loop_options{.ring_entries = 64};",
+                   "ringlet::ConnectOptions connect_options{.no_delay = false};",
+                   "ringlet::ListenOptions listen_options{.backlog = 1};"]
+        source.write_text("\n".join([*includes, readme_program(), *options, ""]))
+        run(CXX, "-std=c++20", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only",
+            "-I", prefix / "include", source)
+
+    def test_programs_are_installed(self):
+        if not programs.ECHO_CORO.exists():
+            self.skipTest("built without the programs (RINGLET_PROGRAMS=OFF)")
+        prefix = self.install()
+        for name in ("echo_coro", "echo_bench"):
+            self.assertTrue(run(prefix / "bin" / name, "--version").startswith(f"{name} "))
+
+    def test_version_that_does_not_fit_is_refused(self):
+        prefix = self.install()
+        project = self.write_project("find_package(ringlet 99.0 REQUIRED)")
+        with self.assertRaisesRegex(AssertionError, r'requested version "99.0"'):
+            self.configure(project, f"-DCMAKE_PREFIX_PATH={prefix}")
+
+    def test_missing_liburing_is_told(self):
+        prefix = self.install()
+        project = self.write_project("find_package(ringlet REQUIRED)")
+        library = pathlib.Path(run(CXX, "-print-file-name=liburing.so").strip())
+        hidden = {str(library.parent), str(library.resolve().parent), "/lib", "/usr/lib",
+                  *(str(path.parent) for path in pathlib.Path("/usr/lib").glob("*/liburing.so")),
+                  *(str(path.parent) for path in pathlib.Path("/lib").glob("*/liburing.so"))}
+        with self.assertRaisesRegex(AssertionError, "needs liburing 2.3 or newer: install it"):
+            self.configure(project, f"-DCMAKE_PREFIX_PATH={prefix}",
+                           f"-DCMAKE_IGNORE_PATH={';'.join(sorted(hidden))}")
