@@ -44,6 +44,7 @@ the same TCP congestion control (cubic, or reno), TCP_NODELAY and a backlog of 4
 client each have a CPU of their own where two are allowed. Setting the congestion control needs
 root; the old value is put back at the end. Throughput on a shared machine can differ by a factor
 of three between two runs: bench/server_cpu.py compares two servers by their CPU time per echo.
+Of two measurements on one machine, the second waits until the first has ended.
 
 A row that cannot run here says what to install, and the run goes on. A row that failed says why
 instead of giving numbers; a run with errors shows them in its line. Ctrl-C stops the servers too.
@@ -349,6 +350,17 @@ pinned() { # CPU COMMAND...
     fi
 }
 
+# Two measurements at the same time would spoil each other. The lock is on the setting that they
+# share, and ends with this shell: servers and clients do not get descriptor 9.
+measure_alone() {
+    command -v flock >/dev/null && [ -r "$congestion_file" ] || return
+    exec 9<"$congestion_file"
+    flock -n 9 || say "waiting for another measurement on this machine to end"
+    until flock -n 9; do
+        sleep 0.2
+    done
+}
+
 # Sets the congestion control of new connections to the first of cubic and reno that works.
 set_congestion_control() {
     congestion_now=$(cat "$congestion_file" 2>/dev/null || echo unknown)
@@ -412,7 +424,7 @@ start_server() {
     fi
     # shellcheck disable=SC2086 # the words of $arguments
     (cd "$directory" && pinned "$server_cpu" "$program" $arguments) \
-        >"$scratch/server.out" 2>"$scratch/server.err" </dev/null &
+        >"$scratch/server.out" 2>"$scratch/server.err" </dev/null 9<&- &
     server_pid=$!
 
     tries=$((start_seconds_limit * 20))
@@ -441,7 +453,7 @@ run_client() {
     # shellcheck disable=SC2086 # the words of $client_load
     pinned "$client_cpu" timeout -k 5 "$time_limit" "$build/src/client/echo_bench" $client_load \
         -p "$port" -f "$root/bench/message.json" 127.0.0.1 \
-        >"$scratch/client.out" 2>"$scratch/client.err" </dev/null &
+        >"$scratch/client.out" 2>"$scratch/client.err" </dev/null 9<&- &
     client_pid=$!
     wait "$client_pid"
     status=$?
@@ -555,6 +567,7 @@ main() {
         say "the client is missing: $build/src/client/echo_bench"
         exit 69
     }
+    measure_alone
     refuse_taken_ports
     ulimit -n "$(ulimit -H -n)" 2>/dev/null
     choose_cpus

@@ -8,6 +8,7 @@ both, and each pair gives one ratio. The result is the median of the ratios with
 
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -203,7 +204,22 @@ def cpu_nanoseconds(pid):
 
 @contextlib.contextmanager
 def congestion_control():
-    """Yields the congestion control in use: cubic or reno where we may choose it."""
+    """Yields the congestion control in use: cubic or reno where we may choose it.
+
+    Waits until no other measurement runs: they would spoil each other, and share this setting.
+    """
+    with CONGESTION_CONTROL.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("server_cpu: waiting for another measurement to end", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with chosen_congestion_control() as used:
+            yield used
+
+
+@contextlib.contextmanager
+def chosen_congestion_control():
     before = CONGESTION_CONTROL.read_text().strip()
     used = before
     for wanted in ("cubic", "reno"):

@@ -103,8 +103,9 @@ std::string Endpoint::to_string() const {
     const void* number = is_v6() ? static_cast<const void*>(&address_.v6.sin6_addr)
                                  : static_cast<const void*>(&address_.v4.sin_addr);
     ::inet_ntop(family(), number, text, sizeof text);
-    const std::string port_text = std::to_string(port());
-    return is_v6() ? "[" + std::string(text) + "]:" + port_text : text + (":" + port_text);
+    std::string whole;
+    whole.append(is_v6() ? "[" : "").append(text).append(is_v6() ? "]:" : ":");
+    return whole.append(std::to_string(port()));
 }
 
 bool operator==(const Endpoint& left, const Endpoint& right) noexcept {

@@ -1,5 +1,5 @@
-"""What is written about ringlet is true: its code compiles, its links lead somewhere, its version is
-the version.
+"""What is written about ringlet is true: its code compiles, the files and tests that it names exist,
+its version is the version.
 
 A block that begins with ```cpp must compile; ```cpp wrong shows a mistake and is not compiled. A
 block of statements is put into a coroutine that has what COROUTINE declares.
@@ -11,6 +11,8 @@ import re
 import subprocess
 import tempfile
 import unittest
+
+import rules
 
 ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
 CXX = os.environ["RINGLET_CXX"]
@@ -37,7 +39,8 @@ COROUTINE = "[[maybe_unused]] Task<> fragment(TcpStream stream, Endpoint server,
 
 FENCE = re.compile(r"^```(?P<language>.*?)$\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 LANGUAGES = {"cpp", "cpp wrong", "cmake", "sh", ""}
-STATEMENT = re.compile(r"(if|for|while|switch|do|else|try)\b")
+TYPE = r"(template|struct|class|enum|namespace|using|constexpr)\b"
+FUNCTION = r"[A-Za-z_][\w:<>,*& ]* [*&]?\w+\([^\[{]*\) \{$"
 
 
 def blocks(text):
@@ -48,9 +51,7 @@ def blocks(text):
 
 def declares(code):
     """True for functions and types; false for statements."""
-    return any(re.match(r"[A-Za-z\[].*\{$", line) and not STATEMENT.match(line)
-               and "[" not in line.split("(")[0].replace("[[", "") and " = " not in line
-               for line in code.splitlines())
+    return any(re.match(f"{TYPE}|{FUNCTION}", line) for line in code.splitlines())
 
 
 def translation_unit(name, text):
@@ -89,13 +90,23 @@ def first_program(text):
     return next((code for _, language, code in blocks(text) if language == "cpp"), None)
 
 
-def dead_links(text, folder):
-    """Links to files that do not exist, and `paths/of/files` named in the text that do not."""
-    prose = FENCE.sub("", text)
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose)
-    named = re.findall(r"`((?:src|tests|docs|examples|cmake|bench)/[\w./-]+)`", prose)
-    return ([link for link in links if not (folder / link).exists()] +
-            [path for path in named if not (ROOT / path).exists()])
+def missing_paths(text):
+    """`paths/of/files` that are named in the text and do not exist. (Links: house_test.py.)"""
+    named = re.findall(r"`((?:src|tests|docs|examples|cmake|bench)/[\w./-]+)`", FENCE.sub("", text))
+    return [path for path in named if not (ROOT / path).exists()]
+
+
+def missing_cases(text):
+    """Test cases that are named as `tests/unit/NAME_test.cpp`, "case", and do not exist."""
+    named = re.findall(r'`(tests/[\w/.]+)`, "([^"]+)"', text)
+    return [case for path, case in named
+            if not (ROOT / path).exists() or f'TEST_CASE("{case}")' not in (ROOT / path).read_text()]
+
+
+def floors(text):
+    """What a table says that begins its rows with | NUMBER NAME | headers |."""
+    rows = re.findall(r"^\| \d [^|\s][^|]*\| ([^|]+) \|", text, re.MULTILINE)
+    return [set(re.sub(r"\([^)]*\)", "", row).replace(" ", "").split(",")) for row in rows]
 
 
 def versions(changelog):
@@ -125,10 +136,21 @@ class Documents(unittest.TestCase):
         self.assertEqual(first_program((ROOT / "README.md").read_text()),
                          (ROOT / "examples/echo_server.cpp").read_text())
 
-    def test_links_and_paths_exist(self):
+    def test_named_files_and_tests_exist(self):
         for document in DOCUMENTS:
             with self.subTest(document.name):
-                self.assertEqual(dead_links(document.read_text(), document.parent), [])
+                self.assertEqual(missing_paths(document.read_text()), [])
+                self.assertEqual(missing_cases(document.read_text()), [])
+
+    def test_every_promise_has_a_test(self):
+        promises = re.findall(r"^\| \d+ \|.*$", (ROOT / "docs/architecture.md").read_text(),
+                              re.MULTILINE)
+        self.assertGreater(len(promises), 10)
+        self.assertEqual([line for line in promises if '`tests/' not in line], [])
+
+    def test_floors_are_those_of_the_rules(self):
+        written = floors((ROOT / "docs/architecture.md").read_text())
+        self.assertEqual(written[::-1], [set(names) for names in rules.FLOORS])
 
     def test_changelog_begins_with_the_version(self):
         found = versions((ROOT / "CHANGELOG.md").read_text())
@@ -165,10 +187,20 @@ class RulesFindMistakes(unittest.TestCase):
         text = "```sh\na\n```\n```cpp\nb\n```\n```cpp\nc\n```\n"
         self.assertEqual(first_program(text), "b\n")
 
-    def test_dead_link(self):
-        text = ("[good](README.md) [part](README.md#use) [web](https://example.org) `src/runtime` "
-                "[bad](docs/none.md) `tests/none.cpp`\n```\n`src/none`\n```\n")
-        self.assertEqual(dead_links(text, ROOT), ["docs/none.md", "tests/none.cpp"])
+    def test_missing_path(self):
+        text = "`src/runtime` `tests/none.cpp` `build/none`\n```\n`src/none`\n```\n"
+        self.assertEqual(missing_paths(text), ["tests/none.cpp"])
+
+    def test_missing_case(self):
+        good = '`tests/unit/version_test.cpp`, "version is three numbers with dots"'
+        self.assertEqual(missing_cases(good), [])
+        self.assertEqual(missing_cases(good.replace("three", "four")),
+                         ["version is four numbers with dots"])
+        self.assertEqual(missing_cases('`tests/unit/none_test.cpp`, "a"'), ["a"])
+
+    def test_floors(self):
+        text = "| 1 b | c (one), d | x |\n| 0 a | e | |\n| 12 | no floor | x |\n"
+        self.assertEqual(floors(text), [{"c", "d"}, {"e"}])
 
     def test_versions(self):
         self.assertEqual(versions("# Changes\n\n## 0.2.0, unreleased\n\n## 0.1.0\n"),
@@ -176,7 +208,7 @@ class RulesFindMistakes(unittest.TestCase):
 
     def test_statements_and_declarations(self):
         for code in ("for (;;) {\n}", "if (!sent) {\n}", "auto f = [] {\n};", "co_return;",
-                     "loop.spawn([] {\n});"):
+                     "loop.spawn([] {\n});", "std::thread worker([&loop] {\n});", "int one = 1;"):
             self.assertFalse(declares(code), code)
         for code in ("Task<> f(TcpStream stream) {\n}", "struct Pair {\n};", "int main() {\n}",
                      "template <class T>\nTask<T> f() {\n}"):

@@ -93,7 +93,7 @@ def free_port_offset():
 
 
 def measure_alone(test):
-    """One measurement at a time: the congestion control is the whole machine's."""
+    """One test at a time: of two measurements on a machine, the second waits."""
     lock = open(ROOT / "benchmark.sh")
     test.addCleanup(lock.close)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -417,6 +417,42 @@ sys.exit(errors)"""
         self.assertRegex(ended.stderr, rf"(?m)^congestion +{used}\b")
         if os.access(CONGESTION_CONTROL, os.W_OK) and os.geteuid() == 0:
             self.assertIn(used, ("cubic", "reno"))
+
+    def test_second_measurement_waits_for_the_first(self):
+        with CONGESTION_CONTROL.open() as first:
+            fcntl.flock(first, fcntl.LOCK_EX)
+            second = subprocess.Popen(
+                self.command("--only", "libev", "--runs", "1"),
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            self.addCleanup(second.terminate)
+            said = second.stderr.readline()
+            self.assertIn("waiting for another measurement", said)
+            time.sleep(1)  # time for a server that must not start
+            self.assertFalse(pathlib.Path(f"{self.server}.seen").exists())
+        printed, _ = second.communicate(timeout=PATIENCE_SECONDS)
+        self.assertEqual(printed.count(GOOD_LINE), 1)
+
+    def test_servers_do_not_keep_others_waiting(self):
+        """What a measurement leaves running, here a server's daemon, does not hold the lock."""
+        daemon = """\
+import os, pathlib, time
+child = os.fork()
+if child == 0:
+    time.sleep(1000)
+pathlib.Path(__file__ + ".daemon").write_text(str(child))
+"""
+        self.program("bench/libev_echo", daemon + SERVER)
+        self.run_it("--only", "libev", "--runs", "1")
+        child = int(pathlib.Path(f"{self.server}.daemon").read_text())
+        self.addCleanup(os.kill, child, signal.SIGKILL)
+        self.assertTrue(is_running(child))
+        with CONGESTION_CONTROL.open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def test_interrupt_leaves_nothing_behind(self):
         before = CONGESTION_CONTROL.read_text()

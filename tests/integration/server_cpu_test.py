@@ -170,7 +170,7 @@ class Program(unittest.TestCase):
     """The whole program, with a slow client of its own and the Python server of bench/peers."""
 
     def setUp(self):
-        # One measurement at a time: the congestion control is the whole machine's.
+        # One test at a time: of two measurements on a machine, the second waits.
         lock = open(ROOT / "benchmark.sh")
         self.addCleanup(lock.close)
         fcntl.flock(lock, fcntl.LOCK_EX)

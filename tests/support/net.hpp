@@ -138,6 +138,14 @@ inline bool has_ipv6() {
     return fd && ::bind(fd.get(), any.data(), any.size_bytes()) == 0;
 }
 
+/// read(2). A read with a time limit is not restarted by the kernel (signal(7)).
+inline ssize_t read_some(int fd, char* memory, std::size_t size_bytes) {
+    for (;;) {
+        const ssize_t got = ::read(fd, memory, size_bytes);
+        if (got >= 0 || errno != EINTR) return got;
+    }
+}
+
 inline bool write_all(int fd, std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
         const ssize_t sent = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -154,7 +162,7 @@ inline std::string read_up_to(int fd, std::size_t size_bytes) {
     std::string text(size_bytes, '\0');
     std::size_t filled = 0;
     while (filled < size_bytes) {
-        const ssize_t got = ::read(fd, text.data() + filled, size_bytes - filled);
+        const ssize_t got = read_some(fd, text.data() + filled, size_bytes - filled);
         if (got <= 0) break;
         filled += static_cast<std::size_t>(got);
     }
@@ -167,7 +175,7 @@ inline std::string read_up_to(int fd, std::size_t size_bytes) {
 inline int end_of(int fd) {
     std::array<char, 4096> rest{};
     for (;;) {
-        const ssize_t got = ::read(fd, rest.data(), rest.size());
+        const ssize_t got = read_some(fd, rest.data(), rest.size());
         if (got == 0) return 0;
         if (got < 0) return errno;
     }

@@ -439,7 +439,7 @@ TEST_CASE("when descriptors run out accepting pauses, says so once, and goes on"
         return report->accept_pauses < 50 ? 0 : 6;
     });
     CHECK(ending.signal == 0);
-    CHECK(ending.status == 0);
+    CHECK_MESSAGE(ending.status == 0, ending.errors);
     CHECK(ending.says("accepting pauses: "));
     CHECK(ending.errors.find("accepting pauses") == ending.errors.rfind("accepting pauses"));
 }
