@@ -1,4 +1,5 @@
-# liburing has no CMake package: pkg-config knows it. Also installed, for find_package(ringlet).
+# liburing has no CMake package: pkg-config knows it. One that is downloaded stays in the build tree;
+# then there is nothing to install (install.cmake).
 
 if(NOT TARGET ringlet_liburing)
     find_package(PkgConfig QUIET)

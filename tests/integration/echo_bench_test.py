@@ -15,7 +15,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_HOST, NO_INPUT, UNAVAILABLE,
-                       USAGE, EchoCoro, descriptor_limit, run, stderr_on_a_terminal)
+                      USAGE, EchoCoro, descriptor_limit, run, stderr_on_a_terminal)
 from scripted_server import MESSAGE_BYTES, ScriptedServer
 
 LAST_LINE = r"\AThroughput: \d+\.\d\d \[reqests/sec\], errors: (\d+)\Z"
@@ -262,6 +262,19 @@ class AgainstScripts(Client):
             ended = bench(server.port, *self.LOAD, "--timeout", "300ms")
             self.assertLess(time.monotonic() - began, 15)
         self.ends(ended, 1, errors=40 - 8)
+
+    def test_connect_without_an_answer_is_not_waited_for_for_ever(self):
+        """A full backlog: the kernel drops what asks to connect, and the client asks again."""
+        with socket.create_server((HOST, 0), backlog=0) as listener:
+            port = listener.getsockname()[1]
+            for _ in range(5):
+                waiting = self.enter(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex((HOST, port))
+            began = time.monotonic()
+            ended = bench(port, "-t", 1, "-c", 1, "-e", 3, "--timeout", "300ms")
+            self.assertLess(time.monotonic() - began, 15)
+        self.ends(ended, UNAVAILABLE, errors=3)
 
     def test_duration_ends_in_time_beside_a_silent_server(self):
         def silent(_, whole):

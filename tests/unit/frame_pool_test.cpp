@@ -10,6 +10,8 @@
 #include <thread>
 #include <vector>
 
+#include <malloc.h>
+
 using namespace ringlet;
 
 namespace {
@@ -110,6 +112,26 @@ TEST_CASE("FramePool keeps no more than its limit per size class") {
     CHECK(pool.kept_count() == limit + 1);
     pool.trim();
     CHECK(pool.kept_count() == 0);
+}
+
+TEST_CASE("FramePool gives what it trims back to the global allocator") {
+    if (address_sanitizer_runs) RINGLET_SKIP(nothing_is_kept);
+    constexpr std::size_t block_count = 4000;
+    constexpr std::size_t total_bytes = block_count * FramePool::largest_bytes;
+    const auto before = ::mallinfo2().uordblks;
+    FramePool pool;
+    std::vector<void*> blocks;
+    blocks.reserve(block_count);
+    for (std::size_t i = 0; i < block_count; ++i) {
+        blocks.push_back(pool.allocate(FramePool::largest_bytes));
+    }
+    for (void* block : blocks) pool.release(block, FramePool::largest_bytes);
+    const auto kept = ::mallinfo2().uordblks;
+    pool.trim();
+    const auto after = ::mallinfo2().uordblks;
+    if (kept == before) RINGLET_SKIP("the allocator of this build counts nothing (TSan)");
+    CHECK(kept - before > total_bytes);
+    CHECK(after - before < total_bytes / 10);
 }
 
 TEST_CASE("FramePool works on after it was trimmed") {
