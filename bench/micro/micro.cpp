@@ -25,8 +25,7 @@
 
 using namespace ringlet;
 
-// ---- counting allocations
-// ------------------------------------------------------------------------
+// ---- counting allocations -----------------------------------------------------------------------
 
 static std::atomic<std::uint64_t> allocation_count{0};
 
@@ -46,8 +45,7 @@ void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
-// ---- the size of the echo's frame
-// ----------------------------------------------------------------
+// ---- the size of the echo's frame ---------------------------------------------------------------
 
 namespace {
 
@@ -65,6 +63,9 @@ struct std::coroutine_traits<Task<>, MeasuredStream> {
         static void* operator new(std::size_t size_bytes) {
             measured_frame_bytes = size_bytes;
             return Promise<void>::operator new(size_bytes);
+        }
+        static void operator delete(void* frame, std::size_t size_bytes) noexcept {
+            Promise<void>::operator delete(frame, size_bytes);
         }
     };
 };
@@ -88,8 +89,7 @@ std::size_t echo_frame_bytes() {
     return measured_frame_bytes;
 }
 
-// ---- times
-// ---------------------------------------------------------------------------------------
+// ---- times --------------------------------------------------------------------------------------
 
 constexpr int rounds = 15;
 
@@ -148,8 +148,7 @@ Task<double> await_round() {
     co_return ns_each(Clock::now() - begin, count);
 }
 
-// ---- allocations
-// ---------------------------------------------------------------------------------
+// ---- allocations --------------------------------------------------------------------------------
 
 /// A blocking client that allocates nothing.
 int connect_to(const Endpoint& server) {

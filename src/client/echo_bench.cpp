@@ -1,16 +1,17 @@
 // echo_bench: loads an echo server with one coroutine per connection at a time, and compares every
 // byte that comes back.
 
+#include "duration_option.hpp"
 #include "load.hpp"
 #include "report.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <array>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <optional>
 #include <string>
 
@@ -42,17 +43,6 @@ struct Refusal {
     std::string line;
 };
 
-void add_duration(CLI::App& app, const std::string& name, std::chrono::milliseconds& value,
-                  std::int64_t least_ms, const std::string& description) {
-    app.add_option_function<std::int64_t>(
-           name, [&value](std::int64_t count) { value = std::chrono::milliseconds(count); },
-           description)
-        ->transform(CLI::AsNumberWithUnit(
-            std::map<std::string, std::int64_t>{{"ms", 1}, {"s", 1000}, {"min", 60'000}},
-            CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"))
-        ->check(CLI::Range(least_ms, std::int64_t{86'400'000}));
-}
-
 void add_options(CLI::App& app, Settings& settings) {
     LoadOptions& load = settings.load;
     const CLI::Range up_to_a_million(std::uint64_t{1}, std::uint64_t{1'000'000});
@@ -74,10 +64,11 @@ void add_options(CLI::App& app, Settings& settings) {
         ->check(CLI::Range(std::uint64_t{1}, message_bytes_limit))
         ->capture_default_str()
         ->excludes(file);
-    add_duration(app, "--duration", load.duration, 1,
+    add_duration(app, "--duration", load.duration, std::chrono::milliseconds(1),
                  "Measure for so long (as 500ms, 10s, 2min) instead of -c connections");
-    add_duration(app, "--warmup", load.warmup, 0, "Load for so long before measuring");
-    add_duration(app, "--timeout", load.timeout, 1,
+    add_duration(app, "--warmup", load.warmup, std::chrono::milliseconds(0),
+                 "Load for so long before measuring");
+    add_duration(app, "--timeout", load.timeout, std::chrono::milliseconds(1),
                  "A connection on which nothing moved for so long is an error; default 30s");
     app.add_option("--rate", load.rate,
                    "Open loop: begin so many echoes a second over all coroutines, and count each\n"
@@ -107,6 +98,21 @@ void add_options(CLI::App& app, Settings& settings) {
                "127.0.0.1");
 }
 
+// Reads a whole file; false, with errno set, if that fails.
+bool read_file(const std::string& path, std::string& text) {
+    std::FILE* file = std::fopen(path.c_str(), "rb");
+    if (file == nullptr) return false;
+    std::array<char, 65'536> piece;
+    while (const std::size_t size = std::fread(piece.data(), 1, piece.size(), file)) {
+        text.append(piece.data(), size);
+        if (text.size() > message_bytes_limit) break; // is refused later
+    }
+    const int failure = std::ferror(file) != 0 ? errno : 0;
+    std::fclose(file);
+    errno = failure;
+    return failure == 0;
+}
+
 std::optional<Refusal> read_message(Settings& settings) {
     LoadOptions& load = settings.load;
     if (settings.message_file.empty()) {
@@ -116,9 +122,8 @@ std::optional<Refusal> read_message(Settings& settings) {
             load.message[i] = static_cast<std::byte>('!' + i % 89);
         }
     } else {
-        std::ifstream file(settings.message_file, std::ios::binary);
-        const std::string text{std::istreambuf_iterator<char>(file), {}};
-        if (!file.is_open() || file.bad()) {
+        std::string text;
+        if (!read_file(settings.message_file, text)) {
             return Refusal{EX_NOINPUT, fmt::format("cannot read the message file {}: {}",
                                                    settings.message_file, std::strerror(errno))};
         }

@@ -118,6 +118,7 @@ Task<> Phase::drive(std::uint64_t index) {
 // Returns the number of requests that succeeded.
 Task<std::uint64_t> Phase::one_connection(std::uint64_t index, std::span<std::byte> reply) {
     ConnectOptions connect_options;
+    connect_options.limit_idle_time = true;
     const bool many =
         is_timed() || options_.coroutines * options_.connections_each > one_address_connections;
     const auto local = Endpoint::parse("127.0.0.1:0");
@@ -138,7 +139,6 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, std::span<std::by
     }
     ++result_.connections_made;
     TcpStream stream = std::move(*connected);
-    stream.limit_idle_time();
 
     std::uint64_t succeeded = 0;
     while (succeeded < options_.echoes_each && !is_over()) {

@@ -85,8 +85,7 @@ void EventLoop::reap() {
     }
 }
 
-// ---- the life of a task
-// --------------------------------------------------------------------------
+// ---- the life of a task -------------------------------------------------------------------------
 
 void EventLoop::enlist(TaskRecord& record) {
     record.loop = this;
@@ -159,8 +158,7 @@ EventLoop::Admission EventLoop::admit(TaskContext& context) {
     return Admission::park;
 }
 
-// ---- operations
-// ----------------------------------------------------------------------------------
+// ---- operations ---------------------------------------------------------------------------------
 
 bool EventLoop::start(Operation& operation, TaskContext& context, std::coroutine_handle<> waiter) {
     const Admission admission = admit(context);
@@ -197,8 +195,7 @@ void EventLoop::cancel_idle(Clock::duration limit) {
     });
 }
 
-// ---- other threads
-// -------------------------------------------------------------------------------
+// ---- other threads ------------------------------------------------------------------------------
 
 void EventLoop::watch_for_wake() {
     if (wake_.state != Operation::State::idle) return;
@@ -219,8 +216,7 @@ void EventLoop::stop() noexcept {
     wake();
 }
 
-// ---- making and ending
-// ---------------------------------------------------------------------------
+// ---- making and ending --------------------------------------------------------------------------
 
 Result<EventLoop> EventLoop::create(LoopOptions options) {
     UniqueFd wake_fd(::eventfd(0, EFD_CLOEXEC));

@@ -58,7 +58,7 @@ public:
     ServeReport report;
     void* handler = nullptr;
     Call call = nullptr;
-    std::optional<SignalWatch> signals; // while serving
+    std::optional<SignalWatch> signals; // until run has ended
 
 private:
     Task<Result<void>> accept_connections();
@@ -73,8 +73,7 @@ private:
     Notification drained_;
 };
 
-// ---- accepting
-// -----------------------------------------------------------------------------------
+// ---- accepting ----------------------------------------------------------------------------------
 
 namespace {
 
@@ -143,8 +142,7 @@ void Server::State::connection_ended() noexcept {
     if (connection_count_ == 0) drained_.notify(*loop);
 }
 
-// ---- stopping
-// ------------------------------------------------------------------------------------
+// ---- stopping -----------------------------------------------------------------------------------
 
 void Server::State::stop() {
     ++stops_;
@@ -177,12 +175,7 @@ Task<> Server::State::end_idle_connections() {
 }
 
 Task<Result<void>> Server::State::serve() {
-    if (options.handle_signals) {
-        auto watch = SignalWatch::create();
-        if (!watch) co_return watch.error();
-        signals.emplace(std::move(*watch));
-        loop->spawn([this] { return watch_signals(); });
-    }
+    if (signals) loop->spawn([this] { return watch_signals(); });
     if (options.idle_timeout.count() > 0) loop->spawn([this] { return end_idle_connections(); });
 
     auto accepted = co_await accept_connections();
@@ -196,8 +189,7 @@ Task<Result<void>> Server::State::serve() {
     co_return accepted;
 }
 
-// ---- the server
-// ----------------------------------------------------------------------------------
+// ---- the server ---------------------------------------------------------------------------------
 
 namespace {
 
@@ -224,6 +216,11 @@ Result<Server> Server::create(ServeOptions options) {
     if (!listener) return listener.error();
     auto state = std::make_unique<State>(std::move(options), std::move(*listener));
     if (!state->loop) return state->loop.error();
+    if (state->options.handle_signals) {
+        auto watch = SignalWatch::create();
+        if (!watch) return watch.error();
+        state->signals.emplace(std::move(*watch));
+    }
     return Server(std::move(state));
 }
 
@@ -250,8 +247,7 @@ Endpoint Server::local() const { return state_->listener.local(); }
 
 std::size_t Server::max_connections() const noexcept { return state_->options.max_connections; }
 
-// ---- the end of a program
-// ------------------------------------------------------------------------
+// ---- the end of a program -----------------------------------------------------------------------
 
 std::string advice(std::string_view listen, std::error_code error) {
     const std::string where(listen);
@@ -265,6 +261,9 @@ std::string advice(std::string_view listen, std::error_code error) {
     }
     if (error == std::errc::address_not_available) {
         return "cannot listen on " + where + ": no interface of this machine has that address";
+    }
+    if (error == std::errc::too_many_files_open) {
+        return "too few descriptors to start with: raise the limit with 'ulimit -n'";
     }
     if (error == Errc::invalid_endpoint || error == Errc::unknown_host) {
         return where + ": " + error.message();

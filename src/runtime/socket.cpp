@@ -12,8 +12,7 @@
 
 namespace ringlet {
 
-// ---- the socket
-// ----------------------------------------------------------------------------------
+// ---- the socket ---------------------------------------------------------------------------------
 
 bool Socket::start(Operation& operation, TaskContext& context, std::coroutine_handle<> waiter) {
     RINGLET_ASSERT(loop_ == nullptr || loop_ == context.loop,
@@ -50,8 +49,7 @@ void SocketHandle::drop() noexcept {
     if (Socket* socket = release()) socket->drop();
 }
 
-// ---- the awaiters
-// --------------------------------------------------------------------------------
+// ---- the awaiters -------------------------------------------------------------------------------
 
 bool SocketAwaiter::suspend(TaskContext& context, std::coroutine_handle<> waiter) {
     return socket_->start(*operation_, context, waiter);
@@ -114,8 +112,7 @@ Result<void> CloseAwaiter::await_resume() noexcept {
     return {};
 }
 
-// ---- system calls
-// --------------------------------------------------------------------------------
+// ---- system calls -------------------------------------------------------------------------------
 
 Result<Endpoint> local_endpoint(int fd) {
     sockaddr_storage address{};

@@ -38,6 +38,8 @@ public:
 
     void cancel_requests() noexcept;
 
+    void limit_idle_time() noexcept { inbound.idle_limited = outbound.idle_limited = true; }
+
     /// Lets `waiter` go on when the socket is idle.
     void wait_until_idle(std::coroutine_handle<> waiter) noexcept { closer_.waiter = waiter; }
 

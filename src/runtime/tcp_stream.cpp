@@ -82,13 +82,9 @@ Result<Endpoint> TcpStream::local() const { return local_endpoint(socket().fd())
 
 int TcpStream::native_handle() const noexcept { return socket().fd(); }
 
-void TcpStream::limit_idle_time() noexcept {
-    socket().inbound.idle_limited = true;
-    socket().outbound.idle_limited = true;
-}
+void TcpStream::limit_idle_time() noexcept { socket().limit_idle_time(); }
 
-// ---- connect
-// -------------------------------------------------------------------------------------
+// ---- connect ------------------------------------------------------------------------------------
 
 ConnectAwaiter TcpStream::connect(const Endpoint& peer, const ConnectOptions& options) {
     return {peer, options};
@@ -115,6 +111,7 @@ ConnectAwaiter::ConnectAwaiter(const Endpoint& peer, const ConnectOptions& optio
     auto fd = open_bound_socket(peer, options);
     if (fd) {
         socket_ = SocketHandle(new Socket(std::move(*fd)));
+        if (options.limit_idle_time) socket_.get()->limit_idle_time();
     } else {
         opened_ = fd.error();
     }

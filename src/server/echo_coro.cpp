@@ -2,6 +2,8 @@
 
 #include <ringlet/ringlet.hpp>
 
+#include "duration_option.hpp"
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -44,17 +46,6 @@ std::size_t raise_descriptor_limit() {
     return static_cast<std::size_t>(limit.rlim_cur);
 }
 
-void add_duration(CLI::App& app, const std::string& name, std::chrono::milliseconds& value,
-                  const std::string& description) {
-    app.add_option_function<std::int64_t>(
-           name, [&value](std::int64_t count) { value = std::chrono::milliseconds(count); },
-           description)
-        ->transform(CLI::AsNumberWithUnit(
-            std::map<std::string, std::int64_t>{{"ms", 1}, {"s", 1000}, {"min", 60'000}},
-            CLI::AsNumberWithUnit::UNIT_REQUIRED, "TIME"))
-        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1000} * 86'400'000));
-}
-
 // Throws CLI::ParseError: also for --help and --version.
 void add_options(CLI::App& app, Settings& settings) {
     app.set_version_flag("--version", "echo_coro " RINGLET_VERSION);
@@ -68,9 +59,9 @@ void add_options(CLI::App& app, Settings& settings) {
                    "0: as many as the descriptor limit allows")
         ->check(CLI::Range(std::size_t{0}, std::size_t{10'000'000}))
         ->capture_default_str();
-    add_duration(app, "--drain-timeout", settings.drain_timeout,
+    add_duration(app, "--drain-timeout", settings.drain_timeout, std::chrono::milliseconds(0),
                  "How long connections may go on after SIGTERM, as 500ms, 10s, 2min; default 10s");
-    add_duration(app, "--idle-timeout", settings.idle_timeout,
+    add_duration(app, "--idle-timeout", settings.idle_timeout, std::chrono::milliseconds(0),
                  "End a connection on which nothing moved for so long; 0s, the default: never");
     app.add_flag("--quiet", settings.quiet, "Print errors only");
     app.footer(

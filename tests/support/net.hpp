@@ -69,8 +69,7 @@ std::string text_of(const Bytes& bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// ---- sockets, the blocking way
-// -------------------------------------------------------------------
+// ---- sockets, the blocking way ------------------------------------------------------------------
 
 struct FdPair {
     UniqueFd first;
@@ -199,8 +198,7 @@ inline void reset_on_close(int fd) {
     REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
 }
 
-// ---- loops
-// ---------------------------------------------------------------------------------------
+// ---- loops --------------------------------------------------------------------------------------
 
 /// A loop that keeps what it reports.
 struct ReportingLoop {
@@ -245,8 +243,7 @@ private:
     int* count_;
 };
 
-// ---- programs of their own
-// -----------------------------------------------------------------------
+// ---- programs of their own ----------------------------------------------------------------------
 
 /// How a child process ended, and what it wrote to stderr.
 struct Ending {

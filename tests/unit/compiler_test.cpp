@@ -131,8 +131,7 @@ Task<int> call(Fn fn) {
     co_return turned ? fn() : -1;
 }
 
-// ---- no local variable in the outermost scope
-// ----------------------------------------------------
+// ---- no local variable in the outermost scope ---------------------------------------------------
 
 Task<> unsafe_if() {
     if (!co_await number_result(7)) co_return;
@@ -165,8 +164,7 @@ Task<> safe_switch() {
     }
 }
 
-// ---- a choice between two awaits
-// -----------------------------------------------------------------
+// ---- a choice between two awaits ----------------------------------------------------------------
 
 bool first_is_chosen = true;
 
@@ -183,8 +181,7 @@ Task<> safe_choice() {
     went_right = true;
 }
 
-// ---- a lambda as an argument
-// ---------------------------------------------------------------------
+// ---- a lambda as an argument --------------------------------------------------------------------
 
 Task<> unsafe_captures() {
     const Tracked captured;
@@ -215,8 +212,7 @@ Task<> safe_captures_by_reference() {
     went_right = value == 7;
 }
 
-// ---- an aggregate as an argument
-// -----------------------------------------------------------------
+// ---- an aggregate as an argument ----------------------------------------------------------------
 
 Task<> unsafe_aggregate() {
     const int value =
@@ -235,8 +231,7 @@ Task<> safe_aggregate() {
     went_right = value == 7;
 }
 
-// ---- symmetric transfer
-// --------------------------------------------------------------------------
+// ---- symmetric transfer -------------------------------------------------------------------------
 
 // The child that textbooks show: the parent suspends first, and then the child and the parent
 // transfer to each other.

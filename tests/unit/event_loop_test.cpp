@@ -18,8 +18,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-// ---- what run returns
-// ----------------------------------------------------------------------------
+// ---- what run returns ---------------------------------------------------------------------------
 
 TEST_CASE("run returns what the task returns") {
     auto number = run_on_loop([]() -> Task<int> { co_return 7; });
@@ -108,8 +107,7 @@ TEST_CASE("run on another thread than the loop's own aborts") {
     CHECK(ending.says("only post and stop may be called from others"));
 }
 
-// ---- spawning
-// ------------------------------------------------------------------------------------
+// ---- spawning -----------------------------------------------------------------------------------
 
 TEST_CASE("spawned tasks run, and so do those that they spawn") {
     ReportingLoop loop;
@@ -268,8 +266,7 @@ TEST_CASE("without a hook the report goes to stderr") {
     CHECK(ending.errors == "ringlet: a spawned task ended with an exception: burst\n");
 }
 
-// ---- leaving
-// -------------------------------------------------------------------------------------
+// ---- leaving ------------------------------------------------------------------------------------
 
 namespace {
 
@@ -473,8 +470,7 @@ TEST_CASE("a root that ignores a stop is ended where it stands") {
     check_nothing_left(*loop);
 }
 
-// ---- other threads
-// -------------------------------------------------------------------------------
+// ---- other threads ------------------------------------------------------------------------------
 
 TEST_CASE("posts of many threads are all delivered, those of one thread in order") {
     constexpr int thread_count = 4;
@@ -662,8 +658,7 @@ TEST_CASE("signals that the program handles do not disturb the loop") {
     CHECK(right == sent.size());
 }
 
-// ---- limits and fairness
-// -------------------------------------------------------------------------
+// ---- limits and fairness ------------------------------------------------------------------------
 
 TEST_CASE("more operations in flight than the ring has entries") {
     constexpr std::size_t pair_count = 200;

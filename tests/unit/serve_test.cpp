@@ -444,8 +444,7 @@ TEST_CASE("when descriptors run out accepting pauses, says so once, and goes on"
     CHECK(ending.errors.find("accepting pauses") == ending.errors.rfind("accepting pauses"));
 }
 
-// ---- starting up, ending
-// -------------------------------------------------------------------------
+// ---- starting up, ending ------------------------------------------------------------------------
 
 TEST_CASE("serve on a port in use says what to do") {
     const UniqueFd taken = bound_socket(loopback(), 1);
@@ -509,8 +508,7 @@ TEST_CASE("exit statuses are those of sysexits") {
     CHECK(exit_status(good) == EX_OK);
 }
 
-// ---- signals
-// -------------------------------------------------------------------------------------
+// ---- signals ------------------------------------------------------------------------------------
 
 namespace {
 

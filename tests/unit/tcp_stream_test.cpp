@@ -80,8 +80,7 @@ void check_echo(std::string_view address) {
 
 } // namespace
 
-// ---- bytes
-// ---------------------------------------------------------------------------------------
+// ---- bytes --------------------------------------------------------------------------------------
 
 TEST_CASE("echo over IPv4") { check_echo("127.0.0.1:0"); }
 
@@ -301,8 +300,7 @@ TEST_CASE("recv_exactly tells the end before a message from the end within it") 
     CHECK(result);
 }
 
-// ---- the end of a connection
-// ---------------------------------------------------------------------
+// ---- the end of a connection --------------------------------------------------------------------
 
 TEST_CASE("after a half-close with a megabyte pending all of it comes back") {
     ReportingLoop loop;
@@ -399,8 +397,7 @@ TEST_CASE("sending after shutdown_write is broken_pipe") {
     CHECK(end_of(pair.second.get()) == 0);
 }
 
-// ---- connecting
-// ----------------------------------------------------------------------------------
+// ---- connecting ---------------------------------------------------------------------------------
 
 TEST_CASE("connecting to a port where nobody listens is connection_refused") {
     const std::size_t open_before = descriptor_count();
@@ -492,8 +489,7 @@ TEST_CASE("connecting without a free descriptor is too_many_files_open") {
     CHECK_MESSAGE(ending.status == 0, ending.errors);
 }
 
-// ---- closing while something is in flight
-// --------------------------------------------------------
+// ---- closing while something is in flight -------------------------------------------------------
 
 TEST_CASE("dropping a stream ends a receive on it, and the peer sees a FIN") {
     const std::size_t open_before = descriptor_count();
@@ -731,8 +727,7 @@ TEST_CASE("a descriptor number is not used again while the kernel still has the 
     CHECK(result);
 }
 
-// ---- idle time
-// -----------------------------------------------------------------------------------
+// ---- idle time ----------------------------------------------------------------------------------
 
 TEST_CASE("an operation on which nothing moves for too long ends with timed_out") {
     ReportingLoop loop;
@@ -810,8 +805,7 @@ TEST_CASE("a part that arrives starts the idle time anew") {
     CHECK_FALSE(seen);
 }
 
-// ---- broken promises
-// -----------------------------------------------------------------------------
+// ---- broken promises ----------------------------------------------------------------------------
 
 TEST_CASE("two receives at once on one stream abort") {
     const Ending ending = end_of_child([] {

@@ -30,7 +30,7 @@ struct LoopOptions {
     /// Is told what nobody else would see: an exception that left a spawned task, an error that it
     /// returned, a task that ignores its cancellation. One line of text, without a newline.
     /// Empty: writes `ringlet: LINE` to stderr.
-    std::function<void(std::string_view line)> report;
+    std::function<void(std::string_view line)> report = {};
 };
 
 /// What a loop has done since it was made, and holds now.

@@ -47,7 +47,7 @@ public:
     ///
     /// Lifetime  The span is valid until the next call.
     /// Returns   At most `completions_per_wait_limit` completions; the rest comes with the next
-    /// call.
+    ///           call.
     virtual std::span<const Completion> wait(std::optional<Clock::time_point> deadline) = 0;
 
     [[nodiscard]] virtual RingStats stats() const noexcept = 0;

@@ -27,16 +27,16 @@ struct ServeOptions {
     /// How long connections may go on after a stop before they are cancelled.
     std::chrono::milliseconds drain_timeout{10'000};
 
-    /// A connection on which nothing moved for so long ends with `timed_out`. 0: never. Exact to a
-    /// quarter of itself; costs nothing per message.
+    /// A receive or a send on which nothing moved for so long ends with `timed_out`. 0: never. Exact to
+    /// a quarter of itself; costs nothing per message.
     std::chrono::milliseconds idle_timeout{0};
 
     /// SIGTERM and SIGINT stop the server: the first drains, the second ends at once. They are
     /// blocked in the serving thread meanwhile; start other threads with them blocked too.
     bool handle_signals = true;
 
-    ListenOptions socket;
-    LoopOptions loop;
+    ListenOptions socket = {};
+    LoopOptions loop = {};
 
     /// Descriptors kept back for the program itself when `max_connections` is 0.
     static constexpr std::size_t reserved_descriptors = 32;
@@ -63,7 +63,8 @@ struct ServeReport {
 /// Thread    `create` and `run` on one thread; `stop` from any.
 class Server {
 public:
-    /// Binds, listens and sets up the ring. Clients may connect from now on.
+    /// Binds, listens and sets up the ring. Clients may connect from now on, and SIGTERM and SIGINT are
+    /// blocked until `run` has ended, or the server is destroyed (`ServeOptions::handle_signals`).
     ///
     /// Errors    As `Endpoint::resolve`, `TcpListener::bind` and `EventLoop::create`.
     static Result<Server> create(ServeOptions options);

@@ -29,8 +29,8 @@ private:
 /// Cost      No system call of its own: the earliest deadline travels with the loop's wait.
 inline Sleep sleep_until(Clock::time_point deadline) noexcept { return Sleep(deadline); }
 
-/// Waits for a duration, counted from the call. One too long for the clock waits as long as the clock
-/// can (292 years); a negative one has passed.
+/// Waits for a duration, counted from the call. One too long for the clock waits as long as the
+/// clock can (292 years); a negative one has passed.
 template <class Rep, class Period>
 Sleep sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
     using Seconds = std::chrono::duration<double>;

@@ -49,6 +49,7 @@ private:
     bool is_root_ = false;
 };
 
+/// The promise of a `Task<T>`: keeps what the coroutine returned or threw until it is taken.
 template <class T>
 class Promise : public PromiseBase {
 public:
@@ -84,6 +85,7 @@ private:
     Outcome outcome_ = Outcome::none;
 };
 
+/// The promise of a `Task<>`.
 template <>
 class Promise<void> : public PromiseBase {
 public:

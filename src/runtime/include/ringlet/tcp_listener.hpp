@@ -23,7 +23,7 @@ struct ListenOptions {
 /// A socket that accepts TCP connections.
 ///
 /// Lifetime  As `TcpStream`: dropping it while an accept is in flight is safe; a connection that
-/// was
+///           was
 ///           accepted after all is closed.
 /// Thread    The loop on which it is first used.
 class TcpListener {
@@ -32,7 +32,7 @@ public:
     ///
     /// Suspends  Never.
     /// Errors    `address_in_use`, `permission_denied` (a port below 1024),
-    /// `address_not_available`,
+    ///           `address_not_available`,
     ///           `too_many_files_open`.
     static Result<TcpListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 

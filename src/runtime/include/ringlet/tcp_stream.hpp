@@ -19,13 +19,15 @@ struct ConnectOptions {
     /// Sends small messages at once instead of collecting them (TCP_NODELAY, tcp(7)).
     bool no_delay = true;
     /// The address and port to connect from. Port 0: the kernel chooses.
-    std::optional<Endpoint> from;
+    std::optional<Endpoint> from = {};
+    /// As `TcpStream::limit_idle_time`, from the first packet on: also the connecting is limited.
+    bool limit_idle_time = false;
 };
 
 /// A TCP connection, IPv4 or IPv6.
 ///
 /// Lifetime  Owns the socket. Dropping it closes the connection: an operation that another
-/// coroutine
+///           coroutine
 ///           has in flight on it is cancelled, and the descriptor and everything that the kernel
 ///           may write to stay until the kernel has answered. Move-only, also while operations are
 ///           in flight.
@@ -49,9 +51,11 @@ public:
     /// Receives what has arrived, waiting for the first byte if there is none yet.
     ///
     /// Lifetime  The buffer's memory belongs to the thread's pool; it goes back when the buffer
-    /// goes. Thread    One receive at a time per stream (asserted). Suspends  Once. Returns
-    /// `Result<Buffer>` of 1 to `Buffer::capacity_bytes` bytes. Empty: the peer has finished
-    ///           sending.
+    ///           goes.
+    /// Thread    One receive at a time per stream (asserted).
+    /// Suspends  Once.
+    /// Returns   `Result<Buffer>` of 1 to `Buffer::capacity_bytes` bytes. Empty: the peer has
+    ///           finished sending.
     /// Errors    `connection_reset`, `timed_out`; any other errno unchanged.
     /// Cost      One submission and one completion. No allocation once the pool is warm.
     [[nodiscard]] RecvBufferAwaiter recv();
@@ -60,7 +64,7 @@ public:
     ///
     /// Lifetime  The memory is lent to the kernel until the await ends. It must not be empty.
     /// Returns   `Result<std::size_t>`: 1 to `memory.size()` bytes; 0: the peer has finished
-    /// sending.
+    ///           sending.
     [[nodiscard]] TransferAwaiter recv(std::span<std::byte> memory);
 
     /// Receives exactly `memory.size()` bytes.
@@ -101,7 +105,7 @@ public:
     ///
     /// Suspends  Only if an operation is in flight.
     /// Returns   `Result<void>`, a success: also when it was cancelled, the socket is closed in the
-    /// end.
+    ///           end.
     [[nodiscard]] CloseAwaiter close();
 
     /// False after a move or `close`.
@@ -116,7 +120,8 @@ public:
     /// The descriptor, for setsockopt(2) and the like. Do not close, read or write it.
     [[nodiscard]] int native_handle() const noexcept;
 
-    /// Lets `EventLoop::cancel_idle` end this stream's operations when nothing moves for too long.
+    /// Lets `EventLoop::cancel_idle` end a receive or a send of this stream that makes no progress for
+    /// too long. They are judged apart: a quiet receive ends also while sends go on.
     void limit_idle_time() noexcept;
 
     /// Takes over a connected stream socket, blocking mode. For descriptors from elsewhere, such as
