@@ -35,7 +35,14 @@
 #endif
 #endif
 
+// There when UBSan is linked in. Its check of types opens a pipe, so that it ends a program that has
+// no descriptor left.
+extern "C" [[gnu::weak]] void __ubsan_handle_dynamic_type_cache_miss(void*, void*, void*); // NOLINT
+
 namespace ringlet::testing {
+
+/// False where a program that runs out of descriptors cannot be tested.
+inline bool may_exhaust_descriptors() { return &__ubsan_handle_dynamic_type_cache_miss == nullptr; }
 
 #ifdef RINGLET_TEST_IS_SLOW
 inline constexpr bool sanitizer_runs = true;

@@ -328,18 +328,15 @@ TEST_CASE("a listener may move while an accept is in flight on it") {
 }
 
 TEST_CASE("accept without a free descriptor is too_many_files_open, and goes on afterwards") {
+    if (!may_exhaust_descriptors()) RINGLET_SKIP("UBSan's check of types needs a descriptor");
     const Ending ending = end_of_child([] {
         const rlimit few{.rlim_cur = 64, .rlim_max = 64};
         if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2;
         auto loop = EventLoop::create();
         auto listener = TcpListener::bind(loopback());
-        const UniqueFd first = connect_to(listener->local());
-        const UniqueFd second = connect_to(listener->local());
+        const UniqueFd client = connect_to(listener->local());
         std::vector<UniqueFd> fill;
         auto result = loop->run([&]() -> Task<Result<int>> {
-            // Once before the table is full: UBSan checks types by opening a pipe.
-            auto before = co_await listener->accept();
-            if (!before) co_return before.error();
             for (int fd = ::dup(STDERR_FILENO); fd >= 0; fd = ::dup(STDERR_FILENO)) {
                 fill.emplace_back(fd);
             }
