@@ -34,6 +34,7 @@ Result<HostAndPort> split(std::string_view text) {
     const char* end = std::to_address(digits.end());
     const auto [rest, failure] = std::from_chars(std::to_address(digits.begin()), end, parts.port);
     if (failure != std::errc{} || rest != end || host.empty()) return Errc::invalid_endpoint;
+    if (host.find('\0') != std::string_view::npos) return Errc::invalid_endpoint;
     return parts;
 }
 
@@ -61,6 +62,7 @@ Result<Endpoint> Endpoint::parse(std::string_view text) {
 }
 
 Result<Endpoint> Endpoint::resolve(std::string_view host, std::uint16_t port) {
+    if (host.find('\0') != std::string_view::npos) return Errc::unknown_host;
     addrinfo hints{};
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;

@@ -179,3 +179,9 @@ TEST_CASE("Endpoint that cannot be resolved says why") {
         CHECK(bad_form.error() == Errc::invalid_endpoint);
     }
 }
+
+TEST_CASE("Endpoint refuses a host with a zero byte, which C would take for its end") {
+    using namespace std::string_view_literals;
+    CHECK(Endpoint::parse("127.0.0.1\0evil:80"sv).error() == Errc::invalid_endpoint);
+    CHECK(Endpoint::resolve("127.0.0.1\0evil"sv, 80).error() == Errc::unknown_host);
+}

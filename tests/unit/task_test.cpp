@@ -1,6 +1,7 @@
 // Tasks without a loop: each is driven by hand.
 
 #include "death.hpp"
+#include "support.hpp"
 
 #include <ringlet/task.hpp>
 
@@ -451,5 +452,43 @@ TEST_CASE("Task aborts when it is awaited after it was moved from") {
             co_await std::move(empty);
         };
         run_through(parent());
+    });
+}
+
+TEST_CASE("a value gives way to an exception that a destructor throws after co_return") {
+    struct Thrower {
+        ~Thrower() noexcept(false) { throw std::runtime_error("late"); }
+    };
+    auto counted = std::make_shared<int>(1);
+    auto late = [](std::shared_ptr<int> value) -> Task<std::shared_ptr<int>> {
+        Thrower thrower;
+        co_return value;
+    };
+    auto caught = testing::run_on_loop([&]() -> Task<bool> {
+        bool was_thrown = false;
+        try {
+            auto value = co_await late(counted);
+            static_cast<void>(value);
+        } catch (const std::runtime_error&) {
+            was_thrown = true;
+        }
+        co_return was_thrown;
+    });
+    REQUIRE(caught);
+    CHECK(*caught);
+    CHECK(counted.use_count() == 1);
+}
+
+TEST_CASE("a Task that is awaited while another coroutine awaits it aborts") {
+    testing::check_aborts("a Task was awaited twice", [] {
+        auto sleeper = []() -> Task<> {
+            auto slept = co_await sleep_for(std::chrono::seconds(10));
+            static_cast<void>(slept);
+        };
+        auto shared = std::make_shared<Task<>>(sleeper());
+        auto await_it = [shared]() -> Task<> { co_await std::move(*shared); };
+        auto loop = EventLoop::create();
+        loop->spawn(await_it);
+        static_cast<void>(loop->run(await_it));
     });
 }

@@ -62,6 +62,8 @@ public:
         outcome_ = Outcome::value;
     }
     void unhandled_exception() noexcept {
+        // A destructor may throw after co_return: the exception takes the place of the value.
+        if (outcome_ == Outcome::value) std::destroy_at(&value_);
         std::construct_at(&exception_, std::current_exception());
         outcome_ = Outcome::exception;
     }
@@ -155,7 +157,7 @@ public:
     /// Awaits the task. The frame goes when the `Task` does, usually at the end of the statement.
     Awaiter operator co_await() && noexcept {
         RINGLET_ASSERT(frame_, "a Task was awaited that was moved from");
-        RINGLET_ASSERT(!frame_.done(), "a Task was awaited twice");
+        RINGLET_ASSERT(frame_.promise().context() == nullptr, "a Task was awaited twice");
         return Awaiter(frame_);
     }
     Awaiter operator co_await() & = delete; // co_await std::move(task)
