@@ -54,6 +54,7 @@ public:
 
     ServeOptions options;
     TcpListener listener;
+    Endpoint address;
     Result<EventLoop> loop;
     ServeReport report;
     void* handler = nullptr;
@@ -204,7 +205,7 @@ std::size_t limit_that_fits() {
 } // namespace
 
 Server::State::State(ServeOptions chosen, TcpListener listening)
-    : options(std::move(chosen)), listener(std::move(listening)),
+    : options(std::move(chosen)), listener(std::move(listening)), address(listener.local()),
       loop(EventLoop::create(options.loop)) {
     if (options.max_connections == 0) options.max_connections = limit_that_fits();
 }
@@ -243,7 +244,7 @@ void Server::stop() {
     state_->loop->post([state = state_.get()] { state->stop(); });
 }
 
-Endpoint Server::local() const { return state_->listener.local(); }
+Endpoint Server::local() const { return state_->address; }
 
 std::size_t Server::max_connections() const noexcept { return state_->options.max_connections; }
 

@@ -35,24 +35,7 @@
 #endif
 #endif
 
-#if !defined(__clang__)
-// There when UBSan is linked in; g++ has no macro that says so.
-extern "C" [[gnu::weak]] void __ubsan_handle_dynamic_type_cache_miss(void*, void*, void*); // NOLINT
-#endif
-
 namespace ringlet::testing {
-
-/// False where a program that runs out of descriptors cannot be tested: UBSan's check of types opens
-/// a pipe, and ends a program that has no descriptor left.
-inline bool may_exhaust_descriptors() {
-#if !defined(__clang__)
-    return &__ubsan_handle_dynamic_type_cache_miss == nullptr;
-#elif __has_feature(undefined_behavior_sanitizer)
-    return false;
-#else
-    return true;
-#endif
-}
 
 #ifdef RINGLET_TEST_IS_SLOW
 inline constexpr bool sanitizer_runs = true;

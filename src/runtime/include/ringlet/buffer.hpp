@@ -12,8 +12,8 @@ namespace ringlet {
 /// Thread    One at a time. Memory that is returned on another thread stays with that thread.
 class [[nodiscard]] Buffer {
 public:
-    /// What one buffer can hold, in bytes: a page-aligned power of two, which takes the 1 KB
-    /// messages of a chat and the 16 KB records of TLS in one piece.
+    /// What one buffer can hold, in bytes: takes the 1 KB messages of a chat and the
+    /// 16 KB records of TLS in one piece.
     static constexpr std::size_t capacity_bytes = 16'384;
     /// Blocks that a thread keeps for reuse (16 MiB); what is returned beyond is freed.
     static constexpr std::size_t kept_limit = 1024;

@@ -26,8 +26,7 @@ enum class Opcode : std::uint8_t { accept, connect, recv, send, read };
 ///                                          +----+ a short transfer starts again by itself
 ///
 /// Lifetime  From `start` until `finish` the kernel owns the bytes at `data`, and the address of
-///           the
-///           operation is its name there: neither may move or go.
+///           the operation is its name there: neither may move or go.
 /// Thread    The loop's own.
 struct Operation : Resumable, ListHook {
     enum class State : std::uint8_t { idle, in_flight, finished };

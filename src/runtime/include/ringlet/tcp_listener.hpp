@@ -22,9 +22,8 @@ struct ListenOptions {
 
 /// A socket that accepts TCP connections.
 ///
-/// Lifetime  As `TcpStream`: dropping it while an accept is in flight is safe; a connection that
-///           was
-///           accepted after all is closed.
+/// Lifetime  As `TcpStream`: dropping it while an accept is in flight is safe. A connection that was
+///           accepted after all is delivered to whoever awaits it.
 /// Thread    The loop on which it is first used.
 class TcpListener {
 public:
@@ -32,8 +31,7 @@ public:
     ///
     /// Suspends  Never.
     /// Errors    `address_in_use`, `permission_denied` (a port below 1024),
-    ///           `address_not_available`,
-    ///           `too_many_files_open`.
+    ///           `address_not_available`, `too_many_files_open`.
     static Result<TcpListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
     /// Owns nothing; every use of it aborts.
