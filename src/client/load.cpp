@@ -2,11 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
-#include <optional>
 #include <span>
 
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <sys/resource.h>
 
 using namespace ringlet;
@@ -22,7 +20,7 @@ constexpr std::size_t window_bytes = 65'536;
 // With so many connections the ports of one address would run out (28,232 by default, and a closed
 // connection holds its own for a minute): they are spread over 127.0.0.1 to 127.0.0.250.
 constexpr std::uint64_t one_address_connections = 5'000;
-constexpr std::uint32_t source_addresses = 250;
+constexpr std::uint64_t source_addresses = 250;
 
 nanoseconds cpu_time() {
     rusage usage{};
@@ -57,6 +55,7 @@ private:
     const LoadOptions& options_;
     std::chrono::milliseconds duration_;
     bool progress_;
+    bool spread_sources_;          // connect from several addresses
     std::vector<std::byte> batch_; // the message, once for each request in flight
     std::uint64_t running_ = 0;
     std::uint64_t requests_begun_ = 0;
@@ -68,6 +67,9 @@ private:
 Phase::Phase(EventLoop& loop, const LoadOptions& options, std::chrono::milliseconds duration,
              bool progress)
     : loop_(loop), options_(options), duration_(duration), progress_(progress) {
+    const bool many =
+        is_timed() || options.coroutines * options.connections_each > one_address_connections;
+    spread_sources_ = many && options.server.to_string().starts_with("127.0.0.1:");
     for (std::uint64_t i = 0; i < options.pipeline; ++i) {
         batch_.insert(batch_.end(), options.message.begin(), options.message.end());
     }
@@ -119,16 +121,9 @@ Task<> Phase::drive(std::uint64_t index) {
 Task<std::uint64_t> Phase::one_connection(std::uint64_t index, std::span<std::byte> reply) {
     ConnectOptions connect_options;
     connect_options.limit_idle_time = true;
-    const bool many =
-        is_timed() || options_.coroutines * options_.connections_each > one_address_connections;
-    const auto local = Endpoint::parse("127.0.0.1:0");
-    if (many && options_.server.to_string().starts_with("127.0.0.1:") && local) {
-        sockaddr_storage address{};
-        std::memcpy(&address, local->data(), local->size_bytes());
-        auto& v4 = reinterpret_cast<sockaddr_in&>(address);
-        v4.sin_addr.s_addr =
-            htonl(INADDR_LOOPBACK + static_cast<std::uint32_t>(index % source_addresses));
-        connect_options.from = Endpoint::from_sockaddr(address);
+    if (spread_sources_) {
+        const auto source = fmt::format("127.0.0.{}:0", 1 + index % source_addresses);
+        connect_options.from = *Endpoint::parse(source);
     }
     auto connected = co_await TcpStream::connect(options_.server, connect_options);
     if (!connected) {

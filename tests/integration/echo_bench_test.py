@@ -54,7 +54,8 @@ class AgainstEchoCoro(Client):
     def test_last_line_and_status(self):
         ended = bench(self.server.port, "-t", 10, "-c", 2, "-e", 20, HOST)
         self.ends(ended, 0, errors=0)
-        self.assertEqual(ended.stderr, "")
+        # On a busy machine a run may be long enough for the warning that the client was the limit.
+        self.assertRegex(ended.stderr, r"\A(echo_bench: the client used [^\n]+\n)?\Z")
         self.assertIn("20 made, 0 failed", ended.stdout)
 
     def test_classic_letters(self):
