@@ -37,6 +37,14 @@
 
 namespace ringlet::testing {
 
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool thread_sanitizer_runs = true;
+#elif defined(__has_feature)
+inline constexpr bool thread_sanitizer_runs = __has_feature(thread_sanitizer);
+#else
+inline constexpr bool thread_sanitizer_runs = false;
+#endif
+
 #ifdef RINGLET_TEST_IS_SLOW
 inline constexpr bool sanitizer_runs = true;
 #else
