@@ -32,7 +32,12 @@ void EventLoop::collect() {
     resumed_since_collect_ = 0;
     const auto completions = ring_->wait(deadline);
     now_ = Clock::now();
-    for (const Completion& completion : completions) settle(completion);
+    // Newest first: the socket that the kernel has just worked on is still in the cache. With 100
+    // connections this saves 5 % of the CPU per echo (docs/benchmarks.md). A batch is bounded, so
+    // that nobody waits longer than it.
+    for (auto newest = completions.rbegin(); newest != completions.rend(); ++newest) {
+        settle(*newest);
+    }
     timers_.expire(now_, ready_);
 }
 
