@@ -184,7 +184,9 @@ Task<Result<void>> Server::State::serve() {
     // New clients are refused from here on, not left waiting in the backlog.
     auto closed = co_await listener.close();
     loop->spawn([this] { return end_drain_in_time(); });
-    while (connection_count_ > 0 && stops_ < 2) co_await drained_.wait();
+    while (connection_count_ > 0 && stops_ < 2) {
+        co_await drained_.wait();
+    }
     report.cancelled_count = connection_count_;
     if (!closed) co_return closed.error();
     co_return accepted;
