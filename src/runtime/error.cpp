@@ -40,6 +40,11 @@ public:
                    "in Docker";
         case Errc::io_uring_too_old:
             return "this kernel's io_uring is too old: Linux 5.11 or newer is needed";
+        case Errc::would_block_forever:
+            return "every task waits for another one and nothing can wake any: see the tasks that "
+                   "were reported";
+        case Errc::channel_closed: return "the channel is closed, and empty";
+        case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }
         return "unknown ringlet error " + std::to_string(code);
     }
@@ -53,6 +58,7 @@ public:
         case Errc::io_uring_too_old: return std::errc::function_not_supported;
         case Errc::io_uring_unsupported: return std::errc::operation_not_supported;
         case Errc::io_uring_locked_memory: return std::errc::not_enough_memory;
+        case Errc::would_block_forever: return std::errc::resource_deadlock_would_occur;
         default: return {code, *this};
         }
     }

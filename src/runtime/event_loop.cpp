@@ -2,16 +2,29 @@
 
 #include <ringlet/error.hpp>
 
+#include "task_tree.hpp"
+#include "thread_pool.hpp"
 #include "uring_ring.hpp"
+#include "watchdog.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace ringlet {
+
+namespace {
+
+// The loop that turns on this thread.
+constinit thread_local EventLoop* turning_loop = nullptr;
+
+} // namespace
 
 // ---- the turn: what the whole library is about -------------------------------------------------
 
@@ -30,6 +43,10 @@ void EventLoop::collect() {
     const auto deadline = ready_.empty() ? timers_.next() : now_;
     unsubmitted_ = false;
     resumed_since_collect_ = 0;
+    if (!deadline && in_flight_count_ == 0 && would_block_forever()) [[unlikely]] {
+        stuck_ = true;
+        return;
+    }
     const auto completions = ring_->wait(deadline);
     now_ = Clock::now();
     // Newest first: the socket that the kernel has just worked on is still in the cache. With 100
@@ -38,7 +55,7 @@ void EventLoop::collect() {
     for (auto newest = completions.rbegin(); newest != completions.rend(); ++newest) {
         settle(*newest);
     }
-    timers_.expire(now_, ready_);
+    timers_.expire(now_);
 }
 
 void EventLoop::settle(const Completion& completion) {
@@ -51,9 +68,11 @@ void EventLoop::settle(const Completion& completion) {
     operation.unlink();
     if (finished) {
         --in_flight_count_;
+        if (operation.result == -ECANCELED) [[unlikely]]
+            operation.Wait::scope->note_answered();
         ready_.push(operation);
     } else {
-        operation.started_at = now_;
+        operation.since = now_;
         in_flight_.push_back(operation);
         ring_->start(operation);
         unsubmitted_ = true;
@@ -70,117 +89,210 @@ void EventLoop::resume_ready() {
         mailbox_.deliver_all();
     }
     const std::size_t ready_count = ready_.size();
-    for (std::size_t i = 0; i < ready_count; ++i) ready_.pop().waiter.resume();
-    resumptions_ += ready_count;
+    for (std::size_t i = 0; i < ready_count; ++i) {
+        Wait& wait = ready_.pop();
+        current_ = wait.scope;
+        current_->wait = nullptr;
+        immediate_answers_ = 0;
+        ++resumptions_;
+        if (watchdog_) [[unlikely]]
+            watchdog_->begins(current_->task->name, current_->task->spawned_at);
+        wait.waiter.resume();
+    }
+    if (watchdog_) [[unlikely]]
+        watchdog_->ends();
+    current_ = nullptr;
     resumed_since_collect_ += static_cast<std::uint32_t>(ready_count);
 }
 
 void EventLoop::reap() {
     while (finished_ != nullptr) {
-        TaskRecord* record = finished_;
-        finished_ = record->next_finished;
-        record->unlink();
+        TaskRecord& record = *finished_;
+        finished_ = static_cast<TaskRecord*>(record.next_ready);
+        record.ended = true;
+        record.scope.close();
         --live_tasks_;
-        if (record == root_) {
-            root_ = nullptr;
-            continue;
-        }
-        const std::unique_ptr<TaskRecord> owner(record);
-        record->finished(*this);
+        std::exchange(record.owner, nullptr)->task_ended(record);
+        if (record.joiner != nullptr) make_ready(*std::exchange(record.joiner, nullptr));
+        if (&record == root_) root_ = nullptr;
+        record.drop_arguments();
+        record.release_reference();
     }
 }
 
 // ---- the life of a task -------------------------------------------------------------------------
 
-void EventLoop::enlist(TaskRecord& record) {
-    record.loop = this;
-    tasks_.push_back(record);
+bool EventLoop::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) noexcept {
+    if (parent.is_cancelled()) {
+        record.ended = true;
+        record.destroy_frame();
+        record.drop_arguments();
+        return false;
+    }
+    record.scope.open(parent, &record);
+    record.owner = &owner;
+    if (current_ != nullptr && current_->task != nullptr) record.locals = current_->task->locals;
+    record.Wait::scope = &record.scope;
+    record.since = now_;
+    record.scope.wait = &record;
     ++live_tasks_;
     ready_.push(record);
-}
-
-void EventLoop::adopt(std::unique_ptr<TaskRecord> record) {
-    if (leaving_) return;
-    enlist(*record.release());
+    return true;
 }
 
 void EventLoop::note_finished(TaskRecord& record) noexcept {
-    record.next_finished = finished_;
+    record.next_ready = finished_;
     finished_ = &record;
 }
 
-void TaskRecord::root_finished() noexcept { loop->note_finished(*this); }
+void TaskRecord::root_finished() noexcept { scope.loop->note_finished(*this); }
+
+void EventLoop::task_ended(TaskRecord& record) {
+    if (&record == root_) return; // run gives its outcome
+    TaskFailure failure;
+    if (record.get_failure(failure)) report(failure.to_string());
+}
 
 void EventLoop::run_root(TaskRecord& root) {
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "run was called inside of run on the same loop");
+    EventLoop* const outer = std::exchange(turning_loop, this);
     root_ = &root;
-    enlist(root);
+    if (!adopt(root, scope_, *this)) root.release_reference();
     watch_for_wake();
-    while (root_ != nullptr && !stop_requested_.load(std::memory_order_acquire)) turn();
+    while (root_ != nullptr && !stuck_ && !stop_requested_.load(std::memory_order_acquire)) turn();
+    if (stuck_) report_stuck_tasks();
     leave();
+    turning_loop = outer;
     stop_requested_.store(false, std::memory_order_relaxed);
 }
 
-// Cancels everything and waits for the kernel's answers. Only then does a frame go that has not
+// Cancels everything and waits until every task has ended. A shield holds as long as something can
+// still happen behind it. Only when the kernel has answered everything does a frame go that has not
 // finished by itself.
 void EventLoop::leave() {
+    EventLoop* const outer = std::exchange(turning_loop, this);
     leaving_ = true;
-    in_flight_.for_each_while([this](Operation& operation) {
-        cancel(operation, ECANCELED);
-        return true;
-    });
-    timers_.cancel_all(ready_);
-    while (in_flight_count_ > 0 || !ready_.empty()) turn();
+    scope_.cancel(CancelReason::shutdown);
+    turn_until_nothing_moves();
+    scope_.cancel_through_shields(CancelReason::shutdown);
+    turn_until_nothing_moves();
     bury_parked();
     leaving_ = false;
+    scope_.reset();
+    turning_loop = outer;
+}
+
+void EventLoop::turn_until_nothing_moves() {
+    while (in_flight_count_ > 0 || !ready_.empty() || !timers_.empty() || other_thread_waits_ > 0) {
+        turn();
+    }
 }
 
 // The kernel holds nothing any more: the frames that are left wait for something that will not
-// come.
+// come. Those of children go before those of the tasks that spawned them.
 void EventLoop::bury_parked() noexcept {
-    while (!tasks_.empty()) {
-        TaskRecord& record = tasks_.back();
-        record.unlink();
+    std::vector<TaskRecord*> parents_first;
+    for_each_task(scope_, [&](const TaskRecord& record, std::size_t) {
+        parents_first.push_back(const_cast<TaskRecord*>(&record));
+    });
+    for (auto youngest = parents_first.rbegin(); youngest != parents_first.rend(); ++youngest) {
+        TaskRecord& record = **youngest;
+        record.owner = nullptr;
+        record.ended = true;
         --live_tasks_;
         record.destroy_frame();
-        if (&record != root_) delete &record;
+        record.drop_arguments();
+        record.scope.close();
+        record.release_reference();
     }
     root_ = nullptr;
     ready_ = ReadyQueue();
 }
 
-EventLoop::Admission EventLoop::admit(TaskContext& context) {
-    if (!leaving_) [[likely]]
-        return Admission::proceed;
-    if (context.answers_after_cancel < answers_after_cancel_limit) {
-        ++context.answers_after_cancel;
-        return Admission::refuse;
+// Answers are counted in a row: as long as they come in the same resumption, or each follows the
+// turn that the last one gave away.
+EventLoop::Admission EventLoop::refuse(CancelScope& scope) {
+    constexpr std::uint32_t gave_its_turn_away = 0xffff'ffff;
+    scope.note_answered();
+    TaskRecord& task = *scope.task;
+    const auto now = static_cast<std::uint32_t>(resumptions_);
+    if (task.refused_in != now && task.refused_in != gave_its_turn_away) task.refusals = 0;
+    task.refused_in = now;
+    if (++task.refusals <= answers_after_cancel_limit) return Admission::refuse;
+    if (!std::exchange(task.ignores_cancellation, true)) {
+        report(task.to_string() + " was cancelled, was told so " +
+               std::to_string(answers_after_cancel_limit) +
+               " times and goes on awaiting. Leave its loop on operation_canceled");
     }
-    report("a task was cancelled, was told so " + std::to_string(answers_after_cancel_limit) +
-           " times and went on awaiting: it ends where it stands. Leave the loop on "
-           "operation_canceled");
-    return Admission::park;
+    task.refused_in = gave_its_turn_away;
+    const bool for_good = task.refusals > answers_after_cancel_limit + answers_while_leaving_limit;
+    return leaving_ && for_good ? Admission::park : Admission::yield;
+}
+
+bool EventLoop::suspend_refused(Admission admission, Wait& wait, CancelScope& scope,
+                                std::coroutine_handle<> waiter) noexcept {
+    if (admission == Admission::refuse) return false;
+    if (admission == Admission::yield) {
+        suspend(wait, scope, waiter);
+        make_ready(wait);
+    }
+    return true;
+}
+
+// ---- nothing can happen any more ----------------------------------------------------------------
+
+// Nothing is in flight, no timer is armed, nobody is ready. What could still come is a letter: one
+// that is here already, or one from another thread, if there is one.
+bool EventLoop::would_block_forever() const {
+    if (root_ == nullptr || leaving_ || other_thread_waits_ > 0 || !mailbox_.empty() ||
+        stop_requested_.load(std::memory_order_acquire)) {
+        return false;
+    }
+    struct stat threads{};
+    if (::stat("/proc/self/task", &threads) != 0) return false;
+    // Links of a folder: itself, its name above, and one for each folder inside, a thread's.
+    const auto others = static_cast<long>(threads.st_nlink) - 2 - 1 - own_threads_;
+    return others <= 0;
+}
+
+void EventLoop::report_stuck_tasks() {
+    report("no task can continue, and no other thread is there to wake one:");
+    const std::string tasks = dump();
+    std::string_view rest = tasks;
+    while (!rest.empty()) {
+        const std::size_t end = rest.find('\n');
+        report(rest.substr(0, end));
+        rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
+    }
+}
+
+std::string EventLoop::dump() const { return describe_tasks(scope_, Clock::now()); }
+
+TaskRecord* EventLoop::current_task() noexcept {
+    if (turning_loop == nullptr || turning_loop->current_ == nullptr) return nullptr;
+    return turning_loop->current_->task;
 }
 
 // ---- operations ---------------------------------------------------------------------------------
 
-bool EventLoop::start(Operation& operation, TaskContext& context, std::coroutine_handle<> waiter) {
-    const Admission admission = admit(context);
-    if (admission == Admission::park) return true;
-    if (admission == Admission::refuse) {
-        operation.result = -ECANCELED;
-        operation.state = Operation::State::finished;
-        return false;
+bool EventLoop::start(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
+    if (const auto admission = admit(scope); admission != Admission::proceed) [[unlikely]] {
+        // A parked coroutine will never read an answer: there must be none.
+        if (admission != Admission::park) operation.refuse();
+        return suspend_refused(admission, operation, scope, waiter);
     }
-    operation.waiter = waiter;
+    suspend(operation, scope, waiter);
     operation.state = Operation::State::in_flight;
-    operation.started_at = now_;
     in_flight_.push_back(operation);
     ++in_flight_count_;
     ring_->start(operation);
     unsubmitted_ = true;
     return true;
+}
+
+void Operation::cancel() noexcept {
+    if (state == State::in_flight) scope->loop->cancel(*this, ECANCELED);
 }
 
 void EventLoop::cancel(Operation& operation, int as_errno) {
@@ -194,7 +306,7 @@ void EventLoop::cancel(Operation& operation, int as_errno) {
 // The list is in the order of the last progress, so the walk ends at the first that is young.
 void EventLoop::cancel_idle(Clock::duration limit) {
     in_flight_.for_each_while([&](Operation& operation) {
-        if (now_ - operation.started_at < limit) return false;
+        if (now_ - operation.since < limit) return false;
         if (operation.idle_limited) cancel(operation, ETIMEDOUT);
         return true;
     });
@@ -221,6 +333,17 @@ void EventLoop::stop() noexcept {
     wake();
 }
 
+void EventLoop::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
+    if (!pool_) {
+        pool_ = std::make_unique<ThreadPool>(*this,
+                                             std::max<std::size_t>(1, options_.blocking_threads));
+    }
+    expect_other_thread(true);
+    pool_->run(std::move(job));
+}
+
+void EventLoop::forget_blocking_job(const BlockingJob& job) { pool_->forget(job); }
+
 // ---- making and ending --------------------------------------------------------------------------
 
 Result<EventLoop> EventLoop::create(LoopOptions options) {
@@ -234,12 +357,20 @@ Result<EventLoop> EventLoop::create(LoopOptions options) {
 
 EventLoop::EventLoop(Key, std::unique_ptr<Ring> ring, UniqueFd wake_fd, LoopOptions options)
     : ring_(std::move(ring)), now_(Clock::now()), wake_fd_(std::move(wake_fd)),
-      thread_(std::this_thread::get_id()), options_(std::move(options)) {}
+      thread_(std::this_thread::get_id()), options_(std::move(options)) {
+    scope_.loop = this;
+    if (options_.stall_limit.count() > 0) {
+        watchdog_ = std::make_unique<Watchdog>(options_.stall_limit,
+                                               [this](std::string_view line) { report(line); });
+        count_own_thread(true);
+    }
+}
 
 EventLoop::~EventLoop() {
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "a loop was destroyed while it runs");
     leave(); // tasks that were spawned after the last run
+    pool_.reset();
     if (wake_.state != Operation::State::in_flight) return;
     wake_.cancel_requested = true;
     ring_->cancel(wake_);
@@ -267,20 +398,6 @@ void EventLoop::report(std::string_view line) const {
     } else {
         std::fprintf(stderr, "ringlet: %.*s\n", static_cast<int>(line.size()), line.data());
     }
-}
-
-void report_failure(EventLoop& loop, std::exception_ptr exception) {
-    try {
-        std::rethrow_exception(std::move(exception));
-    } catch (const std::exception& error) {
-        loop.report("a spawned task ended with an exception: " + std::string(error.what()));
-    } catch (...) {
-        loop.report("a spawned task ended with an exception that is not a std::exception");
-    }
-}
-
-void report_failure(EventLoop& loop, std::error_code error) {
-    loop.report("a spawned task ended with an error: " + error.message());
 }
 
 } // namespace ringlet

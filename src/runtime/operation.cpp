@@ -1,8 +1,13 @@
 #include <ringlet/operation.hpp>
 
 #include <ringlet/assert.hpp>
+#include <ringlet/endpoint.hpp>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstring>
+
+#include <sys/socket.h>
 
 namespace ringlet {
 
@@ -15,6 +20,20 @@ const char* to_string(Opcode opcode) noexcept {
     case Opcode::read: return "read";
     }
     return "?";
+}
+
+std::string Operation::describe() const {
+    std::string text = std::string(to_string(opcode)) + " on descriptor " + std::to_string(fd);
+    if (opcode == Opcode::connect) {
+        sockaddr_storage target{};
+        std::memcpy(&target, data, std::min(size_bytes, sizeof target));
+        return text + ", to " + Endpoint::from_sockaddr(target).to_string();
+    }
+    sockaddr_storage peer{};
+    socklen_t peer_bytes = sizeof peer;
+    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_bytes) != 0) return text;
+    if (peer.ss_family != AF_INET && peer.ss_family != AF_INET6) return text;
+    return text + ", peer " + Endpoint::from_sockaddr(peer).to_string();
 }
 
 void Operation::configure(Opcode what, int descriptor, void* bytes, std::size_t size,
@@ -30,6 +49,11 @@ void Operation::configure(Opcode what, int descriptor, void* bytes, std::size_t 
     result = 0;
     cancel_requested = false;
     cancel_errno = 0;
+}
+
+void Operation::refuse() noexcept {
+    result = -ECANCELED;
+    state = State::finished;
 }
 
 bool Operation::finish(std::int32_t answer) noexcept {

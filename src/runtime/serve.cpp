@@ -2,8 +2,8 @@
 
 #include <ringlet/error.hpp>
 #include <ringlet/sleep.hpp>
+#include <ringlet/task_group.hpp>
 
-#include "notification.hpp"
 #include "signals.hpp"
 
 #include <algorithm>
@@ -16,41 +16,12 @@
 
 namespace ringlet {
 
-// One connection: the handler's coroutine is the task itself, so that serving adds no frame to it.
-class Server::Connection final : public TaskRecord {
-public:
-    Connection(State& server, Task<> task) : server_(server), task_(std::move(task)) {
-        task_.frame().promise().become_root_of(this);
-        waiter = task_.frame();
-    }
-    ~Connection() override;
-
-    [[nodiscard]] bool is_done() const noexcept override { return !task_ || task_.frame().done(); }
-    void destroy_frame() noexcept override { task_ = Task<>(); }
-    void finished(EventLoop& owner) override {
-        try {
-            task_.frame().promise().take();
-        } catch (const std::exception& error) {
-            owner.report("a connection handler threw: " + std::string(error.what()) +
-                         "; its connection is closed");
-        } catch (...) {
-            owner.report("a connection handler threw something that is not a std::exception; its "
-                         "connection is closed");
-        }
-    }
-
-private:
-    State& server_;
-    Task<> task_;
-};
-
 class Server::State {
 public:
     State(ServeOptions chosen, TcpListener listening);
 
     Task<Result<void>> serve();
     void stop();
-    void connection_ended() noexcept;
 
     ServeOptions options;
     TcpListener listener;
@@ -62,16 +33,16 @@ public:
     std::optional<SignalWatch> signals; // until run has ended
 
 private:
-    Task<Result<void>> accept_connections();
+    Task<Result<void>> serve_connections(TaskGroup& server, BoundedTaskGroup& connections);
+    Task<> accept_connections(BoundedTaskGroup& connections);
+    Task<> drain(BoundedTaskGroup& connections);
     Task<> watch_signals();
-    Task<> end_drain_in_time();
     Task<> end_idle_connections();
-    void take(TcpStream stream);
+    void take(BoundedTaskGroup& connections, TcpStream stream);
 
-    std::size_t connection_count_ = 0;
+    std::error_code accept_error_;
+    JoinHandle<void> phase_; // accepting, then draining: what a stop ends
     int stops_ = 0;
-    Notification slot_free_;
-    Notification drained_;
 };
 
 // ---- accepting ----------------------------------------------------------------------------------
@@ -93,78 +64,65 @@ bool is_fatal(std::error_code error) {
 
 } // namespace
 
-Task<Result<void>> Server::State::accept_connections() {
+Task<> Server::State::accept_connections(BoundedTaskGroup& connections) {
     auto pause = accept_pause_first;
-    while (stops_ == 0) {
-        if (connection_count_ >= options.max_connections) {
-            co_await slot_free_.wait();
-            continue;
-        }
+    for (;;) {
+        // Clients beyond the limit wait in the backlog.
+        auto room = co_await connections.wait_for_room();
+        if (!room) co_return;
         auto stream = co_await listener.accept();
         if (stream) {
             pause = accept_pause_first;
-            take(std::move(*stream));
+            take(connections, std::move(*stream));
             continue;
         }
         const std::error_code error = stream.error();
-        if (error == std::errc::operation_canceled) break;
-        if (is_fatal(error)) co_return error;
+        if (error == std::errc::operation_canceled) co_return;
+        if (is_fatal(error)) {
+            accept_error_ = error;
+            co_return;
+        }
         if (!is_exhaustion(error)) continue; // that client has gone; the next one has not
         if (report.accept_pauses++ == 0) {
             loop->report("accepting pauses: " + error.message() +
                          " (raise 'ulimit -n', or lower max_connections)");
         }
         auto slept = co_await sleep_for(pause);
-        if (!slept) break;
+        if (!slept) co_return;
         pause = std::min(2 * pause, accept_pause_limit);
     }
-    co_return Result<void>();
 }
 
-void Server::State::take(TcpStream stream) {
+void Server::State::take(BoundedTaskGroup& connections, TcpStream stream) {
     if (options.idle_timeout.count() > 0) stream.limit_idle_time();
     try {
-        auto task = call(handler, std::move(stream));
-        auto connection = std::make_unique<Connection>(*this, std::move(task));
-        ++report.accepted_count;
-        ++connection_count_;
-        loop->adopt(std::move(connection));
+        if (connections.try_spawn("connection", call, handler, std::move(stream))) {
+            ++report.accepted_count;
+        }
     } catch (const std::exception& error) {
         loop->report("a connection could not be started and is closed: " +
                      std::string(error.what()));
     }
 }
 
-Server::Connection::~Connection() { server_.connection_ended(); }
-
-void Server::State::connection_ended() noexcept {
-    --connection_count_;
-    slot_free_.notify(*loop);
-    if (connection_count_ == 0) drained_.notify(*loop);
-}
-
 // ---- stopping -----------------------------------------------------------------------------------
 
+// The first stop ends the accepting, the second the drain.
 void Server::State::stop() {
     ++stops_;
-    if (listener) listener.cancel_accept();
-    slot_free_.notify(*loop);
-    if (stops_ > 1) drained_.notify(*loop);
+    if (phase_) phase_.cancel(CancelReason::shutdown);
 }
 
 Task<> Server::State::watch_signals() {
     for (;;) {
         auto seen = co_await signals->next();
         if (!seen) co_return;
-        stop();
+        if (*seen == options.dump_signal) {
+            std::fprintf(stderr, "%s", loop->dump().c_str());
+        } else {
+            stop();
+        }
     }
-}
-
-Task<> Server::State::end_drain_in_time() {
-    auto slept = co_await sleep_for(options.drain_timeout);
-    if (!slept) co_return;
-    stops_ = 2;
-    drained_.notify(*loop);
 }
 
 Task<> Server::State::end_idle_connections() {
@@ -175,21 +133,54 @@ Task<> Server::State::end_idle_connections() {
     }
 }
 
-Task<Result<void>> Server::State::serve() {
-    if (signals) loop->spawn([this] { return watch_signals(); });
-    if (options.idle_timeout.count() > 0) loop->spawn([this] { return end_idle_connections(); });
+Task<> Server::State::drain(BoundedTaskGroup& connections) {
+    auto wait = [&connections]() -> Task<Result<void>> {
+        auto idle = co_await connections.wait_until_idle();
+        co_return idle;
+    };
+    auto drained = co_await with_timeout(options.drain_timeout, wait);
+    static_cast<void>(drained); // what is left is cancelled
+}
 
-    auto accepted = co_await accept_connections();
+Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
+                                                    BoundedTaskGroup& connections) {
+    phase_ = server.spawn("accept", [&] { return accept_connections(connections); });
+    if (stops_ > 0) phase_.cancel(CancelReason::shutdown);
+    auto accepted = co_await phase_.join();
 
     // New clients are refused from here on, not left waiting in the backlog.
     auto closed = co_await listener.close();
-    loop->spawn([this] { return end_drain_in_time(); });
-    while (connection_count_ > 0 && stops_ < 2) {
-        co_await drained_.wait();
-    }
-    report.cancelled_count = connection_count_;
-    if (!closed) co_return closed.error();
-    co_return accepted;
+    phase_ = server.spawn("drain", [&] { return drain(connections); });
+    if (stops_ > 1) phase_.cancel(CancelReason::shutdown);
+    auto drained = co_await phase_.join();
+
+    phase_ = JoinHandle<void>();
+    report.cancelled_count = connections.size();
+    connections.cancel(CancelReason::shutdown);
+    // A handler may ignore that for ever. Leaving the loop ends it where it stands.
+    if (connections.size() > 0) loop->stop();
+    if (accept_error_) co_return accept_error_;
+    if (!accepted || !drained) co_return std::errc::operation_canceled;
+    co_return closed;
+}
+
+Task<Result<void>> Server::State::serve() {
+    auto body = [this](TaskGroup& server) -> Task<Result<void>> {
+        if (signals) server.spawn("signals", [this] { return watch_signals(); });
+        if (options.idle_timeout.count() > 0) {
+            server.spawn("idle timeout", [this] { return end_idle_connections(); });
+        }
+        auto connections = [&](BoundedTaskGroup& group) {
+            return serve_connections(server, group);
+        };
+        auto served = co_await with_bounded_task_group(
+            options.max_connections, connections,
+            GroupOptions{.name = "connections", .on_failure = OnFailure::report});
+        server.cancel(CancelReason::shutdown);
+        co_return served;
+    };
+    auto served = co_await with_task_group(body, GroupOptions{.name = "server"});
+    co_return served;
 }
 
 // ---- the server ---------------------------------------------------------------------------------
@@ -220,7 +211,7 @@ Result<Server> Server::create(ServeOptions options) {
     auto state = std::make_unique<State>(std::move(options), std::move(*listener));
     if (!state->loop) return state->loop.error();
     if (state->options.handle_signals) {
-        auto watch = SignalWatch::create();
+        auto watch = SignalWatch::create(state->options.dump_signal);
         if (!watch) return watch.error();
         state->signals.emplace(std::move(*watch));
     }
@@ -238,7 +229,8 @@ Result<ServeReport> Server::run_erased(void* handler, Call call) {
     auto served = state_->loop->run([state = state_.get()] { return state->serve(); });
     state_->signals.reset();
     state_->report.loop = state_->loop->stats();
-    if (!served) return served.error();
+    const bool was_left = served.error() == std::errc::operation_canceled;
+    if (!served && !was_left) return served.error();
     return state_->report;
 }
 

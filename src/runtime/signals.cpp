@@ -6,11 +6,12 @@
 
 namespace ringlet {
 
-Result<SignalWatch> SignalWatch::create() {
+Result<SignalWatch> SignalWatch::create(int third) {
     auto state = std::make_unique<State>();
     sigemptyset(&state->watched);
     sigaddset(&state->watched, SIGTERM);
     sigaddset(&state->watched, SIGINT);
+    if (third != 0) sigaddset(&state->watched, third);
     state->fd = UniqueFd(::signalfd(-1, &state->watched, SFD_CLOEXEC));
     if (!state->fd) return error_from_errno(errno);
     if (const int number = ::pthread_sigmask(SIG_BLOCK, &state->watched, &state->before)) {
@@ -31,14 +32,14 @@ SignalWatch::~SignalWatch() {
 SignalWatch::Awaiter SignalWatch::next() {
     state_->read.configure(Opcode::read, state_->fd.get(), &state_->information,
                            sizeof state_->information);
-    return Awaiter(state_->read);
+    return Awaiter(*state_);
 }
 
-Result<void> SignalWatch::Awaiter::await_resume() const {
-    const int answer = read_->result;
-    read_->consume();
+Result<int> SignalWatch::Awaiter::await_resume() const {
+    const int answer = state_->read.result;
+    state_->read.consume();
     if (answer < 0) return error_from_errno(-answer);
-    return {};
+    return static_cast<int>(state_->information.ssi_signo);
 }
 
 } // namespace ringlet

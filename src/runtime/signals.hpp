@@ -14,33 +14,6 @@
 namespace ringlet {
 
 class SignalWatch {
-public:
-    /// Blocks both signals in this thread until the watch goes, and makes them readable.
-    static Result<SignalWatch> create();
-
-    SignalWatch(SignalWatch&&) noexcept = default;
-    SignalWatch& operator=(SignalWatch&&) noexcept = default;
-    ~SignalWatch();
-
-    class Awaiter {
-    public:
-        explicit Awaiter(Operation& read) noexcept : read_(&read) {}
-        bool await_ready() const noexcept { return false; }
-        template <ContextPromise P>
-        bool await_suspend(std::coroutine_handle<P> waiter) {
-            TaskContext& context = *waiter.promise().context();
-            return context.loop->start(*read_, context, waiter);
-        }
-        Result<void> await_resume() const;
-
-    private:
-        Operation* read_;
-    };
-
-    /// Waits for the next signal.
-    [[nodiscard]] Awaiter next();
-
-private:
     struct State {
         UniqueFd fd;
         sigset_t watched{};
@@ -48,6 +21,35 @@ private:
         signalfd_siginfo information{};
         Operation read;
     };
+
+public:
+    /// Blocks both signals, and a third unless it is 0, in this thread until the watch goes, and
+    /// makes them readable.
+    static Result<SignalWatch> create(int third = 0);
+
+    SignalWatch(SignalWatch&&) noexcept = default;
+    SignalWatch& operator=(SignalWatch&&) noexcept = default;
+    ~SignalWatch();
+
+    class Awaiter {
+    public:
+        explicit Awaiter(State& state) noexcept : state_(&state) {}
+        bool await_ready() const noexcept { return false; }
+        template <ScopedPromise P>
+        bool await_suspend(std::coroutine_handle<P> waiter) {
+            CancelScope& scope = *waiter.promise().scope();
+            return scope.loop->start(state_->read, scope, waiter);
+        }
+        Result<int> await_resume() const;
+
+    private:
+        State* state_;
+    };
+
+    /// Waits for the next signal: its number.
+    [[nodiscard]] Awaiter next();
+
+private:
     explicit SignalWatch(std::unique_ptr<State> state) noexcept : state_(std::move(state)) {}
 
     std::unique_ptr<State> state_;

@@ -14,11 +14,11 @@ namespace ringlet {
 
 // ---- the socket ---------------------------------------------------------------------------------
 
-bool Socket::start(Operation& operation, TaskContext& context, std::coroutine_handle<> waiter) {
-    RINGLET_ASSERT(loop_ == nullptr || loop_ == context.loop,
+bool Socket::start(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
+    RINGLET_ASSERT(loop_ == nullptr || loop_ == scope.loop,
                    "a socket was used on two loops: it belongs to the first");
-    loop_ = context.loop;
-    return loop_->start(operation, context, waiter);
+    loop_ = scope.loop;
+    return loop_->start(operation, scope, waiter);
 }
 
 void Socket::answered() noexcept {
@@ -49,10 +49,20 @@ void SocketHandle::drop() noexcept {
     if (Socket* socket = release()) socket->drop();
 }
 
+void Socket::assert_one_at_a_time(const Operation& first, Opcode second) {
+    const TaskRecord* task = EventLoop::current_task();
+    const std::string message = "two operations of one kind at once on one socket: " +
+                                (task != nullptr ? task->to_string() : std::string("somebody")) +
+                                " began a " + to_string(second) + " while " +
+                                first.Wait::scope->task->to_string() + " waits for " +
+                                first.describe();
+    RINGLET_ASSERT(first.state != Operation::State::in_flight, message.c_str());
+}
+
 // ---- the awaiters -------------------------------------------------------------------------------
 
-bool SocketAwaiter::suspend(TaskContext& context, std::coroutine_handle<> waiter) {
-    return socket_->start(*operation_, context, waiter);
+bool SocketAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
+    return socket_->start(*operation_, scope, waiter);
 }
 
 int SocketAwaiter::take_answer() noexcept {
@@ -79,10 +89,10 @@ Result<void> WholeAwaiter::await_resume() {
     return moved_bytes == 0 ? Errc::end_of_stream : Errc::message_truncated;
 }
 
-bool RecvBufferAwaiter::suspend_with_memory(TaskContext& context, std::coroutine_handle<> waiter) {
+bool RecvBufferAwaiter::suspend_with_memory(CancelScope& scope, std::coroutine_handle<> waiter) {
     operation_->data = Buffer::borrow();
     operation_->size_bytes = Buffer::capacity_bytes;
-    const bool suspended = suspend(context, waiter);
+    const bool suspended = suspend(scope, waiter);
     if (operation_->state != Operation::State::in_flight) {
         Buffer::give_back(static_cast<std::byte*>(std::exchange(operation_->data, nullptr)));
     }
@@ -100,11 +110,13 @@ Result<Buffer> RecvBufferAwaiter::await_resume() {
 
 bool CloseAwaiter::await_ready() noexcept { return !socket_ || socket_.get()->is_idle(); }
 
-bool CloseAwaiter::suspend(TaskContext& context, std::coroutine_handle<> waiter) {
+bool CloseAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
     socket_.get()->cancel_requests();
-    const auto admission = context.loop->admit(context);
-    if (admission == EventLoop::Admission::proceed) socket_.get()->wait_until_idle(waiter);
-    return admission != EventLoop::Admission::refuse;
+    const auto admission = scope.loop->admit(scope);
+    // Refused: nobody waits, and the socket closes when the kernel has answered.
+    if (admission != EventLoop::Admission::proceed) return false;
+    socket_.get()->wait_until_idle(scope, waiter);
+    return true;
 }
 
 Result<void> CloseAwaiter::await_resume() noexcept {

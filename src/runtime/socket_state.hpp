@@ -24,8 +24,17 @@ public:
     Operation inbound;
     Operation outbound;
 
+    /// Describes the next request in one direction. Aborts with the names of both tasks when one is in
+    /// flight already.
+    void configure(Operation& operation, Opcode opcode, void* bytes, std::size_t size_bytes,
+                   Operation::Extent extent = Operation::Extent::some) {
+        if (operation.state == Operation::State::in_flight) [[unlikely]]
+            assert_one_at_a_time(operation, opcode);
+        operation.configure(opcode, fd(), bytes, size_bytes, extent);
+    }
+
     /// Starts a request; false when it was refused and its answer is there already.
-    [[nodiscard]] bool start(Operation& operation, TaskContext& context,
+    [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
                              std::coroutine_handle<> waiter);
 
     /// An answer has been read: ends the socket, or lets its closer go on, if it was the last.
@@ -41,15 +50,25 @@ public:
     void limit_idle_time() noexcept { inbound.idle_limited = outbound.idle_limited = true; }
 
     /// Lets `waiter` go on when the socket is idle.
-    void wait_until_idle(std::coroutine_handle<> waiter) noexcept { closer_.waiter = waiter; }
+    void wait_until_idle(CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
+        loop_->suspend(closer_, scope, waiter);
+    }
 
     /// The owner is gone: closes as soon as the socket is idle, at once if it is.
     void drop() noexcept;
 
 private:
+    // Ends by itself: what is in flight was asked back.
+    struct Closing final : Wait {
+        void cancel() noexcept override {}
+        [[nodiscard]] std::string describe() const override { return "what a closed socket lent"; }
+    };
+
+    [[gnu::cold]] static void assert_one_at_a_time(const Operation& first, Opcode second);
+
     UniqueFd fd_;
     EventLoop* loop_ = nullptr; // set by the first request
-    Resumable closer_;
+    Closing closer_;
     bool dropped_ = false;
 };
 

@@ -39,7 +39,7 @@ Socket& TcpListener::socket() const {
 
 AcceptAwaiter TcpListener::accept() {
     Socket& socket = this->socket();
-    socket.inbound.configure(Opcode::accept, socket.fd(), nullptr, 0);
+    socket.configure(socket.inbound, Opcode::accept, nullptr, 0);
     return {socket, socket.inbound};
 }
 

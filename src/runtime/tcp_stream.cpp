@@ -21,7 +21,7 @@ Socket& TcpStream::socket() const {
 
 RecvBufferAwaiter TcpStream::recv() {
     Socket& socket = this->socket();
-    socket.inbound.configure(Opcode::recv, socket.fd(), nullptr, 0);
+    socket.configure(socket.inbound, Opcode::recv, nullptr, 0);
     return {socket, socket.inbound};
 }
 
@@ -29,14 +29,14 @@ TransferAwaiter TcpStream::recv(std::span<std::byte> memory) {
     RINGLET_ASSERT(!memory.empty(),
                    "recv into no memory: 0 bytes would look like the end of stream");
     Socket& socket = this->socket();
-    socket.inbound.configure(Opcode::recv, socket.fd(), memory.data(), memory.size());
+    socket.configure(socket.inbound, Opcode::recv, memory.data(), memory.size());
     return {socket, socket.inbound};
 }
 
 WholeAwaiter TcpStream::recv_exactly(std::span<std::byte> memory) {
     Socket& socket = this->socket();
-    socket.inbound.configure(Opcode::recv, socket.fd(), memory.data(), memory.size(),
-                             Operation::Extent::whole);
+    socket.configure(socket.inbound, Opcode::recv, memory.data(), memory.size(),
+                     Operation::Extent::whole);
     return {socket, socket.inbound};
 }
 
@@ -44,8 +44,8 @@ namespace {
 
 // The kernel only reads what is sent; one Operation describes both directions.
 void configure_send(Socket& socket, std::span<const std::byte> bytes, Operation::Extent extent) {
-    socket.outbound.configure(Opcode::send, socket.fd(), const_cast<std::byte*>(bytes.data()),
-                              bytes.size(), extent);
+    socket.configure(socket.outbound, Opcode::send, const_cast<std::byte*>(bytes.data()),
+                     bytes.size(), extent);
 }
 
 } // namespace
@@ -60,6 +60,14 @@ WholeAwaiter TcpStream::send_all(std::span<const std::byte> bytes) {
     Socket& socket = this->socket();
     configure_send(socket, bytes, Operation::Extent::whole);
     return {socket, socket.outbound};
+}
+
+std::size_t TcpStream::last_sent_bytes() const noexcept {
+    return socket().outbound.transferred_bytes;
+}
+
+std::size_t TcpStream::last_received_bytes() const noexcept {
+    return socket().inbound.transferred_bytes;
 }
 
 Result<void> TcpStream::shutdown_write() {
@@ -117,11 +125,11 @@ ConnectAwaiter::ConnectAwaiter(const Endpoint& peer, const ConnectOptions& optio
     }
 }
 
-bool ConnectAwaiter::suspend(TaskContext& context, std::coroutine_handle<> waiter) {
+bool ConnectAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
     Socket& socket = *socket_.get();
-    socket.outbound.configure(Opcode::connect, socket.fd(), const_cast<sockaddr*>(peer_.data()),
-                              peer_.size_bytes());
-    return socket.start(socket.outbound, context, waiter);
+    socket.configure(socket.outbound, Opcode::connect, const_cast<sockaddr*>(peer_.data()),
+                     peer_.size_bytes());
+    return socket.start(socket.outbound, scope, waiter);
 }
 
 Result<TcpStream> ConnectAwaiter::await_resume() {

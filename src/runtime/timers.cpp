@@ -8,7 +8,7 @@ namespace ringlet {
 
 bool Timers::before(const Timer& left, const Timer& right) noexcept {
     if (left.deadline != right.deadline) return left.deadline < right.deadline;
-    return left.order < right.order;
+    return left.order_ < right.order_;
 }
 
 // The later root becomes the first child of the earlier one.
@@ -16,10 +16,10 @@ Timer* Timers::meld(Timer* left, Timer* right) noexcept {
     if (left == nullptr) return right;
     if (right == nullptr) return left;
     if (before(*right, *left)) std::swap(left, right);
-    right->previous = left;
-    right->sibling = left->child;
-    if (left->child != nullptr) left->child->previous = right;
-    left->child = right;
+    right->previous_ = left;
+    right->sibling_ = left->child_;
+    if (left->child_ != nullptr) left->child_->previous_ = right;
+    left->child_ = right;
     return left;
 }
 
@@ -29,17 +29,17 @@ Timer* Timers::meld_pairs(Timer* first) noexcept {
     Timer* pairs = nullptr;
     while (first != nullptr) {
         Timer* left = first;
-        Timer* right = left->sibling;
-        first = right != nullptr ? right->sibling : nullptr;
-        left->sibling = left->previous = nullptr;
-        if (right != nullptr) right->sibling = right->previous = nullptr;
+        Timer* right = left->sibling_;
+        first = right != nullptr ? right->sibling_ : nullptr;
+        left->sibling_ = left->previous_ = nullptr;
+        if (right != nullptr) right->sibling_ = right->previous_ = nullptr;
         Timer* pair = meld(left, right);
-        pair->previous = pairs;
+        pair->previous_ = pairs;
         pairs = pair;
     }
     Timer* root = nullptr;
     while (pairs != nullptr) {
-        Timer* next = std::exchange(pairs->previous, nullptr);
+        Timer* next = std::exchange(pairs->previous_, nullptr);
         root = meld(root, pairs);
         pairs = next;
     }
@@ -47,50 +47,41 @@ Timer* Timers::meld_pairs(Timer* first) noexcept {
 }
 
 void Timers::arm(Timer& timer) noexcept {
-    timer.order = ++armed_count_;
-    timer.child = timer.sibling = timer.previous = nullptr;
-    timer.armed = true;
-    timer.cancelled = false;
+    timer.order_ = ++armed_count_;
+    timer.child_ = timer.sibling_ = timer.previous_ = nullptr;
+    timer.armed_ = true;
     root_ = meld(root_, &timer);
     ++size_;
 }
 
 void Timers::disarm(Timer& timer) noexcept {
-    if (!timer.armed) return;
+    if (!timer.armed_) return;
     if (&timer == root_) {
         pop();
         return;
     }
-    if (timer.previous->child == &timer) {
-        timer.previous->child = timer.sibling;
+    if (timer.previous_->child_ == &timer) {
+        timer.previous_->child_ = timer.sibling_;
     } else {
-        timer.previous->sibling = timer.sibling;
+        timer.previous_->sibling_ = timer.sibling_;
     }
-    if (timer.sibling != nullptr) timer.sibling->previous = timer.previous;
-    timer.sibling = timer.previous = nullptr;
-    root_ = meld(root_, meld_pairs(std::exchange(timer.child, nullptr)));
-    timer.armed = false;
+    if (timer.sibling_ != nullptr) timer.sibling_->previous_ = timer.previous_;
+    timer.sibling_ = timer.previous_ = nullptr;
+    root_ = meld(root_, meld_pairs(std::exchange(timer.child_, nullptr)));
+    timer.armed_ = false;
     --size_;
 }
 
 Timer& Timers::pop() noexcept {
     Timer& earliest = *root_;
-    root_ = meld_pairs(std::exchange(earliest.child, nullptr));
-    earliest.armed = false;
+    root_ = meld_pairs(std::exchange(earliest.child_, nullptr));
+    earliest.armed_ = false;
     --size_;
     return earliest;
 }
 
-void Timers::expire(Clock::time_point now, ReadyQueue& ready) noexcept {
-    while (root_ != nullptr && root_->deadline <= now) ready.push(pop());
-}
-
-void Timers::cancel_all(ReadyQueue& ready) noexcept {
-    while (root_ != nullptr) {
-        Timer& timer = pop();
-        timer.cancelled = true;
-        ready.push(timer);
-    }
+void Timers::expire(Clock::time_point now) noexcept {
+    while (root_ != nullptr && root_->deadline <= now) pop().expired();
 }
 
 } // namespace ringlet

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <csignal>
 #include <cstdio>
 #include <string>
 
@@ -33,6 +34,7 @@ struct Settings {
     std::size_t max_connections = 0;
     std::chrono::milliseconds drain_timeout{10'000};
     std::chrono::milliseconds idle_timeout{0};
+    std::chrono::milliseconds stall_limit{0};
     bool quiet = false;
 };
 
@@ -63,11 +65,15 @@ void add_options(CLI::App& app, Settings& settings) {
                  "How long connections may go on after SIGTERM, as 500ms, 10s, 2min; default 10s");
     add_duration(app, "--idle-timeout", settings.idle_timeout, std::chrono::milliseconds(0),
                  "End a connection on which nothing moved for so long; 0s, the default: never");
+    add_duration(
+        app, "--stall-limit", settings.stall_limit, std::chrono::milliseconds(0),
+        "Name a connection that keeps the others waiting for so long; 0s, the default: no");
     app.add_flag("--quiet", settings.quiet, "Print errors only");
     app.footer(
         "The first line on stdout names the address. SIGTERM or SIGINT: stop accepting, let\n"
         "connections finish within the drain time, cancel the rest, exit with 0. A second\n"
-        "signal ends at once. Errors are one line on stderr and an exit status of sysexits(3):\n"
+        "signal ends at once. SIGUSR1: list on stderr what every task waits for. Errors are one "
+        "line on stderr and an exit status of sysexits(3):\n"
         "64 bad option, 68 unknown host, 69 port in use or io_uring refused, 77 no permission.\n"
         "\n"
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
@@ -85,6 +91,8 @@ int run(const Settings& settings) {
     options.max_connections = settings.max_connections;
     options.drain_timeout = settings.drain_timeout;
     options.idle_timeout = settings.idle_timeout;
+    options.loop.stall_limit = settings.stall_limit;
+    options.dump_signal = SIGUSR1;
     options.loop.report = [](std::string_view line) {
         fmt::print(stderr, "echo_coro: {}\n", line);
     };

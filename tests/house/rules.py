@@ -13,12 +13,15 @@ TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
 # docs/architecture.md, "Floors": a file includes only what lies on its own floor or below. The name
 # stands for the header and the source.
 FLOORS = (
-    ("assert", "buffer", "endpoint", "error", "frame_pool", "intrusive_list", "result", "sanitizer",
-     "unique_fd", "version"),
-    ("operation", "ready_queue", "task", "task_context"),
+    ("assert", "buffer", "clock", "endpoint", "error", "frame_pool", "intrusive_list", "result",
+     "sanitizer", "unique_fd", "version"),
+    ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
     ("ring", "uring_ring"),
-    ("event_loop", "mailbox", "task_record", "timers"),
-    ("notification", "sleep", "yield"),
+    ("blocking_job", "event_loop", "letter_stack", "mailbox", "spawned_task", "task_tree",
+     "thread_pool", "timers", "watchdog"),
+    ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex",
+     "run_blocking", "semaphore", "sleep", "task_group", "task_local", "thread_channel",
+     "wait_list", "when", "yield"),
     ("signals", "socket", "socket_state", "tcp_listener", "tcp_stream"),
     ("serve",),
     ("ringlet",),
@@ -29,7 +32,7 @@ FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in name
 DOORS = {"liburing.h": "uring_ring.cpp", "sys/epoll.h": "epoll_ring.cpp"}
 
 # Headers without a test of their own name, and tests without a header.
-TESTED_ELSEWHERE = {}
+TESTED_ELSEWHERE = {"blocking_job": "an interface: thread_pool_test runs jobs"}
 TESTS_WITHOUT_A_HEADER = {
     "compiler": "what compilers do wrong, and which of our rules they cause",
     "stack": "awaits without end must not grow the stack: task and event_loop together",

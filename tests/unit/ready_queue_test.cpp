@@ -5,20 +5,30 @@
 #include <array>
 #include <deque>
 #include <random>
+#include <string>
 #include <vector>
 
 using namespace ringlet;
+
+namespace {
+
+struct Waiting final : Wait {
+    void cancel() noexcept override {}
+    std::string describe() const override { return "nothing"; }
+};
+
+} // namespace
 
 TEST_CASE("ReadyQueue is first come first served") {
     ReadyQueue queue;
     CHECK(queue.empty());
     CHECK(queue.size() == 0);
-    std::array<Resumable, 3> waiting;
-    for (auto& resumable : waiting) queue.push(resumable);
+    std::array<Waiting, 3> waiting;
+    for (auto& wait : waiting) queue.push(wait);
     CHECK(queue.size() == 3);
     CHECK_FALSE(queue.empty());
     for (auto& expected : waiting) {
-        Resumable& oldest = queue.pop();
+        Wait& oldest = queue.pop();
         CHECK(&oldest == &expected);
     }
     CHECK(queue.empty());
@@ -27,8 +37,8 @@ TEST_CASE("ReadyQueue is first come first served") {
 
 TEST_CASE("ReadyQueue takes an object again once it is out") {
     ReadyQueue queue;
-    Resumable first;
-    Resumable second;
+    Waiting first;
+    Waiting second;
     for (int round = 0; round < 3; ++round) {
         queue.push(first);
         queue.push(second);
@@ -43,20 +53,20 @@ TEST_CASE("ReadyQueue takes an object again once it is out") {
 
 TEST_CASE("ReadyQueue agrees with std::deque after many changes") {
     ReadyQueue queue;
-    std::deque<Resumable*> model;
-    std::vector<Resumable> objects(32);
-    std::vector<Resumable*> outside;
+    std::deque<Wait*> model;
+    std::vector<Waiting> objects(32);
+    std::vector<Wait*> outside;
     for (auto& object : objects) outside.push_back(&object);
     std::mt19937 random(7);
     for (int step = 0; step < 20'000; ++step) {
         const bool pushes = model.empty() || (!outside.empty() && random() % 2 == 0);
         if (pushes) {
-            Resumable* object = outside.back();
+            Wait* object = outside.back();
             outside.pop_back();
             queue.push(*object);
             model.push_back(object);
         } else {
-            Resumable& oldest = queue.pop();
+            Wait& oldest = queue.pop();
             REQUIRE(&oldest == model.front());
             model.pop_front();
             outside.push_back(&oldest);

@@ -59,13 +59,14 @@ TEST_CASE("a signal from another thread wakes a loop that sleeps in the kernel")
     const pthread_t self = ::pthread_self();
     std::thread other;
     waiting_for("a signal from another thread");
-    auto result = run_on_loop([&]() -> Task<Result<void>> {
+    auto result = run_on_loop([&]() -> Task<Result<int>> {
         other = std::thread([&] { ::pthread_kill(self, SIGTERM); });
         auto seen = co_await watch->next();
         co_return seen;
     });
     other.join();
-    CHECK(result);
+    REQUIRE(result);
+    CHECK(*result == SIGTERM);
 }
 
 TEST_CASE("waiting for a signal ends with operation_canceled when the loop is left") {

@@ -1,5 +1,6 @@
 #include "support.hpp"
 
+#include <ringlet/spawned_task.hpp>
 #include <ringlet/task_record.hpp>
 
 #include <functional>
@@ -27,7 +28,7 @@ template <class... Args>
 auto make_record(auto fn, Args... args) {
     using Returned = std::invoke_result_t<decltype(fn)&, Args...>;
     return std::make_unique<SpawnedTask<typename Returned::value_type, decltype(fn), Args...>>(
-        std::move(fn), std::move(args)...);
+        "", std::source_location::current(), std::move(fn), std::move(args)...);
 }
 
 // What a loop reported while it ran a task that spawned `fn`.
@@ -60,7 +61,7 @@ TEST_CASE("TaskRecord that never starts frees callable and arguments and frame")
                 co_return kept.number + argument.number;
             },
             Counted(2));
-        CHECK_FALSE(record->is_done());
+        CHECK_FALSE(record->has_run());
         CHECK(Counted::living > 0);
         CHECK(record->waiter != nullptr);
     }
@@ -76,12 +77,13 @@ TEST_CASE("TaskRecord destroys a frame that waits and is done then") {
         },
         Counted(2));
     record->waiter.resume();
-    CHECK_FALSE(record->is_done());
+    CHECK_FALSE(record->has_run());
     CHECK(Counted::living == 2); // moved from in the record, and the coroutine's own
     record->destroy_frame();
-    CHECK(record->is_done());
     CHECK(Counted::living == 1);
-    const auto result = record->take_result();
+    record->drop_arguments();
+    CHECK(Counted::living == 0);
+    const auto result = record->take_outcome();
     CHECK_FALSE(result);
     CHECK(result.error() == std::errc::operation_canceled);
 }
@@ -181,6 +183,17 @@ TEST_CASE("TaskRecord reports how a task failed that nobody joins") {
     REQUIRE(lines.size() == 1);
     CHECK(lines[0].find(std::make_error_code(std::errc::connection_reset).message()) !=
           std::string::npos);
+}
+
+TEST_CASE("TaskRecord has the name of its coroutine function, as people say it") {
+    CHECK(short_task_name("ringlet::Task<void> {anonymous}::echo(ringlet::TcpStream)") ==
+          "{anonymous}::echo");
+    CHECK(short_task_name("Task<> n::S::member(int) const") == "n::S::member");
+    CHECK(short_task_name("T n::S::tmpl(X) [with X = double]") == "n::S::tmpl");
+    CHECK(short_task_name("main()::<lambda(int)>") == "lambda in main");
+    CHECK(short_task_name("auto main()::(anonymous class)::operator()(int) const") ==
+          "lambda in main");
+    CHECK(short_task_name("reader of lines") == "reader of lines");
 }
 
 TEST_CASE("TaskRecord reports nothing of a task that succeeded") {

@@ -19,20 +19,20 @@ namespace {
 
 // Drives a task in the place of a loop.
 template <class T>
-class Driven final : public TaskContext {
+class Driven {
 public:
     explicit Driven(Task<T> driven) : task_(std::move(driven)) {
-        task_.frame().promise().become_root_of(this);
+        task_.frame().promise().begin(&scope_);
     }
     void start() { task_.frame().resume(); }
     T take() { return task_.frame().promise().take(); }
-    [[nodiscard]] int finished_count() const { return finished_count_; }
+    [[nodiscard]] int finished_count() const { return task_ && task_.frame().done() ? 1 : 0; }
+    [[nodiscard]] CancelScope& scope() { return scope_; }
     void drop() { task_ = Task<T>(); }
-    void root_finished() noexcept override { ++finished_count_; }
 
 private:
+    CancelScope scope_;
     Task<T> task_;
-    int finished_count_ = 0;
 };
 
 template <class T>
@@ -47,17 +47,17 @@ T run_through(Task<T> task) {
 class Gate {
 public:
     bool await_ready() const noexcept { return false; }
-    template <ContextPromise P>
+    template <ScopedPromise P>
     void await_suspend(std::coroutine_handle<P> waiter) noexcept {
         waiter_ = waiter;
-        context = waiter.promise().context();
+        scope = waiter.promise().scope();
     }
     void await_resume() const noexcept {}
 
     [[nodiscard]] bool has_waiter() const { return waiter_ != nullptr; }
     void open() { std::exchange(waiter_, nullptr).resume(); }
 
-    TaskContext* context = nullptr;
+    CancelScope* scope = nullptr;
 
 private:
     std::coroutine_handle<> waiter_;
@@ -226,14 +226,14 @@ TEST_CASE("Task resumes its parent when it had to wait") {
     CHECK(driven.take() == 42);
 }
 
-TEST_CASE("Task passes its context on to all that it awaits") {
+TEST_CASE("Task passes its scope on to all that it awaits") {
     Gate gate;
     const auto innermost = [](Gate* where) -> Task<> { co_await *where; };
     const auto middle = [&innermost](Gate* where) -> Task<> { co_await innermost(where); };
     const auto outermost = [&middle](Gate* where) -> Task<> { co_await middle(where); };
     Driven<void> driven(outermost(&gate));
     driven.start();
-    CHECK(gate.context == &driven);
+    CHECK(gate.scope == &driven.scope());
     gate.open();
     CHECK(driven.finished_count() == 1);
 }

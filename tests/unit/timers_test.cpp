@@ -4,6 +4,7 @@
 
 #include <map>
 #include <random>
+#include <utility>
 #include <vector>
 
 using namespace ringlet;
@@ -14,18 +15,20 @@ using namespace std::chrono_literals;
 
 Clock::time_point at(long tick) { return Clock::time_point(std::chrono::microseconds(tick)); }
 
-std::vector<Timer*> take_all(ReadyQueue& ready) {
-    std::vector<Timer*> taken;
-    while (!ready.empty()) taken.push_back(static_cast<Timer*>(&ready.pop()));
-    return taken;
-}
+// Notes in which order timers expire.
+struct NotedTimer final : Timer {
+    static inline std::vector<NotedTimer*> expired_ones;
+    void expired() noexcept override { expired_ones.push_back(this); }
+};
+
+std::vector<NotedTimer*> take_all() { return std::exchange(NotedTimer::expired_ones, {}); }
 
 // The order in which timers expire, by their place in `timers`.
-std::vector<std::size_t> expire(Timers& heap, Clock::time_point now, std::vector<Timer>& timers) {
-    ReadyQueue ready;
-    heap.expire(now, ready);
+std::vector<std::size_t> expire(Timers& heap, Clock::time_point now,
+                                std::vector<NotedTimer>& timers) {
+    heap.expire(now);
     std::vector<std::size_t> order;
-    for (const Timer* timer : take_all(ready)) {
+    for (const NotedTimer* timer : take_all()) {
         order.push_back(static_cast<std::size_t>(timer - timers.data()));
     }
     return order;
@@ -37,7 +40,7 @@ TEST_CASE("Timers expire in the order of their deadlines") {
     Timers heap;
     CHECK(heap.empty());
     CHECK_FALSE(heap.next());
-    std::vector<Timer> timers(5);
+    std::vector<NotedTimer> timers(5);
     const std::vector<long> ticks = {30, 10, 50, 20, 40};
     for (std::size_t i = 0; i < timers.size(); ++i) {
         timers[i].deadline = at(ticks[i]);
@@ -53,12 +56,12 @@ TEST_CASE("Timers expire in the order of their deadlines") {
     CHECK(expire(heap, at(1000), timers) == std::vector<std::size_t>{2});
     CHECK(heap.empty());
     CHECK_FALSE(heap.next());
-    for (const Timer& timer : timers) CHECK_FALSE(timer.cancelled);
+    for (const Timer& timer : timers) CHECK_FALSE(timer.is_armed());
 }
 
 TEST_CASE("Timers with equal deadlines expire first come first served") {
     Timers heap;
-    std::vector<Timer> timers(100);
+    std::vector<NotedTimer> timers(100);
     std::vector<std::size_t> expected;
     for (std::size_t i = 0; i < timers.size(); ++i) {
         timers[i].deadline = at(7);
@@ -78,7 +81,7 @@ TEST_CASE("Timers with equal deadlines expire first come first served") {
 
 TEST_CASE("Timers take any deadline") {
     Timers heap;
-    std::vector<Timer> timers(3);
+    std::vector<NotedTimer> timers(3);
     timers[0].deadline = Clock::time_point::max();
     timers[1].deadline = Clock::time_point::min();
     timers[2].deadline = at(0);
@@ -95,7 +98,7 @@ TEST_CASE("Timers let go of a timer at every position") {
             CAPTURE(expired_before);
             CAPTURE(gone);
             Timers heap;
-            std::vector<Timer> timers(timer_count);
+            std::vector<NotedTimer> timers(timer_count);
             // 7 and 12 have no common divisor: every deadline occurs once, in a mixed order.
             for (std::size_t i = 0; i < timer_count; ++i) {
                 timers[(i * 7) % timer_count].deadline =
@@ -118,7 +121,7 @@ TEST_CASE("Timers let go of a timer at every position") {
 
 TEST_CASE("Timers ignore the disarming of a timer that is not armed") {
     Timers heap;
-    std::vector<Timer> timers(2);
+    std::vector<NotedTimer> timers(2);
     heap.disarm(timers[0]);
     CHECK(heap.size() == 0);
     for (auto& timer : timers) heap.arm(timer);
@@ -130,35 +133,11 @@ TEST_CASE("Timers ignore the disarming of a timer that is not armed") {
     CHECK(heap.size() == 0);
 }
 
-TEST_CASE("Timers are all cancelled in the order of their deadlines and marked") {
-    Timers heap;
-    std::vector<Timer> timers(20);
-    for (std::size_t i = 0; i < timers.size(); ++i) {
-        timers[i].deadline = at(static_cast<long>(100 - i));
-        heap.arm(timers[i]);
-    }
-    ReadyQueue ready;
-    heap.cancel_all(ready);
-    CHECK(heap.empty());
-    CHECK(heap.size() == 0);
-    const auto taken = take_all(ready);
-    REQUIRE(taken.size() == timers.size());
-    for (std::size_t i = 0; i < taken.size(); ++i) {
-        CHECK(taken[i] == &timers[timers.size() - 1 - i]);
-        CHECK(taken[i]->cancelled);
-    }
-
-    heap.arm(timers[3]);
-    CHECK_FALSE(timers[3].cancelled);
-    CHECK(expire(heap, at(1000), timers) == std::vector<std::size_t>{3});
-    CHECK_FALSE(timers[3].cancelled);
-}
-
 TEST_CASE("Timers need no deep stack for many timers in any order") {
     constexpr std::size_t timer_count = 300'000;
     for (const bool rising : {true, false}) {
         Timers heap;
-        std::vector<Timer> timers(timer_count);
+        std::vector<NotedTimer> timers(timer_count);
         for (std::size_t i = 0; i < timer_count; ++i) {
             timers[i].deadline = at(static_cast<long>(rising ? i : timer_count - i));
             heap.arm(timers[i]);
@@ -175,19 +154,19 @@ TEST_CASE("Timers need no deep stack for many timers in any order") {
 
 TEST_CASE("Timers agree with std::multimap after 100000 operations") {
     // A multimap keeps equal keys in the order of their insertion.
-    using Model = std::multimap<Clock::time_point, Timer*>;
+    using Model = std::multimap<Clock::time_point, NotedTimer*>;
     constexpr int operation_count = 100'000;
     constexpr std::size_t timer_count = 400;
     Timers heap;
     Model model;
-    std::vector<Timer> timers(timer_count);
+    std::vector<NotedTimer> timers(timer_count);
     std::vector<Model::iterator> places(timer_count, model.end());
     std::mt19937_64 random(3200);
     long now = 0;
     for (int step = 0; step < operation_count; ++step) {
         const auto choice = random() % 100;
         const std::size_t index = random() % timer_count;
-        Timer& timer = timers[index];
+        NotedTimer& timer = timers[index];
         if (choice < 60) {
             if (places[index] == model.end()) {
                 // Few different deadlines, so that many are equal.
@@ -201,9 +180,8 @@ TEST_CASE("Timers agree with std::multimap after 100000 operations") {
             places[index] = model.end();
         } else {
             now += static_cast<long>(random() % 20);
-            ReadyQueue ready;
-            heap.expire(at(now), ready);
-            for (const Timer* expired : take_all(ready)) {
+            heap.expire(at(now));
+            for (const NotedTimer* expired : take_all()) {
                 REQUIRE_FALSE(model.empty());
                 REQUIRE(expired == model.begin()->second);
                 REQUIRE(expired->deadline <= at(now));
@@ -219,9 +197,8 @@ TEST_CASE("Timers agree with std::multimap after 100000 operations") {
         if (next) REQUIRE(*next == model.begin()->first);
     }
     CHECK(now > 1000);
-    ReadyQueue ready;
-    heap.cancel_all(ready);
-    std::vector<Timer*> expected;
+    heap.expire(Clock::time_point::max());
+    std::vector<NotedTimer*> expected;
     for (const auto& [deadline, timer] : model) expected.push_back(timer);
-    CHECK(take_all(ready) == expected);
+    CHECK(take_all() == expected);
 }

@@ -18,6 +18,9 @@ enum class Errc {
     io_uring_unsupported,   ///< a sandbox answers EOPNOTSUPP
     io_uring_locked_memory, ///< the locked memory limit (RLIMIT_MEMLOCK) is too low
     io_uring_too_old,       ///< the kernel's io_uring lacks what ringlet needs (Linux 5.11)
+    would_block_forever,    ///< every task waits for another one, and nothing can wake any
+    channel_closed,         ///< a channel was closed, and what was in it has been received
+    task_not_ready,         ///< a task that was started ended before it said that it was ready
 };
 
 /// The category of `Errc`. Its messages say what to do.

@@ -1,19 +1,24 @@
 #pragma once
 
+#include <ringlet/cancel_scope.hpp>
+#include <ringlet/error.hpp>
 #include <ringlet/intrusive_list.hpp>
 #include <ringlet/mailbox.hpp>
 #include <ringlet/operation.hpp>
 #include <ringlet/ready_queue.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/ring.hpp>
-#include <ringlet/task_record.hpp>
+#include <ringlet/spawned_task.hpp>
 #include <ringlet/timers.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <source_location>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <type_traits>
@@ -31,6 +36,14 @@ struct LoopOptions {
     /// returned, a task that ignores its cancellation. One line of text, without a newline.
     /// Empty: writes `ringlet: LINE` to stderr.
     std::function<void(std::string_view line)> report = {};
+
+    /// A coroutine that runs for longer than this without awaiting anything keeps all others
+    /// waiting: it is reported by name, while it still runs. The line is given to `report` on a
+    /// thread of its own. 0: nobody watches, and nothing is paid for it.
+    std::chrono::milliseconds stall_limit{0};
+
+    /// Threads for `run_blocking`, at most. They are made when they are needed.
+    std::size_t blocking_threads = 4;
 };
 
 /// What a loop has done since it was made, and holds now.
@@ -43,6 +56,10 @@ struct LoopStats {
     RingStats ring;
 };
 
+class BlockingJob;
+class ThreadPool;
+class Watchdog;
+
 /// Runs coroutines on one thread and resumes each when the kernel has finished its operation.
 ///
 ///     auto loop = EventLoop::create();
@@ -51,7 +68,7 @@ struct LoopStats {
 ///
 /// Lifetime  Outlives every task, stream and listener that was used on it. Does not move.
 /// Thread    `create`, `run` and everything else on one thread; only `post` and `stop` from others.
-class EventLoop {
+class EventLoop final : public TaskOwner {
     struct Key {
         explicit Key() = default;
     };
@@ -77,21 +94,25 @@ public:
     ///
     /// Lifetime  `fn` and `args` are moved into the task and live until it has finished.
     /// Returns   What the task returned; a `Task<Result<T>>` gives a `Result<T>`, not two.
-    /// Errors    `operation_canceled` if the task was stopped and went on awaiting regardless (see
-    ///           `answers_after_cancel_limit`). What the task throws is thrown.
-    template <class Fn, class... Args>
-    auto run(Fn&& fn, Args&&... args);
+    /// Errors    `would_block_forever` if every task waits for another one: nothing is in flight, no
+    ///           timer is armed, and this process has no other thread that could post. The tasks
+    ///           are reported, then cancelled. `operation_canceled` if the task was stopped and went
+    ///           on awaiting regardless. What the task throws is thrown.
+    RINGLET_SPAWN_OVERLOADS(run)
 
     /// Starts `fn(args...)` as a task of its own at the loop's next turn.
     ///
     /// Pass a function and its arguments, not a task: the captures of a lambda that was already
     /// called would be gone before its coroutine runs.
     ///
+    /// Nobody waits for such a task but the loop; in a `TaskGroup` a scope does, and takes its
+    /// failures. A name may stand before the callable: `spawn("ticker", tick, 1s)`; it must live
+    /// as long as the task.
+    ///
     /// Lifetime  `fn` and `args` are moved into the task and live until it has finished.
     /// Errors    What the task throws or returns as an error goes to `LoopOptions::report`.
     /// Cost      Two blocks from the pool: the frame and the record.
-    template <class Fn, class... Args>
-    void spawn(Fn&& fn, Args&&... args);
+    RINGLET_SPAWN_OVERLOADS(spawn)
 
     /// Calls `fn()` on the loop's thread, soon. Never called if the loop is destroyed first.
     ///
@@ -110,8 +131,18 @@ public:
 
     [[nodiscard]] LoopStats stats() const noexcept;
 
+    /// Every live task, as a tree of who spawned whom: its name, where it was spawned, what it waits
+    /// for (opcode, descriptor, peer; or which primitive), and for how long. For operators; the form
+    /// may change.
+    ///
+    /// Thread    The loop's own; also in a function that was posted.
+    [[nodiscard]] std::string dump() const;
+
     /// Gives one line to `LoopOptions::report`.
     void report(std::string_view line) const;
+
+    /// The task whose coroutine runs now on this thread; null outside of any. For messages.
+    [[nodiscard]] static TaskRecord* current_task() noexcept;
 
     // What awaiters need. Handlers do not call these.
 
@@ -119,13 +150,38 @@ public:
     enum class Admission {
         proceed, ///< go on and suspend
         refuse,  ///< answer `operation_canceled` at once, without touching the kernel
-        park     ///< suspend for good: the task has ignored too many refusals
+        yield,   ///< the same after everybody else's turn: the task has ignored too many refusals
+        park     ///< suspend for good: the loop is left, and the task still does not end
     };
-    [[nodiscard]] Admission admit(TaskContext& context);
+    [[nodiscard]] Admission admit(CancelScope& scope) {
+        if (!scope.is_cancelled()) [[likely]]
+            return Admission::proceed;
+        return refuse(scope);
+    }
+
+    /// Notes what a coroutine waits for. It is resumed after `make_ready(wait)`.
+    void suspend(Wait& wait, CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
+        wait.scope = &scope;
+        wait.waiter = waiter;
+        wait.since = now_;
+        scope.wait = &wait;
+    }
+
+    /// Goes on with a wait that was not admitted, and has its answer. Returns whether to suspend.
+    [[nodiscard]] bool suspend_refused(Admission admission, Wait& wait, CancelScope& scope,
+                                       std::coroutine_handle<> waiter) noexcept;
+
+    void make_ready(Wait& wait) noexcept { ready_.push(wait); }
+
+    /// Asks whether an await that has its answer already may go on without suspending. After
+    /// `immediate_answers_limit` such in a row it may not: others are waiting for their turn.
+    [[nodiscard]] bool may_go_on() noexcept {
+        return immediate_answers_++ < immediate_answers_limit;
+    }
 
     /// Starts an operation for the coroutine that waits for it. Returns false when it was refused:
     /// then the answer is there and nobody suspends.
-    [[nodiscard]] bool start(Operation& operation, TaskContext& context,
+    [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
                              std::coroutine_handle<> waiter);
 
     /// Asks for an operation back; its waiter is resumed by its own completion.
@@ -135,19 +191,41 @@ public:
     /// with `timed_out`.
     void cancel_idle(Clock::duration limit);
 
-    void make_ready(Resumable& resumable) noexcept { ready_.push(resumable); }
     [[nodiscard]] Timers& timers() noexcept { return timers_; }
 
-    /// Gives the loop a task to own and to start.
-    ///
-    /// While everything is being cancelled a new task is dropped before it starts.
-    void adopt(std::unique_ptr<TaskRecord> record);
+    /// The outermost scope: that of all tasks.
+    [[nodiscard]] CancelScope& scope() noexcept { return scope_; }
+
+    /// Gives the loop a task to start at its next turn, in `parent`. Its first reference is the
+    /// loop's. Returns false when the scope is cancelled: then the task does not begin, and the
+    /// reference stays with the caller.
+    [[nodiscard]] bool adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) noexcept;
 
     /// Notes that a task has run to its end; it is reaped at the end of the turn.
     void note_finished(TaskRecord& record) noexcept;
 
-    /// A task may be answered this often after its cancellation before the loop stops asking it.
+    /// A wait for another thread begins, or ends: as long as there is one, the loop may sleep with
+    /// nothing else to wait for.
+    void expect_other_thread(bool begins) noexcept { other_thread_waits_ += begins ? 1 : -1; }
+    /// Threads that serve this loop and wake it only for a wait that is counted.
+    void count_own_thread(bool begins) noexcept { own_threads_ += begins ? 1 : -1; }
+
+    /// Runs a job on a thread of the pool, and makes its waiter ready on this one.
+    void run_on_other_thread(std::shared_ptr<BlockingJob> job);
+    void forget_blocking_job(const BlockingJob& job);
+
+    // As owner of the tasks that were spawned on the loop itself.
+    void task_ended(TaskRecord& record) override;
+    [[nodiscard]] const char* name() const noexcept override { return "the loop"; }
+
+    /// A cancelled task is answered this often in a row at once; then each answer lets others run
+    /// first, and the task is reported.
     static constexpr std::uint32_t answers_after_cancel_limit = 1000;
+    /// While the loop is left, a task that goes on ignoring its cancellation is answered this often
+    /// more, and then destroyed where it stands.
+    static constexpr std::uint32_t answers_while_leaving_limit = 1000;
+    /// Awaits that did not need to suspend, in a row, before one lets others run first.
+    static constexpr std::uint32_t immediate_answers_limit = 128;
     /// Resumptions between two looks at the kernel, when tasks stay ready all the time.
     static constexpr std::uint32_t resumptions_per_wait_limit = 256;
 
@@ -158,27 +236,37 @@ private:
     void resume_ready();
     void reap();
     void run_root(TaskRecord& root);
-    void enlist(TaskRecord& record);
     void leave();
+    void turn_until_nothing_moves();
     void bury_parked() noexcept;
+    Admission refuse(CancelScope& scope);
+    [[nodiscard]] bool would_block_forever() const;
+    void report_stuck_tasks();
     void watch_for_wake();
     void wake() noexcept;
     void assert_thread() const;
-    template <class Fn, class... Args>
-    auto make_record(Fn&& fn, Args&&... args);
+    template <class... Args>
+    void spawn_at(std::source_location where, Args&&... args);
+    template <class... Args>
+    auto run_at(std::source_location where, Args&&... args);
 
     std::unique_ptr<Ring> ring_;
     ReadyQueue ready_;
     Timers timers_;
     IntrusiveList<Operation> in_flight_;
-    IntrusiveList<TaskRecord> tasks_;
-    TaskRecord* finished_ = nullptr;
-    TaskRecord* root_ = nullptr; // owned by run, not by the loop
+    CancelScope scope_;
+    TaskRecord* finished_ = nullptr; // a list through next_ready
+    TaskRecord* root_ = nullptr;     // what run waits for
+    CancelScope* current_ = nullptr; // that of the coroutine that was resumed last
     Clock::time_point now_;
     std::uint32_t resumed_since_collect_ = 0;
+    std::uint32_t immediate_answers_ = 0;
     bool unsubmitted_ = false;
     bool leaving_ = false;
+    bool stuck_ = false;
     bool mail_waiting_ = false;
+    int other_thread_waits_ = 0;
+    int own_threads_ = 0;
     std::size_t live_tasks_ = 0;
     std::size_t in_flight_count_ = 0;
     std::uint64_t turns_ = 0;
@@ -191,33 +279,28 @@ private:
     std::uint64_t wake_count_ = 0; // what the kernel writes when wake_fd_ is read
     std::thread::id thread_;
     LoopOptions options_;
+    std::unique_ptr<Watchdog> watchdog_;
+    std::unique_ptr<ThreadPool> pool_;
 };
 
-template <class Fn, class... Args>
-auto EventLoop::make_record(Fn&& fn, Args&&... args) {
-    static_assert(!is_task_v<std::decay_t<Fn>>,
-                  "pass the function and its arguments, not a task: spawn(fn, args...)");
-    static_assert(
-        std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>,
-        "the function cannot be called with these arguments; they are moved into the task, "
-        "so that a parameter cannot be a non-const reference: pass a pointer or std::ref");
-    using Returned = std::invoke_result_t<std::decay_t<Fn>&, std::decay_t<Args>...>;
-    static_assert(is_task_v<Returned>, "the function must be a coroutine that returns a Task");
-    return std::make_unique<
-        SpawnedTask<typename Returned::value_type, std::decay_t<Fn>, std::decay_t<Args>...>>(
-        std::forward<Fn>(fn), std::forward<Args>(args)...);
+template <class... Args>
+void EventLoop::spawn_at(std::source_location where, Args&&... args) {
+    TaskRecord& record = *SpawnCall<Args...>::make(where, std::forward<Args>(args)...);
+    if (!adopt(record, scope_, *this)) record.release_reference();
 }
 
-template <class Fn, class... Args>
-void EventLoop::spawn(Fn&& fn, Args&&... args) {
-    adopt(make_record(std::forward<Fn>(fn), std::forward<Args>(args)...));
-}
-
-template <class Fn, class... Args>
-auto EventLoop::run(Fn&& fn, Args&&... args) {
-    auto root = make_record(std::forward<Fn>(fn), std::forward<Args>(args)...);
-    run_root(*root);
-    return root->take_result();
+template <class... Args>
+auto EventLoop::run_at(std::source_location where, Args&&... args) {
+    auto& root = *SpawnCall<Args...>::make(where, std::forward<Args>(args)...);
+    root.add_reference();
+    struct Release {
+        TaskRecord* record;
+        ~Release() { record->release_reference(); }
+    } release{&root};
+    run_root(root);
+    auto outcome = root.take_outcome();
+    if (std::exchange(stuck_, false)) outcome = Errc::would_block_forever;
+    return outcome;
 }
 
 template <class Fn>

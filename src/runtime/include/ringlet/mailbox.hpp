@@ -36,6 +36,11 @@ public:
     /// nobody is there to catch it.
     void deliver_all() noexcept;
 
+    /// Thread    The loop's own: a letter may arrive at any moment, but none goes.
+    [[nodiscard]] bool empty() const noexcept {
+        return newest_.load(std::memory_order_relaxed) == nullptr;
+    }
+
 private:
     Letter* take_all() noexcept;
 

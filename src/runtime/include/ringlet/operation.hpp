@@ -1,16 +1,13 @@
 #pragma once
 
+#include <ringlet/clock.hpp>
 #include <ringlet/intrusive_list.hpp>
-#include <ringlet/ready_queue.hpp>
+#include <ringlet/wait.hpp>
 
-#include <chrono>
 #include <cstddef>
 #include <cstdint>
 
 namespace ringlet {
-
-/// The clock of deadlines: CLOCK_MONOTONIC, which is also what the kernel's waits use.
-using Clock = std::chrono::steady_clock;
 
 /// What can be asked of the kernel. No backend is named here.
 enum class Opcode : std::uint8_t { accept, connect, recv, send, read };
@@ -28,7 +25,7 @@ enum class Opcode : std::uint8_t { accept, connect, recv, send, read };
 /// Lifetime  From `start` until `finish` the kernel owns the bytes at `data`, and the address of
 ///           the operation is its name there: neither may move or go.
 /// Thread    The loop's own.
-struct Operation : Resumable, ListHook {
+struct Operation final : Wait, ListHook {
     enum class State : std::uint8_t { idle, in_flight, finished };
 
     /// How many bytes must be transferred before the operation has finished.
@@ -40,8 +37,7 @@ struct Operation : Resumable, ListHook {
     void* data = nullptr;       ///< the bytes, or the address to connect to
     std::size_t size_bytes = 0; ///< of `data`
     std::size_t transferred_bytes = 0;
-    Clock::time_point started_at; ///< when it last made progress, on the loop's coarse clock
-    std::int32_t result = 0;      ///< bytes or a descriptor, or a negative errno
+    std::int32_t result = 0; ///< bytes or a descriptor, or a negative errno
     int fd = -1;
     Opcode opcode = Opcode::read;
     Extent extent = Extent::some;
@@ -57,6 +53,9 @@ struct Operation : Resumable, ListHook {
     /// The ring's answer, written by the loop. Returns false when the rest must be started again.
     [[nodiscard]] bool finish(std::int32_t answer) noexcept;
 
+    /// It was refused before it reached the kernel: `operation_canceled`.
+    void refuse() noexcept;
+
     /// The waiter has read the answer; the operation can be configured again.
     void consume() noexcept { state = State::idle; }
 
@@ -65,6 +64,10 @@ struct Operation : Resumable, ListHook {
         return static_cast<std::byte*>(data) + transferred_bytes;
     }
     [[nodiscard]] std::size_t rest_bytes() const noexcept { return size_bytes - transferred_bytes; }
+
+    // Defined with the loop, which it asks.
+    void cancel() noexcept override;
+    [[nodiscard]] std::string describe() const override;
 };
 
 } // namespace ringlet

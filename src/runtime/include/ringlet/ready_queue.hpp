@@ -1,16 +1,10 @@
 #pragma once
 
-#include <coroutine>
+#include <ringlet/wait.hpp>
+
 #include <cstddef>
 
 namespace ringlet {
-
-/// Something that the loop will resume: a coroutine with a link. It lives in whatever waits
-/// (an operation, a timer, a task's record), so that becoming ready never allocates.
-struct Resumable {
-    Resumable* next_ready = nullptr;
-    std::coroutine_handle<> waiter;
-};
 
 /// The coroutines to resume, first come first served.
 class ReadyQueue {
@@ -18,28 +12,28 @@ public:
     [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-    void push(Resumable& resumable) noexcept {
-        resumable.next_ready = nullptr;
+    void push(Wait& wait) noexcept {
+        wait.next_ready = nullptr;
         if (first_ == nullptr) {
-            first_ = &resumable;
+            first_ = &wait;
         } else {
-            last_->next_ready = &resumable;
+            last_->next_ready = &wait;
         }
-        last_ = &resumable;
+        last_ = &wait;
         ++size_;
     }
 
     /// Takes out the oldest. The queue must not be empty.
-    [[nodiscard]] Resumable& pop() noexcept {
-        Resumable& oldest = *first_;
+    [[nodiscard]] Wait& pop() noexcept {
+        Wait& oldest = *first_;
         first_ = oldest.next_ready;
         --size_;
         return oldest;
     }
 
 private:
-    Resumable* first_ = nullptr;
-    Resumable* last_ = nullptr;
+    Wait* first_ = nullptr;
+    Wait* last_ = nullptr;
     std::size_t size_ = 0;
 };
 

@@ -35,6 +35,10 @@ struct ServeOptions {
     /// blocked in the serving thread meanwhile; start other threads with them blocked too.
     bool handle_signals = true;
 
+    /// A signal, such as SIGUSR1, on which `EventLoop::dump` is written to stderr; 0: none. Needs
+    /// `handle_signals`.
+    int dump_signal = 0;
+
     ListenOptions socket = {};
     LoopOptions loop = {};
 
@@ -97,7 +101,6 @@ public:
     static constexpr std::chrono::milliseconds accept_pause_limit{320};
 
 private:
-    class Connection;
     class State;
     using Call = Task<> (*)(void* handler, TcpStream stream);
     explicit Server(std::unique_ptr<State> state) noexcept;

@@ -5,21 +5,25 @@
 namespace ringlet {
 
 /// What `sleep_for` and `sleep_until` return; await it at once.
-class [[nodiscard]] Sleep {
+class [[nodiscard]] Sleep final : public Wait, public Timer {
 public:
-    explicit Sleep(Clock::time_point deadline) noexcept { timer_.deadline = deadline; }
+    explicit Sleep(Clock::time_point moment) noexcept { deadline = moment; }
 
     bool await_ready() const noexcept { return false; }
-    template <ContextPromise P>
+    template <ScopedPromise P>
     bool await_suspend(std::coroutine_handle<P> sleeper) {
-        return arm(*sleeper.promise().context(), sleeper);
+        return arm(*sleeper.promise().scope(), sleeper);
     }
     Result<void> await_resume() const;
 
-private:
-    bool arm(TaskContext& context, std::coroutine_handle<> sleeper);
+    void cancel() noexcept override;
+    void expired() noexcept override;
+    [[nodiscard]] std::string describe() const override;
 
-    Timer timer_;
+private:
+    bool arm(CancelScope& in, std::coroutine_handle<> sleeper);
+
+    bool cancelled_ = false;
 };
 
 /// Waits until a moment on the loop's clock has come.
@@ -29,16 +33,21 @@ private:
 /// Cost      No system call of its own: the earliest deadline travels with the loop's wait.
 inline Sleep sleep_until(Clock::time_point deadline) noexcept { return Sleep(deadline); }
 
-/// Waits for a duration, counted from the call. One too long for the clock waits as long as the
-/// clock can (292 years); a negative one has passed.
+/// The moment that comes so long after now. A duration too long for the clock gives its last moment
+/// (in 292 years), a negative one gives now.
 template <class Rep, class Period>
-Sleep sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
+Clock::time_point moment_after(std::chrono::duration<Rep, Period> duration) noexcept {
     using Seconds = std::chrono::duration<double>;
     const auto now = Clock::now();
-    if (duration <= duration.zero()) return Sleep(now);
+    if (duration <= duration.zero()) return now;
     const bool fits = Seconds(duration) < Seconds(Clock::time_point::max() - now);
-    return Sleep(fits ? now + std::chrono::ceil<Clock::duration>(duration)
-                      : Clock::time_point::max());
+    return fits ? now + std::chrono::ceil<Clock::duration>(duration) : Clock::time_point::max();
+}
+
+/// Waits for a duration, counted from the call.
+template <class Rep, class Period>
+Sleep sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
+    return Sleep(moment_after(duration));
 }
 
 } // namespace ringlet

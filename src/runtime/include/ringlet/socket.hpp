@@ -1,8 +1,8 @@
 #pragma once
 
 #include <ringlet/buffer.hpp>
+#include <ringlet/cancel_scope.hpp>
 #include <ringlet/result.hpp>
-#include <ringlet/task_context.hpp>
 
 #include <coroutine>
 #include <cstddef>
@@ -44,15 +44,15 @@ private:
 class SocketAwaiter {
 public:
     bool await_ready() const noexcept { return false; }
-    template <ContextPromise P>
+    template <ScopedPromise P>
     bool await_suspend(std::coroutine_handle<P> waiter) {
-        return suspend(*waiter.promise().context(), waiter);
+        return suspend(*waiter.promise().scope(), waiter);
     }
 
 protected:
     SocketAwaiter(Socket& socket, Operation& operation) noexcept
         : socket_(&socket), operation_(&operation) {}
-    bool suspend(TaskContext& context, std::coroutine_handle<> waiter);
+    bool suspend(CancelScope& scope, std::coroutine_handle<> waiter);
     /// Reads the answer: bytes, or a descriptor, or a negative errno. Afterwards the socket may be
     /// gone.
     int take_answer() noexcept;
@@ -83,14 +83,14 @@ class [[nodiscard]] RecvBufferAwaiter : public SocketAwaiter {
 public:
     RecvBufferAwaiter(Socket& socket, Operation& operation) noexcept
         : SocketAwaiter(socket, operation) {}
-    template <ContextPromise P>
+    template <ScopedPromise P>
     bool await_suspend(std::coroutine_handle<P> waiter) {
-        return suspend_with_memory(*waiter.promise().context(), waiter);
+        return suspend_with_memory(*waiter.promise().scope(), waiter);
     }
     Result<Buffer> await_resume();
 
 private:
-    bool suspend_with_memory(TaskContext& context, std::coroutine_handle<> waiter);
+    bool suspend_with_memory(CancelScope& scope, std::coroutine_handle<> waiter);
 };
 
 /// What `close` returns: waits until nothing of the socket is in flight, then closes it.
@@ -99,14 +99,14 @@ public:
     explicit CloseAwaiter(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
 
     bool await_ready() noexcept;
-    template <ContextPromise P>
+    template <ScopedPromise P>
     bool await_suspend(std::coroutine_handle<P> waiter) {
-        return suspend(*waiter.promise().context(), waiter);
+        return suspend(*waiter.promise().scope(), waiter);
     }
     Result<void> await_resume() noexcept;
 
 private:
-    bool suspend(TaskContext& context, std::coroutine_handle<> waiter);
+    bool suspend(CancelScope& scope, std::coroutine_handle<> waiter);
 
     SocketHandle socket_;
 };

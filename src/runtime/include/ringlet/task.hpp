@@ -1,12 +1,14 @@
 #pragma once
 
 #include <ringlet/assert.hpp>
+#include <ringlet/cancel_scope.hpp>
 #include <ringlet/frame_pool.hpp>
-#include <ringlet/task_context.hpp>
+#include <ringlet/task_record.hpp>
 
 #include <coroutine>
 #include <exception>
 #include <memory>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
@@ -15,16 +17,25 @@ namespace ringlet {
 template <class T = void>
 class Task;
 
-/// What the promises of all tasks share: who awaits, and the context that was inherited.
+/// What the promises of all tasks share: who awaits, and the scope that was inherited.
 class PromiseBase : public Pooled {
 public:
-    [[nodiscard]] TaskContext* context() const noexcept { return context_; }
-    void inherit(TaskContext* context) noexcept { context_ = context; }
-    void continue_with(std::coroutine_handle<> parent) noexcept { parent_ = parent; }
-    void become_root_of(TaskContext* task) noexcept {
-        context_ = task;
+    [[nodiscard]] CancelScope* scope() const noexcept { return scope_; }
+
+    /// The coroutine starts, awaited by another in its scope, or in one that was opened for it.
+    void begin(CancelScope* scope) noexcept {
+        scope_ = scope;
+        parent_ = nullptr;
+    }
+    /// It starts, awaited by nobody.
+    void begin_as_root(CancelScope* scope) noexcept {
+        begin(scope);
         is_root_ = true;
     }
+    void continue_with(std::coroutine_handle<> parent) noexcept { parent_ = parent; }
+
+    /// The coroutine function, as the compiler writes it. Only before it starts.
+    [[nodiscard]] const char* function_name() const noexcept { return where_.function_name(); }
 
     std::suspend_always initial_suspend() noexcept { return {}; }
 
@@ -36,16 +47,22 @@ public:
             if (promise.parent_) return promise.parent_;
             // Either the task ends here, or the parent is still inside its await_suspend, will
             // look at done(), and goes on by itself.
-            if (promise.is_root_) promise.context_->root_finished();
+            if (promise.is_root_) promise.scope_->task->root_finished();
             return std::noop_coroutine();
         }
         void await_resume() noexcept {}
     };
     FinalAwaiter final_suspend() noexcept { return {}; }
 
+protected:
+    explicit PromiseBase(std::source_location where) noexcept : where_(where) {}
+
 private:
-    std::coroutine_handle<> parent_;
-    TaskContext* context_ = nullptr;
+    CancelScope* scope_ = nullptr; // null until it starts
+    union {
+        std::coroutine_handle<> parent_;
+        std::source_location where_; // until it starts
+    };
     bool is_root_ = false;
 };
 
@@ -72,7 +89,16 @@ public:
         return std::move(value_);
     }
 
-    Promise() noexcept {}
+    /// What it returned or threw, without taking it; null if it did not.
+    [[nodiscard]] const T* value() const noexcept {
+        return outcome_ == Outcome::value ? &value_ : nullptr;
+    }
+    [[nodiscard]] std::exception_ptr exception() const noexcept {
+        return outcome_ == Outcome::exception ? exception_ : nullptr;
+    }
+
+    explicit Promise(std::source_location where = std::source_location::current()) noexcept
+        : PromiseBase(where) {}
     ~Promise() {
         if (outcome_ == Outcome::value) std::destroy_at(&value_);
         if (outcome_ == Outcome::exception) std::destroy_at(&exception_);
@@ -97,6 +123,10 @@ public:
     void take() {
         if (exception_) std::rethrow_exception(std::move(exception_));
     }
+    [[nodiscard]] std::exception_ptr exception() const noexcept { return exception_; }
+
+    explicit Promise(std::source_location where = std::source_location::current()) noexcept
+        : PromiseBase(where) {}
 
 private:
     std::exception_ptr exception_;
@@ -133,7 +163,9 @@ public:
 
     class Awaiter {
     public:
-        explicit Awaiter(std::coroutine_handle<Promise<T>> child) noexcept : child_(child) {}
+        explicit Awaiter(std::coroutine_handle<Promise<T>> child,
+                         CancelScope* scope = nullptr) noexcept
+            : child_(child), scope_(scope) {}
 
         bool await_ready() const noexcept { return false; }
 
@@ -141,8 +173,8 @@ public:
         // would need tail calls, which g++ does not make at -O0 nor under a sanitizer.
         template <class P>
         bool await_suspend(std::coroutine_handle<P> parent) {
-            static_assert(ContextPromise<P>, "a ringlet Task is awaited from a ringlet Task");
-            child_.promise().inherit(parent.promise().context());
+            static_assert(ScopedPromise<P>, "a ringlet Task is awaited from a ringlet Task");
+            child_.promise().begin(scope_ != nullptr ? scope_ : parent.promise().scope());
             child_.resume();
             if (child_.done()) return false;
             child_.promise().continue_with(parent);
@@ -152,15 +184,19 @@ public:
 
     private:
         std::coroutine_handle<Promise<T>> child_;
+        CancelScope* scope_;
     };
 
     /// Awaits the task. The frame goes when the `Task` does, usually at the end of the statement.
-    Awaiter operator co_await() && noexcept {
-        RINGLET_ASSERT(frame_, "a Task was awaited that was moved from");
-        RINGLET_ASSERT(frame_.promise().context() == nullptr, "a Task was awaited twice");
-        return Awaiter(frame_);
-    }
+    Awaiter operator co_await() && noexcept { return in(nullptr); }
     Awaiter operator co_await() & = delete; // co_await std::move(task)
+
+    /// Awaits the task in another scope than that of the coroutine that awaits; null: in the same.
+    [[nodiscard]] Awaiter in(CancelScope* scope) noexcept {
+        RINGLET_ASSERT(frame_, "a Task was awaited that was moved from");
+        RINGLET_ASSERT(frame_.promise().scope() == nullptr, "a Task was awaited twice");
+        return Awaiter(frame_, scope);
+    }
 
     /// For the loop, which starts and finishes tasks that nobody awaits.
     [[nodiscard]] std::coroutine_handle<Promise<T>> frame() const noexcept { return frame_; }

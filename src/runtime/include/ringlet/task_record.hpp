@@ -1,90 +1,125 @@
 #pragma once
 
-#include <ringlet/intrusive_list.hpp>
-#include <ringlet/ready_queue.hpp>
-#include <ringlet/result.hpp>
-#include <ringlet/task.hpp>
+#include <ringlet/cancel_scope.hpp>
+#include <ringlet/frame_pool.hpp>
+#include <ringlet/task_locals.hpp>
+#include <ringlet/wait.hpp>
 
+#include <cstdint>
 #include <exception>
-#include <functional>
+#include <source_location>
+#include <string>
 #include <system_error>
-#include <tuple>
 #include <utility>
 
 namespace ringlet {
 
-/// What a loop knows of one spawned task: the context that its coroutines inherit, and their frame.
-///
-/// Lifetime  Made by `spawn`; goes, with the frame, when the loop has reaped the finished task.
-class TaskRecord : public TaskContext, public Resumable, public ListHook, public Pooled {
+class TaskRecord;
+
+/// A task's name as people say it: `serve` for `ringlet::Task<> serve(int)`.
+[[nodiscard]] std::string short_task_name(const char* name);
+
+/// How a task failed: it returned an error, or threw.
+struct TaskFailure {
+    std::string task;                     ///< its name
+    std::source_location spawned_at = {}; ///< where it was spawned
+    std::error_code error = {};           ///< what it returned; zero when it threw
+    std::exception_ptr exception = {};    ///< what it threw, or null
+
+    /// One line: `task "reader" (main.cpp:30) ended with an error: Broken pipe`.
+    [[nodiscard]] std::string to_string() const;
+};
+
+/// Whoever answers for a task: a group, or the loop.
+class TaskOwner {
 public:
+    /// The task has run to its end. Called outside of any coroutine, before its frame goes.
+    virtual void task_ended(TaskRecord& record) = 0;
+
+    /// For messages about the task.
+    [[nodiscard]] virtual const char* name() const noexcept = 0;
+
+protected:
+    ~TaskOwner() = default;
+};
+
+/// What a handle must know of the group of its task, also when that is gone.
+struct GroupLife : Pooled {
+    const char* name = "";
+    bool ended = false;
+    std::uint32_t owners = 1;
+};
+
+/// Owns a part of a `GroupLife`, of one thread.
+class GroupLifePointer {
+public:
+    GroupLifePointer() noexcept = default;
+    explicit GroupLifePointer(GroupLife* owned) noexcept : life_(owned) {}
+    GroupLifePointer(const GroupLifePointer& other) noexcept : life_(other.life_) {
+        if (life_ != nullptr) ++life_->owners;
+    }
+    GroupLifePointer& operator=(GroupLifePointer other) noexcept {
+        std::swap(life_, other.life_);
+        return *this;
+    }
+    ~GroupLifePointer() {
+        if (life_ != nullptr && --life_->owners == 0) delete life_;
+    }
+    [[nodiscard]] GroupLife* get() const noexcept { return life_; }
+
+private:
+    GroupLife* life_ = nullptr;
+};
+
+/// What is known of one spawned task. It is itself the wait for the task's first turn.
+///
+/// Lifetime  One owner is the running task, another its `JoinHandle`, if there is one. It goes with
+///           the last.
+class TaskRecord : public Wait, public Pooled {
+public:
+    CancelScope scope;          ///< of the whole task
+    TaskOwner* owner = nullptr; ///< null once the task has ended and its owner has been told
+    const char* name = "";      ///< given by `spawn`, or that of its coroutine function
+    std::source_location spawned_at;
+    TaskLocals locals;
+    GroupLifePointer group;            ///< empty for a task of the loop itself
+    Wait* joiner = nullptr;            ///< of the coroutine that waits for its end
+    std::uint32_t refusals = 0;        ///< answered at once since its cancellation, in a row
+    std::uint32_t refused_in = 0;      ///< the resumption in which that was
+    bool ignores_cancellation = false; ///< it has been reported
+    bool ended = false;                ///< its outcome is there, or it was refused before it began
+
     TaskRecord() = default;
     virtual ~TaskRecord() = default;
 
-    /// True when the coroutine has run to its end, or was destroyed.
-    [[nodiscard]] virtual bool is_done() const noexcept = 0;
+    /// Looks at the outcome of a task that has ended. Returns false when it is no failure.
+    [[nodiscard]] virtual bool get_failure(TaskFailure& failure) const = 0;
 
-    /// Called once, by the loop, outside of any coroutine, when the task has finished.
-    virtual void finished(EventLoop& owner) = 0;
+    /// The callable and its arguments go: the coroutine has run to its end.
+    virtual void drop_arguments() noexcept = 0;
 
     /// Destroys a coroutine that is suspended and waits for nothing.
     virtual void destroy_frame() noexcept = 0;
 
-    void root_finished() noexcept final;
+    /// Called by the outermost coroutine in its final suspension.
+    void root_finished() noexcept;
 
-    TaskRecord* next_finished = nullptr;
-};
+    [[nodiscard]] std::string short_name() const { return short_task_name(name); }
 
-/// Reports a task that ended with an exception or an error and that nobody joins.
-void report_failure(EventLoop& loop, std::exception_ptr exception);
-void report_failure(EventLoop& loop, std::error_code error);
+    /// `task "serve" (main.cpp:30)`.
+    [[nodiscard]] std::string to_string() const;
 
-/// The record of `fn(args...)`. Holds the callable and the arguments for as long as the coroutine
-/// may refer to them.
-template <class T, class Fn, class... Args>
-class SpawnedTask : public TaskRecord {
-public:
-    template <class F, class... As>
-    explicit SpawnedTask(F&& fn, As&&... args)
-        : fn_(std::forward<F>(fn)), args_(std::forward<As>(args)...),
-          task_(std::apply([this](auto&... arg) { return std::invoke(fn_, std::move(arg)...); },
-                           args_)) {
-        task_.frame().promise().become_root_of(this);
-        waiter = task_.frame();
+    void add_reference() noexcept { ++references_; }
+    void release_reference() noexcept {
+        if (--references_ == 0) delete this;
     }
 
-    [[nodiscard]] bool is_done() const noexcept override { return !task_ || task_.frame().done(); }
-    void destroy_frame() noexcept override { task_ = Task<T>(); }
-
-    void finished(EventLoop& owner) override {
-        try {
-            if constexpr (is_result_v<T>) {
-                auto result = task_.frame().promise().take();
-                if (!result) report_failure(owner, result.error());
-            } else {
-                static_cast<void>(task_.frame().promise().take());
-            }
-        } catch (...) {
-            report_failure(owner, std::current_exception());
-        }
-    }
-
-    /// The outcome of a task that was run, not spawned.
-    auto take_result() {
-        using Returned = std::conditional_t<is_result_v<T>, T, Result<T>>;
-        if (!task_) return Returned(std::errc::operation_canceled);
-        if constexpr (std::is_void_v<T>) {
-            task_.frame().promise().take();
-            return Returned();
-        } else {
-            return Returned(task_.frame().promise().take());
-        }
-    }
+    // A task that was not started yet starts: its first await will be refused.
+    void cancel() noexcept override {}
+    [[nodiscard]] std::string describe() const override;
 
 private:
-    [[no_unique_address]] Fn fn_;
-    [[no_unique_address]] std::tuple<Args...> args_;
-    Task<T> task_;
+    std::uint32_t references_ = 1;
 };
 
 } // namespace ringlet

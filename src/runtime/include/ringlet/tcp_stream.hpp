@@ -1,10 +1,10 @@
 #pragma once
 
 #include <ringlet/buffer.hpp>
+#include <ringlet/cancel_scope.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/socket.hpp>
-#include <ringlet/task_context.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <cstddef>
@@ -71,6 +71,8 @@ public:
     ///
     /// Lifetime  The memory is lent to the kernel until the await ends.
     /// Suspends  Once, however many pieces arrive.
+    /// Cancel    Ends with `operation_canceled`; what arrived first is in `memory`, see
+    ///           `last_received_bytes`.
     /// Returns   `Result<void>`.
     /// Errors    `end_of_stream` if the peer finished before the first byte, `message_truncated` if
     ///           it finished later; otherwise as `recv`.
@@ -89,8 +91,14 @@ public:
     /// Lifetime  The bytes are lent to the kernel until the await ends.
     /// Suspends  Once, however many pieces go out. Nothing to send: not at all.
     /// Returns   `Result<void>`: everything is in the kernel's send buffer.
-    /// Errors    As `send_some`. How much had gone out is then not known.
+    /// Cancel    Ends with `operation_canceled`; `last_sent_bytes` says how much had gone out.
+    /// Errors    As `send_some`.
     [[nodiscard]] WholeAwaiter send_all(std::span<const std::byte> bytes);
+
+    /// How many bytes of the last `send_some` or `send_all` the kernel has taken, and of the last
+    /// receive have arrived: also when it failed or was cancelled. Until the next one begins.
+    [[nodiscard]] std::size_t last_sent_bytes() const noexcept;
+    [[nodiscard]] std::size_t last_received_bytes() const noexcept;
 
     /// Tells the peer that nothing more will be sent; receiving goes on (shutdown(2) of SHUT_WR).
     ///
@@ -142,14 +150,14 @@ public:
     ConnectAwaiter(const Endpoint& peer, const ConnectOptions& options);
 
     bool await_ready() const noexcept { return !opened_; }
-    template <ContextPromise P>
+    template <ScopedPromise P>
     bool await_suspend(std::coroutine_handle<P> waiter) {
-        return suspend(*waiter.promise().context(), waiter);
+        return suspend(*waiter.promise().scope(), waiter);
     }
     Result<TcpStream> await_resume();
 
 private:
-    bool suspend(TaskContext& context, std::coroutine_handle<> waiter);
+    bool suspend(CancelScope& scope, std::coroutine_handle<> waiter);
 
     Endpoint peer_;
     SocketHandle socket_;

@@ -1,25 +1,36 @@
 #pragma once
 
-#include <ringlet/operation.hpp>
-#include <ringlet/ready_queue.hpp>
+#include <ringlet/clock.hpp>
 
 #include <cstdint>
 #include <optional>
 
 namespace ringlet {
 
-/// One wait for a moment. It lives in the awaiter.
-struct Timer : Resumable {
+/// Something that happens at a moment. It lives in whatever waits for it.
+class Timer {
+public:
     Clock::time_point deadline;
-    bool cancelled = false;
 
-private:
-    friend class Timers;
-    std::uint64_t order = 0; // among equal deadlines, first come first served
-    Timer* child = nullptr;
-    Timer* sibling = nullptr;
-    Timer* previous = nullptr; // the sibling before, or the parent of the first child
-    bool armed = false;
+    [[nodiscard]] bool is_armed() const noexcept { return armed_; }
+
+    /// The moment has come. Called by the loop while no coroutine runs; it may make some ready, and
+    /// runs no user code.
+    virtual void expired() noexcept = 0;
+
+protected:
+    Timer() = default;
+    ~Timer() = default;
+    Timer(const Timer&) = default;
+    Timer& operator=(const Timer&) = default;
+
+public:
+    // For Timers.
+    std::uint64_t order_ = 0; // among equal deadlines, first come first served
+    Timer* child_ = nullptr;
+    Timer* sibling_ = nullptr;
+    Timer* previous_ = nullptr; // the sibling before, or the parent of the first child
+    bool armed_ = false;
 };
 
 /// The timers of a loop, earliest first: a pairing heap whose nodes are the timers themselves, so
@@ -40,11 +51,8 @@ public:
     void arm(Timer& timer) noexcept;
     void disarm(Timer& timer) noexcept;
 
-    /// Moves every timer whose deadline is not after `now` to `ready`, earliest first.
-    void expire(Clock::time_point now, ReadyQueue& ready) noexcept;
-
-    /// Moves every timer to `ready`, marked as cancelled.
-    void cancel_all(ReadyQueue& ready) noexcept;
+    /// Tells every timer whose deadline is not after `now`, earliest first.
+    void expire(Clock::time_point now) noexcept;
 
 private:
     static bool before(const Timer& left, const Timer& right) noexcept;

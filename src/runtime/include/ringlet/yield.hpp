@@ -5,18 +5,18 @@
 namespace ringlet {
 
 /// What `yield` returns; await it at once.
-class [[nodiscard]] Yield {
+class [[nodiscard]] Yield final : public Wait {
 public:
     bool await_ready() const noexcept { return false; }
 
-    template <ContextPromise P>
+    template <ScopedPromise P>
     bool await_suspend(std::coroutine_handle<P> yielder) {
-        TaskContext& context = *yielder.promise().context();
-        const auto admission = context.loop->admit(context);
-        refused_ = admission == EventLoop::Admission::refuse;
-        if (admission != EventLoop::Admission::proceed) return !refused_;
-        turn_.waiter = yielder;
-        context.loop->make_ready(turn_);
+        CancelScope& in = *yielder.promise().scope();
+        const auto admission = in.loop->admit(in);
+        refused_ = admission != EventLoop::Admission::proceed;
+        if (refused_) return in.loop->suspend_refused(admission, *this, in, yielder);
+        in.loop->suspend(*this, in, yielder);
+        in.loop->make_ready(*this);
         return true;
     }
 
@@ -25,8 +25,10 @@ public:
         return {};
     }
 
+    void cancel() noexcept override {} // its turn comes by itself
+    [[nodiscard]] std::string describe() const override { return "its next turn"; }
+
 private:
-    Resumable turn_;
     bool refused_ = false;
 };
 

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <ringlet/assert.hpp>
+#include <ringlet/wait_list.hpp>
+
+#include <cstddef>
+
+namespace ringlet {
+
+/// Lets a number of tasks wait for each other, again and again, as std::barrier.
+///
+/// Lifetime  Outlives those that wait for it (asserted).
+/// Thread    One loop's own.
+class Barrier {
+public:
+    /// `name` is for messages and dumps; it must outlive the barrier, as a literal does.
+    explicit Barrier(std::size_t expected, const char* name = "") noexcept
+        : waiting_("Barrier", name), expected_(expected) {
+        RINGLET_ASSERT(expected > 0, "a Barrier expects at least one");
+    }
+
+    class [[nodiscard]] Awaiter final : public ListedWait {
+    public:
+        explicit Awaiter(Barrier& barrier) noexcept : barrier_(&barrier) {}
+        bool await_ready() const noexcept { return false; }
+        template <ScopedPromise P>
+        bool await_suspend(std::coroutine_handle<P> waiting) {
+            return barrier_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
+                                                  [this] { return barrier_->arrive(); });
+        }
+        Result<void> await_resume() const noexcept { return outcome(); }
+
+        void cancel() noexcept override {
+            if (list != nullptr) --barrier_->arrived_;
+            ListedWait::cancel();
+        }
+
+    private:
+        Barrier* barrier_;
+    };
+
+    /// Arrives, and waits until all of a phase have: the last one lets all go on.
+    ///
+    /// Suspends  Unless it is the last.
+    /// Cancel    Ends with `operation_canceled`, and it has not arrived: the others wait for another.
+    /// Cost      No allocation.
+    [[nodiscard]] Awaiter arrive_and_wait() noexcept { return Awaiter(*this); }
+
+    /// Arrives, and is not expected in later phases.
+    void arrive_and_drop() noexcept {
+        RINGLET_ASSERT(expected_ > 0, "more dropped out of a Barrier than it expects");
+        --expected_;
+        if (expected_ > 0 && arrived_ == expected_) open();
+    }
+
+private:
+    bool arrive() noexcept {
+        if (arrived_ + 1 < expected_) {
+            ++arrived_;
+            return false;
+        }
+        open();
+        return true;
+    }
+    void open() noexcept {
+        arrived_ = 0;
+        waiting_.wake_all();
+    }
+
+    WaitList waiting_;
+    std::size_t expected_;
+    std::size_t arrived_ = 0;
+};
+
+} // namespace ringlet

@@ -1,0 +1,21 @@
+#pragma once
+
+#include <ringlet/wait.hpp>
+
+namespace ringlet {
+
+/// A function that runs on a thread of a loop's pool. Not for users.
+class BlockingJob {
+public:
+    BlockingJob() = default;
+    BlockingJob(const BlockingJob&) = delete;
+    BlockingJob& operator=(const BlockingJob&) = delete;
+    virtual ~BlockingJob() = default;
+
+    /// Thread    One of the pool.
+    virtual void run() noexcept = 0;
+
+    Wait* waiting = nullptr; ///< of the loop's thread only
+};
+
+} // namespace ringlet

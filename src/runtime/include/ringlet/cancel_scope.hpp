@@ -1,0 +1,100 @@
+#pragma once
+
+#include <ringlet/wait.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <cstdint>
+#include <optional>
+
+namespace ringlet {
+
+class EventLoop;
+class TaskRecord;
+
+/// Why a scope was cancelled.
+enum class CancelReason : std::uint8_t {
+    requested,      ///< somebody called `cancel`
+    deadline,       ///< its time was up
+    sibling_failed, ///< another task of the same group failed
+    shutdown        ///< the loop or the server is being left
+};
+
+/// The name of a reason, for messages.
+[[nodiscard]] const char* to_string(CancelReason reason) noexcept;
+
+/// A part of a program that is cancelled as one: a task, a group of tasks, a block with a deadline.
+///
+/// Scopes form a tree. Cancelling one cancels those inside of it, except shielded ones. What a
+/// coroutine waits for in a cancelled scope ends, and whatever is awaited later in it ends at once,
+/// with `operation_canceled`: a cancellation cannot be missed, nor swallowed.
+///
+/// The promise of every `Task` points to the scope that it runs in, which is how
+/// `co_await sleep_for(1s)` finds its loop without an argument or a thread-local.
+///
+/// Lifetime  Outlives every coroutine and scope in it: it is part of a task's record, of a group,
+///           or of the awaiter that opened it. Does not move.
+/// Thread    The loop's own.
+class CancelScope {
+public:
+    CancelScope() = default;
+    CancelScope(const CancelScope&) = delete;
+    CancelScope& operator=(const CancelScope&) = delete;
+    ~CancelScope() { close(); }
+
+    EventLoop* loop = nullptr;
+    TaskRecord* task = nullptr; ///< whose coroutines run in it; null for that of the loop
+    Wait* wait = nullptr;       ///< what a coroutine waits for directly in this scope
+
+    /// Becomes part of `parent`, and cancelled if that is, unless shielded.
+    void open(CancelScope& parent, TaskRecord* runs_in_it, bool shielded = false) noexcept;
+
+    /// Leaves the parent. Asserts that nothing is left inside. Closing twice does nothing.
+    void close() noexcept;
+
+    /// Cancels this scope and those inside. The first reason stays.
+    ///
+    /// Cost      One visit for each scope inside. Resumes nobody.
+    void cancel(CancelReason reason) noexcept { cancel_inside(reason, false); }
+
+    /// As `cancel`, also where a shield stands.
+    void cancel_through_shields(CancelReason reason) noexcept { cancel_inside(reason, true); }
+
+    /// Makes the outermost scope of a loop usable again.
+    void reset() noexcept { cancelled_ = answered_ = false; }
+
+    [[nodiscard]] bool is_cancelled() const noexcept { return cancelled_; }
+    [[nodiscard]] std::optional<CancelReason> reason() const noexcept {
+        if (!cancelled_) return std::nullopt;
+        return reason_;
+    }
+
+    /// Notes, here and outwards as far as scopes are cancelled, that something was ended or refused
+    /// because of it.
+    void note_answered() noexcept;
+    [[nodiscard]] bool was_answered() const noexcept { return answered_; }
+
+    [[nodiscard]] CancelScope* parent() const noexcept { return parent_; }
+    [[nodiscard]] CancelScope* first_child() const noexcept { return first_; }
+    [[nodiscard]] CancelScope* next_sibling() const noexcept { return next_; }
+
+private:
+    void cancel_inside(CancelReason reason, bool through_shields) noexcept;
+
+    CancelScope* parent_ = nullptr;
+    CancelScope* first_ = nullptr;    // of the scopes inside, oldest first
+    CancelScope* next_ = nullptr;     // the younger sibling
+    CancelScope* previous_ = nullptr; // the older sibling; of the oldest: the youngest
+    CancelReason reason_ = CancelReason::requested;
+    bool cancelled_ = false;
+    bool shielded_ = false;
+    bool answered_ = false;
+};
+
+/// A promise that carries a scope: that of a `Task`, or of your own coroutine type.
+template <class P>
+concept ScopedPromise = requires(P& promise) {
+    { promise.scope() } -> std::same_as<CancelScope*>;
+};
+
+} // namespace ringlet

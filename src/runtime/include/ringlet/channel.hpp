@@ -1,0 +1,160 @@
+#pragma once
+
+#include <ringlet/error.hpp>
+#include <ringlet/wait_list.hpp>
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <utility>
+
+namespace ringlet {
+
+/// Hands values from task to task, in order. Bounded, any number of senders and receivers.
+///
+///     Channel<std::string> lines(16);
+///     auto sent = co_await lines.send(std::move(line));
+///     auto line = co_await lines.recv();
+///
+/// Lifetime  Outlives those that wait for it (asserted). Values that nobody received go with it.
+/// Thread    One loop's own; see `ThreadChannel` for messages of other threads.
+template <class T>
+class Channel {
+public:
+    /// Holds up to `capacity` values that nobody has received yet; 0: a sender waits until its value
+    /// is taken. `name` must outlive the channel, as a literal does.
+    ///
+    /// Cost      Allocates its memory here, and never again.
+    explicit Channel(std::size_t capacity, const char* name = "")
+        : senders_("Channel::send", name), receivers_("Channel::recv", name), capacity_(capacity),
+          slots_(capacity > 0 ? std::make_unique<std::optional<T>[]>(capacity) : nullptr) {}
+
+    class [[nodiscard]] SendAwaiter final : public ListedWait {
+    public:
+        SendAwaiter(Channel& channel, T& value) noexcept : channel_(&channel), value_(&value) {}
+        bool await_ready() const noexcept { return false; }
+        template <ScopedPromise P>
+        bool await_suspend(std::coroutine_handle<P> waiting) {
+            return channel_->senders_.wait_unless(*this, *waiting.promise().scope(), waiting,
+                                                  [this] {
+                                                      if (channel_->closed_) {
+                                                          refused_ = true;
+                                                          return true;
+                                                      }
+                                                      return channel_->try_send_from(*value_);
+                                                  });
+        }
+        Result<void> await_resume() const noexcept {
+            if (refused_) return Errc::channel_closed;
+            return outcome();
+        }
+
+    private:
+        friend class Channel;
+        Channel* channel_;
+        T* value_;
+        bool refused_ = false;
+    };
+
+    class [[nodiscard]] RecvAwaiter final : public ListedWait {
+    public:
+        explicit RecvAwaiter(Channel& channel) noexcept : channel_(&channel) {}
+        bool await_ready() const noexcept { return false; }
+        template <ScopedPromise P>
+        bool await_suspend(std::coroutine_handle<P> waiting) {
+            return channel_->receivers_.wait_unless(
+                *this, *waiting.promise().scope(), waiting, [this] {
+                    value_ = channel_->try_recv();
+                    return value_.has_value() || channel_->closed_;
+                });
+        }
+        Result<T> await_resume() {
+            if (value_) return Result<T>(std::in_place, std::move(*value_));
+            if (was_cancelled) return std::errc::operation_canceled;
+            return Errc::channel_closed;
+        }
+
+    private:
+        friend class Channel;
+        Channel* channel_;
+        std::optional<T> value_;
+    };
+
+    /// Puts a value in, waiting for room.
+    ///
+    /// Suspends  If the channel is full. Those that wait go first come first served.
+    /// Cancel    Ends with `operation_canceled`.
+    /// Returns   `Result<void>`. On an error `value` has not been moved from: nothing is lost.
+    /// Errors    `channel_closed`.
+    /// Cost      No allocation.
+    [[nodiscard]] SendAwaiter send(T&& value) noexcept { return SendAwaiter(*this, value); }
+
+    /// Takes the oldest value out, waiting for one.
+    ///
+    /// Suspends  If the channel is empty. Those that wait go first come first served.
+    /// Cancel    Ends with `operation_canceled`; a value that was handed over first is delivered.
+    /// Returns   `Result<T>`.
+    /// Errors    `channel_closed`, when everything that was sent has been received.
+    /// Cost      No allocation.
+    [[nodiscard]] RecvAwaiter recv() noexcept { return RecvAwaiter(*this); }
+
+    /// Puts a value in if there is room. Otherwise, or after `close`, `value` has not been moved from.
+    [[nodiscard]] bool try_send(T&& value) { return !closed_ && try_send_from(value); }
+
+    /// Takes the oldest value out, if there is one.
+    [[nodiscard]] std::optional<T> try_recv() {
+        std::optional<T> value;
+        if (size_ > 0) {
+            value = std::move(slots_[first_]);
+            slots_[first_].reset();
+            first_ = first_ + 1 == capacity_ ? 0 : first_ + 1;
+            --size_;
+            if (!senders_.empty()) store(*static_cast<SendAwaiter&>(senders_.wake_one()).value_);
+        } else if (!senders_.empty()) { // only without capacity
+            value.emplace(std::move(*static_cast<SendAwaiter&>(senders_.wake_one()).value_));
+        }
+        return value;
+    }
+
+    /// Nothing more can be sent. What is in it can still be received. Those that wait to send, and
+    /// those that wait to receive, end with `channel_closed`. Closing twice does nothing.
+    void close() noexcept {
+        closed_ = true;
+        while (!senders_.empty()) static_cast<SendAwaiter&>(senders_.wake_one()).refused_ = true;
+        receivers_.wake_all();
+    }
+
+    [[nodiscard]] bool is_closed() const noexcept { return closed_; }
+    /// Values in it that nobody has received yet.
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
+
+private:
+    bool try_send_from(T& value) {
+        if (!receivers_.empty()) {
+            auto& receiver = static_cast<RecvAwaiter&>(receivers_.front());
+            receiver.value_.emplace(std::move(value));
+            receivers_.wake_one();
+            return true;
+        }
+        if (size_ == capacity_) return false;
+        store(value);
+        return true;
+    }
+    void store(T& value) {
+        std::size_t last = first_ + size_;
+        if (last >= capacity_) last -= capacity_;
+        slots_[last].emplace(std::move(value));
+        ++size_;
+    }
+
+    WaitList senders_;
+    WaitList receivers_;
+    std::size_t capacity_;
+    std::size_t first_ = 0;
+    std::size_t size_ = 0;
+    bool closed_ = false;
+    std::unique_ptr<std::optional<T>[]> slots_;
+};
+
+} // namespace ringlet

@@ -1,0 +1,169 @@
+#pragma once
+
+#include <ringlet/cancel_scope.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/sleep.hpp>
+#include <ringlet/task.hpp>
+
+#include <functional>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+namespace ringlet {
+
+/// g++ before 13 destroys the captures of a temporary lambda twice when it stands in a `co_await`
+/// (docs/pitfalls.md): callables that would be harmed are refused there.
+template <class Fn>
+inline constexpr bool is_safe_in_co_await =
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
+    std::is_lvalue_reference_v<Fn> || std::is_trivially_destructible_v<std::remove_cvref_t<Fn>>;
+#else
+    true;
+#endif
+
+#define RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn)                                                        \
+    static_assert(is_safe_in_co_await<Fn>,                                                         \
+                  "g++ 12 destroys the captures of a temporary lambda twice in a co_await: give "  \
+                  "the callable a name, and pass the name")
+
+/// What `with_timeout`, `with_deadline` and `shield` return: runs a task in a scope of its own;
+/// await it at once.
+template <class T>
+class [[nodiscard]] ScopedCall final : public Timer {
+public:
+    ScopedCall(Task<T> task, std::optional<Clock::time_point> moment, bool shielded) noexcept
+        : shielded_(shielded), limited_(moment.has_value()), task_(std::move(task)) {
+        if (moment) deadline = *moment;
+    }
+    ScopedCall(const ScopedCall&) = delete;
+    ScopedCall& operator=(const ScopedCall&) = delete;
+    ~ScopedCall() {
+        task_ = Task<T>(); // what runs in the scope goes before it
+        end();
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> parent) {
+        CancelScope& outer = *parent.promise().scope();
+        scope_.open(outer, outer.task, shielded_);
+        if (limited_) outer.loop->timers().arm(*this);
+        return task_.in(&scope_).await_suspend(parent);
+    }
+    Outcome<T> await_resume() {
+        end();
+        auto& promise = task_.frame().promise();
+        const bool timed_out = limited_ && scope_.reason() == CancelReason::deadline && mine_;
+        if constexpr (is_result_v<T>) {
+            T result = promise.take();
+            if (timed_out && result.error() == std::errc::operation_canceled) {
+                return std::errc::timed_out;
+            }
+            return result;
+        } else if constexpr (std::is_void_v<T>) {
+            promise.take();
+            if (timed_out && scope_.was_answered()) return std::errc::timed_out;
+            return {};
+        } else {
+            T value = promise.take();
+            if (timed_out && scope_.was_answered()) return std::errc::timed_out;
+            return value;
+        }
+    }
+
+    void expired() noexcept override {
+        mine_ = !scope_.is_cancelled();
+        scope_.cancel(CancelReason::deadline);
+    }
+
+private:
+    void end() noexcept {
+        if (is_armed()) scope_.loop->timers().disarm(*this);
+        scope_.close();
+    }
+
+    CancelScope scope_;
+    bool shielded_;
+    bool limited_;
+    bool mine_ = false; // this deadline, not an outer one, ended it
+    Task<T> task_;
+};
+
+/// Runs `fn(args...)`, which returns a `Task`, until a moment on the loop's clock. Then whatever is
+/// awaited in it ends with `operation_canceled`, at once and every time, until it returns.
+///
+///     auto answer = co_await with_timeout(5s, ask, std::ref(stream), question);
+///     if (answer.error() == std::errc::timed_out) ...
+///
+/// Lifetime  `fn` is used in place: a lambda in the same `co_await` lives long enough.
+/// Suspends  Until the task has returned; a task that shields itself may do so after the deadline.
+/// Returns   What the task returns, as a `Result`. A success that was faster than the deadline's
+///           cancellation is delivered.
+/// Errors    `timed_out` if this deadline, not one outside or inside of it, ended something in it
+///           and the task returned `operation_canceled` (or returns no `Result` at all).
+/// Cost      One frame, no system call: deadlines travel with the loop's wait.
+template <class Fn, class... Args>
+auto with_deadline(Clock::time_point deadline, Fn&& fn, Args&&... args) {
+    RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
+    using Returned = std::invoke_result_t<Fn&, Args...>;
+    static_assert(is_task_v<Returned>, "the function must be a coroutine that returns a Task");
+    return ScopedCall<typename Returned::value_type>(std::invoke(fn, std::forward<Args>(args)...),
+                                                     deadline, false);
+}
+
+/// As `with_deadline`, with a duration that counts from the call. A negative one has passed.
+template <class Rep, class Period, class Fn, class... Args>
+auto with_timeout(std::chrono::duration<Rep, Period> timeout, Fn&& fn, Args&&... args) {
+    return with_deadline(moment_after(timeout), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+
+/// Runs `fn(args...)`, which returns a `Task`, so that no cancellation from outside reaches it: for
+/// what must be done after one, such as saying goodbye. Give it a deadline of its own, inside.
+///
+/// Suspends  Until the task has returned. The cancellation is met at the next await after it.
+/// Cancel    Not. When a loop is left, shields hold as long as something can still happen in them.
+template <class Fn, class... Args>
+auto shield(Fn&& fn, Args&&... args) {
+    RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
+    using Returned = std::invoke_result_t<Fn&, Args...>;
+    static_assert(is_task_v<Returned>, "the function must be a coroutine that returns a Task");
+    return ScopedCall<typename Returned::value_type>(std::invoke(fn, std::forward<Args>(args)...),
+                                                     std::nullopt, true);
+}
+
+/// What `cancelled` and `current_loop` return: looks at the scope of the coroutine that awaits.
+template <class Look>
+class [[nodiscard]] ScopeQuestion {
+public:
+    explicit ScopeQuestion(Look look) noexcept : look_(look) {}
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> asker) noexcept {
+        scope_ = asker.promise().scope();
+        return false;
+    }
+    decltype(auto) await_resume() const noexcept { return look_(*scope_); }
+
+private:
+    Look look_;
+    CancelScope* scope_ = nullptr;
+};
+
+/// Tells whether the scope of this coroutine was cancelled, and why:
+/// `auto reason = co_await cancelled();`
+///
+/// Suspends  Never.
+/// Returns   `std::optional<CancelReason>`.
+inline auto cancelled() noexcept {
+    return ScopeQuestion([](CancelScope& scope) noexcept { return scope.reason(); });
+}
+
+/// Gives the loop that this coroutine runs on: `EventLoop& loop = co_await current_loop();`
+///
+/// Suspends  Never.
+inline auto current_loop() noexcept {
+    return ScopeQuestion([](CancelScope& scope) noexcept -> EventLoop& { return *scope.loop; });
+}
+
+} // namespace ringlet

@@ -1,0 +1,54 @@
+#pragma once
+
+#include <ringlet/wait_list.hpp>
+
+namespace ringlet {
+
+/// Something that happens, and that any number of tasks can wait for.
+///
+/// Lifetime  Outlives those that wait for it (asserted).
+/// Thread    One loop's own. From another thread: `loop.post([&] { event.set(); })`.
+class Event {
+public:
+    /// `name` is for messages and dumps; it must outlive the event, as a literal does.
+    explicit Event(const char* name = "") noexcept : waiting_("Event", name) {}
+
+    class [[nodiscard]] Awaiter final : public ListedWait {
+    public:
+        explicit Awaiter(Event& event) noexcept : event_(&event) {}
+        bool await_ready() const noexcept { return false; }
+        template <ScopedPromise P>
+        bool await_suspend(std::coroutine_handle<P> waiting) {
+            return event_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
+                                                [this] { return event_->is_set(); });
+        }
+        Result<void> await_resume() const noexcept { return outcome(); }
+
+    private:
+        Event* event_;
+    };
+
+    /// Waits until the event is set.
+    ///
+    /// Suspends  If it is not set.
+    /// Cancel    Ends with `operation_canceled`.
+    /// Cost      No allocation.
+    [[nodiscard]] Awaiter wait() noexcept { return Awaiter(*this); }
+
+    /// It has happened: everybody who waits goes on, and so does whoever waits later.
+    void set() noexcept {
+        is_set_ = true;
+        waiting_.wake_all();
+    }
+
+    /// It has not happened, or must happen again. Those that were woken already go on.
+    void clear() noexcept { is_set_ = false; }
+
+    [[nodiscard]] bool is_set() const noexcept { return is_set_; }
+
+private:
+    WaitList waiting_;
+    bool is_set_ = false;
+};
+
+} // namespace ringlet

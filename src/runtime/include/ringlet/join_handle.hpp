@@ -1,0 +1,132 @@
+#pragma once
+
+#include <ringlet/event_loop.hpp>
+#include <ringlet/spawned_task.hpp>
+
+#include <utility>
+
+namespace ringlet {
+
+/// What `JoinHandle::join` returns; await it at once.
+template <class T>
+class [[nodiscard]] JoinAwaiter final : public Wait {
+public:
+    explicit JoinAwaiter(TypedTask<T>& task) noexcept : task_(&task) {}
+
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> joining) {
+        CancelScope& in = *joining.promise().scope();
+        const auto admission = in.loop->admit(in);
+        cancelled_ = admission != EventLoop::Admission::proceed;
+        if (cancelled_) return in.loop->suspend_refused(admission, *this, in, joining);
+        if (task_->ended && in.loop->may_go_on()) return false;
+        RINGLET_ASSERT(task_->joiner == nullptr, "two coroutines join the same task");
+        in.loop->suspend(*this, in, joining);
+        task_->add_reference(); // the handle may go meanwhile
+        suspended_ = true;
+        if (task_->ended) {
+            in.loop->make_ready(*this);
+        } else {
+            task_->joiner = this;
+        }
+        return true;
+    }
+    Outcome<T> await_resume() {
+        const Release release{suspended_ ? task_ : nullptr};
+        if (cancelled_) return std::errc::operation_canceled;
+        return task_->take_outcome();
+    }
+
+    void cancel() noexcept override {
+        if (task_->joiner != this) return;
+        task_->joiner = nullptr;
+        cancelled_ = true;
+        scope->note_answered();
+        scope->loop->make_ready(*this);
+    }
+    [[nodiscard]] std::string describe() const override {
+        return "the end of " + task_->to_string();
+    }
+
+private:
+    struct Release {
+        TypedTask<T>* task;
+        ~Release() {
+            if (task != nullptr) task->release_reference();
+        }
+    };
+
+    TypedTask<T>* task_;
+    bool cancelled_ = false;
+    bool suspended_ = false;
+};
+
+/// A task that was spawned in a group. Dropping the handle changes nothing for the task.
+///
+/// Lifetime  Keeps the task's outcome. After its group has ended only `done` and `name` may be
+///           asked: the group has reported the outcome. Move-only.
+/// Thread    The loop's own.
+template <class T>
+class JoinHandle {
+public:
+    JoinHandle() noexcept = default;
+    explicit JoinHandle(TypedTask<T>& task) noexcept : task_(&task) {}
+    JoinHandle(JoinHandle&& other) noexcept : task_(std::exchange(other.task_, nullptr)) {}
+    JoinHandle& operator=(JoinHandle&& other) noexcept {
+        std::swap(task_, other.task_);
+        return *this;
+    }
+    ~JoinHandle() {
+        if (task_ != nullptr) task_->release_reference();
+    }
+
+    /// Waits until the task has ended: `auto outcome = co_await handle.join();`
+    ///
+    /// Suspends  If the task has not ended.
+    /// Cancel    Ends with `operation_canceled`; the task goes on, and can be joined again.
+    /// Returns   What the task returned, once: `Result<T>`, or `T` if that is a `Result`.
+    /// Errors    `operation_canceled` also for a task that was cancelled before it began. What the
+    ///           task threw is thrown.
+    [[nodiscard]] JoinAwaiter<T> join() {
+        check();
+        return JoinAwaiter<T>(*task_);
+    }
+
+    /// Cancels this task alone.
+    void cancel(CancelReason reason = CancelReason::requested) {
+        check();
+        if (!task_->ended) task_->scope.cancel(reason);
+    }
+
+    /// True when the task has ended.
+    [[nodiscard]] bool done() const {
+        RINGLET_ASSERT(task_ != nullptr, "an empty JoinHandle was used");
+        return task_->ended;
+    }
+
+    /// The name that was given to `spawn`, or that of the task's function.
+    [[nodiscard]] std::string name() const {
+        RINGLET_ASSERT(task_ != nullptr, "an empty JoinHandle was used");
+        return task_->short_name();
+    }
+
+    /// False after a move.
+    [[nodiscard]] explicit operator bool() const noexcept { return task_ != nullptr; }
+
+private:
+    void check() const {
+        RINGLET_ASSERT(task_ != nullptr, "an empty JoinHandle was used");
+        const GroupLife* group = task_->group.get();
+        if (group != nullptr && group->ended) [[unlikely]] {
+            const std::string message = "the handle of " + task_->to_string() +
+                                        " was used after its group \"" + group->name +
+                                        "\" had ended";
+            RINGLET_ASSERT(!group->ended, message.c_str());
+        }
+    }
+
+    TypedTask<T>* task_ = nullptr;
+};
+
+} // namespace ringlet

@@ -1,0 +1,101 @@
+#pragma once
+
+#include <ringlet/assert.hpp>
+#include <ringlet/wait_list.hpp>
+
+#include <utility>
+
+namespace ringlet {
+
+class Mutex;
+
+/// Holds a `Mutex` until it goes. Move-only.
+class [[nodiscard]] MutexGuard {
+public:
+    MutexGuard() noexcept = default;
+    explicit MutexGuard(Mutex& locked) noexcept : mutex_(&locked) {}
+    MutexGuard(MutexGuard&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)) {}
+    MutexGuard& operator=(MutexGuard&& other) noexcept {
+        std::swap(mutex_, other.mutex_);
+        return *this;
+    }
+    ~MutexGuard() { unlock(); }
+
+    /// Unlocks now. Twice does nothing.
+    void unlock() noexcept;
+
+    [[nodiscard]] Mutex* mutex() const noexcept { return mutex_; }
+
+private:
+    Mutex* mutex_ = nullptr;
+};
+
+/// Lets one task at a time into a section that awaits. The oldest waiter gets it next.
+///
+/// Between two awaits a task has the loop to itself anyway: a mutex is needed only where something
+/// must stay as it is across an await.
+///
+/// Lifetime  Outlives those that hold it or wait for it (asserted).
+/// Thread    One loop's own.
+class Mutex {
+public:
+    /// `name` is for messages and dumps; it must outlive the mutex, as a literal does.
+    explicit Mutex(const char* name = "") noexcept : waiting_("Mutex", name) {}
+    ~Mutex() {
+        RINGLET_ASSERT(!locked_ || !waiting_.empty(), "a Mutex was destroyed while locked");
+    }
+
+    class [[nodiscard]] Awaiter final : public ListedWait {
+    public:
+        explicit Awaiter(Mutex& mutex) noexcept : mutex_(&mutex) {}
+        bool await_ready() const noexcept { return false; }
+        template <ScopedPromise P>
+        bool await_suspend(std::coroutine_handle<P> waiting) {
+            return mutex_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
+                                                [this] { return mutex_->take(); });
+        }
+        Result<MutexGuard> await_resume() const noexcept {
+            if (was_cancelled) return std::errc::operation_canceled;
+            return MutexGuard(*mutex_);
+        }
+
+    private:
+        Mutex* mutex_;
+    };
+
+    /// Locks it: `auto guard = co_await mutex.lock();`
+    ///
+    /// Suspends  If another task holds it.
+    /// Cancel    Ends with `operation_canceled`, and it is not locked.
+    /// Returns   `Result<MutexGuard>`; it is unlocked when the guard goes.
+    /// Cost      No allocation.
+    [[nodiscard]] Awaiter lock() noexcept { return Awaiter(*this); }
+
+    /// Locks it if nobody holds it. An empty guard (`mutex() == nullptr`) says that somebody does.
+    [[nodiscard]] MutexGuard try_lock() noexcept {
+        return take() ? MutexGuard(*this) : MutexGuard();
+    }
+
+    [[nodiscard]] bool is_locked() const noexcept { return locked_; }
+
+private:
+    friend class MutexGuard;
+    friend class CondVar;
+    bool take() noexcept { return !std::exchange(locked_, true); }
+    void release() noexcept {
+        if (waiting_.empty()) {
+            locked_ = false;
+        } else {
+            waiting_.wake_one(); // stays locked: it is theirs
+        }
+    }
+
+    WaitList waiting_;
+    bool locked_ = false;
+};
+
+inline void MutexGuard::unlock() noexcept {
+    if (mutex_ != nullptr) std::exchange(mutex_, nullptr)->release();
+}
+
+} // namespace ringlet

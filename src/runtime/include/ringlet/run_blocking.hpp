@@ -1,0 +1,110 @@
+#pragma once
+
+#include <ringlet/blocking_job.hpp>
+#include <ringlet/deadline.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/result.hpp>
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace ringlet {
+
+/// What `run_blocking` returns; await it at once.
+template <class R>
+class [[nodiscard]] BlockingAwaiter final : public Wait {
+public:
+    struct Job : BlockingJob {
+        using Stored = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
+        std::optional<Stored> value;
+        std::exception_ptr exception;
+    };
+    explicit BlockingAwaiter(std::shared_ptr<Job> job) noexcept : job_(std::move(job)) {}
+    BlockingAwaiter(const BlockingAwaiter&) = delete;
+    BlockingAwaiter& operator=(const BlockingAwaiter&) = delete;
+    ~BlockingAwaiter() = default;
+
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> waiting) {
+        CancelScope& in = *waiting.promise().scope();
+        const auto admission = in.loop->admit(in);
+        cancelled_ = admission != EventLoop::Admission::proceed;
+        if (cancelled_) return in.loop->suspend_refused(admission, *this, in, waiting);
+        in.loop->suspend(*this, in, waiting);
+        job_->waiting = this;
+        in.loop->run_on_other_thread(job_);
+        return true;
+    }
+    Result<R> await_resume() {
+        if (cancelled_) return std::errc::operation_canceled;
+        if (job_->exception) std::rethrow_exception(job_->exception);
+        if constexpr (std::is_void_v<R>) {
+            return {};
+        } else {
+            return Result<R>(std::in_place, std::move(*job_->value));
+        }
+    }
+
+    void cancel() noexcept override {
+        if (job_->waiting != this) return;
+        job_->waiting = nullptr;
+        cancelled_ = true;
+        scope->loop->expect_other_thread(false);
+        scope->loop->forget_blocking_job(*job_);
+        scope->note_answered();
+        scope->loop->make_ready(*this);
+    }
+    [[nodiscard]] std::string describe() const override { return "a function on another thread"; }
+
+private:
+    std::shared_ptr<Job> job_;
+    bool cancelled_ = false;
+};
+
+/// Calls `fn(args...)` on another thread and waits for it: for what has no other way, such as
+/// getaddrinfo(3), files, and long computations.
+///
+///     auto endpoint = co_await run_blocking(Endpoint::resolve, "localhost:3200");
+///
+/// Lifetime  `fn` and `args` are moved or copied into the job and live until it has run.
+/// Thread    `fn` runs on one of `LoopOptions::blocking_threads` threads, and must not touch the loop.
+/// Suspends  Always, until it has run. When all threads are busy, functions wait in line.
+/// Cancel    Ends with `operation_canceled` at once. A function that has begun runs on, and what it
+///           returns is thrown away; one that has not begun never does.
+/// Returns   `Result<R>` of a function that returns R. What it throws is thrown.
+/// Cost      One allocation, two wake-ups. The loop's end waits for functions that still run.
+template <class Fn, class... Args>
+auto run_blocking(Fn&& fn, Args&&... args) {
+    RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
+    using R = std::invoke_result_t<std::decay_t<Fn>&, std::decay_t<Args>...>;
+    static_assert(!is_task_v<R>, "run_blocking calls a function that blocks, not a coroutine");
+    struct Call final : BlockingAwaiter<R>::Job {
+        Call(Fn&& callable, Args&&... arguments)
+            : fn(std::forward<Fn>(callable)), args(std::forward<Args>(arguments)...) {}
+        void run() noexcept override {
+            try {
+                if constexpr (std::is_void_v<R>) {
+                    std::apply(fn, std::move(args));
+                    this->value.emplace();
+                } else {
+                    this->value.emplace(std::apply(fn, std::move(args)));
+                }
+            } catch (...) {
+                this->exception = std::current_exception();
+            }
+        }
+        std::decay_t<Fn> fn;
+        std::tuple<std::decay_t<Args>...> args;
+    };
+    return BlockingAwaiter<R>(
+        std::make_shared<Call>(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+} // namespace ringlet

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <ringlet/wait_list.hpp>
+
+#include <cstddef>
+
+namespace ringlet {
+
+/// A number of permits, as std::counting_semaphore. The oldest waiter gets the next one.
+///
+/// Lifetime  Outlives those that wait for it (asserted).
+/// Thread    One loop's own.
+class Semaphore {
+public:
+    /// `name` is for messages and dumps; it must outlive the semaphore, as a literal does.
+    explicit Semaphore(std::size_t permits, const char* name = "") noexcept
+        : waiting_("Semaphore", name), available_(permits) {}
+
+    class [[nodiscard]] Awaiter final : public ListedWait {
+    public:
+        explicit Awaiter(Semaphore& semaphore) noexcept : semaphore_(&semaphore) {}
+        bool await_ready() const noexcept { return false; }
+        template <ScopedPromise P>
+        bool await_suspend(std::coroutine_handle<P> waiting) {
+            return semaphore_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
+                                                    [this] { return semaphore_->try_acquire(); });
+        }
+        Result<void> await_resume() const noexcept { return outcome(); }
+
+    private:
+        Semaphore* semaphore_;
+    };
+
+    /// Takes a permit, waiting for one if there is none.
+    ///
+    /// Suspends  If there is none.
+    /// Cancel    Ends with `operation_canceled`, and no permit was taken.
+    /// Cost      No allocation.
+    [[nodiscard]] Awaiter acquire() noexcept { return Awaiter(*this); }
+
+    /// Takes a permit if there is one now.
+    [[nodiscard]] bool try_acquire() noexcept {
+        if (available_ == 0) return false;
+        --available_;
+        return true;
+    }
+
+    /// Gives permits back: to those that wait first.
+    void release(std::size_t permits = 1) noexcept {
+        while (permits > 0 && !waiting_.empty()) {
+            waiting_.wake_one();
+            --permits;
+        }
+        available_ += permits;
+    }
+
+    /// Permits that can be taken now.
+    [[nodiscard]] std::size_t available() const noexcept { return available_; }
+
+private:
+    WaitList waiting_;
+    std::size_t available_;
+};
+
+} // namespace ringlet

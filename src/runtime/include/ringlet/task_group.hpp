@@ -1,0 +1,488 @@
+#pragma once
+
+#include <ringlet/deadline.hpp>
+#include <ringlet/error.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/join_handle.hpp>
+#include <ringlet/wait_list.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <limits>
+#include <optional>
+#include <source_location>
+#include <tuple>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace ringlet {
+
+/// What a group does when one of its tasks returns an error or throws.
+enum class OnFailure : std::uint8_t {
+    cancel_siblings, ///< the first failure cancels the group, and is what the group returns
+    report           ///< it goes to `LoopOptions::report`; the others go on
+};
+
+/// How a group is made. Trivially destructible, so that it may stand in a `co_await`.
+struct GroupOptions {
+    const char* name =
+        "group"; ///< for messages; must outlive the group's handles, as a literal does
+    OnFailure on_failure = OnFailure::cancel_siblings;
+    /// Gets every failure, in order. Otherwise those after the first go to `LoopOptions::report`.
+    std::vector<TaskFailure>* failures = nullptr;
+};
+
+/// What is the same for all groups: the scope, and the count of the tasks inside. Not for users.
+class GroupCore final : public TaskOwner {
+public:
+    GroupCore(CancelScope& outer, const GroupOptions& options, std::size_t limit);
+    GroupCore(const GroupCore&) = delete;
+    GroupCore& operator=(const GroupCore&) = delete;
+    ~GroupCore();
+
+    /// Starts a task whose one reference is the caller's until then; false when it was refused.
+    bool start(TaskRecord& record);
+
+    /// As `start`, for a task whose handle is kept: adds a reference for that.
+    template <class T>
+    JoinHandle<T> start_with_handle(TypedTask<T>& record) {
+        record.add_reference();
+        record.group = life_;
+        if (!start(record)) record.release_reference();
+        return JoinHandle<T>(record);
+    }
+
+    void task_ended(TaskRecord& record) override;
+    [[nodiscard]] const char* name() const noexcept override { return options_.name; }
+
+    void fail(TaskFailure failure);
+
+    [[nodiscard]] bool has_room() const noexcept { return size_ + reserved_ < limit_; }
+    /// Keeps a place for somebody who is about to spawn.
+    bool reserve() noexcept {
+        if (!has_room()) return false;
+        ++reserved_;
+        return true;
+    }
+    void use_reserved() noexcept { --reserved_; }
+    /// A place has become free.
+    void offer_room() noexcept;
+
+    /// Throws or returns the first failure. `operation_canceled`, unless the body has a value to
+    /// give, if tasks were cut short from outside.
+    std::error_code finish(bool body_has_value);
+
+    CancelScope scope;
+    WaitList idle;  // until no task is left
+    WaitList slots; // until there is room for one more
+    std::vector<TaskFailure> failures;
+
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+
+private:
+    GroupOptions options_;
+    GroupLifePointer life_;
+    std::size_t limit_;
+    std::size_t size_ = 0;
+    std::size_t reserved_ = 0;
+    bool cut_short_ = false; // a task ended with operation_canceled
+};
+
+/// Waits until a group has no task left.
+class [[nodiscard]] GroupIdleAwaiter final : public ListedWait {
+public:
+    GroupIdleAwaiter(GroupCore& group, bool cancellable) noexcept
+        : group_(&group), cancellable_(cancellable) {}
+    bool await_ready() const noexcept { return !cancellable_ && group_->size() == 0; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> waiting) {
+        CancelScope& in = *waiting.promise().scope();
+        if (cancellable_) {
+            return group_->idle.wait_unless(*this, in, waiting,
+                                            [this] { return group_->size() == 0; });
+        }
+        in.loop->suspend(*this, in, waiting);
+        group_->idle.push(*this);
+        return true;
+    }
+    Result<void> await_resume() const noexcept { return outcome(); }
+
+    // The end of a group waits for its tasks, come what may: they were cancelled with it.
+    void cancel() noexcept override {
+        if (cancellable_) ListedWait::cancel();
+    }
+
+private:
+    GroupCore* group_;
+    bool cancellable_;
+};
+
+/// Waits until a bounded group has room for one more task.
+class GroupSlotAwaiter : public ListedWait {
+public:
+    explicit GroupSlotAwaiter(GroupCore& group) noexcept : group_(&group) {}
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> waiting) {
+        return group_->slots.wait_unless(*this, *waiting.promise().scope(), waiting, [this] {
+            return group_->slots.empty() && group_->reserve();
+        });
+    }
+    Result<void> await_resume() const noexcept {
+        if (was_cancelled) return std::errc::operation_canceled;
+        group_->use_reserved();
+        // Somebody else may take it, if this one spawns nothing.
+        if (group_->scope.is_cancelled()) return std::errc::operation_canceled;
+        return {};
+    }
+
+protected:
+    ~GroupSlotAwaiter() = default;
+    GroupSlotAwaiter(const GroupSlotAwaiter&) = default;
+    GroupSlotAwaiter& operator=(const GroupSlotAwaiter&) = delete;
+
+    GroupCore* group_;
+};
+
+/// What `BoundedTaskGroup::wait_for_room` returns; await it at once.
+class [[nodiscard]] GroupRoomAwaiter final : public GroupSlotAwaiter {
+public:
+    using GroupSlotAwaiter::GroupSlotAwaiter;
+};
+
+/// A child that was told to say when it is ready: its first parameter. Calling it lets the starter go
+/// on. `Ready<Endpoint>` is called with a value, `Ready<>` with none.
+///
+/// Lifetime  Move-only; may be dropped. The starter then goes on when the task has ended.
+template <class V = void>
+class Ready;
+
+/// What a starter and its child share until one of them has gone.
+template <class V>
+struct ReadyState : Pooled {
+    using Stored = std::conditional_t<std::is_void_v<V>, std::monostate, V>;
+    std::optional<Stored> value;
+    TaskRecord* task = nullptr; // while the starter waits for it
+    std::uint32_t owners = 2;
+
+    void tell() noexcept {
+        if (task == nullptr || task->joiner == nullptr) return;
+        Wait& starter = *std::exchange(task->joiner, nullptr);
+        starter.scope->loop->make_ready(starter);
+    }
+    void release() noexcept {
+        if (--owners == 0) delete this;
+    }
+};
+
+template <class V>
+class Ready {
+public:
+    explicit Ready(ReadyState<V>* state) noexcept : state_(state) {}
+    Ready(Ready&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    Ready& operator=(Ready&&) = delete;
+    ~Ready() {
+        if (state_ != nullptr) state_->release();
+    }
+
+    /// Says that the task is ready, with what it has to tell. Once (asserted).
+    template <class... Value>
+    void operator()(Value&&... value) {
+        static_assert(sizeof...(Value) == (std::is_void_v<V> ? 0 : 1),
+                      "Ready<V> is called with a V, Ready<> with nothing");
+        RINGLET_ASSERT(state_ != nullptr && !state_->value, "a task said twice that it is ready");
+        state_->value.emplace(std::forward<Value>(value)...);
+        state_->tell();
+    }
+
+private:
+    ReadyState<V>* state_;
+};
+
+/// What `TaskGroup::start` returns; await it at once.
+template <class V, class T>
+class [[nodiscard]] StartAwaiter final : public Wait {
+public:
+    StartAwaiter(TypedTask<T>& task, ReadyState<V>* state) noexcept : task_(&task), state_(state) {
+        state_->task = task_;
+    }
+    StartAwaiter(const StartAwaiter&) = delete;
+    StartAwaiter& operator=(const StartAwaiter&) = delete;
+    ~StartAwaiter() {
+        if (task_->joiner == this) task_->joiner = nullptr;
+        state_->task = nullptr;
+        state_->release();
+        task_->release_reference();
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> starter) {
+        CancelScope& in = *starter.promise().scope();
+        if (task_->ended) return false; // it was refused
+        in.loop->suspend(*this, in, starter);
+        task_->joiner = this;
+        if (in.is_cancelled()) cancel();
+        return true;
+    }
+    Result<V> await_resume() {
+        if (state_->value) {
+            if constexpr (std::is_void_v<V>) {
+                return {};
+            } else {
+                return Result<V>(std::in_place, std::move(*state_->value));
+            }
+        }
+        TaskFailure failure;
+        if (task_->get_failure(failure)) {
+            return failure.error ? failure.error
+                                 : std::make_error_code(std::errc::operation_canceled);
+        }
+        if (task_->scope.is_cancelled() || was_cancelled || !task_->has_run()) {
+            return std::errc::operation_canceled;
+        }
+        return Errc::task_not_ready;
+    }
+
+    // The task is cancelled with its starter, which waits for its end: half a start helps nobody.
+    void cancel() noexcept override {
+        if (task_->joiner != this) return;
+        was_cancelled = true;
+        task_->scope.cancel(CancelReason::requested);
+    }
+    [[nodiscard]] std::string describe() const override {
+        return task_->to_string() + " to be ready";
+    }
+
+private:
+    TypedTask<T>* task_;
+    ReadyState<V>* state_;
+    bool was_cancelled = false;
+};
+
+/// Tasks that end together. `with_task_group` makes one; it ends when all of its tasks have.
+///
+/// Lifetime  Until `with_task_group` has returned.
+/// Thread    The loop's own.
+class TaskGroup {
+public:
+    explicit TaskGroup(GroupCore& core) noexcept : core_(&core) {}
+    TaskGroup(const TaskGroup&) = delete;
+    TaskGroup& operator=(const TaskGroup&) = delete;
+
+    /// Starts `fn(args...)`, a coroutine, at the loop's next turn: `spawn(fn, args...)`, or with a
+    /// name in front, `spawn("reader", fn, args...)`.
+    ///
+    /// Lifetime  `fn` and `args` are moved into the task and live until it has ended.
+    /// Returns   `JoinHandle<T>` of a coroutine that returns `Task<T>`. It need not be kept.
+    /// Cancel    In a cancelled group the task does not begin; `join` gives `operation_canceled`.
+    /// Errors    What the task returns as an error, or throws, is a failure of the group.
+    /// Cost      Two blocks from the pool: the frame and the record.
+    RINGLET_SPAWN_OVERLOADS(spawn)
+
+    /// Starts `fn(ready, args...)` and waits until the task has called `ready(value)`:
+    /// `auto address = co_await group.start<Endpoint>(listen, port);` for a coroutine
+    /// `Task<> listen(Ready<Endpoint> ready, int port)`. The task then goes on in the group.
+    ///
+    /// Suspends  Until the task has said that it is ready, or has ended.
+    /// Cancel    Cancels the task, and ends with `operation_canceled` when that has ended.
+    /// Returns   `Result<V>`; `start(...)` without a type, for `Ready<>`, a `Result<void>`.
+    /// Errors    What the task returned if it ended first, `operation_canceled` if it threw (the
+    ///           group has the exception), `task_not_ready` if it ended well and never said it.
+#define RINGLET_READY_TYPE class V = void,
+    RINGLET_SPAWN_OVERLOADS_WITH(start, RINGLET_READY_TYPE, <V>)
+#undef RINGLET_READY_TYPE
+
+    /// Cancels every task of the group, and what its body awaits.
+    void cancel(CancelReason reason = CancelReason::requested) noexcept {
+        core_->scope.cancel(reason);
+    }
+
+    /// Waits until no task is left, without ending the group: more can be spawned later.
+    ///
+    /// Suspends  If there are tasks.
+    /// Cancel    Ends with `operation_canceled`; the tasks go on.
+    [[nodiscard]] GroupIdleAwaiter wait_until_idle() noexcept {
+        return GroupIdleAwaiter(*core_, true);
+    }
+
+    /// Tasks that have not ended.
+    [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
+
+private:
+    template <class... Args>
+    auto spawn_at(std::source_location where, Args&&... args) {
+        return core_->start_with_handle(
+            *SpawnCall<Args...>::make(where, std::forward<Args>(args)...));
+    }
+    template <class V, class Fn, class... Args>
+    auto start_at(std::source_location where, Fn&& fn, Args&&... args);
+
+    GroupCore* core_;
+};
+
+/// What `BoundedTaskGroup::spawn` returns; await it at once.
+template <class... Args>
+class [[nodiscard]] BoundedSpawn final : public GroupSlotAwaiter {
+public:
+    BoundedSpawn(GroupCore& group, std::source_location where, Args&&... args) noexcept
+        : GroupSlotAwaiter(group), where_(where), args_(std::forward<Args>(args)...) {}
+
+    auto await_resume() {
+        using Handle = JoinHandle<typename SpawnCall<Args...>::Value>;
+        const auto room = GroupSlotAwaiter::await_resume();
+        if (!room) return Result<Handle>(room.error());
+        return Result<Handle>(std::apply(
+            [this](auto&&... arg) {
+                return group_->start_with_handle(
+                    *SpawnCall<Args...>::make(where_, std::forward<decltype(arg)>(arg)...));
+            },
+            std::move(args_)));
+    }
+
+private:
+    std::source_location where_;
+    std::tuple<Args&&...> args_;
+};
+
+/// A group in which at most so many tasks are alive at once. `with_bounded_task_group` makes one.
+///
+/// Lifetime  Until `with_bounded_task_group` has returned.
+/// Thread    The loop's own.
+class BoundedTaskGroup {
+public:
+    explicit BoundedTaskGroup(GroupCore& core) noexcept : core_(&core) {}
+    BoundedTaskGroup(const BoundedTaskGroup&) = delete;
+    BoundedTaskGroup& operator=(const BoundedTaskGroup&) = delete;
+
+    /// As `TaskGroup::spawn`, when there is room: `auto handle = co_await group.spawn(fn, args...);`
+    ///
+    /// Suspends  While the group is at its limit. Those that wait go first come first served.
+    /// Cancel    Ends with `operation_canceled`; `fn` and `args` have not been moved from.
+    /// Returns   `Result<JoinHandle<T>>`.
+    template <class... Args>
+    [[nodiscard]] auto spawn_at(std::source_location where, Args&&... args) {
+        return BoundedSpawn<Args...>(*core_, where, std::forward<Args>(args)...);
+    }
+    RINGLET_SPAWN_OVERLOADS(spawn)
+
+    /// As `TaskGroup::spawn`, if there is room and nobody waits for it. Empty otherwise: then `fn`
+    /// and `args` have not been moved from.
+    template <class... Args>
+    [[nodiscard]] auto try_spawn_at(std::source_location where, Args&&... args) {
+        using Handle = JoinHandle<typename SpawnCall<Args...>::Value>;
+        std::optional<Handle> handle;
+        if (core_->slots.empty() && core_->has_room() && !core_->scope.is_cancelled()) {
+            handle = core_->start_with_handle(
+                *SpawnCall<Args...>::make(where, std::forward<Args>(args)...));
+        }
+        return handle;
+    }
+    RINGLET_SPAWN_OVERLOADS(try_spawn)
+
+    /// Waits until there is room for one more task. The next `spawn` does not wait, if nobody else
+    /// spawns before.
+    ///
+    /// Cancel    Ends with `operation_canceled`.
+    [[nodiscard]] GroupRoomAwaiter wait_for_room() noexcept { return GroupRoomAwaiter(*core_); }
+
+    /// As in `TaskGroup`.
+    void cancel(CancelReason reason = CancelReason::requested) noexcept {
+        core_->scope.cancel(reason);
+    }
+    /// As in `TaskGroup`.
+    [[nodiscard]] GroupIdleAwaiter wait_until_idle() noexcept {
+        return GroupIdleAwaiter(*core_, true);
+    }
+    /// As in `TaskGroup`.
+    [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
+
+private:
+    GroupCore* core_;
+};
+
+template <class V, class Fn, class... Args>
+auto TaskGroup::start_at(std::source_location where, Fn&& fn, Args&&... args) {
+    auto* state = new ReadyState<V>;
+    auto& task = *SpawnCall<Fn, Ready<V>, Args...>::make(
+        where, std::forward<Fn>(fn), Ready<V>(state), std::forward<Args>(args)...);
+    using Returned = typename SpawnCall<Fn, Ready<V>, Args...>::Value;
+    task.add_reference();
+    if (!core_->start(task)) task.release_reference();
+    return StartAwaiter<V, Returned>(task, state);
+}
+
+// The coroutine behind `with_task_group`. `Fn` is a reference for a callable that has a name.
+template <class Group, class Fn>
+auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
+    -> Task<Outcome<typename std::invoke_result_t<Fn&, Group&>::value_type>> {
+    using Value = typename std::invoke_result_t<Fn&, Group&>::value_type;
+    using Returned = Outcome<Value>;
+    CancelScope& outer =
+        co_await ScopeQuestion([](CancelScope& scope) noexcept -> CancelScope& { return scope; });
+    GroupCore core(outer, options, limit);
+    Group group(core);
+    std::optional<Returned> returned;
+    try {
+        auto body = fn(group);
+        if constexpr (std::is_void_v<Value>) {
+            co_await std::move(body).in(&core.scope);
+            returned.emplace();
+        } else {
+            auto value = co_await std::move(body).in(&core.scope);
+            returned.emplace(std::move(value));
+        }
+    } catch (...) {
+        core.fail({.task = "body of group " + std::string(options.name),
+                   .exception = std::current_exception()});
+    }
+    if (returned && returned->error() && !core.scope.is_cancelled()) {
+        core.fail(
+            {.task = "body of group " + std::string(options.name), .error = returned->error()});
+    }
+    auto idle = co_await GroupIdleAwaiter(core, false);
+    static_cast<void>(idle);
+    constexpr bool has_value = !std::is_void_v<typename Returned::value_type>;
+    const std::error_code failed = core.finish(has_value);
+    if (failed) co_return failed;
+    co_return std::move(*returned);
+}
+
+/// Runs `fn(group)`, a coroutine, and waits until every task that was spawned in the group has ended:
+/// no task outlives the scope in which it was spawned.
+///
+///     auto done = co_await with_task_group([&](TaskGroup& group) -> Task<> {
+///         group.spawn(send_lines, &stream);
+///         group.spawn(print_lines, &stream);
+///         co_return;
+///     });
+///
+/// The first failure, a returned error or an exception, of the body or of a task, cancels all others.
+///
+/// Suspends  Until the body and all tasks have ended.
+/// Cancel    Cancels the body and all tasks, and waits for them.
+/// Returns   What the body returned, as a `Result`.
+/// Errors    The first failure: an error is returned, an exception is thrown. Every other goes to
+///           `GroupOptions::failures`, or to `LoopOptions::report`. `operation_canceled` if tasks
+///           were cut short by a cancellation from outside.
+/// Cost      Two frames, and one block for handles.
+template <class Fn>
+[[nodiscard]] auto with_task_group(Fn&& fn, GroupOptions options = {}) {
+    RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
+    static_assert(std::is_invocable_v<Fn&, TaskGroup&>, "the body takes a TaskGroup&");
+    return run_task_group<TaskGroup, Fn>(std::forward<Fn>(fn), options,
+                                         std::numeric_limits<std::size_t>::max());
+}
+
+/// As `with_task_group`, with a `BoundedTaskGroup&` in which at most `limit` tasks are alive at once.
+template <class Fn>
+[[nodiscard]] auto with_bounded_task_group(std::size_t limit, Fn&& fn, GroupOptions options = {}) {
+    RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
+    static_assert(std::is_invocable_v<Fn&, BoundedTaskGroup&>,
+                  "the body takes a BoundedTaskGroup&");
+    RINGLET_ASSERT(limit > 0, "a bounded group needs room for one task");
+    return run_task_group<BoundedTaskGroup, Fn>(std::forward<Fn>(fn), options, limit);
+}
+
+} // namespace ringlet

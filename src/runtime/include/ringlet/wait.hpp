@@ -1,0 +1,39 @@
+#pragma once
+
+#include <ringlet/clock.hpp>
+
+#include <coroutine>
+#include <string>
+
+namespace ringlet {
+
+class CancelScope;
+
+/// One thing that a suspended coroutine waits for: the kernel's answer, a moment, a turn, another
+/// task. It lives in whatever waits (a socket, an awaiter, a task's record), so that waiting and
+/// becoming ready never allocate.
+///
+/// Lifetime  From `EventLoop::suspend` until the coroutine is resumed it neither moves nor goes.
+/// Thread    The loop's own.
+class Wait {
+public:
+    Wait* next_ready = nullptr;
+    std::coroutine_handle<> waiter;
+    CancelScope* scope = nullptr; ///< that the coroutine waits in
+    Clock::time_point since;      ///< when it began, or last made progress; the loop's coarse clock
+
+    /// Asks for the wait to end early. The coroutine is resumed by the loop, now or when the kernel
+    /// has answered; a wait that has ended already keeps its outcome. Runs no user code.
+    virtual void cancel() noexcept = 0;
+
+    /// What is waited for, in words for an operator: `recv on descriptor 7, peer 127.0.0.1:4711`.
+    [[nodiscard]] virtual std::string describe() const = 0;
+
+protected:
+    Wait() = default;
+    ~Wait() = default;
+    Wait(const Wait&) = default;
+    Wait& operator=(const Wait&) = default;
+};
+
+} // namespace ringlet

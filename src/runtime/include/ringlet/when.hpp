@@ -1,0 +1,175 @@
+#pragma once
+
+#include <ringlet/deadline.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/spawned_task.hpp>
+
+#include <cstddef>
+#include <exception>
+#include <source_location>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace ringlet {
+
+/// What `when_any` gives: which ended first, and what arrived from each.
+template <class... Results>
+struct WhenAny {
+    std::size_t index; ///< of the one that ended first
+    /// Those that were cancelled say `operation_canceled`; one that was faster than its cancellation
+    /// gives its value, too.
+    std::tuple<Results...> results;
+};
+
+// What is awaited of an argument of when_all: a task, or the answer of an operation.
+template <class A>
+struct ArmTraits {
+    using Value = decltype(std::declval<std::remove_reference_t<A>&>().await_resume());
+    static Task<Value> make(std::remove_reference_t<A>& awaitable) {
+        auto answer = co_await awaitable;
+        co_return answer;
+    }
+};
+template <class T>
+struct ArmTraits<Task<T>> {
+    using Value = T;
+    static Task<T> make(Task<T>& task) { return std::move(task); }
+};
+
+/// A task inside of `when_all`, as a child of the task that awaits.
+template <class T>
+class ArmTask final : public TypedTask<T> {
+public:
+    ArmTask(Task<T> task, std::source_location where) {
+        this->spawned_at = where;
+        this->adopt_frame(std::move(task));
+    }
+    void drop_arguments() noexcept override {}
+};
+
+/// What `when_all` and `when_any` return; await it at once.
+template <bool any, class... As>
+class [[nodiscard]] WhenAwaiter final : public Wait, public TaskOwner {
+public:
+    explicit WhenAwaiter(std::source_location where, As&&... awaitables)
+        : arms_(new ArmTask<typename ArmTraits<std::remove_cvref_t<As>>::Value>(
+              ArmTraits<std::remove_cvref_t<As>>::make(awaitables), where)...) {}
+    WhenAwaiter(const WhenAwaiter&) = delete;
+    WhenAwaiter& operator=(const WhenAwaiter&) = delete;
+    ~WhenAwaiter() {
+        std::apply([](auto*... arm) { (arm->release_reference(), ...); }, arms_);
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> waiting) {
+        CancelScope& outer = *waiting.promise().scope();
+        inside_.open(outer, outer.task);
+        std::apply([this](auto*... arm) { (begin(*arm), ...); }, arms_);
+        if (running_ == 0) { // refused: this counts as an answer
+            static_cast<void>(outer.loop->admit(outer));
+            return false;
+        }
+        outer.loop->suspend(*this, outer, waiting);
+        return true;
+    }
+    auto await_resume() {
+        inside_.close();
+        std::apply([](auto*... arm) { (rethrow(*arm), ...); }, arms_);
+        auto results =
+            std::apply([](auto*... arm) { return std::tuple(arm->take_outcome()...); }, arms_);
+        if constexpr (any) {
+            return std::apply(
+                [this](auto&&... result) {
+                    return WhenAny<std::remove_cvref_t<decltype(result)>...>{
+                        first_, {std::move(result)...}};
+                },
+                std::move(results));
+        } else {
+            return results;
+        }
+    }
+
+    void task_ended(TaskRecord& record) override {
+        TaskFailure failure;
+        if (!somebody_ended_) {
+            std::size_t index = 0;
+            std::apply(
+                [&](auto*... arm) { ((arm == & record ? first_ = index : 0, ++index), ...); },
+                arms_);
+        }
+        somebody_ended_ = true;
+        if (any) {
+            inside_.cancel(CancelReason::requested);
+        } else if (record.get_failure(failure)) {
+            inside_.cancel(CancelReason::sibling_failed);
+        }
+        if (--running_ == 0) inside_.loop->make_ready(*this);
+    }
+    [[nodiscard]] const char* name() const noexcept override { return "when"; }
+
+    void cancel() noexcept override {} // the arms are inside, and were cancelled with it
+    [[nodiscard]] std::string describe() const override {
+        return std::to_string(running_) + " awaited together";
+    }
+
+private:
+    template <class Arm>
+    void begin(Arm& arm) {
+        arm.add_reference();
+        if (inside_.loop->adopt(arm, inside_, *this)) {
+            ++running_;
+        } else {
+            arm.release_reference();
+        }
+    }
+    template <class T>
+    static void rethrow(ArmTask<T>& arm) {
+        TaskFailure failure;
+        if (arm.get_failure(failure) && failure.exception) {
+            std::rethrow_exception(failure.exception);
+        }
+    }
+
+    std::tuple<ArmTask<typename ArmTraits<std::remove_cvref_t<As>>::Value>*...> arms_;
+    CancelScope inside_;
+    std::size_t running_ = 0;
+    std::size_t first_ = 0;
+    bool somebody_ended_ = false;
+};
+
+/// Awaits several tasks or operations at once, until all have ended:
+/// `auto [line, slept] = co_await when_all(stream.recv(), sleep_for(1s));`
+///
+/// The first that fails, by an error or an exception, cancels the others.
+///
+/// Suspends  Until every one has ended.
+/// Cancel    Cancels all of them.
+/// Returns   A tuple with a `Result` for each; those that were cancelled say `operation_canceled`.
+/// Errors    The first exception is thrown, when all have ended.
+/// Cost      Two blocks from the pool for each.
+template <class... As>
+auto when_all(As&&... awaitables) {
+    return WhenAwaiter<false, As...>(std::source_location::current(),
+                                     std::forward<As>(awaitables)...);
+}
+
+/// Awaits several tasks or operations at once, until one has ended; the others are then cancelled and
+/// waited for.
+///
+///     auto ended = co_await when_any(stream.recv(), event.wait());
+///     auto& [chunk, told] = ended.results;
+///
+/// Suspends  Until every one has ended: the kernel must give back what was lent to it.
+/// Cancel    Cancels all of them.
+/// Returns   `WhenAny`: everything that arrived, so that a late success is not lost.
+/// Errors    As `when_all`.
+/// Cost      As `when_all`.
+template <class... As>
+auto when_any(As&&... awaitables) {
+    return WhenAwaiter<true, As...>(std::source_location::current(),
+                                    std::forward<As>(awaitables)...);
+}
+
+} // namespace ringlet

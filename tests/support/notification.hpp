@@ -1,0 +1,22 @@
+#pragma once
+
+// Lets the one coroutine of a test that waits go on; the next wait then waits again.
+
+#include <ringlet/event.hpp>
+#include <ringlet/task.hpp>
+
+namespace ringlet::testing {
+
+class Notification {
+public:
+    void notify(EventLoop&) noexcept { told_.set(); }
+    Task<> wait() {
+        auto told = co_await told_.wait();
+        if (told) told_.clear();
+    }
+
+private:
+    Event told_{"a test's notification"};
+};
+
+} // namespace ringlet::testing
