@@ -1,8 +1,8 @@
 // Forwards connections to another server: port_forwarder LISTEN_HOST:PORT TARGET_HOST:PORT
 //
-// Two coroutines per connection, one for each direction. A stream takes one receive and one send at
-// a time, so the two never get in each other's way. Both own the pair of streams; it goes when the
-// second of them ends.
+// A group of two tasks per connection, one for each direction. A stream takes one receive and one
+// send at a time, so the two never get in each other's way. The streams belong to the coroutine that
+// waits for the group. The first direction that fails cancels the other.
 //
 // Try it:  ./example_echo_server &  ./example_port_forwarder 127.0.0.1:3203 127.0.0.1:3200 &
 //          echo hello | socat - TCP:127.0.0.1:3203
@@ -11,70 +11,59 @@
 
 #include <chrono>
 #include <cstdio>
-#include <memory>
-
-#include <sys/socket.h>
 
 using namespace ringlet;
 
 namespace {
 
-struct Pair {
-    TcpStream client;
-    TcpStream target;
-
-    // Ends whatever the other direction waits for: it sees the end of its stream, or an error. (It
-    // may be about to use a stream, so that closing one here would be wrong.)
-    void hang_up() const {
-        ::shutdown(client.native_handle(), SHUT_RDWR);
-        ::shutdown(target.native_handle(), SHUT_RDWR);
-    }
-};
-
 // One direction. Its end is passed on as a half-close, and the other direction goes on.
-Task<> forward(std::shared_ptr<Pair> pair, TcpStream Pair::* source, TcpStream Pair::* sink) {
-    TcpStream& from = (*pair).*source;
-    TcpStream& to = (*pair).*sink;
+Task<Result<void>> forward(TcpStream* from, TcpStream* to) {
     for (;;) {
-        auto chunk = co_await from.recv();
-        if (!chunk) break;
-        if (chunk->empty()) {
-            auto finished = to.shutdown_write();
-            if (!finished) break;
-            co_return;
-        }
-        auto sent = co_await to.send_all(*chunk);
-        if (!sent) break;
+        auto chunk = co_await from->recv();
+        if (!chunk) co_return chunk.error();
+        if (chunk->empty()) co_return to->shutdown_write();
+        auto sent = co_await to->send_all(*chunk);
+        if (!sent) co_return sent.error();
     }
-    pair->hang_up();
 }
 
-Task<> connect_and_forward(EventLoop* loop, TcpStream client, Endpoint target) {
-    auto connected = co_await TcpStream::connect(target);
-    if (!connected) {
-        loop->report(target.to_string() + ": " + connected.error().message());
+Task<> serve_client(TcpStream client, Endpoint target) {
+    auto server = co_await TcpStream::connect(target);
+    if (!server) {
+        EventLoop& loop = co_await current_loop();
+        loop.report(target.to_string() + ": " + server.error().message());
         co_return;
     }
-    auto pair = std::make_shared<Pair>();
-    pair->client = std::move(client);
-    pair->target = std::move(*connected);
-    loop->spawn(forward, pair, &Pair::client, &Pair::target);
-    loop->spawn(forward, pair, &Pair::target, &Pair::client);
+    // Pointers into this frame: it is here until both tasks have ended.
+    auto forwarded = co_await with_task_group([&](TaskGroup& group) -> Task<> {
+        group.spawn("to the target", forward, &client, &*server);
+        group.spawn("to the client", forward, &*server, &client);
+        co_return;
+    });
+    if (!forwarded) co_return; // a peer has gone, or the program ends: both streams close here
 }
 
-Task<Result<void>> accept_clients(EventLoop* loop, TcpListener listener, Endpoint target) {
+Task<Result<void>> accept_clients(TaskGroup* connections, TcpListener* listener, Endpoint target) {
     for (;;) {
-        auto client = co_await listener.accept();
+        auto client = co_await listener->accept();
         if (client) {
-            loop->spawn(connect_and_forward, loop, std::move(*client), target);
+            connections->spawn("connection", serve_client, std::move(*client), target);
             continue;
         }
         if (client.error() == std::errc::operation_canceled) co_return client.error();
         // Out of descriptors, most likely: the next try would fail at once as well.
-        loop->report("accepting pauses: " + client.error().message());
+        EventLoop& loop = co_await current_loop();
+        loop.report("accepting pauses: " + client.error().message());
         auto slept = co_await sleep_for(std::chrono::milliseconds(100));
         if (!slept) co_return slept.error();
     }
+}
+
+Task<Result<void>> forward_all(TcpListener listener, Endpoint target) {
+    GroupOptions options{.name = "connections", .on_failure = OnFailure::report};
+    auto body = [&](TaskGroup& group) { return accept_clients(&group, &listener, target); };
+    auto ended = co_await with_task_group(body, options);
+    co_return ended;
 }
 
 int fail(const char* what, std::error_code error) {
@@ -98,6 +87,6 @@ int main(int argc, char** argv) {
     auto listener = TcpListener::bind(*from);
     if (!listener) return fail(argv[1], listener.error());
 
-    auto ended = loop->run(accept_clients, &*loop, std::move(*listener), *to);
+    auto ended = loop->run(forward_all, std::move(*listener), *to);
     return fail(argv[1], ended.error());
 }

@@ -148,6 +148,102 @@ Task<double> await_round() {
     co_return ns_each(Clock::now() - begin, count);
 }
 
+// ---- groups and what tasks share ----------------------------------------------------------------
+
+Task<double> group_round() {
+    constexpr int batch = 256;
+    constexpr int batches = 500;
+    const auto begin = Clock::now();
+    auto done = co_await with_task_group([](TaskGroup& group) -> Task<> {
+        std::array<JoinHandle<void>, batch> handles;
+        for (int i = 0; i < batches; ++i) {
+            for (auto& handle : handles) handle = group.spawn(nothing);
+            for (auto& handle : handles) {
+                auto ended = co_await handle.join();
+                if (!ended) std::abort();
+            }
+        }
+    });
+    if (!done) std::abort();
+    co_return ns_each(Clock::now() - begin, std::uint64_t{batch} * batches);
+}
+
+constexpr int message_count = 1'000'000;
+
+Task<> send_messages(Channel<int>* channel) {
+    for (int i = 0; i < message_count; ++i) {
+        auto sent = co_await channel->send(int(i));
+        if (!sent) std::abort();
+    }
+}
+
+Task<double> channel_round(EventLoop* loop) {
+    Channel<int> channel(64);
+    loop->spawn(send_messages, &channel);
+    const auto begin = Clock::now();
+    for (int i = 0; i < message_count; ++i) {
+        auto received = co_await channel.recv();
+        if (!received || *received != i) std::abort();
+    }
+    co_return ns_each(Clock::now() - begin, message_count);
+}
+
+Task<double> mutex_round() {
+    constexpr int count = 1'000'000;
+    Mutex mutex;
+    const auto begin = Clock::now();
+    for (int i = 0; i < count; ++i) {
+        auto guard = co_await mutex.lock();
+        if (!guard) std::abort();
+    }
+    co_return ns_each(Clock::now() - begin, count);
+}
+
+Task<Result<void>> turn_once() {
+    auto turned = co_await yield();
+    co_return turned;
+}
+
+Task<double> bare_round() {
+    constexpr int count = 500'000;
+    const auto begin = Clock::now();
+    for (int i = 0; i < count; ++i) {
+        auto turned = co_await turn_once();
+        if (!turned) std::abort();
+    }
+    co_return ns_each(Clock::now() - begin, count);
+}
+
+Task<double> timeout_round() {
+    constexpr int count = 500'000;
+    const auto begin = Clock::now();
+    for (int i = 0; i < count; ++i) {
+        auto turned = co_await with_timeout(std::chrono::seconds(5), turn_once);
+        if (!turned) std::abort();
+    }
+    co_return ns_each(Clock::now() - begin, count);
+}
+
+Task<> sleep_long() {
+    auto slept = co_await sleep_for(std::chrono::hours(1));
+    if (slept) std::abort();
+}
+
+// From the call of `cancel` until the last of the tasks has ended.
+Task<double> cancel_round() {
+    constexpr std::size_t count = 100'000;
+    Clock::time_point begin;
+    auto done = co_await with_task_group([&begin](TaskGroup& group) -> Task<> {
+        for (std::size_t i = 0; i < count; ++i) group.spawn(sleep_long);
+        auto turned = co_await yield();
+        if (!turned) std::abort();
+        begin = Clock::now();
+        group.cancel();
+    });
+    if (!done) std::abort();
+    co_return ns_each(Clock::now() - begin, count);
+}
+
 // ---- allocations --------------------------------------------------------------------------------
 
 /// A blocking client that allocates nothing.
@@ -247,12 +343,26 @@ int main(int argc, char** argv) {
     const auto spawn_ns = median_ns([&] { return loop->run(spawn_round, &*loop).value(); });
     const auto switch_ns = median_ns([&] { return loop->run(switch_round, &*loop).value(); });
     const auto await_ns = median_ns([&] { return loop->run(await_round).value(); });
+    const auto group_ns = median_ns([&] { return loop->run(group_round).value(); });
+    const auto channel_ns = median_ns([&] { return loop->run(channel_round, &*loop).value(); });
+    const auto mutex_ns = median_ns([&] { return loop->run(mutex_round).value(); });
+    const auto timeout_ns = median_ns([&] {
+        const double bare = loop->run(bare_round).value();
+        return loop->run(timeout_round).value() - bare;
+    });
+    const auto cancel_ns = median_ns([&] { return loop->run(cancel_round).value(); });
     const Allocations allocations = count_allocations();
 
     const std::vector<Row> rows = {
         {"spawn, run and finish an empty task", spawn_ns, 30, "ns"},
         {"switch between two ready tasks", switch_ns, 10, "ns"},
         {"await a child that does not suspend", await_ns, 0, "ns"},
+        {"spawn in a group and join", group_ns, 40, "ns"},
+        {"message through a channel", channel_ns, 40, "ns"},
+        {"lock and unlock a free mutex", mutex_ns, 0, "ns"},
+        {"with_timeout, beyond what it limits", timeout_ns, 60, "ns"},
+        {"cancel a sleeping task, of 100,000", cancel_ns, 0, "ns"},
+        {"cancel 100,000 sleeping tasks", cancel_ns / 10, 0, "ms"},
         {"frame of the echo handler", static_cast<double>(echo_frame_bytes()), 192, "bytes"},
         {"allocations per message", allocations.per_message, 0, ""},
         {"allocations per accepted connection", allocations.per_connection, 0, ""},
@@ -260,7 +370,7 @@ int main(int argc, char** argv) {
     nlohmann::ordered_json json = {{"schema_version", 1}, {"compiler", __VERSION__}};
     fmt::print("{:<38} {:>10} {:>8}\n", "what", "here", "target");
     for (const Row& row : rows) {
-        const bool has_target = row.unit != "ns" || row.limit > 0;
+        const bool has_target = (row.unit != "ns" && row.unit != "ms") || row.limit > 0;
         fmt::print("{:<38} {:>10.2f} {:>8} {}\n", row.name, row.value,
                    has_target ? fmt::to_string(row.limit) : "-", row.unit);
         json["results"].push_back({{"name", row.name}, {"value", row.value}, {"unit", row.unit}});

@@ -7,14 +7,12 @@
 #include "uring_ring.hpp"
 #include "watchdog.hpp"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <string>
 #include <vector>
 
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace ringlet {
@@ -178,15 +176,18 @@ void EventLoop::leave() {
     scope_.cancel_through_shields(CancelReason::shutdown);
     turn_until_nothing_moves();
     bury_parked();
-    leaving_ = false;
+    leaving_ = has_parked_ = false;
     scope_.reset();
     turning_loop = outer;
 }
 
+// Once a task is parked nobody waits for a moment or for another thread any more: the deadline that
+// is armed may be that of the parked task itself.
 void EventLoop::turn_until_nothing_moves() {
-    while (in_flight_count_ > 0 || !ready_.empty() || !timers_.empty() || other_thread_waits_ > 0) {
-        turn();
-    }
+    const auto waits_for_more = [this] {
+        return !has_parked_ && (!timers_.empty() || other_thread_waits_ > 0);
+    };
+    while (in_flight_count_ > 0 || !ready_.empty() || waits_for_more()) turn();
 }
 
 // The kernel holds nothing any more: the frames that are left wait for something that will not
@@ -227,7 +228,9 @@ EventLoop::Admission EventLoop::refuse(CancelScope& scope) {
     }
     task.refused_in = gave_its_turn_away;
     const bool for_good = task.refusals > answers_after_cancel_limit + answers_while_leaving_limit;
-    return leaving_ && for_good ? Admission::park : Admission::yield;
+    if (!leaving_ || !for_good) return Admission::yield;
+    has_parked_ = true;
+    return Admission::park;
 }
 
 bool EventLoop::suspend_refused(Admission admission, Wait& wait, CancelScope& scope,
@@ -240,32 +243,7 @@ bool EventLoop::suspend_refused(Admission admission, Wait& wait, CancelScope& sc
     return true;
 }
 
-// ---- nothing can happen any more ----------------------------------------------------------------
-
-// Nothing is in flight, no timer is armed, nobody is ready. What could still come is a letter: one
-// that is here already, or one from another thread, if there is one.
-bool EventLoop::would_block_forever() const {
-    if (root_ == nullptr || leaving_ || other_thread_waits_ > 0 || !mailbox_.empty() ||
-        stop_requested_.load(std::memory_order_acquire)) {
-        return false;
-    }
-    struct stat threads{};
-    if (::stat("/proc/self/task", &threads) != 0) return false;
-    // Links of a folder: itself, its name above, and one for each folder inside, a thread's.
-    const auto others = static_cast<long>(threads.st_nlink) - 2 - 1 - own_threads_;
-    return others <= 0;
-}
-
-void EventLoop::report_stuck_tasks() {
-    report("no task can continue, and no other thread is there to wake one:");
-    const std::string tasks = dump();
-    std::string_view rest = tasks;
-    while (!rest.empty()) {
-        const std::size_t end = rest.find('\n');
-        report(rest.substr(0, end));
-        rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
-    }
-}
+// ---- what it tells -----------------------------------------------------------------------------
 
 std::string EventLoop::dump() const { return describe_tasks(scope_, Clock::now()); }
 
@@ -311,38 +289,6 @@ void EventLoop::cancel_idle(Clock::duration limit) {
         return true;
     });
 }
-
-// ---- other threads ------------------------------------------------------------------------------
-
-void EventLoop::watch_for_wake() {
-    if (wake_.state != Operation::State::idle) return;
-    wake_.configure(Opcode::read, wake_fd_.get(), &wake_count_, sizeof wake_count_);
-    wake_.state = Operation::State::in_flight;
-    ring_->start(wake_);
-    unsubmitted_ = true;
-}
-
-// Async-signal-safe. An eventfd write fails only when 2^64 - 1 wakes have not been read.
-void EventLoop::wake() noexcept {
-    const std::uint64_t one = 1;
-    [[maybe_unused]] const auto written = ::write(wake_fd_.get(), &one, sizeof one);
-}
-
-void EventLoop::stop() noexcept {
-    stop_requested_.store(true, std::memory_order_release);
-    wake();
-}
-
-void EventLoop::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
-    if (!pool_) {
-        pool_ = std::make_unique<ThreadPool>(*this,
-                                             std::max<std::size_t>(1, options_.blocking_threads));
-    }
-    expect_other_thread(true);
-    pool_->run(std::move(job));
-}
-
-void EventLoop::forget_blocking_job(const BlockingJob& job) { pool_->forget(job); }
 
 // ---- making and ending --------------------------------------------------------------------------
 

@@ -17,10 +17,10 @@ FLOORS = (
      "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
     ("ring", "uring_ring"),
-    ("blocking_job", "event_loop", "letter_stack", "mailbox", "spawned_task", "task_tree",
+    ("blocking_job", "event_loop", "event_loop_threads", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),
-    ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex",
-     "run_blocking", "semaphore", "sleep", "task_group", "task_local", "thread_channel",
+    ("barrier", "channel", "cond_var", "deadline", "event", "group_core", "join_handle", "latch", "mutex",
+     "ready", "run_blocking", "semaphore", "sleep", "task_group", "task_local", "thread_channel",
      "wait_list", "when", "yield"),
     ("signals", "socket", "socket_state", "tcp_listener", "tcp_stream"),
     ("serve",),
@@ -32,7 +32,11 @@ FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in name
 DOORS = {"liburing.h": "uring_ring.cpp", "sys/epoll.h": "epoll_ring.cpp"}
 
 # Headers without a test of their own name, and tests without a header.
-TESTED_ELSEWHERE = {"blocking_job": "an interface: thread_pool_test runs jobs"}
+TESTED_ELSEWHERE = {
+    "blocking_job": "an interface: thread_pool_test runs jobs",
+    "group_core": "what both kinds of groups are made of: task_group_test",
+    "ready": "what TaskGroup::start hands to a child: task_group_test",
+}
 TESTS_WITHOUT_A_HEADER = {
     "compiler": "what compilers do wrong, and which of our rules they cause",
     "stack": "awaits without end must not grow the stack: task and event_loop together",

@@ -264,6 +264,7 @@ private:
     bool unsubmitted_ = false;
     bool leaving_ = false;
     bool stuck_ = false;
+    bool has_parked_ = false; // while leaving: a task ignored its cancellation to the end
     bool mail_waiting_ = false;
     int other_thread_waits_ = 0;
     int own_threads_ = 0;
@@ -298,8 +299,9 @@ auto EventLoop::run_at(std::source_location where, Args&&... args) {
         ~Release() { record->release_reference(); }
     } release{&root};
     run_root(root);
+    const bool was_stuck = std::exchange(stuck_, false);
     auto outcome = root.take_outcome();
-    if (std::exchange(stuck_, false)) outcome = Errc::would_block_forever;
+    if (was_stuck) return decltype(outcome)(Errc::would_block_forever);
     return outcome;
 }
 

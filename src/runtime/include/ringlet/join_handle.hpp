@@ -64,7 +64,8 @@ private:
 
 /// A task that was spawned in a group. Dropping the handle changes nothing for the task.
 ///
-/// Lifetime  Keeps the task's outcome. After its group has ended only `done` and `name` may be
+/// Lifetime  Keeps the task's outcome, and with it the frame of its coroutine: parameters, such as a
+///           stream, go with the handle. After its group has ended only `done` and `name` may be
 ///           asked: the group has reported the outcome. Move-only.
 /// Thread    The loop's own.
 template <class T>

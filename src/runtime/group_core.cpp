@@ -1,4 +1,4 @@
-#include <ringlet/task_group.hpp>
+#include <ringlet/group_core.hpp>
 
 #include <algorithm>
 #include <iterator>

@@ -1,0 +1,76 @@
+// Where a loop and other threads meet: being woken, lending work, and noticing that nobody is there.
+
+#include <ringlet/event_loop.hpp>
+
+#include "thread_pool.hpp"
+#include "watchdog.hpp"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace ringlet {
+
+// ---- other threads ------------------------------------------------------------------------------
+
+void EventLoop::watch_for_wake() {
+    if (wake_.state != Operation::State::idle) return;
+    wake_.configure(Opcode::read, wake_fd_.get(), &wake_count_, sizeof wake_count_);
+    wake_.state = Operation::State::in_flight;
+    ring_->start(wake_);
+    unsubmitted_ = true;
+}
+
+// Async-signal-safe. An eventfd write fails only when 2^64 - 1 wakes have not been read.
+void EventLoop::wake() noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(wake_fd_.get(), &one, sizeof one);
+}
+
+void EventLoop::stop() noexcept {
+    stop_requested_.store(true, std::memory_order_release);
+    wake();
+}
+
+void EventLoop::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
+    if (!pool_) {
+        pool_ = std::make_unique<ThreadPool>(*this,
+                                             std::max<std::size_t>(1, options_.blocking_threads));
+    }
+    expect_other_thread(true);
+    pool_->run(std::move(job));
+}
+
+void EventLoop::forget_blocking_job(const BlockingJob& job) { pool_->forget(job); }
+
+// ---- nothing can happen any more ----------------------------------------------------------------
+
+// Nothing is in flight, no timer is armed, nobody is ready. What could still come is a letter: one
+// that is here already, or one from another thread, if there is one.
+bool EventLoop::would_block_forever() const {
+    if (root_ == nullptr || leaving_ || other_thread_waits_ > 0 || !mailbox_.empty() ||
+        stop_requested_.load(std::memory_order_acquire)) {
+        return false;
+    }
+    struct stat threads{};
+    if (::stat("/proc/self/task", &threads) != 0) return false;
+    // Links of a folder: itself, its name above, and one for each folder inside, a thread's.
+    const auto others = static_cast<long>(threads.st_nlink) - 2 - 1 - own_threads_;
+    return others <= 0;
+}
+
+void EventLoop::report_stuck_tasks() {
+    report("no task can continue, and no other thread is there to wake one:");
+    const std::string tasks = dump();
+    std::string_view rest = tasks;
+    while (!rest.empty()) {
+        const std::size_t end = rest.find('\n');
+        report(rest.substr(0, end));
+        rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
+    }
+}
+
+} // namespace ringlet

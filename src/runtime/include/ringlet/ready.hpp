@@ -1,0 +1,130 @@
+#pragma once
+
+#include <ringlet/assert.hpp>
+#include <ringlet/error.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/frame_pool.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/spawned_task.hpp>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+#include <variant>
+
+namespace ringlet {
+
+template <class V = void>
+class Ready;
+
+/// What a starter and its child share until one of them has gone.
+template <class V>
+struct ReadyState : Pooled {
+    using Stored = std::conditional_t<std::is_void_v<V>, std::monostate, V>;
+    std::optional<Stored> value;
+    TaskRecord* task = nullptr; // while the starter waits for it
+    std::uint32_t owners = 2;
+
+    void tell() noexcept {
+        if (task == nullptr || task->joiner == nullptr) return;
+        Wait& starter = *std::exchange(task->joiner, nullptr);
+        starter.scope->loop->make_ready(starter);
+    }
+    void release() noexcept {
+        if (--owners == 0) delete this;
+    }
+};
+
+/// A child that was told to say when it is ready: its first parameter. Calling it lets the starter go
+/// on. `Ready<Endpoint>` is called with a value, `Ready<>` with none.
+///
+/// Lifetime  Move-only; may be dropped. The starter then goes on when the task has ended.
+template <class V>
+class Ready {
+public:
+    explicit Ready(ReadyState<V>* state) noexcept : state_(state) {}
+    Ready(Ready&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+    Ready& operator=(Ready&&) = delete;
+    ~Ready() {
+        if (state_ != nullptr) state_->release();
+    }
+
+    /// Says that the task is ready, with what it has to tell. Once (asserted).
+    template <class... Value>
+    void operator()(Value&&... value) {
+        static_assert(sizeof...(Value) == (std::is_void_v<V> ? 0 : 1),
+                      "Ready<V> is called with a V, Ready<> with nothing");
+        RINGLET_ASSERT(state_ != nullptr && !state_->value, "a task said twice that it is ready");
+        state_->value.emplace(std::forward<Value>(value)...);
+        state_->tell();
+    }
+
+private:
+    ReadyState<V>* state_;
+};
+
+/// What `TaskGroup::start` returns; await it at once.
+template <class V, class T>
+class [[nodiscard]] StartAwaiter final : public Wait {
+public:
+    StartAwaiter(TypedTask<T>& task, ReadyState<V>* state) noexcept : task_(&task), state_(state) {
+        state_->task = task_;
+    }
+    StartAwaiter(const StartAwaiter&) = delete;
+    StartAwaiter& operator=(const StartAwaiter&) = delete;
+    ~StartAwaiter() {
+        if (task_->joiner == this) task_->joiner = nullptr;
+        state_->task = nullptr;
+        state_->release();
+        task_->release_reference();
+    }
+
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> starter) {
+        CancelScope& in = *starter.promise().scope();
+        if (task_->ended) return false; // it was refused
+        in.loop->suspend(*this, in, starter);
+        task_->joiner = this;
+        if (in.is_cancelled()) cancel();
+        return true;
+    }
+    Result<V> await_resume() {
+        if (state_->value) {
+            if constexpr (std::is_void_v<V>) {
+                return {};
+            } else {
+                return Result<V>(std::in_place, std::move(*state_->value));
+            }
+        }
+        TaskFailure failure;
+        if (task_->get_failure(failure)) {
+            return failure.error ? failure.error
+                                 : std::make_error_code(std::errc::operation_canceled);
+        }
+        if (task_->scope.is_cancelled() || was_cancelled || !task_->has_run()) {
+            return std::errc::operation_canceled;
+        }
+        return Errc::task_not_ready;
+    }
+
+    // The task is cancelled with its starter, which waits for its end: half a start helps nobody.
+    void cancel() noexcept override {
+        if (task_->joiner != this) return;
+        was_cancelled = true;
+        task_->scope.cancel(CancelReason::requested);
+    }
+    [[nodiscard]] std::string describe() const override {
+        return task_->to_string() + " to be ready";
+    }
+
+private:
+    TypedTask<T>* task_;
+    ReadyState<V>* state_;
+    bool was_cancelled = false;
+};
+
+} // namespace ringlet
