@@ -104,9 +104,8 @@ void EventLoop::resume_ready() {
 }
 
 void EventLoop::reap() {
-    while (finished_ != nullptr) {
-        TaskRecord& record = *finished_;
-        finished_ = static_cast<TaskRecord*>(record.next_ready);
+    while (!finished_.empty()) {
+        TaskRecord& record = static_cast<TaskRecord&>(finished_.pop());
         record.ended = true;
         record.scope.close();
         --live_tasks_;
@@ -138,10 +137,7 @@ bool EventLoop::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner)
     return true;
 }
 
-void EventLoop::note_finished(TaskRecord& record) noexcept {
-    record.next_ready = finished_;
-    finished_ = &record;
-}
+void EventLoop::note_finished(TaskRecord& record) noexcept { finished_.push(record); }
 
 void TaskRecord::root_finished() noexcept { scope.loop->note_finished(*this); }
 

@@ -255,8 +255,8 @@ private:
     Timers timers_;
     IntrusiveList<Operation> in_flight_;
     CancelScope scope_;
-    TaskRecord* finished_ = nullptr; // a list through next_ready
-    TaskRecord* root_ = nullptr;     // what run waits for
+    ReadyQueue finished_;        // in the order in which they ended: the first failure is the first
+    TaskRecord* root_ = nullptr; // what run waits for
     CancelScope* current_ = nullptr; // that of the coroutine that was resumed last
     Clock::time_point now_;
     std::uint32_t resumed_since_collect_ = 0;

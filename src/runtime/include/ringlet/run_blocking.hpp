@@ -42,13 +42,13 @@ public:
         in.loop->run_on_other_thread(job_);
         return true;
     }
-    Result<R> await_resume() {
+    Outcome<R> await_resume() {
         if (cancelled_) return std::errc::operation_canceled;
         if (job_->exception) std::rethrow_exception(job_->exception);
         if constexpr (std::is_void_v<R>) {
             return {};
         } else {
-            return Result<R>(std::in_place, std::move(*job_->value));
+            return Outcome<R>(std::move(*job_->value));
         }
     }
 
@@ -71,14 +71,16 @@ private:
 /// Calls `fn(args...)` on another thread and waits for it: for what has no other way, such as
 /// getaddrinfo(3), files, and long computations.
 ///
-///     auto endpoint = co_await run_blocking(Endpoint::resolve, "localhost:3200");
+///     auto resolve = [](std::string name) { return Endpoint::resolve(name); };
+///     auto endpoint = co_await run_blocking(resolve, "localhost:3200");
 ///
 /// Lifetime  `fn` and `args` are moved or copied into the job and live until it has run.
 /// Thread    `fn` runs on one of `LoopOptions::blocking_threads` threads, and must not touch the loop.
 /// Suspends  Always, until it has run. When all threads are busy, functions wait in line.
 /// Cancel    Ends with `operation_canceled` at once. A function that has begun runs on, and what it
 ///           returns is thrown away; one that has not begun never does.
-/// Returns   `Result<R>` of a function that returns R. What it throws is thrown.
+/// Returns   `Result<R>` of a function that returns R; R itself if that is a `Result`. What it throws
+///           is thrown.
 /// Cost      One allocation, two wake-ups. The loop's end waits for functions that still run.
 template <class Fn, class... Args>
 auto run_blocking(Fn&& fn, Args&&... args) {

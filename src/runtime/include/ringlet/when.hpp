@@ -22,7 +22,7 @@ struct WhenAny {
     std::tuple<Results...> results;
 };
 
-// What is awaited of an argument of when_all: a task, or the answer of an operation.
+/// Turns an argument of `when_all`, a task or an operation, into a task.
 template <class A>
 struct ArmTraits {
     using Value = decltype(std::declval<std::remove_reference_t<A>&>().await_resume());

@@ -1,0 +1,73 @@
+#include <ringlet/thread_channel.hpp>
+
+#include "net.hpp"
+
+#include <array>
+#include <optional>
+#include <thread>
+#include <vector>
+
+using namespace ringlet;
+using namespace ringlet::testing;
+using namespace std::chrono_literals;
+
+TEST_CASE("many threads send through a small channel, and each one's order is kept") {
+    constexpr int threads = 4;
+    constexpr int values = 200;
+    ReportingLoop loop;
+    ThreadChannel<std::array<int, 2>> channel(*loop, 3);
+    std::vector<std::thread> senders;
+    for (int id = 0; id < threads; ++id) {
+        senders.emplace_back([id, sender = channel.sender()]() mutable {
+            for (int i = 0; i < values; ++i) static_cast<void>(sender.send({id, i}));
+        });
+    }
+    auto result = loop->run([&]() -> Task<> {
+        std::array<int, threads> next{};
+        for (int i = 0; i < threads * values; ++i) {
+            auto got = co_await channel.recv();
+            REQUIRE(got);
+            CHECK((*got)[1] == next[static_cast<std::size_t>((*got)[0])]++);
+        }
+    });
+    for (std::thread& thread : senders) thread.join();
+    CHECK(result);
+}
+
+TEST_CASE("try_send refuses when full; close keeps what is in it; senders may outlive it") {
+    ReportingLoop loop;
+    std::optional<ThreadChannel<int>> channel(std::in_place, *loop, 1);
+    auto sender = channel->sender();
+    CHECK(sender.try_send(1));
+    CHECK(sender.try_send(2).error() == std::errc::resource_unavailable_try_again);
+    channel->close();
+    CHECK(sender.send(3).error() == Errc::channel_closed);
+    auto result = loop->run([&]() -> Task<> {
+        auto got = co_await channel->recv();
+        REQUIRE(got);
+        CHECK(*got == 1);
+        auto end = co_await channel->recv();
+        CHECK(end.error() == Errc::channel_closed);
+    });
+    CHECK(result);
+    channel.reset();
+    CHECK(sender.send(4).error() == Errc::channel_closed);
+}
+
+TEST_CASE("a recv that is cancelled ends, and leaves the channel usable") {
+    ReportingLoop loop;
+    ThreadChannel<int> channel(*loop, 1);
+    auto result = loop->run([&]() -> Task<> {
+        auto receive = [&]() -> Task<Result<int>> {
+            auto got = co_await channel.recv();
+            co_return got;
+        };
+        auto cut = co_await with_timeout(1ms, receive);
+        CHECK(cut.error() == std::errc::timed_out);
+        CHECK(channel.sender().try_send(5));
+        auto got = co_await channel.recv();
+        REQUIRE(got);
+        CHECK(*got == 5);
+    });
+    CHECK(result);
+}

@@ -1,0 +1,59 @@
+#include <ringlet/wait.hpp>
+
+#include "net.hpp"
+
+using namespace ringlet;
+using namespace ringlet::testing;
+
+namespace {
+
+// A wait that a user could write: goes on when it is told to.
+class [[nodiscard]] OwnWait final : public Wait {
+public:
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> coroutine) {
+        CancelScope& in = *coroutine.promise().scope();
+        const auto admission = in.loop->admit(in);
+        if (admission != EventLoop::Admission::proceed) {
+            return in.loop->suspend_refused(admission, *this, in, coroutine);
+        }
+        in.loop->suspend(*this, in, coroutine);
+        return true;
+    }
+    int await_resume() const noexcept { return cancel_count; }
+    void cancel() noexcept override {
+        ++cancel_count;
+        scope->loop->make_ready(*this);
+    }
+    std::string describe() const override { return "something of one's own"; }
+
+    int cancel_count = 0;
+};
+
+Task<int> wait_for(OwnWait* wait) {
+    auto answer = co_await *wait;
+    co_return answer;
+}
+
+} // namespace
+
+TEST_CASE("Wait of one's own is cancelled through its scope, once, and is told of in a dump") {
+    ReportingLoop loop;
+    OwnWait wait;
+    auto result = loop->run([&]() -> Task<> {
+        auto done = co_await with_task_group([&](TaskGroup& group) -> Task<> {
+            auto handle = group.spawn(wait_for, &wait);
+            auto turned = co_await yield();
+            CHECK(turned);
+            CHECK(loop->dump().find("waits for something of one's own") != std::string::npos);
+            handle.cancel();
+            handle.cancel();
+            auto answer = co_await handle.join();
+            CHECK(answer.value() == 1);
+        });
+        CHECK(done);
+    });
+    CHECK(result);
+    check_nothing_left(*loop);
+}
