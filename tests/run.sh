@@ -11,8 +11,8 @@ usage: tests/run.sh [PRESET...]
 Installs what is missing (cmake/install_dependencies.sh), builds, and runs every test. Without a PRESET:
 
   dev            g++, -O0: every test, with the programs, the packages and the house rules
-  asan           g++ with ASan and UBSan: unit and integration tests
-  clang-asan     clang++ with ASan and UBSan: unit and integration tests
+  asan           g++ with ASan and UBSan: unit, stress and integration tests
+  clang-asan     clang++ with ASan and UBSan: unit, stress and integration tests
   release        g++, -O2: unit tests
   clang-dev      clang++, -O0: unit tests
   clang-release  clang++, -O2: unit tests
@@ -56,7 +56,7 @@ for preset in $presets; do
     tests='^unit[.]'
     case $preset in
     dev) targets=all tests=. ;;
-    asan | clang-asan) targets='unit_tests echo_coro echo_bench epoll_echo' tests='^(unit|integration[.](echo|faults))' ;;
+    asan | clang-asan) targets='unit_tests stress echo_coro echo_bench epoll_echo' tests='^(unit|stress|integration[.](echo|faults))' ;;
     release | clang-dev | clang-release | tsan) ;;
     *)
         echo "tests/run.sh: unknown preset '$preset' (see --help)" >&2

@@ -395,7 +395,7 @@ int run_seeds(std::uint64_t first, std::uint64_t count) {
 int main(int argc, char** argv) {
     std::uint64_t first = 1;
     std::uint64_t count = 1000;
-    for (int at = 1; at < argc; ++at) {
+    for (int at = 1; at < argc; at += 2) {
         const std::string_view option = argv[at];
         const char* value = at + 1 < argc ? argv[at + 1] : nullptr;
         const bool known = option == "--seeds" || option == "--first-seed" || option == "--seed";
@@ -405,7 +405,6 @@ int main(int argc, char** argv) {
         }
         (option == "--seeds" ? count : first) = std::strtoull(value, nullptr, 10);
         if (option == "--seed") count = 1;
-        ++at;
     }
     std::signal(SIGALRM, tell_seed);
     std::signal(SIGABRT, tell_seed);

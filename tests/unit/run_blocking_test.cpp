@@ -3,6 +3,7 @@
 #include "net.hpp"
 
 #include <atomic>
+#include <future>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -45,4 +46,74 @@ TEST_CASE("what the function throws is thrown") {
     });
     CHECK(result);
     CHECK(caught == "out");
+}
+
+TEST_CASE("a cancelled wait ends at once, while the function runs on") {
+    std::promise<void> go;
+    auto gate = go.get_future().share();
+    std::atomic<bool> ran = false;
+    {
+        ReportingLoop loop;
+        auto result = loop->run([&]() -> Task<> {
+            auto waits = [&] {
+                gate.wait();
+                ran = true;
+            };
+            auto task = [&]() -> Task<Result<void>> {
+                auto done = co_await run_blocking(waits);
+                co_return done;
+            };
+            auto done = co_await with_timeout(1ms, task);
+            CHECK(done.error() == std::errc::timed_out);
+            CHECK_FALSE(ran);
+            auto refused = co_await with_timeout(-1s, task);
+            CHECK(refused.error() == std::errc::timed_out);
+            go.set_value();
+        });
+        CHECK(result);
+        check_nothing_left(*loop);
+    }
+    // The end of the loop waited for the function, unless it had not begun.
+}
+
+TEST_CASE("a function that waits in line and is cancelled never begins") {
+    std::promise<void> go;
+    auto gate = go.get_future().share();
+    std::atomic<int> begun = 0;
+    {
+        LoopOptions options;
+        options.blocking_threads = 1;
+        auto loop = EventLoop::create(options);
+        REQUIRE(loop);
+        waiting_for("a function behind another one on the only thread to be cancelled");
+        auto result = loop->run([&]() -> Task<> {
+            auto waits = [&] {
+                ++begun;
+                gate.wait();
+            };
+            auto counts = [&] { ++begun; };
+            auto first = [&]() -> Task<Result<void>> {
+                auto done = co_await run_blocking(waits);
+                co_return done;
+            };
+            auto second = [&]() -> Task<Result<void>> {
+                auto done = co_await run_blocking(counts);
+                co_return done;
+            };
+            auto body = [&](TaskGroup& group) -> Task<> {
+                auto running = group.spawn(first);
+                auto turned = co_await yield();
+                CHECK(turned);
+                auto late = co_await with_timeout(1ms, second);
+                CHECK(late.error() == std::errc::timed_out);
+                go.set_value();
+                auto done = co_await running.join();
+                CHECK(done);
+            };
+            auto done = co_await with_task_group(body);
+            CHECK(done);
+        });
+        CHECK(result);
+    }
+    CHECK(begun == 1);
 }

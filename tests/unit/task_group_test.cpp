@@ -3,6 +3,7 @@
 #include "death.hpp"
 #include "net.hpp"
 
+#include <algorithm>
 #include <memory>
 #include <stdexcept>
 #include <string>

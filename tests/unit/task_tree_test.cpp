@@ -2,6 +2,8 @@
 
 #include "net.hpp"
 
+#include <thread>
+
 #include <string>
 
 using namespace ringlet;
@@ -33,4 +35,36 @@ TEST_CASE("dump shows tasks as a tree, with their places and what they wait for"
     CHECK(dump.find("recv on " + descriptor) != std::string::npos);
     CHECK(dump.find("\n  task \"waiter\"") != std::string::npos);
     CHECK(dump.find("the bell") != std::string::npos);
+}
+
+TEST_CASE(
+    "a run that can never continue says so, lists its tasks, and the loop can be used again") {
+    if (thread_sanitizer_runs) RINGLET_SKIP("TSan has a thread of its own");
+    ReportingLoop loop;
+    waiting_for("a deadlock to be noticed");
+    auto result = loop->run([&]() -> Task<> {
+        Event never("never");
+        auto told = co_await never.wait();
+        CHECK(told.error() == std::errc::operation_canceled);
+    });
+    CHECK(result.error() == Errc::would_block_forever);
+    REQUIRE(loop.reports.size() == 2);
+    CHECK(loop.reports[1].find("waits for Event \"never\"") != std::string::npos);
+    auto again = loop->run([]() -> Task<int> { co_return 1; });
+    CHECK(again.value() == 1);
+}
+
+TEST_CASE("a run whose tasks wait for each other goes on when another thread may post") {
+    ReportingLoop loop;
+    std::thread other;
+    waiting_for("a post of another thread");
+    auto result = loop->run([&]() -> Task<> {
+        Event told("told");
+        other = std::thread([&] { loop->post([&] { told.set(); }); });
+        auto waited = co_await told.wait();
+        CHECK(waited);
+    });
+    other.join();
+    CHECK(result);
+    CHECK(loop.reports.empty());
 }

@@ -26,10 +26,12 @@ TEST_CASE("many threads send through a small channel, and each one's order is ke
         std::array<int, threads> next{};
         for (int i = 0; i < threads * values; ++i) {
             auto got = co_await channel.recv();
-            REQUIRE(got);
+            CHECK_MESSAGE(got, got.error().message());
+            if (!got) break;
             CHECK((*got)[1] == next[static_cast<std::size_t>((*got)[0])]++);
         }
     });
+    channel.close(); // lets a sender go on that still waits for room
     for (std::thread& thread : senders) thread.join();
     CHECK(result);
 }
@@ -70,4 +72,34 @@ TEST_CASE("a recv that is cancelled ends, and leaves the channel usable") {
         CHECK(*got == 5);
     });
     CHECK(result);
+}
+
+TEST_CASE("a sender that waits for room goes on when there is some, or when the channel closes") {
+    ReportingLoop loop;
+    ThreadChannel<int> channel(*loop, 1);
+    std::error_code last;
+    std::thread thread([&last, sender = channel.sender()]() mutable {
+        for (int i = 1; i <= 3 && !last; ++i) last = sender.send(int(i)).error();
+    });
+    waiting_for("a thread that sends three values into a channel of one");
+    auto result = loop->run([&]() -> Task<> {
+        auto first = co_await channel.recv();
+        CHECK(first.value() == 1);
+        auto second = co_await channel.recv();
+        CHECK(second.value() == 2);
+        auto third = co_await channel.recv();
+        CHECK(third.value() == 3);
+    });
+    thread.join();
+    CHECK(result);
+    CHECK_FALSE(last);
+
+    std::error_code cut;
+    auto filled = channel.sender().try_send(4);
+    CHECK(filled);
+    std::thread blocked(
+        [&cut, sender = channel.sender()]() mutable { cut = sender.send(5).error(); });
+    channel.close();
+    blocked.join();
+    CHECK(cut == Errc::channel_closed);
 }

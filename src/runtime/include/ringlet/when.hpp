@@ -66,7 +66,7 @@ public:
     bool await_suspend(std::coroutine_handle<P> waiting) {
         CancelScope& outer = *waiting.promise().scope();
         inside_.open(outer, outer.task);
-        std::apply([this](auto*... arm) { (begin(*arm), ...); }, arms_);
+        std::apply([this](auto*... arm) { (this->begin(*arm), ...); }, arms_);
         if (running_ == 0) { // refused: this counts as an answer
             static_cast<void>(outer.loop->admit(outer));
             return false;
