@@ -89,12 +89,12 @@ void EventLoop::resume_ready() {
     const std::size_t ready_count = ready_.size();
     for (std::size_t i = 0; i < ready_count; ++i) {
         Wait& wait = ready_.pop();
-        current_ = wait.scope;
-        current_->wait = nullptr;
+        wait.scope->wait = nullptr;
+        current_ = wait.scope->task; // not the scope: the coroutine may leave that
         immediate_answers_ = 0;
         ++resumptions_;
         if (watchdog_) [[unlikely]]
-            watchdog_->begins(current_->task->name, current_->task->spawned_at);
+            watchdog_->begins(current_->name, current_->spawned_at);
         wait.waiter.resume();
     }
     if (watchdog_) [[unlikely]]
@@ -128,7 +128,7 @@ bool EventLoop::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner)
     }
     record.scope.open(parent, &record);
     record.owner = &owner;
-    if (current_ != nullptr && current_->task != nullptr) record.locals = current_->task->locals;
+    if (current_ != nullptr) record.locals = current_->locals;
     record.Wait::scope = &record.scope;
     record.since = now_;
     record.scope.wait = &record;
@@ -244,8 +244,7 @@ bool EventLoop::suspend_refused(Admission admission, Wait& wait, CancelScope& sc
 std::string EventLoop::dump() const { return describe_tasks(scope_, Clock::now()); }
 
 TaskRecord* EventLoop::current_task() noexcept {
-    if (turning_loop == nullptr || turning_loop->current_ == nullptr) return nullptr;
-    return turning_loop->current_->task;
+    return turning_loop != nullptr ? turning_loop->current_ : nullptr;
 }
 
 // ---- operations ---------------------------------------------------------------------------------

@@ -106,8 +106,8 @@ public:
     /// called would be gone before its coroutine runs.
     ///
     /// Nobody waits for such a task but the loop; in a `TaskGroup` a scope does, and takes its
-    /// failures. A name may stand before the callable: `spawn("ticker", tick, 1s)`; it must live
-    /// as long as the task.
+    /// failures. A name may stand before the callable: `spawn("ticker", tick, 1s)`; it must
+    /// live as long as the loop, as a literal does.
     ///
     /// Lifetime  `fn` and `args` are moved into the task and live until it has finished.
     /// Errors    What the task throws or returns as an error goes to `LoopOptions::report`.
@@ -257,7 +257,7 @@ private:
     CancelScope scope_;
     ReadyQueue finished_;        // in the order in which they ended: the first failure is the first
     TaskRecord* root_ = nullptr; // what run waits for
-    CancelScope* current_ = nullptr; // that of the coroutine that was resumed last
+    TaskRecord* current_ = nullptr; // whose coroutine runs
     Clock::time_point now_;
     std::uint32_t resumed_since_collect_ = 0;
     std::uint32_t immediate_answers_ = 0;
