@@ -12,7 +12,7 @@ and takes no time when nothing is missing. Without a group it takes all of them.
 groups:
   build      compiler, CMake, libraries
   bench      what benchmark.sh runs beside ringlet: Python and its servers
-  test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat
+  test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy
 
 options:
   --check    install nothing; list what is missing; exit status 1 if any of it is needed
@@ -34,7 +34,7 @@ needed_by() {
     build) echo "g++ cmake ninja-build pkg-config liburing-dev libfmt-dev doctest-dev libcli11-dev \
 nlohmann-json3-dev libev-dev" ;;
     bench) echo "python3 python3-gevent python3-tornado python3-twisted util-linux" ;;
-    test) echo "python3 socat strace" ;;
+    test) echo "python3 socat strace relacy-dev" ;;
     esac
 }
 

@@ -17,7 +17,7 @@ FLOORS = (
      "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
     ("ring", "uring_ring"),
-    ("blocking_job", "event_loop", "event_loop_threads", "mailbox", "spawned_task", "task_tree",
+    ("blocking_job", "event_loop", "event_loop_threads", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),
     ("barrier", "channel", "cond_var", "deadline", "event", "group_core", "join_handle", "latch", "mutex",
      "ready", "run_blocking", "semaphore", "sleep", "task_group", "task_local", "thread_channel",

@@ -1,15 +1,13 @@
 #pragma once
 
-#include <atomic>
+#include <ringlet/letter_stack.hpp>
+
 #include <memory>
 #include <utility>
 
 namespace ringlet {
 
 /// Where other threads leave functions for the loop's thread to call.
-///
-/// A list that is pushed to by compare-and-swap and taken whole by one exchange: no locks, no ABA.
-/// The release of `put` and the acquire of `take_all` make what the sender wrote visible.
 ///
 /// Thread    `put` any; `take_all` the loop's own.
 class Mailbox {
@@ -19,8 +17,10 @@ public:
         virtual ~Letter() = default;
         virtual void deliver() = 0;
 
+        [[nodiscard]] Letter* next() const noexcept { return next_; }
+        void set_next(Letter* letter) noexcept { next_ = letter; }
+
     private:
-        friend class Mailbox;
         Letter* next_ = nullptr;
     };
 
@@ -37,14 +37,10 @@ public:
     void deliver_all() noexcept;
 
     /// Thread    The loop's own: a letter may arrive at any moment, but none goes.
-    [[nodiscard]] bool empty() const noexcept {
-        return newest_.load(std::memory_order_relaxed) == nullptr;
-    }
+    [[nodiscard]] bool empty() const noexcept { return letters_.empty(); }
 
 private:
-    Letter* take_all() noexcept;
-
-    std::atomic<Letter*> newest_{nullptr};
+    LetterStack<Letter> letters_;
 };
 
 /// A letter that calls a function.

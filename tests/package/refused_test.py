@@ -1,0 +1,81 @@
+"""Mistakes that must not compile, with the words that say what to write instead."""
+
+import os
+import pathlib
+import re
+import subprocess
+import unittest
+
+ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
+CXX = os.environ["RINGLET_CXX"]
+SECONDS_LIMIT = 100
+
+PROGRAM = """
+#include <ringlet/ringlet.hpp>
+#include <string>
+using namespace ringlet;
+using namespace std::chrono_literals;
+Task<> nothing() { co_return; }
+Task<> work(TaskGroup& group, std::string text) {
+    static_cast<void>(text);
+    static_cast<void>(group);
+    %s
+    co_return;
+}
+"""
+
+
+def compile_errors(statement):
+    """What the compiler says of the statement in a coroutine; empty when it compiles."""
+    ended = subprocess.run(
+        [CXX, "-std=c++20", "-fsyntax-only", "-x", "c++", "-I", ROOT / "src/runtime/include", "-"],
+        input=PROGRAM % statement, capture_output=True, text=True, timeout=SECONDS_LIMIT,
+        check=False)
+    return ended.stderr if ended.returncode != 0 else ""
+
+
+class Refused(unittest.TestCase):
+    def assert_refused(self, statement, words):
+        errors = compile_errors(statement)
+        self.assertTrue(errors, f"compiles, and must not: {statement}")
+        self.assertIn(words, re.sub(r"\s+", " ", errors))
+
+    def test_what_is_right_compiles(self):
+        self.assertEqual("", compile_errors("group.spawn(nothing);"))
+        self.assertEqual("", compile_errors('group.spawn("name", nothing);'))
+        self.assertEqual("", compile_errors(
+            "auto f = [text]() -> Task<> { co_return; }; "
+            "auto done = co_await with_timeout(1s, f); static_cast<void>(done);"))
+
+    def test_a_lambda_that_was_already_called(self):
+        self.assert_refused("group.spawn([text]() -> Task<> { co_return; }());",
+                            "pass the function and its arguments, not a task")
+
+    def test_a_function_that_is_no_coroutine(self):
+        self.assert_refused("group.spawn([] { return 1; });",
+                            "must be a coroutine that returns a Task")
+
+    def test_arguments_that_do_not_fit(self):
+        self.assert_refused("group.spawn(nothing, 1);",
+                            "cannot be called with these arguments")
+
+    def test_a_task_that_is_awaited_without_a_move(self):
+        self.assert_refused("auto task = nothing(); co_await task;", "deleted")
+
+    def test_a_coroutine_given_to_run_blocking(self):
+        self.assert_refused("auto done = co_await run_blocking(nothing);",
+                            "calls a function that blocks, not a coroutine")
+
+    def test_a_temporary_lambda_that_gcc_12_would_destroy_twice(self):
+        version = subprocess.run([CXX, "-dM", "-E", "-x", "c++", "/dev/null"], capture_output=True,
+                                 text=True, check=True).stdout
+        major = re.search(r"__GNUC__ (\d+)", version)
+        if "__clang__" in version or int(major[1]) >= 13:
+            self.skipTest("this compiler does not destroy them twice")
+        self.assert_refused(
+            "auto done = co_await with_timeout(1s, [text]() -> Task<> { co_return; });",
+            "give the callable a name, and pass the name")
+
+
+if __name__ == "__main__":
+    unittest.main()
