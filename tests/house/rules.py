@@ -39,6 +39,7 @@ TESTED_ELSEWHERE = {
 }
 TESTS_WITHOUT_A_HEADER = {
     "compiler": "what compilers do wrong, and which of our rules they cause",
+    "races": "pairs that can race, in every order: scopes and sockets together",
     "stack": "awaits without end must not grow the stack: task and event_loop together",
 }
 

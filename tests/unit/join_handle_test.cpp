@@ -126,6 +126,22 @@ TEST_CASE("a handle that is used after its group aborts, and names both") {
     });
 }
 
+TEST_CASE("a second join of one task aborts: the value has gone with the first") {
+    check_aborts("was joined twice", [] {
+        static_cast<void>(run_on_loop([]() -> Task<> {
+            auto child = []() -> Task<int> { co_return 1; };
+            auto body = [&](TaskGroup& group) -> Task<> {
+                auto handle = group.spawn("once", child);
+                auto value = co_await handle.join();
+                CHECK(value);
+                auto again = co_await handle.join();
+                CHECK(again);
+            };
+            static_cast<void>(co_await with_task_group(body));
+        }));
+    });
+}
+
 TEST_CASE("two coroutines that join one task abort, and so does an empty handle") {
     check_aborts("two coroutines join the same task", [] {
         static_cast<void>(run_on_loop([]() -> Task<> {

@@ -4,6 +4,7 @@
 #include "net.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -173,19 +174,28 @@ TEST_CASE("spawn and failure in the same turn, in both orders") {
     ReportingLoop loop;
     std::string trace;
     auto result = loop->run([&]() -> Task<> {
+        auto waits = [&](char mark) -> Task<> {
+            trace +=
+                mark; // it has begun in both orders: the failure is not known before the turn ends
+            auto slept = co_await sleep_for(1h);
+            CHECK(slept.error() == std::errc::operation_canceled);
+            trace += static_cast<char>(std::toupper(mark));
+        };
         for (const bool fails_first : {true, false}) {
             auto body = [&](TaskGroup& group) -> Task<> {
                 if (fails_first) group.spawn(fails, std::errc::no_link);
-                group.spawn(until_cancelled, &trace, fails_first ? 'a' : 'b');
+                group.spawn(waits, fails_first ? 'a' : 'b');
                 if (!fails_first) group.spawn(fails, std::errc::no_link);
-                co_return;
+                auto slept = co_await sleep_for(1h);
+                CHECK(slept.error() == std::errc::operation_canceled);
+                CHECK(group.spawn(waits, 'x').done()); // after the failure: it does not begin
             };
             auto done = co_await with_task_group(body);
             CHECK(done.error() == std::errc::no_link);
         }
     });
     CHECK(result);
-    CHECK(trace == "ab");
+    CHECK(trace == "aAbB");
     check_nothing_left(*loop);
 }
 
@@ -379,6 +389,43 @@ TEST_CASE("a bounded group never exceeds its limit, and serves those that wait i
     CHECK(result);
     CHECK(most == 2);
     CHECK(order == "abcdefghij");
+}
+
+TEST_CASE("waiting for room may be cancelled, and the next in line gets it") {
+    ReportingLoop loop;
+    Event go("go");
+    std::string trace;
+    auto result = loop->run([&]() -> Task<> {
+        auto child = [&]() -> Task<> {
+            auto told = co_await go.wait();
+            CHECK(told);
+        };
+        auto body = [&](BoundedTaskGroup& group) -> Task<> {
+            auto wait = [&](char mark) -> Task<Result<void>> {
+                auto room = co_await group.wait_for_room();
+                trace += room ? mark : '-';
+                co_return room;
+            };
+            CHECK(group.try_spawn(child).has_value());
+            auto both = [&](TaskGroup& waiters) -> Task<> {
+                auto first = waiters.spawn(wait, 'a');
+                auto second = waiters.spawn(wait, 'b');
+                static_cast<void>(co_await yield());
+                first.cancel();
+                auto cut = co_await first.join();
+                CHECK(cut.error() == std::errc::operation_canceled);
+                CHECK_FALSE(second.done());
+                go.set();
+            };
+            auto done = co_await with_task_group(both);
+            CHECK(done);
+        };
+        auto done = co_await with_bounded_task_group(1, body);
+        CHECK(done);
+    });
+    CHECK(result);
+    CHECK(trace == "-b");
+    check_nothing_left(*loop);
 }
 
 TEST_CASE("try_spawn on a full group refuses and does not move from its arguments") {

@@ -35,6 +35,7 @@ public:
     Outcome<T> await_resume() {
         const Release release{suspended_ ? task_ : nullptr};
         if (cancelled_) return std::errc::operation_canceled;
+        task_->joined = true;
         return task_->take_outcome();
     }
 
@@ -91,6 +92,10 @@ public:
     ///           task threw is thrown.
     [[nodiscard]] JoinAwaiter<T> join() {
         check();
+        RINGLET_ASSERT(!task_->joined,
+                       (task_->to_string() + " was joined twice: its value has been "
+                                             "moved out")
+                           .c_str());
         return JoinAwaiter<T>(*task_);
     }
 

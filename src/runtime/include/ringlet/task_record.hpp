@@ -87,6 +87,7 @@ public:
     std::uint32_t refusals = 0;        ///< answered at once since its cancellation, in a row
     std::uint32_t refused_in = 0;      ///< the resumption in which that was
     bool ignores_cancellation = false; ///< it has been reported
+    bool joined = false;               ///< its outcome has been taken
     bool ended = false;                ///< its outcome is there, or it was refused before it began
 
     TaskRecord() = default;
