@@ -1,7 +1,5 @@
 #include <ringlet/cancel_scope.hpp>
 
-#include <ringlet/assert.hpp>
-
 namespace ringlet {
 
 const char* to_string(CancelReason reason) noexcept {
@@ -12,38 +10,6 @@ const char* to_string(CancelReason reason) noexcept {
     case CancelReason::shutdown: return "shutdown";
     }
     return "?";
-}
-
-void CancelScope::open(CancelScope& parent, TaskRecord* runs_in_it, bool shielded) noexcept {
-    loop = parent.loop;
-    task = runs_in_it;
-    parent_ = &parent;
-    shielded_ = shielded;
-    if (!shielded && parent.cancelled_) {
-        cancelled_ = true;
-        reason_ = parent.reason_;
-    }
-    if (parent.first_ == nullptr) {
-        parent.first_ = previous_ = this;
-    } else {
-        previous_ = parent.first_->previous_;
-        previous_->next_ = this;
-        parent.first_->previous_ = this;
-    }
-}
-
-void CancelScope::close() noexcept {
-    if (parent_ == nullptr) return;
-    RINGLET_ASSERT(first_ == nullptr, "a scope was left while something inside of it still runs");
-    if (parent_->first_ == this) {
-        parent_->first_ = next_;
-        if (next_ != nullptr) next_->previous_ = previous_;
-    } else {
-        previous_->next_ = next_;
-        CancelScope* after = next_ != nullptr ? next_ : parent_->first_;
-        after->previous_ = previous_;
-    }
-    parent_ = next_ = previous_ = nullptr;
 }
 
 // Outside in, without recursion: scopes may be nested as deep as tasks spawn tasks.

@@ -143,8 +143,8 @@ void TaskRecord::root_finished() noexcept { scope.loop->note_finished(*this); }
 
 void EventLoop::task_ended(TaskRecord& record) {
     if (&record == root_) return; // run gives its outcome
-    TaskFailure failure;
-    if (record.get_failure(failure)) report(failure.to_string());
+    const auto failure = record.failure();
+    if (failure) report(failure->to_string());
 }
 
 void EventLoop::run_root(TaskRecord& root) {

@@ -23,12 +23,11 @@ bool GroupCore::start(TaskRecord& record) {
 
 void GroupCore::task_ended(TaskRecord& record) {
     --size_;
-    TaskFailure failure;
-    if (record.get_failure(failure)) {
+    if (auto failure = record.failure()) {
         if (options_.on_failure == OnFailure::report) {
-            scope.loop->report(failure.to_string());
+            scope.loop->report(failure->to_string());
         } else {
-            fail(std::move(failure));
+            fail(std::move(*failure));
         }
     } else if (record.scope.was_answered()) {
         cut_short_ = true;

@@ -13,17 +13,10 @@ struct TaskLocals::Node : Pooled {
     std::size_t owners = 1;
 };
 
-TaskLocals::TaskLocals(const TaskLocals& other) noexcept : first_(other.first_) {
-    if (first_ != nullptr) ++first_->owners;
-}
+void TaskLocals::share() const noexcept { ++first_->owners; }
 
-TaskLocals& TaskLocals::operator=(TaskLocals other) noexcept {
-    std::swap(first_, other.first_);
-    return *this;
-}
-
-TaskLocals::~TaskLocals() {
-    if (first_ != nullptr && --first_->owners == 0) delete first_;
+void TaskLocals::release() noexcept {
+    if (--first_->owners == 0) delete first_;
 }
 
 const std::shared_ptr<void>* TaskLocals::find(const void* key) const noexcept {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/assert.hpp>
 #include <ringlet/wait.hpp>
 
 #include <concepts>
@@ -47,10 +48,39 @@ public:
     Wait* wait = nullptr;       ///< what a coroutine waits for directly in this scope
 
     /// Becomes part of `parent`, and cancelled if that is, unless shielded.
-    void open(CancelScope& parent, TaskRecord* runs_in_it, bool shielded = false) noexcept;
+    void open(CancelScope& parent, TaskRecord* runs_in_it, bool shielded = false) noexcept {
+        loop = parent.loop;
+        task = runs_in_it;
+        parent_ = &parent;
+        shielded_ = shielded;
+        if (!shielded && parent.cancelled_) {
+            cancelled_ = true;
+            reason_ = parent.reason_;
+        }
+        if (parent.first_ == nullptr) {
+            parent.first_ = previous_ = this;
+        } else {
+            previous_ = parent.first_->previous_;
+            previous_->next_ = this;
+            parent.first_->previous_ = this;
+        }
+    }
 
     /// Leaves the parent. Asserts that nothing is left inside. Closing twice does nothing.
-    void close() noexcept;
+    void close() noexcept {
+        if (parent_ == nullptr) return;
+        RINGLET_ASSERT(first_ == nullptr,
+                       "a scope was left while something inside of it still runs");
+        if (parent_->first_ == this) {
+            parent_->first_ = next_;
+            if (next_ != nullptr) next_->previous_ = previous_;
+        } else {
+            previous_->next_ = next_;
+            CancelScope* after = next_ != nullptr ? next_ : parent_->first_;
+            after->previous_ = previous_;
+        }
+        parent_ = next_ = previous_ = nullptr;
+    }
 
     /// Cancels this scope and those inside. The first reason stays.
     ///

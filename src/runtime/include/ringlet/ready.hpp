@@ -100,10 +100,9 @@ public:
                 return Result<V>(std::in_place, std::move(*state_->value));
             }
         }
-        TaskFailure failure;
-        if (task_->get_failure(failure)) {
-            return failure.error ? failure.error
-                                 : std::make_error_code(std::errc::operation_canceled);
+        if (const auto failure = task_->failure()) {
+            return failure->error ? failure->error
+                                  : std::make_error_code(std::errc::operation_canceled);
         }
         if (task_->scope.is_cancelled() || was_cancelled || !task_->has_run()) {
             return std::errc::operation_canceled;

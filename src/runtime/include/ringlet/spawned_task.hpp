@@ -22,19 +22,21 @@ using Outcome = std::conditional_t<is_result_v<T>, T, Result<T>>;
 template <class T>
 class TypedTask : public TaskRecord {
 public:
-    [[nodiscard]] bool get_failure(TaskFailure& failure) const override {
-        if (!task_) return false;
+    [[nodiscard]] std::optional<TaskFailure> failure() const override {
+        if (!task_) return std::nullopt;
         const auto& promise = task_.frame().promise();
-        failure.exception = promise.exception();
-        if constexpr (is_result_v<T>) {
-            if (const T* returned = promise.value()) failure.error = returned->error();
+        if (const std::exception_ptr* thrown = promise.exception()) {
+            return TaskFailure{
+                .task = short_name(), .spawned_at = spawned_at, .exception = *thrown};
         }
-        const bool was_cancelled =
-            failure.error == std::errc::operation_canceled && scope.is_cancelled();
-        if (failure.exception == nullptr && (!failure.error || was_cancelled)) return false;
-        failure.task = short_name();
-        failure.spawned_at = spawned_at;
-        return true;
+        if constexpr (is_result_v<T>) {
+            const T* returned = promise.value();
+            if (returned == nullptr || *returned) return std::nullopt;
+            const std::error_code error = returned->error();
+            if (error == std::errc::operation_canceled && scope.is_cancelled()) return std::nullopt;
+            return TaskFailure{.task = short_name(), .spawned_at = spawned_at, .error = error};
+        }
+        return std::nullopt;
     }
 
     /// False for a task that was refused before it began, or ended where it stood.

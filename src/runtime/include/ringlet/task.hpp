@@ -93,8 +93,8 @@ public:
     [[nodiscard]] const T* value() const noexcept {
         return outcome_ == Outcome::value ? &value_ : nullptr;
     }
-    [[nodiscard]] std::exception_ptr exception() const noexcept {
-        return outcome_ == Outcome::exception ? exception_ : nullptr;
+    [[nodiscard]] const std::exception_ptr* exception() const noexcept {
+        return outcome_ == Outcome::exception ? &exception_ : nullptr;
     }
 
     explicit Promise(std::source_location where = std::source_location::current()) noexcept
@@ -123,7 +123,9 @@ public:
     void take() {
         if (exception_) std::rethrow_exception(std::move(exception_));
     }
-    [[nodiscard]] std::exception_ptr exception() const noexcept { return exception_; }
+    [[nodiscard]] const std::exception_ptr* exception() const noexcept {
+        return exception_ ? &exception_ : nullptr;
+    }
 
     explicit Promise(std::source_location where = std::source_location::current()) noexcept
         : PromiseBase(where) {}

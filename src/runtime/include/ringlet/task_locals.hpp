@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <utility>
 
 namespace ringlet {
 
@@ -12,9 +13,16 @@ namespace ringlet {
 class TaskLocals {
 public:
     TaskLocals() noexcept = default;
-    TaskLocals(const TaskLocals& other) noexcept;
-    TaskLocals& operator=(TaskLocals other) noexcept;
-    ~TaskLocals();
+    TaskLocals(const TaskLocals& other) noexcept : first_(other.first_) {
+        if (first_ != nullptr) share();
+    }
+    TaskLocals& operator=(TaskLocals other) noexcept {
+        std::swap(first_, other.first_);
+        return *this;
+    }
+    ~TaskLocals() {
+        if (first_ != nullptr) release();
+    }
 
     /// The value that was set for `key`, or null.
     [[nodiscard]] const std::shared_ptr<void>* find(const void* key) const noexcept;
@@ -24,6 +32,9 @@ public:
 
 private:
     struct Node;
+    void share() const noexcept;
+    void release() noexcept;
+
     Node* first_ = nullptr;
 };
 

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <optional>
 #include <source_location>
 #include <string>
 #include <system_error>
@@ -93,8 +94,8 @@ public:
     TaskRecord() = default;
     virtual ~TaskRecord() = default;
 
-    /// Looks at the outcome of a task that has ended. Returns false when it is no failure.
-    [[nodiscard]] virtual bool get_failure(TaskFailure& failure) const = 0;
+    /// How a task that has ended failed, if it did.
+    [[nodiscard]] virtual std::optional<TaskFailure> failure() const = 0;
 
     /// The callable and its arguments go: the coroutine has run to its end.
     virtual void drop_arguments() noexcept = 0;

@@ -92,7 +92,6 @@ public:
     }
 
     void task_ended(TaskRecord& record) override {
-        TaskFailure failure;
         if (!somebody_ended_) {
             std::size_t index = 0;
             std::apply(
@@ -102,7 +101,7 @@ public:
         somebody_ended_ = true;
         if (any) {
             inside_.cancel(CancelReason::requested);
-        } else if (record.get_failure(failure)) {
+        } else if (record.failure()) {
             inside_.cancel(CancelReason::sibling_failed);
         }
         if (--running_ == 0) inside_.loop->make_ready(*this);
@@ -126,10 +125,8 @@ private:
     }
     template <class T>
     static void rethrow(ArmTask<T>& arm) {
-        TaskFailure failure;
-        if (arm.get_failure(failure) && failure.exception) {
-            std::rethrow_exception(failure.exception);
-        }
+        const auto failure = arm.failure();
+        if (failure && failure->exception) std::rethrow_exception(failure->exception);
     }
 
     std::tuple<ArmTask<typename ArmTraits<std::remove_cvref_t<As>>::Value>*...> arms_;
