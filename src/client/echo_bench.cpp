@@ -1,6 +1,7 @@
 // echo_bench: loads an echo server with one coroutine per connection at a time, and compares every
 // byte that comes back.
 
+#include "backend_option.hpp"
 #include "duration_option.hpp"
 #include "load.hpp"
 #include "report.hpp"
@@ -30,6 +31,7 @@ struct Settings {
     LoadOptions load;
     std::string host = "127.0.0.1";
     std::uint16_t port = 3200;
+    LoopOptions loop;
     std::string message_file;
     std::uint64_t size_bytes = 64;
     std::string json_file;
@@ -83,6 +85,7 @@ void add_options(CLI::App& app, Settings& settings) {
                    "Write the latencies to this file as percentiles (HdrHistogram's text form)");
     app.add_flag("--progress,!--no-progress", settings.progress,
                  "Show progress on stderr, if that is a terminal; the default");
+    add_backend(app, settings.loop.backend);
     app.add_option("host", settings.host, "Address or name of the server")->capture_default_str();
     app.footer("Every coroutine opens -c connections in turn and sends the message -e times on "
                "each, waiting\n"
@@ -92,7 +95,7 @@ void add_options(CLI::App& app, Settings& settings) {
                "status is\n"
                "0 without errors and 1 with; 64 bad option, 66 message file, 68 unknown host, 69 "
                "no server or\n"
-               "no io_uring, 73 a result file cannot be written.\n"
+               "--backend io_uring refused, 73 a result file cannot be written.\n"
                "\n"
                "The classic load:  echo_bench -t 2000 -c 5 -e 1000 -f bench/message.json -p 3200 "
                "127.0.0.1");
@@ -174,7 +177,7 @@ int measure(Settings& settings) {
     load.server = *server;
     load.progress = settings.progress && ::isatty(STDERR_FILENO) != 0;
 
-    auto loop = EventLoop::create();
+    auto loop = EventLoop::create(settings.loop);
     if (!loop) {
         fmt::print(stderr, "echo_bench: {}\n", loop.error().message());
         return exit_status(loop);
@@ -210,8 +213,9 @@ int measure(Settings& settings) {
 
 int main(int argc, char** argv) {
     Settings settings;
-    CLI::App app("Load client for echo servers: one coroutine per connection, on io_uring.",
-                 "echo_bench");
+    CLI::App app(
+        "Load client for echo servers: one coroutine per connection, on io_uring or epoll.",
+        "echo_bench");
     try {
         add_options(app, settings);
         app.parse(argc, argv);

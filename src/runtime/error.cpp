@@ -43,6 +43,12 @@ public:
         case Errc::would_block_forever:
             return "every task waits for another one and nothing can wake any: see the tasks that "
                    "were reported";
+        case Errc::unknown_backend:
+            return "the environment variable RINGLET_BACKEND names no backend: set it to auto, "
+                   "io_uring or epoll, or unset it";
+        case Errc::unknown_feature:
+            return "the environment variable RINGLET_WITHOUT names what is no feature: set it to a "
+                   "list of defer_taskrun, registered_ring and wait_with_timeout, or unset it";
         case Errc::channel_closed: return "the channel is closed, and empty";
         case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }
@@ -51,7 +57,9 @@ public:
 
     std::error_condition default_error_condition(int code) const noexcept override {
         switch (static_cast<Errc>(code)) {
-        case Errc::invalid_endpoint: return std::errc::invalid_argument;
+        case Errc::invalid_endpoint:
+        case Errc::unknown_backend:
+        case Errc::unknown_feature: return std::errc::invalid_argument;
         case Errc::io_uring_disabled:
         case Errc::io_uring_forbidden: return std::errc::operation_not_permitted;
         case Errc::io_uring_missing:

@@ -2,9 +2,9 @@
 
 #include <ringlet/error.hpp>
 
+#include "make_ring.hpp"
 #include "task_tree.hpp"
 #include "thread_pool.hpp"
-#include "uring_ring.hpp"
 #include "watchdog.hpp"
 
 #include <cerrno>
@@ -46,7 +46,7 @@ void EventLoop::collect() {
         return;
     }
     const auto completions = ring_->wait(deadline);
-    now_ = Clock::now();
+    now_ = ring_->now();
     // Newest first: the socket that the kernel has just worked on is still in the cache. With 100
     // connections this saves 5 % of the CPU per echo (docs/benchmarks.md). A batch is bounded, so
     // that nobody waits longer than it.
@@ -241,7 +241,7 @@ bool EventLoop::suspend_refused(Admission admission, Wait& wait, CancelScope& sc
 
 // ---- what it tells -----------------------------------------------------------------------------
 
-std::string EventLoop::dump() const { return describe_tasks(scope_, Clock::now()); }
+std::string EventLoop::dump() const { return describe_tasks(scope_, ring_->now()); }
 
 TaskRecord* EventLoop::current_task() noexcept {
     return turning_loop != nullptr ? turning_loop->current_ : nullptr;
@@ -290,16 +290,20 @@ void EventLoop::cancel_idle(Clock::duration limit) {
 Result<EventLoop> EventLoop::create(LoopOptions options) {
     UniqueFd wake_fd(::eventfd(0, EFD_CLOEXEC));
     if (!wake_fd) return error_from_errno(errno);
-    auto ring = make_uring_ring(options.ring_entries);
+    BackendChoice backend;
+    auto ring = make_ring(options.backend, options.ring_entries, options.features, backend);
     if (!ring) return ring.error();
-    return Result<EventLoop>(std::in_place, Key(), std::move(*ring), std::move(wake_fd),
+    return Result<EventLoop>(std::in_place, Key(), std::move(*ring), backend, std::move(wake_fd),
                              std::move(options));
 }
 
-EventLoop::EventLoop(Key, std::unique_ptr<Ring> ring, UniqueFd wake_fd, LoopOptions options)
-    : ring_(std::move(ring)), now_(Clock::now()), wake_fd_(std::move(wake_fd)),
+EventLoop::EventLoop(Key, std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd wake_fd,
+                     LoopOptions options)
+    : ring_(std::move(ring)), backend_(backend), now_(ring_->now()), wake_fd_(std::move(wake_fd)),
       thread_(std::this_thread::get_id()), options_(std::move(options)) {
     scope_.loop = this;
+    if (backend_.refusal)
+        report("io_uring is refused, epoll serves: " + backend_.refusal.message());
     if (options_.stall_limit.count() > 0) {
         watchdog_ = std::make_unique<Watchdog>(options_.stall_limit,
                                                [this](std::string_view line) { report(line); });
@@ -311,6 +315,11 @@ EventLoop::~EventLoop() {
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "a loop was destroyed while it runs");
     leave(); // tasks that were spawned after the last run
+    used_.for_each_while([](DescriptorUse& use) {
+        use.unlink();
+        use.loop = nullptr;
+        return true;
+    });
     pool_.reset();
     if (wake_.state != Operation::State::in_flight) return;
     wake_.cancel_requested = true;
@@ -330,6 +339,7 @@ LoopStats EventLoop::stats() const noexcept {
             .live_tasks = live_tasks_,
             .operations_in_flight = in_flight_count_,
             .armed_timers = timers_.size(),
+            .backend = backend_.backend,
             .ring = ring_->stats()};
 }
 

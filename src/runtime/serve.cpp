@@ -24,9 +24,9 @@ public:
     void stop();
 
     ServeOptions options;
+    Result<EventLoop> loop;
     TcpListener listener;
     Endpoint address;
-    Result<EventLoop> loop;
     ServeReport report;
     void* handler = nullptr;
     Call call = nullptr;
@@ -198,8 +198,8 @@ std::size_t limit_that_fits() {
 } // namespace
 
 Server::State::State(ServeOptions chosen, TcpListener listening)
-    : options(std::move(chosen)), listener(std::move(listening)), address(listener.local()),
-      loop(EventLoop::create(options.loop)) {
+    : options(std::move(chosen)), loop(EventLoop::create(options.loop)),
+      listener(std::move(listening)), address(listener.local()) {
     if (options.max_connections == 0) options.max_connections = limit_that_fits();
 }
 
@@ -237,6 +237,8 @@ Result<ServeReport> Server::run_erased(void* handler, Call call) {
 void Server::stop() {
     state_->loop->post([state = state_.get()] { state->stop(); });
 }
+
+const BackendChoice& Server::backend() const noexcept { return state_->loop->backend(); }
 
 Endpoint Server::local() const { return state_->address; }
 
@@ -277,7 +279,9 @@ void report_advice(const LoopOptions& options, std::string_view listen, std::err
 
 int exit_status(std::error_code error) noexcept {
     if (!error) return EX_OK;
-    if (error == Errc::invalid_endpoint) return EX_USAGE;
+    if (error == std::errc::invalid_argument && error.category() == error_category()) {
+        return EX_USAGE;
+    }
     if (error == Errc::unknown_host) return EX_NOHOST;
     if (error == std::errc::permission_denied) return EX_NOPERM;
     if (error.category() == error_category() || error == std::errc::address_in_use ||

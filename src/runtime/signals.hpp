@@ -16,6 +16,7 @@ namespace ringlet {
 class SignalWatch {
     struct State {
         UniqueFd fd;
+        DescriptorUse use;
         sigset_t watched{};
         sigset_t before{};
         signalfd_siginfo information{};
@@ -38,6 +39,7 @@ public:
         template <ScopedPromise P>
         bool await_suspend(std::coroutine_handle<P> waiter) {
             CancelScope& scope = *waiter.promise().scope();
+            if (state_->use.loop == nullptr) scope.loop->use_descriptor(state_->use);
             return scope.loop->start(state_->read, scope, waiter);
         }
         Result<int> await_resume() const;

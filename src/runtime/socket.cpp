@@ -15,10 +15,11 @@ namespace ringlet {
 // ---- the socket ---------------------------------------------------------------------------------
 
 bool Socket::start(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
-    RINGLET_ASSERT(loop_ == nullptr || loop_ == scope.loop,
+    RINGLET_ASSERT(use_.loop == nullptr || use_.loop == scope.loop,
                    "a socket was used on two loops: it belongs to the first");
-    loop_ = scope.loop;
-    return loop_->start(operation, scope, waiter);
+    if (use_.loop == nullptr) [[unlikely]]
+        scope.loop->use_descriptor(use_);
+    return use_.loop->start(operation, scope, waiter);
 }
 
 void Socket::answered() noexcept {
@@ -26,14 +27,14 @@ void Socket::answered() noexcept {
     if (dropped_) {
         delete this;
     } else if (closer_.waiter) {
-        loop_->make_ready(closer_);
+        use_.loop->make_ready(closer_);
     }
 }
 
 void Socket::cancel_requests() noexcept {
-    if (loop_ == nullptr) return;
-    loop_->cancel(inbound, ECANCELED);
-    loop_->cancel(outbound, ECANCELED);
+    if (use_.loop == nullptr) return;
+    use_.loop->cancel(inbound, ECANCELED);
+    use_.loop->cancel(outbound, ECANCELED);
 }
 
 void Socket::drop() noexcept {

@@ -16,6 +16,11 @@ namespace ringlet {
 class Socket : public Pooled {
 public:
     explicit Socket(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+    Socket(const Socket&) = delete;
+    Socket& operator=(const Socket&) = delete;
+    ~Socket() {
+        if (use_.loop != nullptr) use_.loop->close(std::move(fd_), use_);
+    }
 
     [[nodiscard]] int fd() const noexcept { return fd_.get(); }
 
@@ -51,7 +56,7 @@ public:
 
     /// Lets `waiter` go on when the socket is idle.
     void wait_until_idle(CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
-        loop_->suspend(closer_, scope, waiter);
+        use_.loop->suspend(closer_, scope, waiter);
     }
 
     /// The owner is gone: closes as soon as the socket is idle, at once if it is.
@@ -67,7 +72,7 @@ private:
     [[gnu::cold]] static void assert_one_at_a_time(const Operation& first, Opcode second);
 
     UniqueFd fd_;
-    EventLoop* loop_ = nullptr; // set by the first request
+    DescriptorUse use_; // since the first request
     Closing closer_;
     bool dropped_ = false;
 };

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <fstream>
+#include <utility>
 
 #include <liburing.h>
 #include <poll.h>
@@ -19,8 +20,9 @@ namespace ringlet {
 namespace {
 
 // io_uring_setup(2) is tried with these, best first; EINVAL means that the kernel lacks a flag.
+// The first are for Linux 6.1: completions are worked out when we ask for them, on the one thread
+// that asks.
 constexpr std::array<unsigned, 3> setup_flags = {
-    // Linux 6.1: completions are worked out when we ask for them, on the one thread that asks.
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
         IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
     // Linux 5.19.
@@ -28,9 +30,8 @@ constexpr std::array<unsigned, 3> setup_flags = {
     IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
 };
 
-// EXT_ARG (Linux 5.11) carries the deadline with the wait; NODROP (5.5) keeps completions that find
-// the queue full.
-constexpr unsigned needed_features = IORING_FEAT_EXT_ARG | IORING_FEAT_NODROP;
+// Completions that find the queue full are kept (Linux 5.5).
+constexpr unsigned needed_features = IORING_FEAT_NODROP;
 
 // Completions may wait for a slow turn; beyond this the kernel keeps them in a list of its own,
 // which costs it an allocation each. 16 bytes an entry.
@@ -60,9 +61,10 @@ void pause_briefly() { ::poll(nullptr, 0, 1); }
 
 class UringRing final : public Ring {
 public:
-    explicit UringRing(const io_uring& ring) : ring_(ring) {
+    UringRing(const io_uring& ring, const RingFeatures& features)
+        : ring_(ring), wait_with_timeout_(features.wait_with_timeout) {
         // Saves the kernel a look-up per system call (Linux 5.18). Where it fails, nothing changes.
-        io_uring_register_ring_fd(&ring_);
+        if (features.registered_ring) io_uring_register_ring_fd(&ring_);
     }
     ~UringRing() override { io_uring_queue_exit(&ring_); }
 
@@ -119,7 +121,25 @@ public:
         return {batch_.data(), count};
     }
 
+    void close(UniqueFd fd) noexcept override { fd.reset(); }
+
+    Clock::time_point now() const noexcept override { return Clock::now(); }
     RingStats stats() const noexcept override { return stats_; }
+
+    // A no-op there and back: what a set-up does not show, a filter of io_uring_enter does. Returns
+    // zero or a negative errno.
+    int probe() {
+        io_uring_prep_nop(io_uring_get_sqe(&ring_));
+        io_uring_cqe* entry = nullptr;
+        int answer = 0;
+        do {
+            answer = io_uring_submit_and_wait(&ring_, 1);
+        } while (answer == -EINTR || answer == -EAGAIN || answer == -EBUSY);
+        if (answer >= 0) answer = io_uring_peek_cqe(&ring_, &entry);
+        if (answer < 0) return answer;
+        io_uring_cqe_seen(&ring_, entry);
+        return 0;
+    }
 
 private:
     // One system call: submits, waits, and lets the kernel work completions out.
@@ -130,8 +150,10 @@ private:
         int answer = 0;
         if (left_by_the_last || (deadline && *deadline <= now)) {
             answer = io_uring_submit_and_get_events(&ring_);
-        } else if (deadline) {
+        } else if (deadline && wait_with_timeout_) {
             answer = submit_and_wait_for(*deadline - now);
+        } else if (deadline) {
+            answer = submit_timeout_and_wait(*deadline - now);
         } else {
             answer = io_uring_submit_and_wait(&ring_, 1);
         }
@@ -145,15 +167,28 @@ private:
         }
     }
 
-    int submit_and_wait_for(Clock::duration left) {
+    static __kernel_timespec to_timespec(Clock::duration left) {
         using std::chrono::nanoseconds;
         using std::chrono::seconds;
         const auto whole = std::chrono::duration_cast<seconds>(left);
-        __kernel_timespec timeout{
-            .tv_sec = whole.count(),
-            .tv_nsec = std::chrono::duration_cast<nanoseconds>(left - whole).count()};
+        return {.tv_sec = whole.count(),
+                .tv_nsec = std::chrono::duration_cast<nanoseconds>(left - whole).count()};
+    }
+
+    int submit_and_wait_for(Clock::duration left) {
+        auto timeout = to_timespec(left);
         io_uring_cqe* first = nullptr;
         return io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
+    }
+
+    // Where a deadline cannot travel with the wait, it is a request of its own, which ends with the
+    // first completion that comes before it.
+    int submit_timeout_and_wait(Clock::duration left) {
+        auto timeout = to_timespec(left);
+        io_uring_sqe* entry = next_entry();
+        io_uring_prep_timeout(entry, &timeout, 1, 0);
+        io_uring_sqe_set_data(entry, nullptr);
+        return io_uring_submit_and_wait(&ring_, 1); // has read the timeout when it returns
     }
 
     io_uring_sqe* next_entry() {
@@ -182,15 +217,17 @@ private:
     }
 
     io_uring ring_;
+    bool wait_with_timeout_;
     RingStats stats_;
     std::array<Completion, completions_per_wait_limit> batch_;
 };
 
 } // namespace
 
-Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries) {
+Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries, const RingFeatures& wanted) {
     int answer = -EINVAL;
     for (const unsigned flags : setup_flags) {
+        if (!wanted.defer_taskrun && (flags & IORING_SETUP_DEFER_TASKRUN) != 0) continue;
         io_uring ring{};
         io_uring_params parameters{};
         parameters.flags = flags;
@@ -202,7 +239,12 @@ Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries) {
             io_uring_queue_exit(&ring);
             return Errc::io_uring_too_old;
         }
-        return std::unique_ptr<Ring>(std::make_unique<UringRing>(ring));
+        RingFeatures features = wanted;
+        features.wait_with_timeout &= (parameters.features & IORING_FEAT_EXT_ARG) != 0;
+        auto made = std::make_unique<UringRing>(ring, features);
+        answer = made->probe();
+        if (answer < 0) return explain_refusal(-answer);
+        return std::unique_ptr<Ring>(std::move(made));
     }
     return explain_refusal(-answer);
 }

@@ -2,6 +2,7 @@
 
 // The only door to liburing. Everything else sees the Ring interface.
 
+#include <ringlet/backend.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/ring.hpp>
 
@@ -9,9 +10,10 @@
 
 namespace ringlet {
 
-/// Sets up an io_uring of this thread. Features that the kernel lacks are found out by trying.
+/// Sets up an io_uring of this thread, and sends a no-op through it. Features that the kernel lacks
+/// are found out by trying.
 ///
 /// Errors    As `EventLoop::create`.
-Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries);
+Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries, const RingFeatures& features = {});
 
 } // namespace ringlet

@@ -2,6 +2,7 @@
 
 #include <ringlet/ringlet.hpp>
 
+#include "backend_option.hpp"
 #include "duration_option.hpp"
 
 #include <CLI/CLI.hpp>
@@ -31,6 +32,7 @@ Task<> echo(TcpStream stream) {
 struct Settings {
     std::string host = "127.0.0.1";
     std::uint16_t port = 3200;
+    Backend backend = Backend::automatic;
     std::size_t max_connections = 0;
     std::chrono::milliseconds drain_timeout{10'000};
     std::chrono::milliseconds idle_timeout{0};
@@ -56,6 +58,7 @@ void add_options(CLI::App& app, Settings& settings) {
         ->capture_default_str();
     app.add_option("--host", settings.host, "Address or name of the interface to listen on")
         ->capture_default_str();
+    add_backend(app, settings.backend);
     app.add_option("--max-connections", settings.max_connections,
                    "Connections served at once; further clients wait until others leave.\n"
                    "0: as many as the descriptor limit allows")
@@ -74,7 +77,8 @@ void add_options(CLI::App& app, Settings& settings) {
         "connections finish within the drain time, cancel the rest, exit with 0. A second\n"
         "signal ends at once. SIGUSR1: list on stderr what every task waits for. Errors are one "
         "line on stderr and an exit status of sysexits(3):\n"
-        "64 bad option, 68 unknown host, 69 port in use or io_uring refused, 77 no permission.\n"
+        "64 bad option, 68 unknown host, 69 port in use or --backend io_uring refused, 77 no "
+        "permission.\n"
         "\n"
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
 }
@@ -91,6 +95,7 @@ int run(const Settings& settings) {
     options.max_connections = settings.max_connections;
     options.drain_timeout = settings.drain_timeout;
     options.idle_timeout = settings.idle_timeout;
+    options.loop.backend = settings.backend;
     options.loop.stall_limit = settings.stall_limit;
     options.dump_signal = SIGUSR1;
     options.loop.report = [](std::string_view line) {
@@ -109,9 +114,10 @@ int run(const Settings& settings) {
             settings.max_connections, descriptors);
     }
     if (!settings.quiet) {
-        fmt::print("echo_coro listens on {}, backend io_uring, 1 worker, at most {} connections "
+        fmt::print("echo_coro listens on {}, backend {}, 1 worker, at most {} connections "
                    "({} descriptors)\n",
-                   server->local().to_string(), server->max_connections(), descriptors);
+                   server->local().to_string(), server->backend().to_string(),
+                   server->max_connections(), descriptors);
         std::fflush(stdout);
     }
     auto report = server->run(echo);
@@ -122,9 +128,9 @@ int run(const Settings& settings) {
     if (!settings.quiet) {
         fmt::print("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
                    report->accepted_count, report->cancelled_count);
-        fmt::print("{} system calls, {} completions, {} pauses of accepting\n",
-                   report->loop.ring.system_calls, report->loop.ring.completions,
-                   report->accept_pauses);
+        fmt::print("{} system calls on {}, {} completions, {} pauses of accepting\n",
+                   report->loop.ring.system_calls, to_string(server->backend().backend),
+                   report->loop.ring.completions, report->accept_pauses);
     }
     return EX_OK;
 }
@@ -133,7 +139,7 @@ int run(const Settings& settings) {
 
 int main(int argc, char** argv) {
     Settings settings;
-    CLI::App app("Echo server: one coroutine per connection, on io_uring.", "echo_coro");
+    CLI::App app("Echo server: one coroutine per connection, on io_uring or epoll.", "echo_coro");
     try {
         add_options(app, settings);
         app.parse(argc, argv);

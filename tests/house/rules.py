@@ -16,7 +16,7 @@ FLOORS = (
     ("assert", "buffer", "clock", "endpoint", "error", "frame_pool", "intrusive_list", "result",
      "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
-    ("ring", "uring_ring"),
+    ("backend", "epoll_ring", "make_ring", "ring", "uring_ring"),
     ("blocking_job", "event_loop", "event_loop_threads", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),
     ("barrier", "channel", "cond_var", "deadline", "event", "group_core", "join_handle", "latch", "mutex",

@@ -13,7 +13,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (ECHO_CORO, HOST, NO_HOST, NO_PERMISSION, PATIENCE_SECONDS, SANITIZED,
+from programs import (BACKEND, ECHO_CORO, HOST, NO_HOST, NO_PERMISSION, PATIENCE_SECONDS, SANITIZED,
                       UNAVAILABLE, USAGE, Connection, EchoCoro, run, wait_until)
 from peers_test import socket_of_process
 
@@ -281,7 +281,7 @@ class Words(unittest.TestCase):
     def test_help_names_every_option(self):
         ended = run(ECHO_CORO, "--help")
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
-        for word in ("--port", "--host", "--max-connections", "--drain-timeout", "--idle-timeout",
+        for word in ("--port", "--host", "--backend", "--max-connections", "--drain-timeout", "--idle-timeout",
                      "--quiet", "--help", "--version", "SIGTERM", "exit status"):
             self.assertIn(word, ended.stdout)
 
@@ -289,7 +289,7 @@ class Words(unittest.TestCase):
         with EchoCoro("--max-connections", "7") as server:
             self.assertRegex(
                 server.first_line,
-                rf"\Aecho_coro listens on 127\.0\.0\.1:{server.port}, backend io_uring, 1 worker, "
+                rf"\Aecho_coro listens on 127\.0\.0\.1:{server.port}, backend {BACKEND}[^,]*, 1 worker, "
                 r"at most 7 connections \(\d+ descriptors\)\Z")
 
     def test_results_go_to_stdout_and_nothing_to_stderr(self):
@@ -300,7 +300,7 @@ class Words(unittest.TestCase):
             self.assertEqual(server.said(), "")
             self.assertRegex(server.rest(),
                              r"\Aecho_coro stopped: 1 connections served, 0 cancelled.*\n"
-                             r"\d+ system calls, \d+ completions, 0 pauses.*\n\Z")
+                             rf"\d+ system calls on {BACKEND}, \d+ completions, 0 pauses.*\n\Z")
 
     def test_quiet_prints_nothing(self):
         with socket.create_server((HOST, 0)) as stranger:

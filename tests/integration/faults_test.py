@@ -27,7 +27,7 @@ class UnderStrace(unittest.TestCase):
     def refused(self, error, *command):
         """What a program says when the kernel refuses it an io_uring."""
         inject = strace("-e", f"inject=io_uring_setup:error={error}")
-        ended = run(*inject, *command, env=environment_under_strace())
+        ended = run(*inject, *command, "--backend", "io_uring", env=environment_under_strace())
         self.assertEqual((ended.returncode, ended.stdout), (UNAVAILABLE, ""), ended.stderr)
         self.assertRegex(ended.stderr, r"\Aecho_(coro|bench): [^\n]+\n\Z")
         return ended.stderr
@@ -55,6 +55,19 @@ class UnderStrace(unittest.TestCase):
         said = self.refused("EPERM", ECHO_BENCH, "-t", 1)
         self.assertRegex(said, "io_uring.*(seccomp|io_uring_disabled)")
 
+    def test_epoll_serves_where_io_uring_is_refused(self):
+        for error in ("EPERM", "ENOSYS", "ENOMEM", "EMFILE"):
+            with self.subTest(error=error):
+                inject = strace("-e", f"inject=io_uring_setup:error={error}")
+                with EchoCoro(under=inject, env=environment_under_strace()) as server:
+                    self.assertRegex(server.first_line, r"backend epoll \([^)]+")
+                    server.expected_errors = r"echo_coro: io_uring is refused, epoll serves: .*\n"
+                    with server.connect() as client:
+                        client.echoes()
+                    self.assertEqual(server.ends_by(signal.SIGTERM), 0)
+                    self.assertRegex(server.said(), "io_uring is refused, epoll serves: ")
+                    self.assertIn("system calls on epoll", server.rest())
+
     def test_kernel_that_says_again_loses_nothing(self):
         """io_uring_enter(2): EINTR, EAGAIN and EBUSY are answers that ask for patience."""
         for error in ("EINTR", "EAGAIN", "EBUSY"):
@@ -73,7 +86,7 @@ class UnderStrace(unittest.TestCase):
         """Whatever the first call is that fails: one line, and a status of sysexits(3)."""
         for call, error in (("listen", "EADDRINUSE"), ("bind", "EADDRNOTAVAIL"),
                             ("socket", "EMFILE"), ("eventfd2", "EMFILE"), ("signalfd4", "EMFILE"),
-                            ("io_uring_setup", "EMFILE")):
+                            ("io_uring_setup,epoll_create1", "EMFILE")):
             with self.subTest(call=call):
                 ended = run(*strace("-e", f"inject={call}:error={error}"), ECHO_CORO, "--port", 0,
                             "--quiet", env=environment_under_strace())

@@ -22,6 +22,7 @@ BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")
 SANITIZED = bool(os.environ.get("RINGLET_SANITIZE"))
 ECHO_CORO = BUILD / "src/server/echo_coro"
 ECHO_BENCH = BUILD / "src/client/echo_bench"
+BACKEND = os.environ.get("RINGLET_BACKEND", "io_uring")
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 40

@@ -16,7 +16,7 @@ const std::vector<Errc> every_error = {
     Errc::unknown_host,     Errc::io_uring_disabled,    Errc::io_uring_forbidden,
     Errc::io_uring_missing, Errc::io_uring_unsupported, Errc::io_uring_locked_memory,
     Errc::io_uring_too_old, Errc::would_block_forever,  Errc::channel_closed,
-    Errc::task_not_ready,
+    Errc::unknown_backend,  Errc::unknown_feature,      Errc::task_not_ready,
 };
 
 } // namespace

@@ -693,7 +693,8 @@ TEST_CASE("more operations in flight than the ring has entries") {
     });
     CHECK(result);
     CHECK(right == pair_count);
-    CHECK(loop->stats().ring.full_queue_flushes > 0);
+    const bool has_queue = loop->backend().backend == Backend::io_uring;
+    CHECK((loop->stats().ring.full_queue_flushes > 0) == has_queue);
     check_nothing_left(*loop);
 }
 

@@ -49,6 +49,9 @@ TEST_CASE("a receive and its cancellation: what was received is delivered, or st
                 CHECK(loop->stats().operations_in_flight == 1);
                 together.cancel();
                 auto one = co_await together.join();
+                // io_uring receives before it hears of the cancellation; epoll never tries.
+                CHECK(bool(one) == (loop->backend().backend == Backend::io_uring));
+                if (!one) one = co_await recv_text(&stream);
                 REQUIRE(one);
                 CHECK(*one == "one");
 
@@ -107,7 +110,14 @@ TEST_CASE("an accept and its cancellation: the client is delivered, or stays in 
                 task.cancel();
                 auto refused = co_await task.join();
                 CHECK(refused.error() == std::errc::operation_canceled);
-                REQUIRE(accepted);
+                // As with a receive: epoll has not tried yet when the cancellation comes beside it.
+                const bool first = turns > 1 || loop->backend().backend == Backend::io_uring;
+                CHECK(accepted.has_value() == first);
+                if (!accepted) {
+                    auto next = co_await listener->accept();
+                    REQUIRE(next);
+                    accepted.emplace(std::move(*next));
+                }
                 accepted.reset();
                 CHECK(end_of(client.get()) == 0);
             }
@@ -189,6 +199,7 @@ TEST_CASE("a deadline just before the data: delivered or left in the socket, nev
 TEST_CASE("a close and a receive: what was received is delivered first, in both orders") {
     ReportingLoop loop;
     for (const int turns : {1, 2}) { // the close comes beside the receive, and after its answer
+        const bool received = turns > 1 || loop->backend().backend == Backend::io_uring;
         auto pair = tcp_pair();
         REQUIRE(write_all(pair.second.get(), "early"));
         std::string trace;
@@ -207,11 +218,12 @@ TEST_CASE("a close and a receive: what was received is delivered first, in both 
                 };
                 auto done = co_await with_task_group(body);
                 CHECK(done);
-                CHECK(end_of(pair.second.get()) == 0);
+                // Whoever closes without having read resets the connection (RFC 1122, 4.2.2.13).
+                CHECK(end_of(pair.second.get()) == (received ? 0 : ECONNRESET));
             },
             TcpStream(std::move(pair.first)));
         CHECK(result);
-        CHECK(trace == "early closed");
+        CHECK(trace == (received ? "early closed" : "Operation canceled closed"));
     }
     check_nothing_left(*loop);
 }

@@ -244,8 +244,10 @@ TEST_CASE("cancel_accept ends the accept, and the listener listens on") {
 TEST_CASE("a connection that races with cancel_accept is delivered now or by the next accept") {
     const std::size_t open_before = descriptor_count();
     int delivered_at_once = 0;
+    bool on_io_uring = true;
     {
         ReportingLoop loop;
+        on_io_uring = loop->backend().backend == Backend::io_uring;
         TcpListener listener = listen_on("127.0.0.1:0");
         auto result = loop->run([&]() -> Task<> {
             for (int round = 0; round < 100; ++round) {
@@ -277,7 +279,8 @@ TEST_CASE("a connection that races with cancel_accept is delivered now or by the
         CHECK(result);
         check_nothing_left(*loop);
     }
-    CHECK(delivered_at_once > 0); // the race took place
+    // The race took place; epoll does not try an accept once it is cancelled.
+    CHECK((delivered_at_once > 0) == on_io_uring);
     CHECK(descriptor_count() == open_before);
 }
 

@@ -1,6 +1,7 @@
 // The real ring, without a loop.
 
 #include "death.hpp"
+#include "refusal.hpp"
 
 #include "sanitizer.hpp"
 #include "uring_ring.hpp"
@@ -17,10 +18,7 @@
 #include <vector>
 
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <sys/eventfd.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -116,20 +114,6 @@ std::size_t read_many(Ring& ring, std::size_t count) {
     for (const auto& completion : all) all_read = all_read && completion.result == 8;
     CHECK(all_read);
     return waits;
-}
-
-// From now on this process is answered `error` when it sets up an io_uring.
-void refuse_io_uring(int error) {
-    const auto answer = static_cast<unsigned>(error) & SECCOMP_RET_DATA;
-    std::array<sock_filter, 4> filter = {{
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | answer),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    }};
-    const sock_fprog program{.len = filter.size(), .filter = filter.data()};
-    ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
 }
 
 } // namespace
@@ -472,12 +456,12 @@ TEST_CASE("UringRing says why it cannot be set up") {
     for (const auto& row : rows) {
         CAPTURE(row.number);
         const auto outcome = testing::run_in_child([row] {
-            refuse_io_uring(row.number);
+            testing::refuse_system_call(SYS_io_uring_setup, row.number);
             const auto ring = make_uring_ring(8);
             if (ring) return 1;
             if (ring.error() != row.expected) return 2;
             // The loop says the same.
-            const auto loop = EventLoop::create();
+            const auto loop = EventLoop::create({.backend = Backend::io_uring});
             return !loop && loop.error() == row.expected ? 0 : 3;
         });
         CHECK_MESSAGE(outcome.succeeded(), outcome.to_string());
@@ -488,9 +472,9 @@ TEST_CASE("UringRing that cannot be set up leaves no descriptor behind") {
     const auto outcome = testing::run_in_child([] {
         const auto first_free = [] { return UniqueFd(::eventfd(0, 0)).get(); };
         const int before = first_free();
-        refuse_io_uring(EPERM);
+        testing::refuse_system_call(SYS_io_uring_setup, EPERM);
         for (int i = 0; i < 3; ++i) {
-            const auto loop = EventLoop::create();
+            const auto loop = EventLoop::create({.backend = Backend::io_uring});
             if (loop) return 1;
         }
         return first_free() == before ? 0 : 2;

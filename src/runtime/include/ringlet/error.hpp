@@ -20,6 +20,8 @@ enum class Errc {
     io_uring_too_old,       ///< the kernel's io_uring lacks what ringlet needs (Linux 5.11)
     would_block_forever,    ///< every task waits for another one, and nothing can wake any
     channel_closed,         ///< a channel was closed, and what was in it has been received
+    unknown_backend,        ///< RINGLET_BACKEND names no backend
+    unknown_feature,        ///< RINGLET_WITHOUT names something that is no feature
     task_not_ready,         ///< a task that was started ended before it said that it was ready
 };
 

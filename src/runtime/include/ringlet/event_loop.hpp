@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/backend.hpp>
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/intrusive_list.hpp>
@@ -32,6 +33,14 @@ struct LoopOptions {
     /// operations in flight. Rounded up to a power of two by the kernel, at most 32,768.
     unsigned ring_entries = 1024;
 
+    /// The door to the kernel. `automatic` takes io_uring if this process may have one, and epoll
+    /// otherwise, which `report` is told; the environment variable RINGLET_BACKEND (`io_uring`,
+    /// `epoll`) decides for it.
+    Backend backend = Backend::automatic;
+
+    /// What of io_uring is used, if the kernel has it.
+    RingFeatures features = {};
+
     /// Is told what nobody else would see: an exception that left a spawned task, an error that it
     /// returned, a task that ignores its cancellation. One line of text, without a newline.
     /// Empty: writes `ringlet: LINE` to stderr.
@@ -53,7 +62,15 @@ struct LoopStats {
     std::size_t live_tasks = 0;
     std::size_t operations_in_flight = 0;
     std::size_t armed_timers = 0;
+    Backend backend = Backend::io_uring; ///< `EventLoop::backend` says why
     RingStats ring;
+};
+
+/// Ties a descriptor to the loop that it is used on, whose ring knows it and must be told of its end.
+///
+/// Lifetime  May outlive the loop: `loop` is null then.
+struct DescriptorUse : ListHook {
+    EventLoop* loop = nullptr;
 };
 
 class BlockingJob;
@@ -66,7 +83,8 @@ class Watchdog;
 ///     if (!loop) return exit_status(loop.error());
 ///     auto answer = loop->run(ask, std::string("127.0.0.1:3200"));
 ///
-/// Lifetime  Outlives every task, stream and listener that was used on it. Does not move.
+/// Lifetime  Outlives every task that runs on it; streams and listeners may outlive it, and can then
+///           only be dropped. Does not move.
 /// Thread    `create`, `run` and everything else on one thread; only `post` and `stop` from others.
 class EventLoop final : public TaskOwner {
     struct Key {
@@ -76,12 +94,13 @@ class EventLoop final : public TaskOwner {
 public:
     /// Sets up the ring.
     ///
-    /// Errors    `io_uring_disabled`, `io_uring_forbidden`, `io_uring_missing`,
+    /// Errors    For `Backend::io_uring` why it is refused: `io_uring_disabled`, `io_uring_forbidden`, `io_uring_missing`,
     ///           `io_uring_unsupported`, `io_uring_locked_memory`, `io_uring_too_old`, whose
-    ///           messages say what to change; `too_many_files_open`.
+    ///           messages say what to change. For all `too_many_files_open`; `unknown_backend`.
     static Result<EventLoop> create(LoopOptions options = {});
 
-    EventLoop(Key, std::unique_ptr<Ring> ring, UniqueFd wake_fd, LoopOptions options);
+    EventLoop(Key, std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd wake_fd,
+              LoopOptions options);
     EventLoop(const EventLoop&) = delete;
     EventLoop& operator=(const EventLoop&) = delete;
     ~EventLoop();
@@ -130,6 +149,9 @@ public:
     [[nodiscard]] Clock::time_point now() const noexcept { return now_; }
 
     [[nodiscard]] LoopStats stats() const noexcept;
+
+    /// What this loop runs on, and why it is not io_uring, if it is not.
+    [[nodiscard]] const BackendChoice& backend() const noexcept { return backend_; }
 
     /// Every live task, as a tree of who spawned whom: its name, where it was spawned, what it waits
     /// for (opcode, descriptor, peer; or which primitive), and for how long. For operators; the form
@@ -191,6 +213,18 @@ public:
     /// with `timed_out`.
     void cancel_idle(Clock::duration limit);
 
+    /// A descriptor is used on this loop from now on.
+    void use_descriptor(DescriptorUse& use) noexcept {
+        use.loop = this;
+        used_.push_back(use);
+    }
+
+    /// Closes a descriptor that was used here, and on which nothing is in flight.
+    void close(UniqueFd fd, DescriptorUse& use) noexcept {
+        use.unlink();
+        ring_->close(std::move(fd));
+    }
+
     [[nodiscard]] Timers& timers() noexcept { return timers_; }
 
     /// The outermost scope: that of all tasks.
@@ -251,9 +285,11 @@ private:
     auto run_at(std::source_location where, Args&&... args);
 
     std::unique_ptr<Ring> ring_;
+    BackendChoice backend_;
     ReadyQueue ready_;
     Timers timers_;
     IntrusiveList<Operation> in_flight_;
+    IntrusiveList<DescriptorUse> used_;
     CancelScope scope_;
     ReadyQueue finished_;        // in the order in which they ended: the first failure is the first
     TaskRecord* root_ = nullptr; // what run waits for

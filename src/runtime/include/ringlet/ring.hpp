@@ -1,6 +1,8 @@
 #pragma once
 
+#include <ringlet/clock.hpp>
 #include <ringlet/operation.hpp>
+#include <ringlet/unique_fd.hpp>
 
 #include <cstdint>
 #include <optional>
@@ -16,13 +18,13 @@ struct Completion {
 
 /// What a ring has done since it was made.
 struct RingStats {
-    std::uint64_t system_calls = 0; ///< trips into the kernel to submit and to wait
+    std::uint64_t system_calls = 0; ///< trips into the kernel to submit, to transfer and to wait
     std::uint64_t submissions = 0;
     std::uint64_t completions = 0;
     std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
 };
 
-/// The door to a kernel. Its four calls are the whole talk with it.
+/// The door to a kernel. What a loop wants of it goes through `start`, `cancel` and `wait`.
 ///
 /// Every operation that was started is handed over by `wait` exactly once, cancelled or not; until
 /// then its bytes and its address belong to the kernel.
@@ -49,6 +51,12 @@ public:
     /// Returns   At most `completions_per_wait_limit` completions; the rest comes with the next
     ///           call.
     virtual std::span<const Completion> wait(std::optional<Clock::time_point> deadline) = 0;
+
+    /// Closes a descriptor that was used here, and on which nothing is in flight.
+    virtual void close(UniqueFd fd) noexcept = 0;
+
+    /// The time by this kernel's clock.
+    [[nodiscard]] virtual Clock::time_point now() const noexcept = 0;
 
     [[nodiscard]] virtual RingStats stats() const noexcept = 0;
 

@@ -2,6 +2,7 @@
 
 /// Everything that users of ringlet need.
 
+#include <ringlet/backend.hpp>
 #include <ringlet/barrier.hpp>
 #include <ringlet/channel.hpp>
 #include <ringlet/cond_var.hpp>

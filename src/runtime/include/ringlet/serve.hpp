@@ -96,6 +96,8 @@ public:
     [[nodiscard]] Endpoint local() const;
     /// The limit as it applies: `ServeOptions::max_connections`, or what was chosen for 0.
     [[nodiscard]] std::size_t max_connections() const noexcept;
+    /// What it runs on, and why.
+    [[nodiscard]] const BackendChoice& backend() const noexcept;
 
     static constexpr std::chrono::milliseconds accept_pause_first{10};
     static constexpr std::chrono::milliseconds accept_pause_limit{320};

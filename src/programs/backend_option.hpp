@@ -1,0 +1,26 @@
+#pragma once
+
+// The option that chooses the backend, the same for all programs.
+
+#include <ringlet/backend.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+/// Adds `--backend auto|io_uring|epoll`.
+inline void add_backend(CLI::App& app, ringlet::Backend& value) {
+    const auto read = [&value](const std::string& text) {
+        const auto backend = ringlet::parse_backend(text);
+        if (!backend) {
+            throw CLI::ValidationError("--backend",
+                                       "'" + text + "' is none: write auto, io_uring or epoll");
+        }
+        value = *backend;
+    };
+    app.add_option_function<std::string>(
+           "--backend", read,
+           "io_uring ends the program where it is refused; epoll needs no permission;\n"
+           "auto, the default, takes io_uring if it may")
+        ->type_name("auto|io_uring|epoll");
+}

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+namespace ringlet {
+
+/// Which door to the kernel a loop uses.
+enum class Backend : std::uint8_t {
+    automatic, ///< io_uring, or epoll where io_uring is refused
+    io_uring,
+    epoll
+};
+
+/// `auto`, `io_uring` or `epoll`.
+[[nodiscard]] const char* to_string(Backend backend) noexcept;
+
+/// The backend of that name: `auto`, `io_uring` or `epoll`.
+[[nodiscard]] std::optional<Backend> parse_backend(std::string_view name) noexcept;
+
+/// What a loop runs on, and why.
+struct BackendChoice {
+    Backend backend = Backend::io_uring; ///< never `automatic`
+    std::error_code refusal = {}; ///< why it is not io_uring; zero if it is, or was not asked for
+
+    /// For a log line: `io_uring`, `epoll (as asked for)` or `epoll (io_uring is disabled by ...)`.
+    [[nodiscard]] std::string to_string() const;
+};
+
+/// Parts of io_uring that ringlet can do without. Each is used where the kernel has it; switching one
+/// off shows what it is worth, or avoids it where it is broken. The environment variable
+/// RINGLET_WITHOUT does it for a program that exists: `RINGLET_WITHOUT=defer_taskrun,registered_ring`.
+struct RingFeatures {
+    bool defer_taskrun = true;     ///< completions are worked out when the loop asks (Linux 6.1)
+    bool registered_ring = true;   ///< the ring's descriptor is looked up once (Linux 5.18)
+    bool wait_with_timeout = true; ///< a deadline travels with the wait (Linux 5.11)
+};
+
+/// Tries whether this thread can have an io_uring: sets one up and sends a no-op through it.
+///
+/// Returns   Zero, or why not: `Errc::io_uring_...`, whose message says what to change, or the
+///           kernel's errno.
+[[nodiscard]] std::error_code probe_io_uring() noexcept;
+
+} // namespace ringlet

@@ -1,0 +1,63 @@
+#include "make_ring.hpp"
+
+#include <ringlet/error.hpp>
+
+#include "epoll_ring.hpp"
+#include "uring_ring.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <string_view>
+#include <utility>
+
+namespace ringlet {
+
+namespace {
+
+// RINGLET_WITHOUT=defer_taskrun,registered_ring: features that are not to be used. Returns false for
+// a name that is none.
+bool leave_out(std::string_view names, RingFeatures& features) {
+    const std::array<std::pair<std::string_view, bool*>, 3> known = {{
+        {"defer_taskrun", &features.defer_taskrun},
+        {"registered_ring", &features.registered_ring},
+        {"wait_with_timeout", &features.wait_with_timeout},
+    }};
+    while (!names.empty()) {
+        const std::string_view name = names.substr(0, names.find(','));
+        names.remove_prefix(std::min(name.size() + 1, names.size()));
+        bool found = false;
+        for (const auto& [feature, used] : known) {
+            if (name != feature) continue;
+            *used = false;
+            found = true;
+        }
+        if (!found) return false;
+    }
+    return true;
+}
+
+} // namespace
+
+Result<std::unique_ptr<Ring>> make_ring(Backend wanted, unsigned entries,
+                                        const RingFeatures& features, BackendChoice& choice) {
+    const char* decided = std::getenv("RINGLET_BACKEND");
+    if (wanted == Backend::automatic && decided != nullptr) {
+        const auto backend = parse_backend(decided);
+        if (!backend) return Errc::unknown_backend;
+        wanted = *backend;
+    }
+    RingFeatures used = features;
+    const char* without = std::getenv("RINGLET_WITHOUT");
+    if (without != nullptr && !leave_out(without, used)) return Errc::unknown_feature;
+    choice = {.backend = Backend::io_uring};
+    if (wanted != Backend::epoll) {
+        auto ring = make_uring_ring(entries, used);
+        if (ring || wanted == Backend::io_uring) return ring;
+        choice.refusal = ring.error();
+    }
+    choice.backend = Backend::epoll;
+    return make_epoll_ring();
+}
+
+} // namespace ringlet

@@ -1,0 +1,22 @@
+#pragma once
+
+// Where a loop gets its door to the kernel from.
+
+#include <ringlet/backend.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/ring.hpp>
+
+#include <memory>
+
+namespace ringlet {
+
+/// Makes the ring that is asked for, and says in `choice` which one it has become. For
+/// `Backend::automatic` the environment variable RINGLET_BACKEND decides, if it is set; otherwise
+/// io_uring is tried first, and epoll taken if that is refused, for whatever reason. The environment
+/// variable RINGLET_WITHOUT switches features off, for whoever must avoid one that is broken.
+///
+/// Errors    As `EventLoop::create`.
+Result<std::unique_ptr<Ring>> make_ring(Backend wanted, unsigned entries,
+                                        const RingFeatures& features, BackendChoice& choice);
+
+} // namespace ringlet
