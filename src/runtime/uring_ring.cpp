@@ -184,11 +184,11 @@ private:
     // Where a deadline cannot travel with the wait, it is a request of its own, which ends with the
     // first completion that comes before it.
     int submit_timeout_and_wait(Clock::duration left) {
-        auto timeout = to_timespec(left);
+        timeout_ = to_timespec(left);
         io_uring_sqe* entry = next_entry();
-        io_uring_prep_timeout(entry, &timeout, 1, 0);
+        io_uring_prep_timeout(entry, &timeout_, 1, 0);
         io_uring_sqe_set_data(entry, nullptr);
-        return io_uring_submit_and_wait(&ring_, 1); // has read the timeout when it returns
+        return io_uring_submit_and_wait(&ring_, 1);
     }
 
     io_uring_sqe* next_entry() {
@@ -218,6 +218,7 @@ private:
 
     io_uring ring_;
     bool wait_with_timeout_;
+    __kernel_timespec timeout_{}; // read when its request is submitted, which may be a wait later
     RingStats stats_;
     std::array<Completion, completions_per_wait_limit> batch_;
 };
