@@ -30,7 +30,9 @@ std::optional<Backend> parse_backend(std::string_view name) noexcept {
 
 std::string BackendChoice::to_string() const {
     std::string text = ringlet::to_string(backend);
-    if (refusal) return text + " (" + refusal.message() + ")";
+    if (refusal) {
+        return text + " (io_uring is refused: " + refusal.default_error_condition().message() + ")";
+    }
     return backend == Backend::epoll ? text + " (as asked for)" : text;
 }
 

@@ -56,6 +56,13 @@ std::error_code explain_refusal(int number) {
     }
 }
 
+// A first no-op may be told to come again, but not for ever.
+constexpr int probe_retries_limit = 50;
+
+bool asks_for_patience(int answer) {
+    return answer == -EINTR || answer == -EAGAIN || answer == -EBUSY;
+}
+
 // The kernel is out of memory for requests; it recovers when some finish.
 void pause_briefly() { ::poll(nullptr, 0, 1); }
 
@@ -131,10 +138,11 @@ public:
     int probe() {
         io_uring_prep_nop(io_uring_get_sqe(&ring_));
         io_uring_cqe* entry = nullptr;
-        int answer = 0;
-        do {
+        int answer = io_uring_submit_and_wait(&ring_, 1);
+        for (int retry = 0; retry < probe_retries_limit && asks_for_patience(answer); ++retry) {
+            pause_briefly();
             answer = io_uring_submit_and_wait(&ring_, 1);
-        } while (answer == -EINTR || answer == -EAGAIN || answer == -EBUSY);
+        }
         if (answer >= 0) answer = io_uring_peek_cqe(&ring_, &entry);
         if (answer < 0) return answer;
         io_uring_cqe_seen(&ring_, entry);

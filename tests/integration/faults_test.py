@@ -60,7 +60,7 @@ class UnderStrace(unittest.TestCase):
             with self.subTest(error=error):
                 inject = strace("-e", f"inject=io_uring_setup:error={error}")
                 with EchoCoro(under=inject, env=environment_under_strace()) as server:
-                    self.assertRegex(server.first_line, r"backend epoll \([^)]+")
+                    self.assertRegex(server.first_line, r"backend epoll \(io_uring is refused: [^)]+\), ")
                     server.expected_errors = r"echo_coro: io_uring is refused, epoll serves: .*\n"
                     with server.connect() as client:
                         client.echoes()

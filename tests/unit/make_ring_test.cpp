@@ -55,7 +55,7 @@ TEST_CASE("automatic takes epoll when io_uring is refused, for whatever reason, 
 }
 
 TEST_CASE("automatic takes epoll when io_uring can be made, and not used") {
-    for (const int error : {EPERM, ENOSYS, EACCES}) {
+    for (const int error : {EPERM, ENOSYS, EACCES, EAGAIN}) {
         CAPTURE(error);
         const auto at_probe = run_in_child([=] { return falls_back(SYS_io_uring_enter, error); });
         CHECK_MESSAGE(at_probe.succeeded(), at_probe.to_string());

@@ -26,7 +26,8 @@ struct BackendChoice {
     Backend backend = Backend::io_uring; ///< never `automatic`
     std::error_code refusal = {}; ///< why it is not io_uring; zero if it is, or was not asked for
 
-    /// For a log line: `io_uring`, `epoll (as asked for)` or `epoll (io_uring is disabled by ...)`.
+    /// For a log line: `io_uring`, `epoll (as asked for)` or `epoll (io_uring is refused: Operation
+    /// not permitted)`. What to change is in the message of `refusal`.
     [[nodiscard]] std::string to_string() const;
 };
 

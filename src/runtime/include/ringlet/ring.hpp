@@ -45,7 +45,7 @@ public:
     virtual void cancel(Operation& operation) = 0;
 
     /// Submits everything, waits until something has finished or the deadline has passed (forever
-    /// without one), and hands over what has finished, in one system call.
+    /// without one), and hands over what has finished; on io_uring in one system call.
     ///
     /// Lifetime  The span is valid until the next call.
     /// Returns   At most `completions_per_wait_limit` completions; the rest comes with the next
