@@ -56,7 +56,7 @@ for preset in $presets; do
     tests='^unit[.]'
     case $preset in
     dev) targets=all tests=. ;;
-    asan | clang-asan) targets='unit_tests stress echo_coro echo_bench epoll_echo' tests='^(unit|stress|integration[.](echo|faults))' ;;
+    asan | clang-asan) targets='unit_tests stress echo_coro echo_bench ringlet_doctor deny epoll_echo' tests='^(unit|stress|integration[.](echo|faults|doctor))' ;;
     release | clang-dev | clang-release | tsan) ;;
     *)
         echo "tests/run.sh: unknown preset '$preset' (see --help)" >&2
