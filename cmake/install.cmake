@@ -59,8 +59,8 @@ if(RINGLET_PROGRAMS)
     if(NOT IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" AND NOT IS_ABSOLUTE "${CMAKE_INSTALL_BINDIR}")
         file(RELATIVE_PATH to_libraries /prefix/${CMAKE_INSTALL_BINDIR}
             /prefix/${CMAKE_INSTALL_LIBDIR})
-        set_target_properties(echo_coro echo_bench PROPERTIES
+        set_target_properties(echo_coro echo_bench ringlet_doctor PROPERTIES
             INSTALL_RPATH "$ORIGIN/${to_libraries}")
     endif()
-    install(TARGETS echo_coro echo_bench DESTINATION ${CMAKE_INSTALL_BINDIR})
+    install(TARGETS echo_coro echo_bench ringlet_doctor DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

@@ -56,7 +56,10 @@ for preset in $presets; do
     tests='^unit[.]'
     case $preset in
     dev) targets=all tests=. ;;
-    asan | clang-asan) targets='unit_tests stress echo_coro echo_bench epoll_echo' tests='^(unit|stress|epoll|integration[.](echo|faults|kernel_faults))' ;;
+    asan | clang-asan)
+        targets='unit_tests stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
+        tests='^(unit|stress|epoll|integration[.](echo|faults|kernel_faults|doctor))'
+        ;;
     release | clang-dev | clang-release | tsan) ;;
     *)
         echo "tests/run.sh: unknown preset '$preset' (see --help)" >&2

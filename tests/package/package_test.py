@@ -126,7 +126,7 @@ class Package(unittest.TestCase):
     def test_add_subdirectory(self):
         project = self.write_project(f"""\
 add_subdirectory({ROOT} ringlet)
-foreach(target echo_coro echo_bench unit_tests micro)
+foreach(target echo_coro echo_bench ringlet_doctor unit_tests micro)
     if(TARGET ${{target}})
         message(FATAL_ERROR "${{target}} is built in a stranger's project")
     endif()
@@ -187,7 +187,7 @@ endforeach()""")
         if not programs.ECHO_CORO.exists():
             self.skipTest("built without the programs (RINGLET_PROGRAMS=OFF)")
         prefix = self.install()
-        for name in ("echo_coro", "echo_bench"):
+        for name in ("echo_coro", "echo_bench", "ringlet_doctor"):
             self.assertTrue(run(prefix / "bin" / name, "--version").startswith(f"{name} "))
 
     def test_version_that_does_not_fit_is_refused(self):

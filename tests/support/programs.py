@@ -22,6 +22,8 @@ BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")
 SANITIZED = bool(os.environ.get("RINGLET_SANITIZE"))
 ECHO_CORO = BUILD / "src/server/echo_coro"
 ECHO_BENCH = BUILD / "src/client/echo_bench"
+RINGLET_DOCTOR = BUILD / "src/doctor/ringlet_doctor"
+DENY = BUILD / "tests/deny"
 BACKEND = os.environ.get("RINGLET_BACKEND", "io_uring")
 
 HOST = "127.0.0.1"

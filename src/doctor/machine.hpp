@@ -1,0 +1,14 @@
+#pragma once
+
+// What the settings of the machine say: the kernel, its switches, filters and limits.
+
+#include "finding.hpp"
+#include "probes.hpp"
+
+#include <vector>
+
+/// The group `machine`. `best_ring`: the kernel works completions out when the loop asks for them.
+[[nodiscard]] std::vector<Finding> machine_findings(const RingAnswers& ring, bool best_ring);
+
+/// The group `limits`.
+[[nodiscard]] std::vector<Finding> limit_findings(const RingAnswers& ring);

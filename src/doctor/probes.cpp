@@ -1,0 +1,271 @@
+#include "probes.hpp"
+
+#include "raw_ring.hpp"
+
+#include <ringlet/backend.hpp>
+#include <ringlet/error.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <new>
+#include <utility>
+
+#include <linux/eventpoll.h>
+#include <linux/io_uring.h>
+#include <linux/time_types.h>
+#include <netinet/in.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using ringlet::UniqueFd;
+
+namespace {
+
+// What the kernel's headers may be too old to know.
+constexpr unsigned setup_single_issuer = 1U << 12;  // Linux 6.0
+constexpr unsigned setup_defer_taskrun = 1U << 13;  // Linux 6.1
+constexpr std::uint16_t accept_multishot = 1U << 0; // Linux 5.19
+constexpr long epoll_pwait2_number = 441;           // Linux 5.11, on all architectures
+
+// A probe that has no answer after so long gets none.
+constexpr unsigned patience_seconds = 5;
+
+// ---- a child that may be killed ------------------------------------------------------------------
+
+// What a child leaves behind.
+struct Note {
+    bool finished = false;
+    bool ringlets_own = false;
+    int number = 0;
+};
+
+template <class Probe>
+[[noreturn]] void answer_and_exit(Note& note, Probe probe) {
+    ::prctl(PR_SET_DUMPABLE, 0); // a child that is killed leaves no core file
+    ::alarm(patience_seconds);
+    const std::error_code error = probe();
+    note.ringlets_own = error.category() == ringlet::error_category();
+    note.number = error.value();
+    note.finished = true;
+    ::_exit(0);
+}
+
+template <class Probe>
+Answer in_a_child(Probe probe) {
+    void* shared =
+        ::mmap(nullptr, sizeof(Note), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED) return {.error = ringlet::error_from_errno(errno)};
+    auto* note = new (shared) Note;
+    std::signal(SIGCHLD, SIG_DFL); // whoever started us may ignore it: then nobody is waited for
+    const pid_t child = ::fork();
+    Answer answer;
+    if (child == 0) answer_and_exit(*note, probe);
+    if (child < 0) {
+        answer.error = ringlet::error_from_errno(errno);
+    } else {
+        int status = 0;
+        while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+        }
+        if (!note->finished) {
+            answer.killed_by = WIFSIGNALED(status) ? WTERMSIG(status) : SIGKILL;
+        } else if (note->ringlets_own) {
+            answer.error = static_cast<ringlet::Errc>(note->number);
+        } else {
+            answer.error = ringlet::error_from_errno(note->number);
+        }
+    }
+    ::munmap(shared, sizeof(Note));
+    return answer;
+}
+
+// How the kernel itself answers to what it does not know.
+std::error_code not_in_this_kernel() { return ringlet::error_from_errno(EINVAL); }
+
+// ---- io_uring -----------------------------------------------------------------------------------------
+
+std::error_code noop_and_back(RawRing& ring) {
+    io_uring_cqe completion{};
+    if (auto error = ring.submit([](io_uring_sqe& entry) { entry.opcode = IORING_OP_NOP; })) {
+        return error;
+    }
+    return ring.wait(completion);
+}
+
+// ---- what it takes to accept -----------------------------------------------------------------------
+
+struct Listener {
+    UniqueFd fd;
+    sockaddr_in address{};
+};
+
+sockaddr* generic(sockaddr_in& address) { return reinterpret_cast<sockaddr*>(&address); }
+
+std::error_code listen_on_loopback(Listener& listener) {
+    listener.address.sin_family = AF_INET;
+    listener.address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof listener.address;
+    listener.fd.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!listener.fd || ::bind(listener.fd.get(), generic(listener.address), size) != 0 ||
+        ::listen(listener.fd.get(), 2) != 0 ||
+        ::getsockname(listener.fd.get(), generic(listener.address), &size) != 0) {
+        return last_error();
+    }
+    return {};
+}
+
+std::error_code accept_two_by_one_operation(RawRing& ring) {
+    Listener listener;
+    if (auto error = listen_on_loopback(listener)) return error;
+    const auto accept = [&](io_uring_sqe& entry) {
+        entry.opcode = IORING_OP_ACCEPT;
+        entry.ioprio = accept_multishot;
+        entry.fd = listener.fd.get();
+    };
+    if (auto error = ring.submit(accept)) return error;
+    std::array<UniqueFd, 2> clients;
+    for (UniqueFd& client : clients) {
+        client.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+        if (!client) return last_error();
+        const int answer =
+            ::connect(client.get(), generic(listener.address), sizeof listener.address);
+        if (answer != 0 && errno != EINPROGRESS) return last_error();
+        io_uring_cqe completion{};
+        if (auto error = ring.wait(completion)) return error;
+        if ((completion.flags & IORING_CQE_F_MORE) == 0) return not_in_this_kernel();
+    }
+    return {};
+}
+
+// ---- epoll -----------------------------------------------------------------------------------------
+
+// Makes an epoll with one event that is there already.
+std::error_code make_epoll(UniqueFd& epoll, UniqueFd& source) {
+    epoll.reset(static_cast<int>(::syscall(SYS_epoll_create1, EPOLL_CLOEXEC)));
+    if (!epoll) return last_error();
+    source.reset(::eventfd(1, EFD_CLOEXEC));
+    if (!source) return last_error();
+    epoll_event event{};
+    event.events = EPOLLIN;
+    if (::syscall(SYS_epoll_ctl, epoll.get(), EPOLL_CTL_ADD, source.get(), &event) != 0) {
+        return last_error();
+    }
+    return {};
+}
+
+} // namespace
+
+std::string name_of(const Answer& answer) {
+    if (answer.killed_by == SIGSYS) return "SIGSYS";
+    if (answer.killed_by == SIGALRM) return "no answer";
+    if (answer.killed_by != 0) return "killed by signal " + std::to_string(answer.killed_by);
+    static constexpr std::pair<int, const char*> names[] = {
+        {EACCES, "EACCES"}, {EADDRNOTAVAIL, "EADDRNOTAVAIL"},
+        {EAGAIN, "EAGAIN"}, {EBADF, "EBADF"},
+        {EBUSY, "EBUSY"},   {EINVAL, "EINVAL"},
+        {EMFILE, "EMFILE"}, {ENETUNREACH, "ENETUNREACH"},
+        {ENFILE, "ENFILE"}, {ENOMEM, "ENOMEM"},
+        {ENOSYS, "ENOSYS"}, {EOPNOTSUPP, "EOPNOTSUPP"},
+        {EPERM, "EPERM"},   {ETIME, "ETIME"},
+    };
+    for (const auto& [number, name] : names) {
+        if (answer.error.value() == number) return name;
+    }
+    return "errno " + std::to_string(answer.error.value());
+}
+
+Answer try_setup() {
+    return in_a_child([] {
+        RawRing ring;
+        return ring.open(0);
+    });
+}
+
+Answer try_noop() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        return noop_and_back(ring);
+    });
+}
+
+Answer try_nodrop() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        return ring.has(IORING_FEAT_NODROP) ? std::error_code() : not_in_this_kernel();
+    });
+}
+
+Answer try_wait_with_timeout() {
+    return in_a_child([]() -> std::error_code {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        if (!ring.has(IORING_FEAT_EXT_ARG)) return not_in_this_kernel();
+        const auto answer = ring.wait_for_nothing();
+        if (answer == std::errc::stream_timeout) return {}; // ETIME
+        return answer ? answer : not_in_this_kernel();
+    });
+}
+
+Answer try_registered_ring() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        if (auto error = ring.register_descriptor()) return error;
+        return noop_and_back(ring);
+    });
+}
+
+Answer try_multishot_accept() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        return accept_two_by_one_operation(ring);
+    });
+}
+
+Answer try_defer_taskrun() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(setup_single_issuer | setup_defer_taskrun)) return error;
+        return noop_and_back(ring);
+    });
+}
+
+Answer try_ringlet() {
+    return in_a_child([] { return ringlet::probe_io_uring(); });
+}
+
+Answer try_epoll() {
+    return in_a_child([]() -> std::error_code {
+        UniqueFd epoll;
+        UniqueFd source;
+        if (auto error = make_epoll(epoll, source)) return error;
+        epoll_event event{};
+        const long count =
+            ::syscall(SYS_epoll_pwait, epoll.get(), &event, 1, 1000, nullptr, std::size_t{0});
+        return count == 1 ? std::error_code() : last_error();
+    });
+}
+
+Answer try_epoll_pwait2() {
+    return in_a_child([]() -> std::error_code {
+        UniqueFd epoll;
+        UniqueFd source;
+        if (auto error = make_epoll(epoll, source)) return error;
+        epoll_event event{};
+        __kernel_timespec limit{.tv_sec = 1, .tv_nsec = 0};
+        const long count =
+            ::syscall(epoll_pwait2_number, epoll.get(), &event, 1, &limit, nullptr, std::size_t{0});
+        return count == 1 ? std::error_code() : last_error();
+    });
+}

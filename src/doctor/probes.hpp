@@ -1,0 +1,68 @@
+#pragma once
+
+// What the kernel answers when it is really asked. Each probe asks in a child process of its own: a
+// seccomp filter may kill whoever asks, and then it kills the child.
+
+#include <ringlet/error.hpp>
+
+#include <string>
+#include <system_error>
+
+struct Answer {
+    std::error_code error; ///< zero: it works
+    int killed_by = 0;     ///< the signal that ended the child before it had an answer
+
+    [[nodiscard]] bool works() const { return !error && killed_by == 0; }
+};
+
+/// The name of what went wrong: `EPERM`, `SIGSYS`.
+[[nodiscard]] std::string name_of(const Answer& answer);
+
+/// io_uring_setup(2) without any flag.
+[[nodiscard]] Answer try_setup();
+
+/// A no-op through a ring and back.
+[[nodiscard]] Answer try_noop();
+
+/// Whether completions that find the queue full are kept (IORING_FEAT_NODROP, Linux 5.5).
+[[nodiscard]] Answer try_nodrop();
+
+/// A wait that takes its time limit along (IORING_ENTER_EXT_ARG, Linux 5.11).
+[[nodiscard]] Answer try_wait_with_timeout();
+
+/// A no-op through a ring whose descriptor is registered (IORING_REGISTER_RING_FDS, Linux 5.18).
+[[nodiscard]] Answer try_registered_ring();
+
+/// Two loopback connections through one accept (IORING_ACCEPT_MULTISHOT, Linux 5.19).
+[[nodiscard]] Answer try_multishot_accept();
+
+/// A no-op through a ring of SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1).
+[[nodiscard]] Answer try_defer_taskrun();
+
+/// What ringlet itself finds out before it takes io_uring: `ringlet::probe_io_uring`.
+[[nodiscard]] Answer try_ringlet();
+
+/// An event through epoll.
+[[nodiscard]] Answer try_epoll();
+
+/// A wait of epoll in nanoseconds (epoll_pwait2, Linux 5.11).
+[[nodiscard]] Answer try_epoll_pwait2();
+
+/// What io_uring cannot be used without.
+struct RingAnswers {
+    Answer setup = try_setup();
+    Answer noop = try_noop();
+    Answer own = try_ringlet(); ///< ringlet's
+
+    [[nodiscard]] bool works() const { return setup.works() && noop.works() && own.works(); }
+
+    /// Why there is no ring. ringlet's own error says most, and knows which sysctl it was.
+    [[nodiscard]] const Answer& refusal() const {
+        if (!own.works()) return own;
+        return setup.works() ? noop : setup;
+    }
+    [[nodiscard]] bool refusal_is(ringlet::Errc code) const { return refusal().error == code; }
+};
+
+/// What a seccomp profile must allow.
+inline constexpr auto io_uring_calls = "io_uring_setup, io_uring_enter and io_uring_register";

@@ -1,0 +1,132 @@
+// ringlet_doctor: says what this machine can do for a ringlet server, and what to change.
+
+#include "examination.hpp"
+
+#include <ringlet/version.hpp>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <string_view>
+
+#include <sysexits.h>
+
+namespace {
+
+constexpr int io_uring_works = 0;
+constexpr int only_epoll_works = 1;
+constexpr int nothing_works = 2;
+
+const char* to_string(Verdict verdict) {
+    switch (verdict) {
+    case Verdict::ok: return "ok";
+    case Verdict::low: return "low";
+    case Verdict::no: return "no";
+    }
+    return "?";
+}
+
+void add_options(CLI::App& app, bool& json) {
+    app.set_version_flag("--version", "ringlet_doctor " RINGLET_VERSION);
+    app.add_flag("--json", json, "Print one JSON object instead of the table");
+    app.footer(R"(Every line of the table begins with a verdict:
+  ok    nothing to do
+  low   it works, and a server would gain by a change
+  no    it does not work, or is not there
+Where something can be changed the next line says how, after an arrow.
+
+machine    the kernel, the sysctl that disables io_uring, the seccomp filter of this process
+io_uring   setup, noop, ringlet_ring: needed. The others: what ringlet uses where the kernel has
+           it. Each is really tried, in a child process, because a filter may kill whoever asks
+epoll      what ringlet falls back to
+limits     descriptors (one for each connection), locked memory (Linux before 5.12), clients that
+           wait to be accepted, local ports (for load clients)
+servers    the backend that a server takes by itself. RINGLET_BACKEND=io_uring or epoll, in its
+           environment, decides for it
+
+The answers are those for this process: ask as the same user, in the same container or unit, as
+the server. Needs no privilege, changes nothing, opens a loopback port for an instant.
+
+--json: "schema_version" (1), "program", "exit_status", "io_uring_works", "epoll_works",
+"backend" ("io_uring", "epoll" or "none"), and "checks", an object by the names in the table. Each
+check has "group", "verdict", "value", "advice" (empty where there is none), and "data": numbers
+for programs, or null. Later versions may add keys.
+
+Exit status: 0 io_uring works, 1 only epoll works, 2 neither works, 64 bad option, 74 the output
+could not be written.
+
+Try it:  ringlet_doctor --json | jq -r .backend)");
+}
+
+int exit_status(const Examination& examination) {
+    if (examination.io_uring_works) return io_uring_works;
+    return examination.epoll_works ? only_epoll_works : nothing_works;
+}
+
+void print_table(const Examination& examination) {
+    std::size_t width = 0;
+    for (const Finding& finding : examination.findings) {
+        width = std::max(width, finding.name.size());
+    }
+    fmt::print("ringlet_doctor {}: what this machine can do for a ringlet server\n",
+               RINGLET_VERSION);
+    std::string_view group;
+    for (const Finding& finding : examination.findings) {
+        if (finding.group != group) fmt::print("\n{}\n", finding.group);
+        group = finding.group;
+        fmt::print("  {:<4} {:<{}}  {}\n", to_string(finding.verdict), finding.name, width,
+                   finding.value);
+        if (!finding.advice.empty()) fmt::print("       -> {}\n", finding.advice);
+    }
+}
+
+void print_json(const Examination& examination) {
+    nlohmann::ordered_json checks = nlohmann::ordered_json::object();
+    for (const Finding& finding : examination.findings) {
+        checks[finding.name] = {{"group", finding.group},
+                                {"verdict", to_string(finding.verdict)},
+                                {"value", finding.value},
+                                {"advice", finding.advice},
+                                {"data", finding.data}};
+    }
+    const nlohmann::ordered_json json = {{"schema_version", 1},
+                                         {"program", "ringlet_doctor " RINGLET_VERSION},
+                                         {"exit_status", exit_status(examination)},
+                                         {"io_uring_works", examination.io_uring_works},
+                                         {"epoll_works", examination.epoll_works},
+                                         {"backend", checks["automatic"]["data"]["backend"]},
+                                         {"checks", checks}};
+    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    bool json = false;
+    CLI::App app("Says what this machine can do for a ringlet server, and what to change.",
+                 "ringlet_doctor");
+    try {
+        add_options(app, json);
+        app.parse(argc, argv);
+    } catch (const CLI::CallForHelp& help) {
+        return app.exit(help);
+    } catch (const CLI::CallForVersion& version) {
+        return app.exit(version);
+    } catch (const CLI::Error& error) {
+        fmt::print(stderr, "ringlet_doctor: {} (see --help)\n", error.what());
+        return EX_USAGE;
+    }
+    const Examination examination = examine();
+    if (json) {
+        print_json(examination);
+    } else {
+        print_table(examination);
+    }
+    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+        fmt::print(stderr, "ringlet_doctor: the output could not be written\n");
+        return EX_IOERR;
+    }
+    return exit_status(examination);
+}
