@@ -4,6 +4,8 @@
 #include <ringlet/error.hpp>
 #include <ringlet/unique_fd.hpp>
 
+#include "loan.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -185,6 +187,7 @@ private:
 
     void transfer(Operation*& slot, Descriptor& descriptor) {
         Operation& operation = *slot;
+        check_loan(operation);
         const std::size_t size = std::min(operation.rest_bytes(), std::size_t{1} << 30);
         ++stats_.system_calls;
         ssize_t answer = -1;

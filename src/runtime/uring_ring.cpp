@@ -3,7 +3,7 @@
 #include <ringlet/assert.hpp>
 #include <ringlet/error.hpp>
 
-#include "sanitizer.hpp"
+#include "loan.hpp"
 
 #include <algorithm>
 #include <array>
@@ -209,19 +209,6 @@ private:
         }
         assertion_failed("io_uring_get_sqe", "the kernel takes no submissions any more", __FILE__,
                          __LINE__);
-    }
-
-    // ASan does not see what the kernel writes. Whoever freed the operation or its bytes too early
-    // is found here.
-    static void check_loan(const Operation& operation) {
-        if constexpr (!address_sanitizer_runs) return;
-        RINGLET_ASSERT(!is_freed(&operation, sizeof operation),
-                       "an operation was freed while the kernel had it");
-        const bool moves = operation.opcode == Opcode::recv || operation.opcode == Opcode::send ||
-                           operation.opcode == Opcode::read;
-        if (!moves) return;
-        RINGLET_ASSERT(!is_freed(operation.rest(), operation.rest_bytes()),
-                       "a buffer was freed while the kernel had it");
     }
 
     io_uring ring_;

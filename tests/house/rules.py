@@ -16,7 +16,7 @@ FLOORS = (
     ("assert", "buffer", "clock", "endpoint", "error", "frame_pool", "intrusive_list", "result",
      "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
-    ("backend", "epoll_ring", "make_ring", "ring", "uring_ring"),
+    ("backend", "epoll_ring", "loan", "make_ring", "ring", "uring_ring"),
     ("blocking_job", "event_loop", "event_loop_threads", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),
     ("barrier", "channel", "cond_var", "deadline", "event", "group_core", "join_handle", "latch", "mutex",
@@ -35,6 +35,7 @@ DOORS = {"liburing.h": "uring_ring.cpp", "sys/epoll.h": "epoll_ring.cpp"}
 TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "group_core": "what both kinds of groups are made of: task_group_test",
+    "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {

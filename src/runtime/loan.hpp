@@ -1,0 +1,25 @@
+#pragma once
+
+// What an operation lends to the kernel must still be there when the answer comes. ASan does not see
+// what a kernel writes: whoever freed the operation or its bytes too early is found here.
+
+#include <ringlet/assert.hpp>
+#include <ringlet/operation.hpp>
+
+#include "sanitizer.hpp"
+
+namespace ringlet {
+
+/// Aborts if the operation or its bytes have been freed. Does nothing without ASan.
+inline void check_loan(const Operation& operation) {
+    if constexpr (!address_sanitizer_runs) return;
+    RINGLET_ASSERT(!is_freed(&operation, sizeof operation),
+                   "an operation was freed while the kernel had it");
+    const bool moves = operation.opcode == Opcode::recv || operation.opcode == Opcode::send ||
+                       operation.opcode == Opcode::read;
+    if (!moves) return;
+    RINGLET_ASSERT(!is_freed(operation.rest(), operation.rest_bytes()),
+                   "a buffer was freed while the kernel had it");
+}
+
+} // namespace ringlet
