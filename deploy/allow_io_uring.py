@@ -113,6 +113,7 @@ def has_kernel(condition, default):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
+        allow_abbrev=False,
         description="Adds io_uring_setup, io_uring_enter and io_uring_register to a seccomp profile "
                     "and writes the result to stdout.",
         epilog="Exit status: 0, or as in sysexits(3): 65 if the input is no profile, 66 if it cannot "
