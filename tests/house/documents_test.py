@@ -92,7 +92,7 @@ def first_program(text):
 
 def missing_paths(text):
     """`paths/of/files` that are named in the text and do not exist. (Links: house_test.py.)"""
-    named = re.findall(r"`((?:src|tests|docs|examples|cmake|bench)/[\w./-]+)`", FENCE.sub("", text))
+    named = re.findall(r"`((?:src|tests|docs|examples|cmake|bench|deploy)/[\w./-]+)`", FENCE.sub("", text))
     return [path for path in named if not (ROOT / path).exists()]
 
 

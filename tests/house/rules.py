@@ -8,7 +8,7 @@ import subprocess
 
 CPP = (".cpp", ".hpp", ".c", ".h")
 TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
-        ".yaml", ".toml", "run", "LICENSE", ".clang-format", ".clang-tidy", ".gitignore")
+        ".yaml", ".toml", ".service", "run", "LICENSE", ".clang-format", ".clang-tidy", ".gitignore")
 
 # docs/architecture.md, "Floors": a file includes only what lies on its own floor or below. The name
 # stands for the header and the source.
