@@ -34,7 +34,7 @@ needed_by() {
     build) echo "g++ cmake ninja-build pkg-config liburing-dev libfmt-dev doctest-dev libcli11-dev \
 nlohmann-json3-dev libev-dev" ;;
     bench) echo "python3 python3-gevent python3-tornado python3-twisted util-linux" ;;
-    test) echo "python3 socat strace relacy-dev" ;;
+    test) echo "python3 python3-yaml socat strace relacy-dev" ;;
     esac
 }
 

@@ -30,8 +30,9 @@ constexpr std::array<unsigned, 3> setup_flags = {
     IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
 };
 
-// Completions that find the queue full are kept (Linux 5.5).
-constexpr unsigned needed_features = IORING_FEAT_NODROP;
+// Completions that find the queue full are kept (Linux 5.5), and a socket that is not ready is polled
+// instead of blocking a worker thread (5.7).
+constexpr unsigned needed_features = IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL;
 
 // Completions may wait for a slow turn; beyond this the kernel keeps them in a list of its own,
 // which costs it an allocation each. 16 bytes an entry.
