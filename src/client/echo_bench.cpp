@@ -2,6 +2,7 @@
 // byte that comes back.
 
 #include "backend_option.hpp"
+#include "command_line.hpp"
 #include "duration_option.hpp"
 #include "load.hpp"
 #include "report.hpp"
@@ -216,16 +217,8 @@ int main(int argc, char** argv) {
     CLI::App app(
         "Load client for echo servers: one coroutine per connection, on io_uring or epoll.",
         "echo_bench");
-    try {
-        add_options(app, settings);
-        app.parse(argc, argv);
-    } catch (const CLI::CallForHelp& help) {
-        return app.exit(help);
-    } catch (const CLI::CallForVersion& version) {
-        return app.exit(version);
-    } catch (const CLI::Error& error) {
-        fmt::print(stderr, "echo_bench: {} (see --help)\n", error.what());
-        return EX_USAGE;
-    }
+    const auto ended =
+        parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
+    if (ended) return *ended;
     return measure(settings);
 }

@@ -4,6 +4,8 @@
 
 #include <ringlet/version.hpp>
 
+#include "command_line.hpp"
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -107,17 +109,9 @@ int main(int argc, char** argv) {
     bool json = false;
     CLI::App app("Says what this machine can do for a ringlet server, and what to change.",
                  "ringlet_doctor");
-    try {
-        add_options(app, json);
-        app.parse(argc, argv);
-    } catch (const CLI::CallForHelp& help) {
-        return app.exit(help);
-    } catch (const CLI::CallForVersion& version) {
-        return app.exit(version);
-    } catch (const CLI::Error& error) {
-        fmt::print(stderr, "ringlet_doctor: {} (see --help)\n", error.what());
-        return EX_USAGE;
-    }
+    const auto ended =
+        parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, json); });
+    if (ended) return *ended;
     const Examination examination = examine();
     if (json) {
         print_json(examination);

@@ -87,8 +87,7 @@ private:
     struct Descriptor {
         Operation* inbound = nullptr;
         Operation* outbound = nullptr;
-        std::uint32_t generation =
-            0; // tells an event of a closed descriptor from those of the next
+        std::uint32_t generation = 0; // how often its number has been closed
         bool registered = false;
         bool readable = false; // believed to be: worth a try
         bool writable = true;
@@ -243,15 +242,10 @@ private:
     }
 
     int wait_for_events(std::optional<Clock::time_point> deadline) {
-        using std::chrono::nanoseconds;
-        using std::chrono::seconds;
         ++stats_.system_calls;
         const auto left =
             deadline ? std::max(*deadline - now(), Clock::duration(0)) : Clock::duration(0);
-        const auto whole = std::chrono::duration_cast<seconds>(left);
-        const timespec timeout{.tv_sec = whole.count(),
-                               .tv_nsec =
-                                   std::chrono::duration_cast<nanoseconds>(left - whole).count()};
+        const auto timeout = to_timespec<timespec>(left);
         if (has_pwait2_) {
             const int count = ::epoll_pwait2(epoll_.get(), events_.data(), events_limit,
                                              deadline ? &timeout : nullptr, nullptr);

@@ -176,16 +176,8 @@ private:
         }
     }
 
-    static __kernel_timespec to_timespec(Clock::duration left) {
-        using std::chrono::nanoseconds;
-        using std::chrono::seconds;
-        const auto whole = std::chrono::duration_cast<seconds>(left);
-        return {.tv_sec = whole.count(),
-                .tv_nsec = std::chrono::duration_cast<nanoseconds>(left - whole).count()};
-    }
-
     int submit_and_wait_for(Clock::duration left) {
-        auto timeout = to_timespec(left);
+        auto timeout = to_timespec<__kernel_timespec>(left);
         io_uring_cqe* first = nullptr;
         return io_uring_submit_and_wait_timeout(&ring_, &first, 1, &timeout, nullptr);
     }
@@ -193,7 +185,7 @@ private:
     // Where a deadline cannot travel with the wait, it is a request of its own, which ends with the
     // first completion that comes before it.
     int submit_timeout_and_wait(Clock::duration left) {
-        timeout_ = to_timespec(left);
+        timeout_ = to_timespec<__kernel_timespec>(left);
         io_uring_sqe* entry = next_entry();
         io_uring_prep_timeout(entry, &timeout_, 1, 0);
         io_uring_sqe_set_data(entry, nullptr);

@@ -3,6 +3,7 @@
 #include <ringlet/ringlet.hpp>
 
 #include "backend_option.hpp"
+#include "command_line.hpp"
 #include "duration_option.hpp"
 
 #include <CLI/CLI.hpp>
@@ -140,16 +141,8 @@ int run(const Settings& settings) {
 int main(int argc, char** argv) {
     Settings settings;
     CLI::App app("Echo server: one coroutine per connection, on io_uring or epoll.", "echo_coro");
-    try {
-        add_options(app, settings);
-        app.parse(argc, argv);
-    } catch (const CLI::CallForHelp& help) {
-        return app.exit(help);
-    } catch (const CLI::CallForVersion& version) {
-        return app.exit(version);
-    } catch (const CLI::Error& error) {
-        fmt::print(stderr, "echo_coro: {} (see --help)\n", error.what());
-        return EX_USAGE;
-    }
+    const auto ended =
+        parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
+    if (ended) return *ended;
     return run(settings);
 }

@@ -61,6 +61,25 @@ class KernelFaults(unittest.TestCase):
         for error in ("EINVAL", "ENOMEM", "EPERM", "EBUSY", "ENOSYS", "EINTR", "EFAULT"):
             self.serves_with("io_uring_register", error, "1+")
 
+    def test_a_feature_that_is_left_out_is_not_used(self):
+        # As strace writes the flag, or in figures if it is older than the flag.
+        traces = {"defer_taskrun": r"IORING_SETUP_DEFER_TASKRUN|SUBMIT_ALL\|0x3000",
+                  "registered_ring": r"IORING_ENTER_REGISTERED_RING|IORING_ENTER_\w+\|0x10\b",
+                  "wait_with_timeout": "IORING_ENTER_EXT_ARG"}
+        for left_out in (None, *traces):
+            with self.subTest(left_out=left_out), tempfile.NamedTemporaryFile() as log:
+                environment = {**environment_under_strace(), "RINGLET_WITHOUT": left_out or ""}
+                under = strace("-e", "trace=io_uring_setup,io_uring_enter", log=log.name)
+                with EchoCoro("--backend", "io_uring", "--idle-timeout", "10s", under=under,
+                              env=environment) as server:
+                    with server.connect() as client:
+                        client.echoes()
+                    self.assertEqual(server.ends_by(signal.SIGTERM), 0)
+                told = log.read().decode()
+                for feature, flag in traces.items():
+                    self.assertEqual(bool(re.search(flag, told)), feature != left_out,
+                                     f"{feature}: {told}")
+
 
 if __name__ == "__main__":
     unittest.main()

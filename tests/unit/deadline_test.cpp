@@ -40,6 +40,37 @@ TEST_CASE("with_timeout gives what the task returns when it is in time, and leav
     check_nothing_left(*loop);
 }
 
+TEST_CASE("a deadline costs no system call and no request") {
+    ReportingLoop loop;
+    auto pair = tcp_pair();
+    auto result = loop->run(
+        [&](TcpStream stream) -> Task<> {
+            auto receive = [&]() -> Task<Result<Buffer>> {
+                REQUIRE(write_all(pair.second.get(), "x"));
+                auto chunk = co_await stream.recv();
+                co_return chunk;
+            };
+            constexpr int rounds = 20;
+            const RingStats before = loop->stats().ring;
+            for (int i = 0; i < rounds; ++i) {
+                auto chunk = co_await receive();
+                CHECK(chunk);
+            }
+            const RingStats between = loop->stats().ring;
+            for (int i = 0; i < rounds; ++i) {
+                auto chunk = co_await with_timeout(1h, receive);
+                CHECK(chunk);
+            }
+            const RingStats after = loop->stats().ring;
+            CHECK(between.submissions - before.submissions == rounds);
+            CHECK(after.submissions - between.submissions == rounds);
+            const auto bare = between.system_calls - before.system_calls;
+            CHECK(after.system_calls - between.system_calls <= bare);
+        },
+        TcpStream(std::move(pair.first)));
+    CHECK(result);
+}
+
 TEST_CASE("a deadline that passes says timed_out, for a Result, a plain value and void") {
     ReportingLoop loop;
     Event never("never");

@@ -51,9 +51,13 @@ TEST_CASE("a receive and its cancellation: what was received is delivered, or st
                 auto one = co_await together.join();
                 // io_uring receives before it hears of the cancellation; epoll never tries.
                 CHECK(bool(one) == (loop->backend().backend == Backend::io_uring));
-                if (!one) one = co_await recv_text(&stream);
-                REQUIRE(one);
-                CHECK(*one == "one");
+                if (one) {
+                    CHECK(*one == "one");
+                } else {
+                    auto left = co_await recv_text(&stream);
+                    REQUIRE(left);
+                    CHECK(*left == "one");
+                }
 
                 // The answer has been read, and its task has not been resumed yet.
                 REQUIRE(write_all(pair.second.get(), "two"));
