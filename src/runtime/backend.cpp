@@ -8,6 +8,7 @@ namespace ringlet {
 
 namespace {
 
+// What can be asked for.
 constexpr std::array backends = {Backend::automatic, Backend::io_uring, Backend::epoll};
 
 } // namespace
@@ -17,6 +18,7 @@ const char* to_string(Backend backend) noexcept {
     case Backend::automatic: return "auto";
     case Backend::io_uring: return "io_uring";
     case Backend::epoll: return "epoll";
+    case Backend::simulated: return "simulated";
     }
     return "?";
 }

@@ -80,7 +80,6 @@ public:
         closed = Descriptor{.generation = next};
     }
 
-    Clock::time_point now() const noexcept override { return Clock::now(); }
     RingStats stats() const noexcept override { return stats_; }
 
 private:
@@ -244,7 +243,7 @@ private:
     int wait_for_events(std::optional<Clock::time_point> deadline) {
         ++stats_.system_calls;
         const auto left =
-            deadline ? std::max(*deadline - now(), Clock::duration(0)) : Clock::duration(0);
+            deadline ? std::max(*deadline - Clock::now(), Clock::duration(0)) : Clock::duration(0);
         const auto timeout = to_timespec<timespec>(left);
         if (has_pwait2_) {
             const int count = ::epoll_pwait2(epoll_.get(), events_.data(), events_limit,

@@ -46,7 +46,7 @@ void EventLoop::collect() {
         return;
     }
     const auto completions = ring_->wait(deadline);
-    now_ = ring_->now();
+    now_ = Clock::now();
     // Newest first: the socket that the kernel has just worked on is still in the cache. With 100
     // connections this saves 5 % of the CPU per echo (docs/benchmarks.md). A batch is bounded, so
     // that nobody waits longer than it.
@@ -241,7 +241,7 @@ bool EventLoop::suspend_refused(Admission admission, Wait& wait, CancelScope& sc
 
 // ---- what it tells -----------------------------------------------------------------------------
 
-std::string EventLoop::dump() const { return describe_tasks(scope_, ring_->now()); }
+std::string EventLoop::dump() const { return describe_tasks(scope_, Clock::now()); }
 
 TaskRecord* EventLoop::current_task() noexcept {
     return turning_loop != nullptr ? turning_loop->current_ : nullptr;
@@ -299,7 +299,7 @@ Result<EventLoop> EventLoop::create(LoopOptions options) {
 
 EventLoop::EventLoop(Key, std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd wake_fd,
                      LoopOptions options)
-    : ring_(std::move(ring)), backend_(backend), now_(ring_->now()), wake_fd_(std::move(wake_fd)),
+    : ring_(std::move(ring)), backend_(backend), now_(Clock::now()), wake_fd_(std::move(wake_fd)),
       thread_(std::this_thread::get_id()), options_(std::move(options)) {
     scope_.loop = this;
     if (backend_.refusal)

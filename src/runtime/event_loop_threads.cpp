@@ -2,6 +2,7 @@
 
 #include <ringlet/event_loop.hpp>
 
+#include "kernel.hpp"
 #include "thread_pool.hpp"
 #include "watchdog.hpp"
 
@@ -9,7 +10,6 @@
 #include <string>
 #include <string_view>
 
-#include <sys/stat.h>
 #include <unistd.h>
 
 namespace ringlet {
@@ -55,11 +55,8 @@ bool EventLoop::would_block_forever() const {
         stop_requested_.load(std::memory_order_acquire)) {
         return false;
     }
-    struct stat threads{};
-    if (::stat("/proc/self/task", &threads) != 0) return false;
-    // Links of a folder: itself, its name above, and one for each folder inside, a thread's.
-    const auto others = static_cast<long>(threads.st_nlink) - 2 - 1 - own_threads_;
-    return others <= 0;
+    const std::size_t threads = Kernel::of_this_thread().thread_count();
+    return threads > 0 && threads <= 1 + static_cast<std::size_t>(own_threads_);
 }
 
 void EventLoop::report_stuck_tasks() {

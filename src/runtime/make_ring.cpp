@@ -3,6 +3,7 @@
 #include <ringlet/error.hpp>
 
 #include "epoll_ring.hpp"
+#include "kernel.hpp"
 #include "uring_ring.hpp"
 
 #include <algorithm>
@@ -41,6 +42,10 @@ bool leave_out(std::string_view names, RingFeatures& features) {
 
 Result<std::unique_ptr<Ring>> make_ring(Backend wanted, unsigned entries,
                                         const RingFeatures& features, BackendChoice& choice) {
+    if (std::unique_ptr<Ring> only; Kernel::of_this_thread().make_ring(entries, only)) {
+        choice = {.backend = Backend::simulated};
+        return only;
+    }
     const char* decided = std::getenv("RINGLET_BACKEND");
     if (wanted == Backend::automatic && decided != nullptr) {
         const auto backend = parse_backend(decided);

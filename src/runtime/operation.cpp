@@ -3,6 +3,8 @@
 #include <ringlet/assert.hpp>
 #include <ringlet/endpoint.hpp>
 
+#include "kernel.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -29,11 +31,9 @@ std::string Operation::describe() const {
         std::memcpy(&target, data, std::min(size_bytes, sizeof target));
         return text + ", to " + Endpoint::from_sockaddr(target).to_string();
     }
-    sockaddr_storage peer{};
-    socklen_t peer_bytes = sizeof peer;
-    if (::getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &peer_bytes) != 0) return text;
-    if (peer.ss_family != AF_INET && peer.ss_family != AF_INET6) return text;
-    return text + ", peer " + Endpoint::from_sockaddr(peer).to_string();
+    const auto peer = Kernel::of_this_thread().peer(fd);
+    if (!peer || (peer->family() != AF_INET && peer->family() != AF_INET6)) return text;
+    return text + ", peer " + peer->to_string();
 }
 
 void Operation::configure(Opcode what, int descriptor, void* bytes, std::size_t size,

@@ -3,12 +3,12 @@
 #include <ringlet/assert.hpp>
 #include <ringlet/error.hpp>
 
+#include "kernel.hpp"
 #include "socket_state.hpp"
 
 #include <cerrno>
 
 #include <netinet/tcp.h>
-#include <sys/socket.h>
 
 namespace ringlet {
 
@@ -125,29 +125,14 @@ Result<void> CloseAwaiter::await_resume() noexcept {
     return {};
 }
 
-// ---- system calls -------------------------------------------------------------------------------
-
-Result<Endpoint> local_endpoint(int fd) {
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    if (::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-        return error_from_errno(errno);
-    }
-    return Endpoint::from_sockaddr(address);
-}
-
-Result<void> set_option(int fd, int level, int name, int value) {
-    if (::setsockopt(fd, level, name, &value, sizeof value) != 0) return error_from_errno(errno);
-    return {};
-}
+// ---- opening ------------------------------------------------------------------------------------
 
 Result<UniqueFd> open_tcp_socket(int family, bool no_delay) {
-    UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!fd) return error_from_errno(errno);
-    if (no_delay) {
-        auto set = set_option(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
-        if (!set) return set.error();
-    }
+    Kernel& kernel = Kernel::of_this_thread();
+    auto fd = kernel.open_stream_socket(family);
+    if (!fd || !no_delay) return fd;
+    auto set = kernel.set_option(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    if (!set) return set.error();
     return fd;
 }
 

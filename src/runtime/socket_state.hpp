@@ -77,13 +77,7 @@ private:
     bool dropped_ = false;
 };
 
-/// The address of this side of a socket.
-Result<Endpoint> local_endpoint(int fd);
-
 /// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.
 Result<UniqueFd> open_tcp_socket(int family, bool no_delay);
-
-/// setsockopt(2) of an int.
-Result<void> set_option(int fd, int level, int name, int value);
 
 } // namespace ringlet

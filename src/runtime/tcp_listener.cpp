@@ -3,9 +3,9 @@
 #include <ringlet/assert.hpp>
 #include <ringlet/error.hpp>
 
+#include "kernel.hpp"
 #include "socket_state.hpp"
 
-#include <cerrno>
 #include <new>
 
 #include <netinet/in.h>
@@ -18,17 +18,15 @@ Result<TcpListener> TcpListener::bind(const Endpoint& endpoint, const ListenOpti
     if (!opened) return opened.error();
     UniqueFd fd = std::move(*opened);
 
-    auto set = set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
-    if (set && options.reuse_port) set = set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
-    if (set && endpoint.is_v6()) {
-        set = set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0);
+    Kernel& kernel = Kernel::of_this_thread();
+    auto done = kernel.set_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+    if (done && options.reuse_port) done = kernel.set_option(fd.get(), SOL_SOCKET, SO_REUSEPORT, 1);
+    if (done && endpoint.is_v6()) {
+        done = kernel.set_option(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, options.v6_only ? 1 : 0);
     }
-    if (!set) return set.error();
-
-    if (::bind(fd.get(), endpoint.data(), endpoint.size_bytes()) != 0 ||
-        ::listen(fd.get(), options.backlog) != 0) {
-        return error_from_errno(errno);
-    }
+    if (done) done = kernel.bind(fd.get(), endpoint);
+    if (done) done = kernel.listen(fd.get(), options.backlog);
+    if (!done) return done.error();
     return TcpListener(SocketHandle(new Socket(std::move(fd))));
 }
 
@@ -60,7 +58,7 @@ void TcpListener::cancel_accept() noexcept { socket().cancel_requests(); }
 
 Endpoint TcpListener::local() const {
     // A socket that is bound has a name.
-    return local_endpoint(socket().fd()).value_or(Endpoint());
+    return Kernel::of_this_thread().local(socket().fd()).value_or(Endpoint());
 }
 
 int TcpListener::native_handle() const noexcept { return socket().fd(); }

@@ -3,9 +3,8 @@
 #include <ringlet/assert.hpp>
 #include <ringlet/error.hpp>
 
+#include "kernel.hpp"
 #include "socket_state.hpp"
-
-#include <cerrno>
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -71,22 +70,14 @@ std::size_t TcpStream::last_received_bytes() const noexcept {
 }
 
 Result<void> TcpStream::shutdown_write() {
-    if (::shutdown(socket().fd(), SHUT_WR) != 0) return error_from_errno(errno);
-    return {};
+    return Kernel::of_this_thread().shutdown_write(socket().fd());
 }
 
 CloseAwaiter TcpStream::close() { return CloseAwaiter(std::move(socket_)); }
 
-Result<Endpoint> TcpStream::peer() const {
-    sockaddr_storage address{};
-    socklen_t size = sizeof address;
-    if (::getpeername(socket().fd(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-        return error_from_errno(errno);
-    }
-    return Endpoint::from_sockaddr(address);
-}
+Result<Endpoint> TcpStream::peer() const { return Kernel::of_this_thread().peer(socket().fd()); }
 
-Result<Endpoint> TcpStream::local() const { return local_endpoint(socket().fd()); }
+Result<Endpoint> TcpStream::local() const { return Kernel::of_this_thread().local(socket().fd()); }
 
 int TcpStream::native_handle() const noexcept { return socket().fd(); }
 
@@ -106,10 +97,10 @@ Result<UniqueFd> open_bound_socket(const Endpoint& peer, const ConnectOptions& o
 
     // Many connections from one address: the kernel must not reserve a port before it knows the
     // peer (ip(7), IP_BIND_ADDRESS_NO_PORT).
-    static_cast<void>(set_option(fd->get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));
-    if (::bind(fd->get(), options.from->data(), options.from->size_bytes()) != 0) {
-        return error_from_errno(errno);
-    }
+    Kernel& kernel = Kernel::of_this_thread();
+    static_cast<void>(kernel.set_option(fd->get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1));
+    auto bound = kernel.bind(fd->get(), *options.from);
+    if (!bound) return bound.error();
     return fd;
 }
 

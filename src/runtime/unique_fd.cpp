@@ -1,12 +1,11 @@
 #include <ringlet/unique_fd.hpp>
 
-#include <unistd.h>
+#include "kernel.hpp"
 
 namespace ringlet {
 
 void UniqueFd::reset(int fd) noexcept {
-    // Never again on EINTR: on Linux the descriptor is free after close(2), whatever it returns.
-    if (fd_ >= 0) ::close(fd_);
+    if (fd_ >= 0) Kernel::of_this_thread().close(fd_);
     fd_ = fd;
 }
 

@@ -131,7 +131,6 @@ public:
 
     void close(UniqueFd fd) noexcept override { fd.reset(); }
 
-    Clock::time_point now() const noexcept override { return Clock::now(); }
     RingStats stats() const noexcept override { return stats_; }
 
     // A no-op there and back: what a set-up does not show, a filter of io_uring_enter does. Returns

@@ -13,8 +13,8 @@ TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
 # docs/architecture.md, "Floors": a file includes only what lies on its own floor or below. The name
 # stands for the header and the source.
 FLOORS = (
-    ("assert", "buffer", "clock", "endpoint", "error", "frame_pool", "intrusive_list", "result",
-     "sanitizer", "unique_fd", "version"),
+    ("assert", "buffer", "clock", "endpoint", "error", "frame_pool", "intrusive_list", "kernel",
+     "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
     ("backend", "epoll_ring", "loan", "make_ring", "ring", "uring_ring"),
     ("blocking_job", "event_loop", "event_loop_threads", "letter_stack", "mailbox", "spawned_task", "task_tree",

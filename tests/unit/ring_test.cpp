@@ -31,7 +31,6 @@ public:
         return handed_over_;
     }
     void close(UniqueFd fd) noexcept override { fd.reset(); }
-    Clock::time_point now() const noexcept override { return Clock::now(); }
     RingStats stats() const noexcept override { return stats_; }
 
 private:

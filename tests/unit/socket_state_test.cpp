@@ -67,15 +67,6 @@ TEST_CASE("a socket is not idle while an answer waits to be read") {
     CHECK(socket.is_idle());
 }
 
-TEST_CASE("a socket finds its own address") {
-    const UniqueFd listener = bound_socket(loopback(), 1);
-    auto endpoint = local_endpoint(listener.get());
-    REQUIRE(endpoint);
-    CHECK(*endpoint == address_of(listener.get()));
-    auto nothing = local_endpoint(-1);
-    CHECK(nothing.error() == std::errc::bad_file_descriptor);
-}
-
 TEST_CASE("a TCP socket opens with no_delay as asked, and closes on exec") {
     for (const bool no_delay : {true, false}) {
         auto fd = open_tcp_socket(AF_INET, no_delay);
@@ -89,13 +80,4 @@ TEST_CASE("a TCP socket opens with no_delay as asked, and closes on exec") {
     }
     auto impossible = open_tcp_socket(-1, true);
     CHECK(impossible.error() == std::errc::address_family_not_supported);
-}
-
-TEST_CASE("options are set, and refused with the kernel's error") {
-    auto fd = open_tcp_socket(AF_INET, false);
-    REQUIRE(fd);
-    auto set = set_option(fd->get(), SOL_SOCKET, SO_KEEPALIVE, 1);
-    CHECK(set);
-    auto unknown = set_option(fd->get(), SOL_SOCKET, 12345, 1);
-    CHECK(unknown.error() == std::errc::no_protocol_option);
 }

@@ -12,7 +12,8 @@ namespace ringlet {
 enum class Backend : std::uint8_t {
     automatic, ///< io_uring, or epoll where io_uring is refused
     io_uring,
-    epoll
+    epoll,
+    simulated ///< in a simulation (`<ringlet/testing/simulation.hpp>`), whatever was asked for
 };
 
 /// `auto`, `io_uring` or `epoll`.

@@ -55,9 +55,6 @@ public:
     /// Closes a descriptor that was used here, and on which nothing is in flight.
     virtual void close(UniqueFd fd) noexcept = 0;
 
-    /// The time by this kernel's clock.
-    [[nodiscard]] virtual Clock::time_point now() const noexcept = 0;
-
     [[nodiscard]] virtual RingStats stats() const noexcept = 0;
 
     /// What one `wait` hands over at most, so that a flood of completions cannot keep the loop from

@@ -1,0 +1,57 @@
+#pragma once
+
+// What is asked of the kernel without waiting for it: sockets are opened, bound, named and closed
+// here, and the clock is read. What has to be waited for goes through a Ring. Everything above asks
+// the kernel of its thread, which is the real one unless a simulation stands in for it.
+
+#include <ringlet/clock.hpp>
+#include <ringlet/endpoint.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include <cstddef>
+#include <memory>
+
+namespace ringlet {
+
+class Ring;
+
+/// Thread    The one that it is the kernel of.
+class Kernel {
+public:
+    Kernel() = default;
+    Kernel(const Kernel&) = delete;
+    Kernel& operator=(const Kernel&) = delete;
+    virtual ~Kernel() = default;
+
+    /// The kernel of the calling thread.
+    [[nodiscard]] static Kernel& of_this_thread() noexcept;
+
+    /// Lets another kernel stand in for the real one on this thread; null: the real one again.
+    static void stand_in(Kernel* kernel) noexcept;
+
+    /// Opens a stream socket for addresses of this family, closed on exec.
+    ///
+    /// Errors    As socket(2).
+    virtual Result<UniqueFd> open_stream_socket(int family) = 0;
+    /// Sets an option that is an int, as setsockopt(2).
+    virtual Result<void> set_option(int fd, int level, int name, int value) = 0;
+    /// As bind(2), listen(2) and shutdown(2) of SHUT_WR.
+    virtual Result<void> bind(int fd, const Endpoint& endpoint) = 0;
+    virtual Result<void> listen(int fd, int backlog) = 0;
+    virtual Result<void> shutdown_write(int fd) = 0;
+    /// The address of this side, or of the other, as getsockname(2) and getpeername(2).
+    virtual Result<Endpoint> local(int fd) = 0;
+    virtual Result<Endpoint> peer(int fd) = 0;
+    virtual void close(int fd) noexcept = 0;
+
+    [[nodiscard]] virtual Clock::time_point now() noexcept = 0;
+
+    /// The threads of this process that may do something for the calling one; 0 if that is unknown.
+    [[nodiscard]] virtual std::size_t thread_count() noexcept = 0;
+
+    /// Makes the only ring that fits this kernel. Returns false for the real one, which has several.
+    virtual bool make_ring(unsigned entries, std::unique_ptr<Ring>& made) = 0;
+};
+
+} // namespace ringlet

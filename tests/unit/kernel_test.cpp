@@ -1,0 +1,86 @@
+#include "kernel.hpp"
+
+#include "net.hpp"
+
+#include <thread>
+
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+using namespace ringlet;
+using namespace ringlet::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+/// Stands in for the real one and notes what it was asked.
+class Recorder final : public Kernel {
+public:
+    Result<UniqueFd> open_stream_socket(int) override { return std::errc::permission_denied; }
+    Result<void> set_option(int, int, int, int) override { return {}; }
+    Result<void> bind(int, const Endpoint&) override { return {}; }
+    Result<void> listen(int, int) override { return {}; }
+    Result<void> shutdown_write(int) override { return {}; }
+    Result<Endpoint> local(int) override { return Endpoint(); }
+    Result<Endpoint> peer(int) override { return Endpoint(); }
+    void close(int fd) noexcept override { closed = fd; }
+    Clock::time_point now() noexcept override { return Clock::time_point(5s); }
+    std::size_t thread_count() noexcept override { return 1; }
+    bool make_ring(unsigned, std::unique_ptr<Ring>&) override { return false; }
+
+    int closed = -1;
+};
+
+} // namespace
+
+TEST_CASE("the kernel names both sides of a connection") {
+    Kernel& kernel = Kernel::of_this_thread();
+    const UniqueFd listener = bound_socket(loopback(), 1);
+    auto endpoint = kernel.local(listener.get());
+    REQUIRE(endpoint);
+    CHECK(*endpoint == address_of(listener.get()));
+    auto fd = kernel.open_stream_socket(AF_INET);
+    REQUIRE(fd);
+    CHECK(kernel.peer(fd->get()).error() == std::errc::not_connected);
+    REQUIRE(::connect(fd->get(), endpoint->data(), endpoint->size_bytes()) == 0);
+    CHECK(kernel.peer(fd->get()).value() == *endpoint);
+    CHECK(kernel.local(-1).error() == std::errc::bad_file_descriptor);
+}
+
+TEST_CASE("the kernel's options are set, and refused with its error") {
+    Kernel& kernel = Kernel::of_this_thread();
+    auto fd = kernel.open_stream_socket(AF_INET);
+    REQUIRE(fd);
+    CHECK((::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK(kernel.set_option(fd->get(), SOL_SOCKET, SO_KEEPALIVE, 1));
+    CHECK(kernel.set_option(fd->get(), SOL_SOCKET, 12345, 1).error() ==
+          std::errc::no_protocol_option);
+    CHECK(kernel.open_stream_socket(-1).error() == std::errc::address_family_not_supported);
+}
+
+TEST_CASE("the kernel counts the threads of this process") {
+    Kernel& kernel = Kernel::of_this_thread();
+    const std::size_t before = kernel.thread_count();
+    CHECK(before >= 1);
+    std::size_t with_one_more = 0;
+    std::jthread([&] { with_one_more = kernel.thread_count(); }).join();
+    CHECK(with_one_more == before + 1);
+}
+
+TEST_CASE("another kernel stands in on one thread, for the clock, sockets and descriptors") {
+    Recorder recorder;
+    Kernel::stand_in(&recorder);
+    const auto moment = Clock::now();
+    auto listener = TcpListener::bind(loopback());
+    UniqueFd(1'000'000'000).reset();
+    Clock::time_point elsewhere;
+    std::jthread([&] { elsewhere = Clock::now(); }).join();
+    Kernel::stand_in(nullptr);
+
+    CHECK(moment == Clock::time_point(5s));
+    CHECK(listener.error() == std::errc::permission_denied);
+    CHECK(recorder.closed == 1'000'000'000);
+    CHECK(elsewhere != moment);
+    CHECK(Clock::now() != moment);
+}
