@@ -16,6 +16,7 @@ struct Block {
 struct KeptBlocks {
     Block* first = nullptr;
     std::size_t count = 0;
+    std::ptrdiff_t lent_count = 0;
     bool closed = false;
 };
 constinit thread_local KeptBlocks kept;
@@ -39,11 +40,15 @@ struct Closer {
 } // namespace
 
 std::byte* Buffer::borrow() {
-    if (kept.first != nullptr) return static_cast<std::byte*>(pop());
-    return static_cast<std::byte*>(::operator new(capacity_bytes, alignment));
+    void* memory = kept.first != nullptr ? pop() : ::operator new(capacity_bytes, alignment);
+    ++kept.lent_count;
+    return static_cast<std::byte*>(memory);
 }
 
+std::ptrdiff_t Buffer::lent_count() noexcept { return kept.lent_count; }
+
 void Buffer::give_back(std::byte* memory) noexcept {
+    --kept.lent_count;
     if (address_sanitizer_runs || kept.closed || kept.count >= kept_limit) {
         free_block(memory);
         return;

@@ -2,13 +2,13 @@
 
 #include <ringlet/error.hpp>
 
+#include "kernel.hpp"
 #include "make_ring.hpp"
 #include "task_tree.hpp"
 #include "thread_pool.hpp"
 #include "watchdog.hpp"
 
 #include <cerrno>
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -347,7 +347,7 @@ void EventLoop::report(std::string_view line) const {
     if (options_.report) {
         options_.report(line);
     } else {
-        std::fprintf(stderr, "ringlet: %.*s\n", static_cast<int>(line.size()), line.data());
+        Kernel::of_this_thread().report(line);
     }
 }
 

@@ -36,6 +36,11 @@ void EventLoop::stop() noexcept {
 }
 
 void EventLoop::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
+    if (backend_.backend == Backend::simulated) {
+        job->run();
+        make_ready(*std::exchange(job->waiting, nullptr));
+        return;
+    }
     if (!pool_) {
         pool_ = std::make_unique<ThreadPool>(*this,
                                              std::max<std::size_t>(1, options_.blocking_threads));

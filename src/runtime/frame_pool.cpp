@@ -31,6 +31,10 @@ void* FramePool::reuse(FreeList& list) noexcept {
 }
 
 void* FramePool::fresh(std::size_t size_bytes) {
+    if (audit_ != nullptr) {
+        if (++audit_->allocation_count == audit_->fails_at) throw std::bad_alloc();
+        ++audit_->live_count;
+    }
     const std::size_t index = class_of(size_bytes);
     return ::operator new(index < class_count ? index * class_bytes : size_bytes);
 }
@@ -38,7 +42,8 @@ void* FramePool::fresh(std::size_t size_bytes) {
 void FramePool::release(void* block, std::size_t size_bytes) noexcept {
     const std::size_t index = class_of(size_bytes);
     // Under ASan nothing is kept: its quarantine finds a use after free, a free list would hide it.
-    if (address_sanitizer_runs || index >= class_count || closed_ ||
+    if (audit_ != nullptr) --audit_->live_count;
+    if (address_sanitizer_runs || index >= class_count || closed_ || audit_ != nullptr ||
         lists_[index].count >= kept_per_class_limit) {
         ::operator delete(block);
         return;
@@ -54,6 +59,11 @@ void FramePool::trim() noexcept {
     for (FreeList& list : lists_) {
         while (list.first != nullptr) ::operator delete(reuse(list));
     }
+}
+
+void FramePool::audit(Audit* audit) noexcept {
+    trim();
+    audit_ = audit;
 }
 
 std::size_t FramePool::kept_count() const noexcept {

@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -47,6 +48,12 @@ public:
         // Links of a folder: itself, its name above, and one for each folder inside, a thread's.
         return threads.st_nlink - 2;
     }
+
+    void report(std::string_view line) noexcept override {
+        std::fprintf(stderr, "ringlet: %.*s\n", static_cast<int>(line.size()), line.data());
+    }
+
+    std::string_view situation() const noexcept override { return ""; }
 
     bool make_ring(unsigned, std::unique_ptr<Ring>&) override { return false; }
 

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <string_view>
 
 namespace ringlet {
 
@@ -49,6 +50,13 @@ public:
 
     /// The threads of this process that may do something for the calling one; 0 if that is unknown.
     [[nodiscard]] virtual std::size_t thread_count() noexcept = 0;
+
+    /// Takes a line for an operator, without a newline: one that nobody else wanted.
+    virtual void report(std::string_view line) noexcept = 0;
+
+    /// What must be known to make the same thing happen again, as which seed is simulated; empty for
+    /// the real one.
+    [[nodiscard]] virtual std::string_view situation() const noexcept = 0;
 
     /// Makes the only ring that fits this kernel. Returns false for the real one, which has several.
     virtual bool make_ring(unsigned entries, std::unique_ptr<Ring>& made) = 0;

@@ -4,6 +4,7 @@
 #include <ringlet/sleep.hpp>
 #include <ringlet/task_group.hpp>
 
+#include "kernel.hpp"
 #include "signals.hpp"
 
 #include <algorithm>
@@ -238,6 +239,8 @@ void Server::stop() {
     state_->loop->post([state = state_.get()] { state->stop(); });
 }
 
+EventLoop& Server::loop() noexcept { return *state_->loop; }
+
 const BackendChoice& Server::backend() const noexcept { return state_->loop->backend(); }
 
 Endpoint Server::local() const { return state_->address; }
@@ -273,7 +276,7 @@ void report_advice(const LoopOptions& options, std::string_view listen, std::err
     if (options.report) {
         options.report(line);
     } else {
-        std::fprintf(stderr, "ringlet: %s\n", line.c_str());
+        Kernel::of_this_thread().report(line);
     }
 }
 

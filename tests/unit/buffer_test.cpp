@@ -35,6 +35,17 @@ TEST_CASE("a buffer is a range of the bytes that were filled") {
     CHECK(std::ranges::count(buffer, std::byte{7}) == 100);
 }
 
+TEST_CASE("the blocks that are out are counted") {
+    const auto before = Buffer::lent_count();
+    std::byte* first = Buffer::borrow();
+    std::byte* second = Buffer::borrow();
+    CHECK(Buffer::lent_count() == before + 2);
+    Buffer::give_back(second);
+    CHECK(Buffer::lent_count() == before + 1);
+    static_cast<void>(Buffer(first, 1));
+    CHECK(Buffer::lent_count() == before);
+}
+
 TEST_CASE("memory is aligned to a cache line") {
     std::byte* memory = Buffer::borrow();
     CHECK(reinterpret_cast<std::uintptr_t>(memory) % 64 == 0);

@@ -212,3 +212,24 @@ TEST_CASE("FramePool serves the types that inherit Pooled") {
     delete second;
     pool.trim();
 }
+
+TEST_CASE("an audit counts blocks, keeps none, and lets one allocation fail") {
+    FramePool& pool = FramePool::local();
+    FramePool::Audit audit{.fails_at = 3};
+    pool.audit(&audit);
+    CHECK(pool.kept_count() == 0);
+    void* first = pool.allocate(64);
+    void* second = pool.allocate(100'000);
+    CHECK(audit.live_count == 2);
+    CHECK_THROWS_AS(static_cast<void>(pool.allocate(64)), std::bad_alloc);
+    void* third = pool.allocate(64);
+    CHECK(audit.live_count == 3);
+    CHECK(audit.allocation_count == 4);
+    pool.release(first, 64);
+    pool.release(second, 100'000);
+    CHECK(pool.kept_count() == 0);
+    CHECK(audit.live_count == 1);
+    pool.audit(nullptr);
+    pool.release(third, 64);
+    CHECK(audit.live_count == 1);
+}

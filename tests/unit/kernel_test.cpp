@@ -2,6 +2,8 @@
 
 #include "net.hpp"
 
+#include <string>
+#include <string_view>
 #include <thread>
 
 #include <fcntl.h>
@@ -27,9 +29,12 @@ public:
     void close(int fd) noexcept override { closed = fd; }
     Clock::time_point now() noexcept override { return Clock::time_point(5s); }
     std::size_t thread_count() noexcept override { return 1; }
+    void report(std::string_view line) noexcept override { reported = line; }
+    std::string_view situation() const noexcept override { return "in a test"; }
     bool make_ring(unsigned, std::unique_ptr<Ring>&) override { return false; }
 
     int closed = -1;
+    std::string reported;
 };
 
 } // namespace
@@ -68,12 +73,13 @@ TEST_CASE("the kernel counts the threads of this process") {
     CHECK(with_one_more == before + 1);
 }
 
-TEST_CASE("another kernel stands in on one thread, for the clock, sockets and descriptors") {
+TEST_CASE("another kernel stands in on one thread, for the clock, sockets and reports") {
     Recorder recorder;
     Kernel::stand_in(&recorder);
     const auto moment = Clock::now();
     auto listener = TcpListener::bind(loopback());
     UniqueFd(1'000'000'000).reset();
+    report_advice({}, "somewhere", std::make_error_code(std::errc::address_in_use));
     Clock::time_point elsewhere;
     std::jthread([&] { elsewhere = Clock::now(); }).join();
     Kernel::stand_in(nullptr);
@@ -81,6 +87,7 @@ TEST_CASE("another kernel stands in on one thread, for the clock, sockets and de
     CHECK(moment == Clock::time_point(5s));
     CHECK(listener.error() == std::errc::permission_denied);
     CHECK(recorder.closed == 1'000'000'000);
+    CHECK(recorder.reported.starts_with("cannot listen on somewhere"));
     CHECK(elsewhere != moment);
     CHECK(Clock::now() != moment);
 }

@@ -575,3 +575,20 @@ TEST_CASE("a second signal ends the server at once, in good order") {
     CHECK(ending.status == 41);
     CHECK(end_of(client.get()) == 0);
 }
+
+TEST_CASE("a task beside the connections runs on the server's loop, and may stop it") {
+    waiting_for("a server that one of its own tasks stops");
+    auto server = Server::create(quiet_options());
+    REQUIRE(server);
+    bool was_cancelled = false;
+    server->loop().spawn([&]() -> Task<> {
+        auto slept = co_await sleep_for(1ms);
+        CHECK(slept);
+        server->stop();
+        auto never = co_await sleep_for(1h);
+        was_cancelled = never.error() == std::errc::operation_canceled;
+    });
+    auto report = server->run(echo);
+    CHECK(report);
+    CHECK(was_cancelled);
+}

@@ -48,6 +48,9 @@ public:
     [[nodiscard]] static std::byte* borrow();
     /// Gives it back unused.
     static void give_back(std::byte* memory) noexcept;
+    /// Blocks that this thread has borrowed and not given back. Negative if it gave back those of
+    /// others.
+    [[nodiscard]] static std::ptrdiff_t lent_count() noexcept;
     /// Makes a buffer of borrowed memory, of which `size_bytes` bytes are filled.
     Buffer(std::byte* borrowed, std::size_t size_bytes) noexcept
         : data_(borrowed), size_bytes_(size_bytes) {}

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 
 namespace ringlet {
 
@@ -43,6 +44,17 @@ public:
     /// Blocks that are kept for reuse now, over all classes.
     [[nodiscard]] std::size_t kept_count() const noexcept;
 
+    /// What a test counts and breaks.
+    struct Audit {
+        std::ptrdiff_t live_count = 0; ///< blocks that were given out and not taken back
+        std::uint64_t allocation_count = 0;
+        std::uint64_t fails_at = 0; ///< the allocation that throws; 0: none
+    };
+
+    /// Counts in `audit` from now on, and keeps nothing for reuse; null: as usual again. Blocks from
+    /// before are taken back, and counted.
+    void audit(Audit* audit) noexcept;
+
     constexpr FramePool() noexcept = default;
     FramePool(const FramePool&) = delete;
     FramePool& operator=(const FramePool&) = delete;
@@ -61,10 +73,11 @@ private:
     }
 
     static void* reuse(FreeList& list) noexcept;
-    static void* fresh(std::size_t size_bytes);
+    void* fresh(std::size_t size_bytes);
 
     std::array<FreeList, class_count> lists_{};
-    bool closed_ = false; // the thread is ending: keep nothing more
+    Audit* audit_ = nullptr; // then nothing is kept, so that every block comes by fresh
+    bool closed_ = false;    // the thread is ending: keep nothing more
     friend struct FramePoolCloser;
 };
 

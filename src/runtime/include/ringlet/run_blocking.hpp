@@ -76,6 +76,7 @@ private:
 ///
 /// Lifetime  `fn` and `args` are moved or copied into the job and live until it has run.
 /// Thread    `fn` runs on one of `LoopOptions::blocking_threads` threads, and must not touch the loop.
+///           In a simulation it runs at once, on the loop's own.
 /// Suspends  Always, until it has run. When all threads are busy, functions wait in line.
 /// Cancel    Ends with `operation_canceled` at once. A function that has begun runs on, and what it
 ///           returns is thrown away; one that has not begun never does.

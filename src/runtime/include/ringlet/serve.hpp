@@ -92,6 +92,10 @@ public:
     /// Thread    Any.
     void stop();
 
+    /// The loop that it serves on, for tasks beside the connections: spawn them before `run`, which
+    /// cancels them when the last connection has ended.
+    [[nodiscard]] EventLoop& loop() noexcept;
+
     /// The address that it listens on, with the port that the kernel chose.
     [[nodiscard]] Endpoint local() const;
     /// The limit as it applies: `ServeOptions::max_connections`, or what was chosen for 0.
