@@ -13,17 +13,18 @@ TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
 # docs/architecture.md, "Floors": a file includes only what lies on its own floor or below. The name
 # stands for the header and the source.
 FLOORS = (
-    ("assert", "buffer", "clock", "endpoint", "error", "frame_pool", "intrusive_list", "kernel",
+    ("assert", "buffer", "clock", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
      "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
-    ("backend", "epoll_ring", "loan", "make_ring", "ring", "uring_ring"),
+    ("backend", "epoll_ring", "loan", "make_ring", "ring", "simulated_kernel", "simulated_network",
+     "simulated_network_wire", "simulated_ring", "uring_ring"),
     ("blocking_job", "event_loop", "event_loop_threads", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),
     ("barrier", "channel", "cond_var", "deadline", "event", "group_core", "join_handle", "latch", "mutex",
      "ready", "run_blocking", "semaphore", "sleep", "task_group", "task_local", "thread_channel",
      "wait_list", "when", "yield"),
     ("signals", "socket", "socket_state", "tcp_listener", "tcp_stream"),
-    ("serve",),
+    ("serve", "simulation"),
     ("ringlet",),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -36,6 +37,11 @@ TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "group_core": "what both kinds of groups are made of: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
+    "simulated_kernel": "what a simulation is made of: simulation_test",
+    "simulated_network": "the same",
+    "simulated_ring": "the same",
+    "fault": "the same",
+    "fault_plan": "the same",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {
@@ -92,7 +98,7 @@ def runtime_files(root):
 
 def own_name(header):
     """The name in FLOORS that an included header of the runtime has, or None for a stranger."""
-    name = header.removeprefix("ringlet/")
+    name = header.removeprefix("ringlet/").removeprefix("testing/")
     return name.removesuffix(".hpp") if name.endswith(".hpp") and "/" not in name else None
 
 

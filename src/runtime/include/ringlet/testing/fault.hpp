@@ -1,0 +1,80 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+
+namespace ringlet::testing {
+
+/// What kernels and networks do to a program now and then, and a simulation does often.
+enum class Fault : std::uint8_t {
+    // Harmless: whatever was sent arrives, if the program copes.
+    short_recv,            ///< fewer bytes than have arrived
+    short_send,            ///< fewer bytes than there is room for
+    delayed_completion,    ///< the answer comes later than what it says happened
+    reordered_completions, ///< answers come in another order, and not all at once
+    full_queue,            ///< submissions reach the kernel before the loop asks for it
+    interrupted,           ///< EINTR or EAGAIN
+    lost_cancel,           ///< a cancellation is slow, and the operation may be faster
+    late_wake,             ///< the loop sleeps past a deadline, into what comes after it
+
+    // An operation fails; trying again may help.
+    connection_aborted,       ///< ECONNABORTED of accept: that client has gone
+    too_many_files,           ///< EMFILE of accept and connect
+    too_many_files_in_system, ///< ENFILE of accept and connect
+    no_buffer_space,          ///< ENOBUFS
+    no_memory,                ///< ENOMEM
+    frame_allocation,         ///< `std::bad_alloc` for a coroutine, a task or a socket
+
+    // A connection ends; bytes on their way are lost.
+    connection_refused, ///< ECONNREFUSED of connect, although somebody listens
+    connection_reset,   ///< ECONNRESET
+    broken_pipe,        ///< EPIPE of a send
+    timed_out,          ///< ETIMEDOUT; the other side may learn of it a quarter of an hour later
+    early_end           ///< the end of the stream, before all that was sent has arrived
+};
+
+inline constexpr std::size_t fault_count = static_cast<std::size_t>(Fault::early_end) + 1;
+
+/// The name of a fault, as it is written above.
+[[nodiscard]] const char* to_string(Fault fault) noexcept;
+
+/// A choice of faults.
+class FaultSet {
+public:
+    constexpr FaultSet() noexcept = default;
+    constexpr FaultSet(std::initializer_list<Fault> faults) noexcept {
+        for (const Fault fault : faults) bits_ |= bit(fault);
+    }
+
+    [[nodiscard]] static constexpr FaultSet all() noexcept { return up_to(Fault::early_end); }
+    [[nodiscard]] static constexpr FaultSet none() noexcept { return {}; }
+    /// Those that lose nothing: every byte that was sent must arrive, every client must be served.
+    [[nodiscard]] static constexpr FaultSet harmless() noexcept { return up_to(Fault::late_wake); }
+
+    [[nodiscard]] constexpr FaultSet with(Fault fault) const noexcept {
+        return FaultSet(bits_ | bit(fault));
+    }
+    [[nodiscard]] constexpr FaultSet without(Fault fault) const noexcept {
+        return FaultSet(bits_ & ~bit(fault));
+    }
+    [[nodiscard]] constexpr bool has(Fault fault) const noexcept {
+        return (bits_ & bit(fault)) != 0;
+    }
+    friend constexpr bool operator==(FaultSet, FaultSet) noexcept = default;
+
+private:
+    explicit constexpr FaultSet(std::uint32_t bits) noexcept : bits_(bits) {}
+    static constexpr std::uint32_t bit(Fault fault) noexcept {
+        return std::uint32_t{1} << static_cast<unsigned>(fault);
+    }
+    static constexpr FaultSet up_to(Fault last) noexcept { return FaultSet(2 * bit(last) - 1); }
+
+    std::uint32_t bits_ = 0;
+};
+
+/// How often each fault has struck, by the fault's number.
+using FaultCounts = std::array<std::uint64_t, fault_count>;
+
+} // namespace ringlet::testing
