@@ -145,6 +145,10 @@ Task<> Server::State::drain(BoundedTaskGroup& connections) {
 
 Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
                                                     BoundedTaskGroup& connections) {
+    struct NoPhase { // however this ends: the handle is of a task in the server's group
+        JoinHandle<void>& phase;
+        ~NoPhase() { phase = JoinHandle<void>(); }
+    } at_end{phase_};
     phase_ = server.spawn("accept", [&] { return accept_connections(connections); });
     if (stops_ > 0) phase_.cancel(CancelReason::shutdown);
     auto accepted = co_await phase_.join();
@@ -155,7 +159,6 @@ Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
     if (stops_ > 1) phase_.cancel(CancelReason::shutdown);
     auto drained = co_await phase_.join();
 
-    phase_ = JoinHandle<void>();
     report.cancelled_count = connections.size();
     connections.cancel(CancelReason::shutdown);
     // A handler may ignore that for ever. Leaving the loop ends it where it stands.

@@ -93,7 +93,8 @@ void SimulatedKernel::note_completion(const Operation& operation, std::int32_t r
     ++completion_count_;
     mix(static_cast<std::uint64_t>(elapsed().count()));
     mix(static_cast<std::uint64_t>(operation.opcode));
-    mix(static_cast<std::uint64_t>(operation.fd));
+    // A real descriptor has whatever number was free in this process.
+    mix(is_simulated(operation.fd) ? static_cast<std::uint64_t>(operation.fd) : 0);
     mix(static_cast<std::uint64_t>(result));
     if (!trace_) return;
     const int fd =

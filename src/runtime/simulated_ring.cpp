@@ -25,7 +25,7 @@ using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
 // More waits than any test needs: something goes round in circles.
-constexpr std::uint64_t waits_limit = 20'000'000;
+constexpr std::uint64_t waits_limit = 5'000'000;
 
 // When nothing can happen in the simulation, it may still happen outside: a letter of another
 // thread, a signal. So long it is waited for, in real time.

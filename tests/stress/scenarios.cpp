@@ -156,7 +156,14 @@ Task<> client(Simulation& simulation, Endpoint address) {
     static_cast<void>(ended);
 }
 
+// However the clients end, so does the server.
+struct StopAtEnd {
+    Server& server;
+    ~StopAtEnd() { server.stop(); }
+};
+
 Task<> clients(Simulation& simulation, Server& server) {
+    const StopAtEnd stop_at_end{server};
     auto body = [&](TaskGroup& group) -> Task<> {
         for (std::uint64_t left = 1 + simulation.random(6); left > 0; --left) {
             group.spawn(client, std::ref(simulation), server.local());

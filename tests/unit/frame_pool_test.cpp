@@ -233,3 +233,53 @@ TEST_CASE("an audit counts blocks, keeps none, and lets one allocation fail") {
     pool.release(third, 64);
     CHECK(audit.live_count == 1);
 }
+
+namespace {
+
+Task<Result<void>> nap() {
+    auto slept = co_await sleep_for(std::chrono::microseconds(1));
+    co_return slept;
+}
+
+Task<> says_ready(Ready<int> ready) {
+    ready(1);
+    co_return;
+}
+
+Task<> everything_that_allocates() {
+    auto body = [](TaskGroup& group) -> Task<> {
+        group.spawn(nap);
+        auto number = co_await group.start<int>(says_ready);
+        static_cast<void>(number);
+        auto ended = co_await when_any(nap(), sleep_for(std::chrono::microseconds(1)), nap());
+        static_cast<void>(ended);
+        auto in_time = co_await with_timeout(std::chrono::hours(1), nap);
+        static_cast<void>(in_time);
+    };
+    auto done = co_await with_task_group(body);
+    static_cast<void>(done);
+}
+
+} // namespace
+
+TEST_CASE("whichever allocation fails, everything else is given back") {
+    bool has_failed = true;
+    for (std::uint64_t fails_at = 1; has_failed; ++fails_at) {
+        CAPTURE(fails_at);
+        FramePool::Audit audit{.fails_at = fails_at};
+        auto loop = EventLoop::create();
+        REQUIRE(loop);
+        FramePool::local().audit(&audit);
+        bool threw = false;
+        try {
+            static_cast<void>(loop->run(everything_that_allocates));
+        } catch (const std::bad_alloc&) {
+            threw = true;
+        }
+        FramePool::local().audit(nullptr);
+        has_failed = audit.allocation_count >= fails_at;
+        CHECK(threw == has_failed);
+        CHECK(audit.live_count == 0);
+        REQUIRE(fails_at < 1000);
+    }
+}

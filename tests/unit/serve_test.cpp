@@ -592,3 +592,38 @@ TEST_CASE("a task beside the connections runs on the server's loop, and may stop
     CHECK(report);
     CHECK(was_cancelled);
 }
+
+TEST_CASE("a server whose memory runs out at any moment ends, and can be told to stop meanwhile") {
+    waiting_for("a server in which an allocation fails");
+    bool has_failed = true;
+    for (std::uint64_t fails_at = 1; has_failed; ++fails_at) {
+        CAPTURE(fails_at);
+        FramePool::Audit audit{.fails_at = fails_at};
+        ServeOptions options = quiet_options();
+        options.loop.report = [](std::string_view) {};
+        auto server = Server::create(options);
+        REQUIRE(server);
+        auto stops_late = [&]() -> Task<> {
+            auto left = co_await sleep_for(1h);
+            CHECK_FALSE(left);
+            server->stop();
+            auto pause = []() -> Task<Result<void>> {
+                auto slept = co_await sleep_for(100us);
+                co_return slept;
+            };
+            auto slept = co_await shield(pause);
+            static_cast<void>(slept);
+        };
+        server->loop().spawn(stops_late);
+        server->stop();
+        FramePool::local().audit(&audit);
+        try {
+            static_cast<void>(server->run(echo));
+        } catch (const std::bad_alloc&) {
+            CHECK(audit.allocation_count >= fails_at);
+        }
+        FramePool::local().audit(nullptr);
+        has_failed = audit.allocation_count >= fails_at;
+        REQUIRE(fails_at < 1000);
+    }
+}

@@ -62,6 +62,9 @@ public:
         state_->tell();
     }
 
+    // For the starter.
+    void leave() noexcept { state_ = nullptr; }
+
 private:
     ReadyState<V>* state_;
 };

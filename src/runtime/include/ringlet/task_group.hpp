@@ -166,8 +166,10 @@ private:
 template <class V, class Fn, class... Args>
 auto TaskGroup::start_at(std::source_location where, Fn&& fn, Args&&... args) {
     auto* state = new ReadyState<V>;
+    Ready<V> if_none_is_made(state);
     auto& task = *SpawnCall<Fn, Ready<V>, Args...>::make(
         where, std::forward<Fn>(fn), Ready<V>(state), std::forward<Args>(args)...);
+    if_none_is_made.leave();
     using Returned = typename SpawnCall<Fn, Ready<V>, Args...>::Value;
     task.add_reference();
     if (!core_->start(task)) task.release_reference();

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <exception>
+#include <memory>
 #include <source_location>
 #include <tuple>
 #include <type_traits>
@@ -53,20 +54,18 @@ template <bool any, class... As>
 class [[nodiscard]] WhenAwaiter final : public Wait, public TaskOwner {
 public:
     explicit WhenAwaiter(std::source_location where, As&&... awaitables)
-        : arms_(new ArmTask<typename ArmTraits<std::remove_cvref_t<As>>::Value>(
-              ArmTraits<std::remove_cvref_t<As>>::make(awaitables), where)...) {}
+        : arms_(Arm<As>(
+              new ArmOf<As>(ArmTraits<std::remove_cvref_t<As>>::make(awaitables), where))...) {}
     WhenAwaiter(const WhenAwaiter&) = delete;
     WhenAwaiter& operator=(const WhenAwaiter&) = delete;
-    ~WhenAwaiter() {
-        std::apply([](auto*... arm) { (arm->release_reference(), ...); }, arms_);
-    }
+    ~WhenAwaiter() = default;
 
     bool await_ready() const noexcept { return false; }
     template <ScopedPromise P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
         CancelScope& outer = *waiting.promise().scope();
         inside_.open(outer, outer.task);
-        std::apply([this](auto*... arm) { (this->begin(*arm), ...); }, arms_);
+        std::apply([this](auto&... arm) { (this->begin(*arm), ...); }, arms_);
         if (running_ == 0) { // refused: this counts as an answer
             static_cast<void>(outer.loop->admit(outer));
             return false;
@@ -76,9 +75,9 @@ public:
     }
     auto await_resume() {
         inside_.close();
-        std::apply([](auto*... arm) { (rethrow(*arm), ...); }, arms_);
+        std::apply([](auto&... arm) { (rethrow(*arm), ...); }, arms_);
         auto results =
-            std::apply([](auto*... arm) { return std::tuple(arm->take_outcome()...); }, arms_);
+            std::apply([](auto&... arm) { return std::tuple(arm->take_outcome()...); }, arms_);
         if constexpr (any) {
             return std::apply(
                 [this](auto&&... result) {
@@ -95,7 +94,7 @@ public:
         if (!somebody_ended_) {
             std::size_t index = 0;
             std::apply(
-                [&](auto*... arm) { ((arm == & record ? first_ = index : 0, ++index), ...); },
+                [&](auto&... arm) { ((arm.get() == & record ? first_ = index : 0, ++index), ...); },
                 arms_);
         }
         somebody_ended_ = true;
@@ -114,8 +113,15 @@ public:
     }
 
 private:
-    template <class Arm>
-    void begin(Arm& arm) {
+    template <class A>
+    using ArmOf = ArmTask<typename ArmTraits<std::remove_cvref_t<A>>::Value>;
+    struct Release {
+        void operator()(TaskRecord* arm) const noexcept { arm->release_reference(); }
+    };
+    template <class A>
+    using Arm = std::unique_ptr<ArmOf<A>, Release>; // its reference: the task may live longer
+
+    void begin(TaskRecord& arm) {
         arm.add_reference();
         if (inside_.loop->adopt(arm, inside_, *this)) {
             ++running_;
@@ -129,7 +135,7 @@ private:
         if (failure && failure->exception) std::rethrow_exception(failure->exception);
     }
 
-    std::tuple<ArmTask<typename ArmTraits<std::remove_cvref_t<As>>::Value>*...> arms_;
+    std::tuple<Arm<As>...> arms_;
     CancelScope inside_;
     std::size_t running_ = 0;
     std::size_t first_ = 0;
