@@ -1,5 +1,7 @@
 #include <ringlet/buffer.hpp>
 
+#include <ringlet/assert.hpp>
+
 #include "sanitizer.hpp"
 
 #include <new>
@@ -48,6 +50,7 @@ std::byte* Buffer::borrow() {
 std::ptrdiff_t Buffer::lent_count() noexcept { return kept.lent_count; }
 
 void Buffer::give_back(std::byte* memory) noexcept {
+    RINGLET_ASSERT(memory != static_cast<void*>(kept.first), "a buffer was given back twice");
     --kept.lent_count;
     if (address_sanitizer_runs || kept.closed || kept.count >= kept_limit) {
         free_block(memory);

@@ -13,7 +13,7 @@ TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
 # docs/architecture.md, "Floors": a file includes only what lies on its own floor or below. The name
 # stands for the header and the source.
 FLOORS = (
-    ("assert", "buffer", "clock", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
+    ("assert", "buffer", "canary", "clock", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
      "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
     ("backend", "epoll_ring", "loan", "make_ring", "ring", "simulated_kernel", "simulated_network",
@@ -35,6 +35,7 @@ DOORS = {"liburing.h": "uring_ring.cpp", "sys/epoll.h": "epoll_ring.cpp"}
 # Headers without a test of their own name, and tests without a header.
 TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
+    "canary": "the canaries' tests in tests/CMakeLists.txt",
     "group_core": "what both kinds of groups are made of: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
     "simulated_kernel": "what a simulation is made of: simulation_test",
@@ -59,7 +60,6 @@ LONG_FILES = {
     "benchmark.sh": "one file that can be read from top to bottom by whoever runs it",
     "bench/server_cpu.py": "one command: how it runs the pairs and what it makes of them",
     "tests/integration/benchmark_test.py": "a test for each promise of benchmark.sh",
-    "tests/stress/stress.cpp": "one program: what a seed builds, and what must be true afterwards",
     "tests/integration/peers_test.py": "eleven servers, one contract",
 }
 

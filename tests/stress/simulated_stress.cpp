@@ -2,23 +2,55 @@
 
 #include "scenarios.hpp"
 
-#include <csignal>
+#include "canary.hpp"
+
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 using namespace ringlet::testing;
 
 namespace {
 
 int usage(int status) {
-    std::puts("usage: simulated_stress [--seeds N] [--first-seed S] [--seed S] [--threads N]\n"
-              "                        [--faults all|harmless|none] [--trace]");
+    std::puts(
+        "usage: simulated_stress [--seeds N] [--first-seed S] [--seed S] [--threads N]\n"
+        "                        [--faults all|harmless|none] [--trace] [--canary NAME]\n"
+        "\n"
+        "Runs a scenario in a simulation for each seed (10,000 from 1 on), until one fails. "
+        "--seed\n"
+        "runs one; --trace shows what happens in it. --canary, in canary_stress only, makes a\n"
+        "mistake on purpose: leaked_accept, buffer_twice or dropped_receive.");
     return status;
 }
 
+#ifdef RINGLET_CANARIES
+bool choose_canary(std::string_view name) {
+    using ringlet::Canary;
+    constexpr std::array<std::pair<std::string_view, Canary>, 4> canaries = {{
+        {"none", Canary::none},
+        {"leaked_accept", Canary::leaked_accept},
+        {"buffer_twice", Canary::buffer_twice},
+        {"dropped_receive", Canary::dropped_receive},
+    }};
+    const auto* found = std::ranges::find(canaries, name, &decltype(canaries)::value_type::first);
+    if (found == canaries.end()) return false;
+    ringlet::living_canary = found->second;
+    return true;
+}
+#else
+bool choose_canary(std::string_view) { return false; }
+#endif
+
 } // namespace
+
+#ifdef RINGLET_CANARIES
+ringlet::Canary ringlet::living_canary = ringlet::Canary::none;
+#endif
 
 int main(int argc, char** argv) {
     SimulateOptions options{.seeds = 10'000, .threads = std::thread::hardware_concurrency()};
@@ -49,6 +81,8 @@ int main(int argc, char** argv) {
             options.faults = FaultSet::harmless();
         } else if (option == "--faults" && std::string_view(value) == "none") {
             options.faults = FaultSet::none();
+        } else if (option == "--canary") {
+            if (!choose_canary(value)) return usage(64);
         } else {
             return usage(64);
         }

@@ -1,0 +1,26 @@
+#pragma once
+
+// Mistakes that are made on purpose, to see that the simulation finds them. A library that is built
+// for others has none: only files that are compiled with RINGLET_CANARIES, for one test program, do.
+
+#include <cstdint>
+
+namespace ringlet {
+
+enum class Canary : std::uint8_t {
+    none,
+    leaked_accept,  ///< an accept that was cancelled and yet succeeded keeps its socket for itself
+    buffer_twice,   ///< the buffer of a receive that found the end is given back twice
+    dropped_receive ///< a receive that was faster than its cancellation loses its bytes
+};
+
+#ifdef RINGLET_CANARIES
+/// The one that lives; set by the test program.
+extern Canary living_canary;
+
+[[nodiscard]] inline bool lives(Canary canary) noexcept { return living_canary == canary; }
+#else
+[[nodiscard]] constexpr bool lives(Canary) noexcept { return false; }
+#endif
+
+} // namespace ringlet
