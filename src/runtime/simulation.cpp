@@ -68,6 +68,15 @@ FaultCounts Simulation::faults() const noexcept {
     return counts;
 }
 
+bool Simulation::only_harmless_faults() const noexcept {
+    const FaultCounts counts = faults();
+    for (std::size_t index = 0; index < counts.size(); ++index) {
+        const auto fault = static_cast<Fault>(index);
+        if (counts[index] > 0 && !FaultSet::harmless().has(fault)) return false;
+    }
+    return true;
+}
+
 std::uint64_t Simulation::completion_count() const noexcept {
     return state_->kernel.completion_count();
 }

@@ -16,22 +16,10 @@ namespace {
 
 using namespace ringlet;
 using namespace std::chrono_literals;
-using testing::Fault;
-using testing::FaultSet;
 using testing::Simulation;
 
 microseconds time_up_to(Simulation& simulation, std::uint64_t limit_us) {
     return microseconds(static_cast<std::int64_t>(simulation.random(limit_us + 1)));
-}
-
-/// Whether everything that was sent must have arrived.
-bool only_harmless_faults(const Simulation& simulation) {
-    const auto counts = simulation.faults();
-    for (std::size_t index = 0; index < counts.size(); ++index) {
-        const auto fault = static_cast<Fault>(index);
-        if (counts[index] > 0 && !FaultSet::harmless().has(fault)) return false;
-    }
-    return true;
 }
 
 // ---- echo ---------------------------------------------------------------------------------------
@@ -140,7 +128,7 @@ Task<> two_ends(Simulation& simulation) {
     };
     auto done = co_await with_task_group(body);
     static_cast<void>(done);
-    simulation.check(!is_short || !only_harmless_faults(simulation),
+    simulation.check(!is_short || !simulation.only_harmless_faults(),
                      "not everything came back, although nothing went wrong");
 }
 

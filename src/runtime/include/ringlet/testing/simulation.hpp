@@ -54,6 +54,9 @@ public:
 
     /// How often each fault has struck so far.
     [[nodiscard]] FaultCounts faults() const noexcept;
+    /// Whether only harmless faults have struck so far (`FaultSet::harmless`): then everything that
+    /// was sent must arrive.
+    [[nodiscard]] bool only_harmless_faults() const noexcept;
     /// Answers that the kernel has given so far.
     [[nodiscard]] std::uint64_t completion_count() const noexcept;
     /// How much time has passed in here.
