@@ -57,8 +57,8 @@ for preset in $presets; do
     case $preset in
     dev) targets=all tests=. ;;
     asan | clang-asan)
-        targets='unit_tests stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
-        tests='^(unit|stress|epoll|integration[.](echo|faults|kernel_faults|doctor))'
+        targets='unit_tests stress simulated_stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
+        tests='^(unit|stress|simulated_stress[.]hundred|epoll|integration[.](echo|faults|kernel_faults|doctor))'
         ;;
     release | clang-dev | clang-release | tsan) ;;
     *)

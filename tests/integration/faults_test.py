@@ -1,6 +1,7 @@
 """The programs when something is missing or breaks: no io_uring, no descriptors, clients that
 reset, a kernel that says "again"."""
 
+import os
 import pathlib
 import re
 import signal
@@ -59,7 +60,8 @@ class UnderStrace(unittest.TestCase):
         for error in ("EPERM", "ENOSYS", "ENOMEM", "EMFILE"):
             with self.subTest(error=error):
                 inject = strace("-e", f"inject=io_uring_setup:error={error}")
-                with EchoCoro(under=inject, env=environment_under_strace()) as server:
+                environment = environment_under_strace(RINGLET_BACKEND="auto")
+                with EchoCoro(under=inject, env=environment) as server:
                     self.assertRegex(server.first_line, r"backend epoll \(io_uring is refused: [^)]+\), ")
                     server.expected_errors = r"echo_coro: io_uring is refused, epoll serves: .*\n"
                     with server.connect() as client:
@@ -92,6 +94,22 @@ class UnderStrace(unittest.TestCase):
                             "--quiet", env=environment_under_strace())
                 self.assertIn(ended.returncode, range(64, 79), ended.stderr)
                 self.assertRegex(ended.stderr, r"\Aecho_coro: [^\n]+\n\Z")
+
+
+class LockableMemory(unittest.TestCase):
+    def test_a_server_serves_without_any(self):
+        """Before Linux 5.12 a ring counts against the limit, and epoll serves."""
+        under = ["prlimit", "--memlock=0:0"]
+        if os.geteuid() == 0:
+            under = ["setpriv", "--bounding-set=-ipc_lock", *under]
+        with EchoCoro(under=under) as server:
+            server.expected_errors = r"(echo_coro: io_uring is refused, .*memlock.*\n)?"
+            self.assertRegex(server.first_line, r"backend (io_uring|epoll)")
+            with server.connect() as client:
+                client.echoes()
+            limits = pathlib.Path(f"/proc/{server.process.pid}/limits").read_text()
+            self.assertRegex(limits, r"Max locked memory +0 +0 ")
+            self.assertEqual(server.ends_by(signal.SIGTERM), 0)
 
 
 class Descriptors(unittest.TestCase):

@@ -259,7 +259,7 @@ def why_strace_cannot_trace():
     return f"strace cannot trace here: {tried.stderr.strip()}" if tried.returncode else None
 
 
-def environment_under_strace():
+def environment_under_strace(**more):
     """LeakSanitizer does not work under ptrace."""
     options = os.environ.get("ASAN_OPTIONS", "")
-    return {**os.environ, "ASAN_OPTIONS": f"{options}:detect_leaks=0".lstrip(":")}
+    return {**os.environ, **more, "ASAN_OPTIONS": f"{options}:detect_leaks=0".lstrip(":")}
