@@ -57,7 +57,8 @@ constexpr Feature features[] = {
     {"registered_ring", try_registered_ring, "the ring's descriptor is looked up once", "5.18",
      "io_uring_register"},
     {"multishot_accept", try_multishot_accept,
-     "one operation accepts many connections (not used yet)", "5.19", "io_uring_enter"},
+     "one operation accepts many connections (used if a server asks for it)", "5.19",
+     "io_uring_enter"},
     {"defer_taskrun", try_defer_taskrun, "completions are worked out when the loop asks", "6.1",
      "io_uring_setup"},
 };

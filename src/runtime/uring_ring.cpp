@@ -4,12 +4,17 @@
 #include <ringlet/error.hpp>
 
 #include "loan.hpp"
+#include "multishot_accept.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
 #include <fstream>
+#include <limits>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include <liburing.h>
 #include <poll.h>
@@ -70,13 +75,74 @@ void pause_briefly() { ::poll(nullptr, 0, 1); }
 class UringRing final : public Ring {
 public:
     UringRing(const io_uring& ring, const RingFeatures& features)
-        : ring_(ring), wait_with_timeout_(features.wait_with_timeout) {
+        : ring_(ring), wait_with_timeout_(features.wait_with_timeout),
+          multishot_accept_(features.multishot_accept) {
         // Saves the kernel a look-up per system call (Linux 5.18). Where it fails, nothing changes.
         if (features.registered_ring) io_uring_register_ring_fd(&ring_);
+        finished_.reserve(completions_per_wait_limit);
+        given_.reserve(completions_per_wait_limit);
     }
-    ~UringRing() override { io_uring_queue_exit(&ring_); }
+    ~UringRing() override {
+        // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
+        for (auto& [fd, listener] : listeners_) static_cast<void>(disarm(listener));
+        io_uring_queue_exit(&ring_);
+    }
 
     void start(Operation& operation) override {
+        if (operation.opcode != Opcode::accept || !multishot_accept_) return submit(operation);
+        auto& listener = listeners_.try_emplace(operation.fd, operation.fd).first->second;
+        follow(listener, listener.start(operation));
+    }
+
+    void cancel(Operation& operation) override {
+        if (operation.opcode == Opcode::accept) {
+            const auto found = listeners_.find(operation.fd);
+            if (found != listeners_.end() && found->second.waiting() == &operation) {
+                return follow(found->second, found->second.cancel(operation));
+            }
+        }
+        submit_cancellation(reinterpret_cast<std::uintptr_t>(&operation));
+    }
+
+    std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
+        if (std::exchange(accepted_, false)) {
+            for (auto& [fd, listener] : listeners_) follow(listener, listener.rest());
+        }
+        enter(deadline);
+        collect(completions_per_wait_limit);
+        hand_over();
+        for (const Completion& completion : given_) check_loan(*completion.operation);
+        stats_.completions += given_.size();
+        return given_;
+    }
+
+    void close(UniqueFd fd) noexcept override {
+        const auto found = listeners_.find(fd.get());
+        if (found == listeners_.end()) return;
+        RINGLET_ASSERT(disarm(found->second), "the kernel does not give a listener back");
+        listeners_.erase(found);
+    }
+
+    RingStats stats() const noexcept override { return stats_; }
+
+    // A no-op there and back: what a set-up does not show, a filter of io_uring_enter does. Returns
+    // zero or a negative errno.
+    int probe() {
+        io_uring_prep_nop(io_uring_get_sqe(&ring_));
+        io_uring_cqe* entry = nullptr;
+        int answer = io_uring_submit_and_wait(&ring_, 1);
+        for (int retry = 0; retry < probe_retries_limit && asks_for_patience(answer); ++retry) {
+            pause_briefly();
+            answer = io_uring_submit_and_wait(&ring_, 1);
+        }
+        if (answer >= 0) answer = io_uring_peek_cqe(&ring_, &entry);
+        if (answer < 0) return answer;
+        io_uring_cqe_seen(&ring_, entry);
+        return 0;
+    }
+
+private:
+    void submit(Operation& operation) {
         io_uring_sqe* entry = next_entry();
         const auto size = static_cast<unsigned>(
             std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
@@ -102,59 +168,99 @@ public:
         io_uring_sqe_set_data(entry, &operation);
     }
 
-    void cancel(Operation& operation) override {
+    void submit_cancellation(std::uint64_t name) {
         io_uring_sqe* entry = next_entry();
-        io_uring_prep_cancel(entry, &operation, 0);
+        io_uring_prep_cancel64(entry, name, 0);
         // Its own answer (0, ENOENT, EALREADY: all normal) says nothing that the operation's
         // completion does not say better.
         io_uring_sqe_set_data(entry, nullptr);
     }
 
-    std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
-        enter(deadline);
-        std::size_t count = 0;
+    // ---- what many accepts share -----------------------------------------------------------------
+
+    // An operation's address is even.
+    static constexpr std::uint64_t multishot_tag = 1;
+
+    static std::uint64_t name_of(const MultishotListener& listener) {
+        return reinterpret_cast<std::uintptr_t>(&listener) | multishot_tag;
+    }
+
+    void follow(MultishotListener& listener, const MultishotListener::Step& step) {
+        using Request = MultishotListener::Request;
+        switch (step.request) {
+        case Request::nothing: break;
+        case Request::arm: {
+            io_uring_sqe* entry = next_entry();
+            io_uring_prep_multishot_accept(entry, listener.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+            io_uring_sqe_set_data64(entry, name_of(listener));
+            return;
+        }
+        case Request::take_back: return submit_cancellation(name_of(listener));
+        case Request::single_shot: return submit(*step.operation);
+        }
+        if (step.operation != nullptr) {
+            finished_.push_back({.operation = step.operation, .result = step.result});
+        }
+    }
+
+    // Takes the multishot back and waits for its last answer: until then it holds the listener's file,
+    // and with that the port. What else finishes meanwhile is kept for the next wait.
+    [[nodiscard]] bool disarm(MultishotListener& listener) {
+        if (const Operation* left = listener.waiting()) follow(listener, listener.cancel(*left));
+        for (int attempt = 0; attempt < flush_attempts_limit && listener.is_armed(); ++attempt) {
+            // Each time: it may have missed the multishot. Its own answer ends the wait.
+            submit_cancellation(name_of(listener));
+            ++stats_.system_calls;
+            if (!endure(io_uring_submit_and_wait(&ring_, 1))) break;
+            collect(std::numeric_limits<std::size_t>::max());
+        }
+        return !listener.is_armed();
+    }
+
+    // ---- the queues ------------------------------------------------------------------------------
+
+    // Takes out of the kernel's queue what makes `limit` answers.
+    void collect(std::size_t limit) {
         unsigned seen = 0;
         unsigned head = 0;
         io_uring_cqe* entry = nullptr;
         io_uring_for_each_cqe(&ring_, head, entry) {
-            if (count == completions_per_wait_limit) break;
+            if (finished_.size() >= limit) break;
             ++seen;
-            auto* operation = static_cast<Operation*>(io_uring_cqe_get_data(entry));
-            if (operation == nullptr) continue;
-            check_loan(*operation);
-            batch_[count++] = {.operation = operation, .result = entry->res};
+            settle(*entry);
         }
         io_uring_cq_advance(&ring_, seen);
-        stats_.completions += count;
-        return {batch_.data(), count};
     }
 
-    void close(UniqueFd fd) noexcept override { fd.reset(); }
-
-    RingStats stats() const noexcept override { return stats_; }
-
-    // A no-op there and back: what a set-up does not show, a filter of io_uring_enter does. Returns
-    // zero or a negative errno.
-    int probe() {
-        io_uring_prep_nop(io_uring_get_sqe(&ring_));
-        io_uring_cqe* entry = nullptr;
-        int answer = io_uring_submit_and_wait(&ring_, 1);
-        for (int retry = 0; retry < probe_retries_limit && asks_for_patience(answer); ++retry) {
-            pause_briefly();
-            answer = io_uring_submit_and_wait(&ring_, 1);
+    void settle(const io_uring_cqe& entry) {
+        const std::uint64_t name = io_uring_cqe_get_data64(&entry);
+        if (name == 0) return;
+        if ((name & multishot_tag) == 0) {
+            finished_.push_back(
+                {.operation = reinterpret_cast<Operation*>(name), .result = entry.res});
+            return;
         }
-        if (answer >= 0) answer = io_uring_peek_cqe(&ring_, &entry);
-        if (answer < 0) return answer;
-        io_uring_cqe_seen(&ring_, entry);
-        return 0;
+        auto& listener = *reinterpret_cast<MultishotListener*>(name & ~multishot_tag);
+        follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
+        accepted_ = true;
     }
 
-private:
+    void hand_over() {
+        given_.clear();
+        if (finished_.size() <= completions_per_wait_limit) {
+            given_.swap(finished_);
+        } else {
+            const auto end = finished_.begin() + completions_per_wait_limit;
+            given_.assign(finished_.begin(), end);
+            finished_.erase(finished_.begin(), end);
+        }
+    }
+
     // One system call: submits, waits, and lets the kernel work completions out.
     void enter(std::optional<Clock::time_point> deadline) {
         ++stats_.system_calls;
         const auto now = deadline ? Clock::now() : Clock::time_point();
-        const bool left_by_the_last = io_uring_cq_ready(&ring_) > 0;
+        const bool left_by_the_last = io_uring_cq_ready(&ring_) > 0 || !finished_.empty();
         int answer = 0;
         if (left_by_the_last || (deadline && *deadline <= now)) {
             answer = io_uring_submit_and_get_events(&ring_);
@@ -165,13 +271,18 @@ private:
         } else {
             answer = io_uring_submit_and_wait(&ring_, 1);
         }
+        RINGLET_ASSERT(endure(answer), "io_uring_enter failed in a way that is our mistake");
+    }
+
+    // Returns false for an answer of io_uring_enter(2) that patience does not change.
+    static bool endure(int answer) {
         switch (-answer) {
         case EAGAIN:
-        case ENOMEM: pause_briefly(); break;
+        case ENOMEM: pause_briefly(); return true;
         case ETIME:
         case EINTR:
-        case EBUSY: break; // reap what is there; what was not submitted goes next time
-        default: RINGLET_ASSERT(answer >= 0, "io_uring_enter failed in a way that is our mistake");
+        case EBUSY: return true; // reap what is there; what was not submitted goes next time
+        default: return answer >= 0;
         }
     }
 
@@ -205,9 +316,13 @@ private:
 
     io_uring ring_;
     bool wait_with_timeout_;
+    bool multishot_accept_;
+    bool accepted_ = false;       // a listener got an answer since it was looked after
     __kernel_timespec timeout_{}; // read when its request is submitted, which may be a wait later
     RingStats stats_;
-    std::array<Completion, completions_per_wait_limit> batch_;
+    std::unordered_map<int, MultishotListener> listeners_; // by descriptor
+    std::vector<Completion> finished_;
+    std::vector<Completion> given_; // what the last wait handed over
 };
 
 } // namespace
