@@ -48,8 +48,8 @@ public:
                    "io_uring or epoll, or unset it";
         case Errc::unknown_feature:
             return "the environment variable RINGLET_WITHOUT or RINGLET_WITH names what is no "
-                   "feature: set it to a list of defer_taskrun, registered_ring, wait_with_timeout "
-                   "and multishot_accept, or unset it";
+                   "feature: set it to a list of defer_taskrun, registered_ring, "
+                   "wait_with_timeout, accept_poll_first and multishot_accept, or unset it";
         case Errc::channel_closed: return "the channel is closed, and empty";
         case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }

@@ -21,10 +21,11 @@ namespace {
 bool decide(const char* variable, bool decision, RingFeatures& features) {
     const char* value = std::getenv(variable);
     std::string_view names = value == nullptr ? std::string_view() : value;
-    const std::array<std::pair<std::string_view, bool*>, 4> known = {{
+    const std::array<std::pair<std::string_view, bool*>, 5> known = {{
         {"defer_taskrun", &features.defer_taskrun},
         {"registered_ring", &features.registered_ring},
         {"wait_with_timeout", &features.wait_with_timeout},
+        {"accept_poll_first", &features.accept_poll_first},
         {"multishot_accept", &features.multishot_accept},
     }};
     while (!names.empty()) {

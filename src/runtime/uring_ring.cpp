@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <fstream>
 #include <limits>
@@ -38,6 +39,11 @@ constexpr std::array<unsigned, 3> setup_flags = {
 // Completions that find the queue full are kept (Linux 5.5), and a socket that is not ready is polled
 // instead of blocking a worker thread (5.7).
 constexpr unsigned needed_features = IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL;
+
+// What liburing 2.3 does not know, of Linux 6.10. This feature came with the same kernel as the flag, and
+// says so without an attempt.
+constexpr std::uint16_t accept_poll_first = 1U << 2; // IORING_ACCEPT_POLL_FIRST
+constexpr unsigned recvsend_bundle = 1U << 14;       // IORING_FEAT_RECVSEND_BUNDLE
 
 // Completions may wait for a slow turn; beyond this the kernel keeps them in a list of its own,
 // which costs it an allocation each. 16 bytes an entry.
@@ -76,7 +82,8 @@ class UringRing final : public Ring {
 public:
     UringRing(const io_uring& ring, const RingFeatures& features)
         : ring_(ring), wait_with_timeout_(features.wait_with_timeout),
-          multishot_accept_(features.multishot_accept) {
+          multishot_accept_(features.multishot_accept),
+          accept_poll_first_(features.accept_poll_first) {
         // Saves the kernel a look-up per system call (Linux 5.18). Where it fails, nothing changes.
         if (features.registered_ring) io_uring_register_ring_fd(&ring_);
         finished_.reserve(completions_per_wait_limit);
@@ -101,7 +108,7 @@ public:
                 return follow(found->second, found->second.cancel(operation));
             }
         }
-        submit_cancellation(reinterpret_cast<std::uintptr_t>(&operation));
+        submit_cancellation(name_of(operation));
     }
 
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
@@ -149,6 +156,8 @@ private:
         switch (operation.opcode) {
         case Opcode::accept:
             io_uring_prep_accept(entry, operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
+            // An attempt that finds nobody has made a socket in vain, and waits then.
+            if (accept_poll_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
             break;
         case Opcode::connect:
             io_uring_prep_connect(entry, operation.fd, static_cast<sockaddr*>(operation.data),
@@ -165,7 +174,17 @@ private:
             io_uring_prep_read(entry, operation.fd, operation.rest(), size, 0);
             break;
         }
-        io_uring_sqe_set_data(entry, &operation);
+        io_uring_sqe_set_data64(entry, name_of(operation));
+    }
+
+    // What a completion says of whose it is: an address, which is a multiple of eight, and what it
+    // means. The operation itself is not looked at before it has been checked (see check_loan).
+    static constexpr std::uint64_t multishot_tag = 1;
+    static constexpr std::uint64_t accept_tag = 2;
+
+    static std::uint64_t name_of(const Operation& operation) {
+        const auto address = reinterpret_cast<std::uintptr_t>(&operation);
+        return operation.opcode == Opcode::accept ? address | accept_tag : address;
     }
 
     void submit_cancellation(std::uint64_t name) {
@@ -177,9 +196,6 @@ private:
     }
 
     // ---- what many accepts share -----------------------------------------------------------------
-
-    // An operation's address is even.
-    static constexpr std::uint64_t multishot_tag = 1;
 
     static std::uint64_t name_of(const MultishotListener& listener) {
         return reinterpret_cast<std::uintptr_t>(&listener) | multishot_tag;
@@ -232,15 +248,25 @@ private:
         io_uring_cq_advance(&ring_, seen);
     }
 
+    template <class T>
+    static T* address_in(const io_uring_cqe& entry, std::uint64_t tag) {
+        auto* name = static_cast<std::byte*>(io_uring_cqe_get_data(&entry));
+        return reinterpret_cast<T*>(name - (entry.user_data & tag));
+    }
+
     void settle(const io_uring_cqe& entry) {
         const std::uint64_t name = io_uring_cqe_get_data64(&entry);
         if (name == 0) return;
         if ((name & multishot_tag) == 0) {
-            finished_.push_back(
-                {.operation = reinterpret_cast<Operation*>(name), .result = entry.res});
+            // Of whatever listener: on another one the next accept is only a little dearer.
+            if ((name & accept_tag) != 0) {
+                backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
+            }
+            auto* operation = address_in<Operation>(entry, accept_tag);
+            finished_.push_back({.operation = operation, .result = entry.res});
             return;
         }
-        auto& listener = *reinterpret_cast<MultishotListener*>(name & ~multishot_tag);
+        auto& listener = *address_in<MultishotListener>(entry, multishot_tag);
         follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
         accepted_ = true;
     }
@@ -317,8 +343,10 @@ private:
     io_uring ring_;
     bool wait_with_timeout_;
     bool multishot_accept_;
-    bool accepted_ = false;       // a listener got an answer since it was looked after
-    __kernel_timespec timeout_{}; // read when its request is submitted, which may be a wait later
+    bool accept_poll_first_;
+    bool backlog_is_empty_ = false; // after the last accept
+    bool accepted_ = false;         // a listener got an answer since it was looked after
+    __kernel_timespec timeout_{};   // read when its request is submitted, which may be a wait later
     RingStats stats_;
     std::unordered_map<int, MultishotListener> listeners_; // by descriptor
     std::vector<Completion> finished_;
@@ -344,6 +372,7 @@ Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries, const RingFeatur
         }
         RingFeatures features = wanted;
         features.wait_with_timeout &= (parameters.features & IORING_FEAT_EXT_ARG) != 0;
+        features.accept_poll_first &= (parameters.features & recvsend_bundle) != 0;
         auto made = std::make_unique<UringRing>(ring, features);
         answer = made->probe();
         if (answer < 0) return explain_refusal(-answer);

@@ -77,7 +77,9 @@ TEST_CASE("the environment decides for automatic, and only for it") {
         }
         if (!make_ring(Backend::epoll, 8, {}, choice)) return no_loop;
         ::setenv("RINGLET_WITHOUT",
-                 "defer_taskrun,wait_with_timeout,registered_ring,multishot_accept", 1);
+                 "defer_taskrun,wait_with_timeout,registered_ring,accept_poll_first,"
+                 "multishot_accept",
+                 1);
         if (!make_ring(Backend::epoll, 8, {}, choice)) return no_loop;
         ::setenv("RINGLET_WITHOUT", "defer_taskrun,wings", 1);
         if (make_ring(Backend::epoll, 8, {}, choice).error() != Errc::unknown_feature) {

@@ -278,6 +278,7 @@ TEST_CASE("UringRing hands over what was accepted ahead in order, and takes no m
     {
         Listening server(ring);
         std::vector<UniqueFd> clients;
+        clients.reserve(11);
         for (int i = 0; i < 10; ++i) clients.push_back(server.client());
         std::vector<UniqueFd> accepted;
         accepted.push_back(server.accept_one());
@@ -497,6 +498,7 @@ TEST_CASE("with multishot_accept a listener's port is free when close has return
             REQUIRE(listener);
             const Endpoint address = listener->local();
             std::vector<UniqueFd> clients;
+            clients.reserve(3);
             for (int i = 0; i < 3; ++i) clients.push_back(connect_to(address));
             auto stream = co_await listener->accept();
             CHECK(stream);
