@@ -174,9 +174,9 @@ def running_server(server, cpu):
             stop(process)
 
 
-def run_client(load, echoes, port, cpu):
-    """One run of echo_bench: all connections at once, so many echoes on each."""
-    command = [str(BUILD / "src/client/echo_bench"), "-t", str(load.connections), "-c", "1"]
+def run_client(load, in_turn, echoes, port, cpu):
+    """One run of echo_bench: all connections at once, each so often anew, so many echoes on each."""
+    command = [str(BUILD / "src/client/echo_bench"), "-t", str(load.connections), "-c", str(in_turn)]
     command += ["-e", str(echoes), "--size", str(load.size), "-p", str(port), HOST]
     process = start(command, cpu, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
@@ -240,11 +240,11 @@ def chosen_congestion_control():
 def measure_cpu(server, load, cpus):
     """CPU nanoseconds per echo of one fresh server under one run of the client."""
     with running_server(server, cpus[0]) as (process, port):
-        run_client(load, WARM_UP_ECHOES, port, cpus[1])
+        run_client(load, 1, WARM_UP_ECHOES, port, cpus[1])
         before = cpu_nanoseconds(process.pid)
-        run_client(load, load.echoes, port, cpus[1])
+        run_client(load, load.in_turn, load.echoes, port, cpus[1])
         used = cpu_nanoseconds(process.pid) - before
-    return used / (load.connections * load.echoes)
+    return used / (load.connections * load.in_turn * load.echoes)
 
 
 def measure_pairs(servers, load, cpus):
@@ -265,7 +265,7 @@ def measure_system_calls(server, load, cpus):
     with contextlib.ExitStack() as stack:
         process, port = stack.enter_context(running_server(server, cpus[0]))
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        run_client(load, WARM_UP_ECHOES, port, cpus[1])
+        run_client(load, 1, WARM_UP_ECHOES, port, cpus[1])
         summary = folder / "summary"
         command = ["strace", "-c", "-f", "-U", "calls,name", "-o", str(summary)]
         command += ["-p", str(process.pid)]
@@ -273,13 +273,14 @@ def measure_system_calls(server, load, cpus):
             strace = start(command, None, stdout=subprocess.DEVNULL, stderr=said)
             try:
                 wait_until_traced(process.pid, strace)
-                run_client(load, load.echoes, port, cpus[1])
+                run_client(load, load.in_turn, load.echoes, port, cpus[1])
                 strace.send_signal(signal.SIGINT)  # lets go of the server and writes the summary
                 strace.wait(STOP_SECONDS_LIMIT)
             finally:
                 stop(strace)
         counts = read_strace_summary(summary.read_text())
-    return {name: count / (load.connections * load.echoes) for name, count in counts.items()}
+    echoes = load.connections * load.in_turn * load.echoes
+    return {name: count / echoes for name, count in counts.items()}
 
 
 def wait_until_traced(pid, strace):
@@ -326,6 +327,7 @@ def read_options(arguments):
     for name, default, text in (
         ("--pairs", 10, "pairs of runs"),
         ("--connections", 100, "connections at the same time"),
+        ("--in-turn", 1, "connections of each, one after another: with --echoes 1 what accepting costs"),
         ("--echoes", 1000, "echoes on each connection in a run"),
         ("--size", 64, "bytes of a message"),
     ):
@@ -355,7 +357,8 @@ def compare(options):
     width = max(map(len, servers))
     pinning = "not pinned" if cpus[0] is None else f"server on CPU {cpus[0]}, client on {cpus[1]}"
     print(
-        f"{options.pairs} pairs; {options.connections} connections, {options.echoes} echoes of "
+        f"{options.pairs} pairs; {options.connections} connections, {options.in_turn} in turn, "
+        f"{options.echoes} echoes of "
         f"{options.size} bytes on each; {congestion}; {pinning}\n\nserver CPU per echo [us]"
     )
     for server, samples in zip(servers, columns):
@@ -376,7 +379,7 @@ def compare(options):
     return {
         "servers": servers,
         "load": {
-            name: getattr(options, name) for name in ("pairs", "connections", "echoes", "size")
+            name: getattr(options, name) for name in ("pairs", "connections", "in_turn", "echoes", "size")
         },
         "machine": {
             "kernel": platform.release(),

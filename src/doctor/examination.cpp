@@ -6,6 +6,7 @@
 #include <ringlet/backend.hpp>
 #include <ringlet/error.hpp>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <utility>
@@ -57,9 +58,12 @@ constexpr Feature features[] = {
     {"registered_ring", try_registered_ring, "the ring's descriptor is looked up once", "5.18",
      "io_uring_register"},
     {"multishot_accept", try_multishot_accept,
-     "one operation accepts many connections (not used yet)", "5.19", "io_uring_enter"},
+     "one operation accepts many connections (used if a server asks for it)", "5.19",
+     "io_uring_enter"},
     {"defer_taskrun", try_defer_taskrun, "completions are worked out when the loop asks", "6.1",
      "io_uring_setup"},
+    {"accept_poll_first", try_accept_poll_first, "accept makes a socket when somebody has come",
+     "6.10", "io_uring_enter"},
 };
 
 constexpr auto needs_a_ring = "not tried: it needs a ring that works";
@@ -201,7 +205,9 @@ Examination examine() {
 
     std::vector<Finding> of_io_uring = needed_findings(ring);
     for (const Feature& each : features) of_io_uring.push_back(feature(each, ring.noop.works()));
-    const bool best_ring = of_io_uring.back().verdict == Verdict::ok;
+    const bool best_ring = std::ranges::any_of(of_io_uring, [](const Finding& finding) {
+        return finding.name == "defer_taskrun" && finding.verdict == Verdict::ok;
+    });
 
     std::vector<Finding> findings = machine_findings(ring, best_ring);
     const auto add = [&](const std::vector<Finding>& more) {

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <new>
+#include <span>
 #include <utility>
 
 #include <linux/eventpoll.h>
@@ -31,10 +32,11 @@ using ringlet::UniqueFd;
 namespace {
 
 // What the kernel's headers may be too old to know.
-constexpr unsigned setup_single_issuer = 1U << 12;  // Linux 6.0
-constexpr unsigned setup_defer_taskrun = 1U << 13;  // Linux 6.1
-constexpr std::uint16_t accept_multishot = 1U << 0; // Linux 5.19
-constexpr long epoll_pwait2_number = 441;           // Linux 5.11, on all architectures
+constexpr unsigned setup_single_issuer = 1U << 12;   // Linux 6.0
+constexpr unsigned setup_defer_taskrun = 1U << 13;   // Linux 6.1
+constexpr std::uint16_t accept_multishot = 1U << 0;  // Linux 5.19
+constexpr std::uint16_t accept_poll_first = 1U << 2; // Linux 6.10
+constexpr long epoll_pwait2_number = 441;            // Linux 5.11, on all architectures
 
 // A probe that has no answer after so long gets none.
 constexpr unsigned patience_seconds = 5;
@@ -122,16 +124,17 @@ std::error_code listen_on_loopback(Listener& listener) {
     return {};
 }
 
-std::error_code accept_two_by_one_operation(RawRing& ring) {
+// One operation accepts `clients`. `flags` is what the kernel may be too old for.
+std::error_code accept_by_one_operation(RawRing& ring, std::uint16_t flags,
+                                        std::span<UniqueFd> clients) {
     Listener listener;
     if (auto error = listen_on_loopback(listener)) return error;
     const auto accept = [&](io_uring_sqe& entry) {
         entry.opcode = IORING_OP_ACCEPT;
-        entry.ioprio = accept_multishot;
+        entry.ioprio = flags;
         entry.fd = listener.fd.get();
     };
     if (auto error = ring.submit(accept)) return error;
-    std::array<UniqueFd, 2> clients;
     for (UniqueFd& client : clients) {
         client.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
         if (!client) return last_error();
@@ -140,7 +143,8 @@ std::error_code accept_two_by_one_operation(RawRing& ring) {
         if (answer != 0 && errno != EINPROGRESS) return last_error();
         io_uring_cqe completion{};
         if (auto error = ring.wait(completion)) return error;
-        if ((completion.flags & IORING_CQE_F_MORE) == 0) return not_in_this_kernel();
+        const bool more = (completion.flags & IORING_CQE_F_MORE) != 0;
+        if (clients.size() > 1 && !more) return not_in_this_kernel();
     }
     return {};
 }
@@ -229,7 +233,17 @@ Answer try_multishot_accept() {
     return in_a_child([] {
         RawRing ring;
         if (auto error = ring.open(0)) return error;
-        return accept_two_by_one_operation(ring);
+        std::array<UniqueFd, 2> clients;
+        return accept_by_one_operation(ring, accept_multishot, clients);
+    });
+}
+
+Answer try_accept_poll_first() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        std::array<UniqueFd, 1> clients;
+        return accept_by_one_operation(ring, accept_poll_first, clients);
     });
 }
 

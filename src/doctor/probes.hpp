@@ -36,6 +36,10 @@ struct Answer {
 /// Two loopback connections through one accept (IORING_ACCEPT_MULTISHOT, Linux 5.19).
 [[nodiscard]] Answer try_multishot_accept();
 
+/// A loopback connection through an accept that waits for it first (IORING_ACCEPT_POLL_FIRST, Linux
+/// 6.10).
+[[nodiscard]] Answer try_accept_poll_first();
+
 /// A no-op through a ring of SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1).
 [[nodiscard]] Answer try_defer_taskrun();
 

@@ -47,8 +47,9 @@ public:
             return "the environment variable RINGLET_BACKEND names no backend: set it to auto, "
                    "io_uring or epoll, or unset it";
         case Errc::unknown_feature:
-            return "the environment variable RINGLET_WITHOUT names what is no feature: set it to a "
-                   "list of defer_taskrun, registered_ring and wait_with_timeout, or unset it";
+            return "the environment variable RINGLET_WITHOUT or RINGLET_WITH names what is no "
+                   "feature: set it to a list of defer_taskrun, registered_ring, "
+                   "wait_with_timeout, accept_poll_first and multishot_accept, or unset it";
         case Errc::channel_closed: return "the channel is closed, and empty";
         case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }

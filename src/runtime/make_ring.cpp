@@ -16,13 +16,17 @@ namespace ringlet {
 
 namespace {
 
-// RINGLET_WITHOUT=defer_taskrun,registered_ring: features that are not to be used. Returns false for
-// a name that is none.
-bool leave_out(std::string_view names, RingFeatures& features) {
-    const std::array<std::pair<std::string_view, bool*>, 3> known = {{
+// RINGLET_WITHOUT=defer_taskrun,registered_ring, and the same for RINGLET_WITH: features that are to be
+// used or not. Returns false for a name that is none.
+bool decide(const char* variable, bool decision, RingFeatures& features) {
+    const char* value = std::getenv(variable);
+    std::string_view names = value == nullptr ? std::string_view() : value;
+    const std::array<std::pair<std::string_view, bool*>, 5> known = {{
         {"defer_taskrun", &features.defer_taskrun},
         {"registered_ring", &features.registered_ring},
         {"wait_with_timeout", &features.wait_with_timeout},
+        {"accept_poll_first", &features.accept_poll_first},
+        {"multishot_accept", &features.multishot_accept},
     }};
     while (!names.empty()) {
         const std::string_view name = names.substr(0, names.find(','));
@@ -30,7 +34,7 @@ bool leave_out(std::string_view names, RingFeatures& features) {
         bool found = false;
         for (const auto& [feature, used] : known) {
             if (name != feature) continue;
-            *used = false;
+            *used = decision;
             found = true;
         }
         if (!found) return false;
@@ -53,8 +57,9 @@ Result<std::unique_ptr<Ring>> make_ring(Backend wanted, unsigned entries,
         wanted = *backend;
     }
     RingFeatures used = features;
-    const char* without = std::getenv("RINGLET_WITHOUT");
-    if (without != nullptr && !leave_out(without, used)) return Errc::unknown_feature;
+    if (!decide("RINGLET_WITH", true, used) || !decide("RINGLET_WITHOUT", false, used)) {
+        return Errc::unknown_feature;
+    }
     choice = {.backend = Backend::io_uring};
     if (wanted != Backend::epoll) {
         auto ring = make_uring_ring(entries, used);

@@ -13,7 +13,7 @@ namespace ringlet {
 /// Makes the ring that is asked for, and says in `choice` which one it has become. For
 /// `Backend::automatic` the environment variable RINGLET_BACKEND decides, if it is set; otherwise
 /// io_uring is tried first, and epoll taken if that is refused, for whatever reason. The environment
-/// variable RINGLET_WITHOUT switches features off, for whoever must avoid one that is broken.
+/// variables RINGLET_WITHOUT and RINGLET_WITH switch features off and on; off wins.
 ///
 /// Errors    As `EventLoop::create`.
 Result<std::unique_ptr<Ring>> make_ring(Backend wanted, unsigned entries,

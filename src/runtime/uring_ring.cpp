@@ -4,12 +4,18 @@
 #include <ringlet/error.hpp>
 
 #include "loan.hpp"
+#include "multishot_accept.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <fstream>
+#include <limits>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include <liburing.h>
 #include <poll.h>
@@ -33,6 +39,11 @@ constexpr std::array<unsigned, 3> setup_flags = {
 // Completions that find the queue full are kept (Linux 5.5), and a socket that is not ready is polled
 // instead of blocking a worker thread (5.7).
 constexpr unsigned needed_features = IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL;
+
+// What liburing 2.3 does not know, of Linux 6.10. This feature came with the same kernel as the flag, and
+// says so without an attempt.
+constexpr std::uint16_t accept_poll_first = 1U << 2; // IORING_ACCEPT_POLL_FIRST
+constexpr unsigned recvsend_bundle = 1U << 14;       // IORING_FEAT_RECVSEND_BUNDLE
 
 // Completions may wait for a slow turn; beyond this the kernel keeps them in a list of its own,
 // which costs it an allocation each. 16 bytes an entry.
@@ -70,66 +81,54 @@ void pause_briefly() { ::poll(nullptr, 0, 1); }
 class UringRing final : public Ring {
 public:
     UringRing(const io_uring& ring, const RingFeatures& features)
-        : ring_(ring), wait_with_timeout_(features.wait_with_timeout) {
+        : ring_(ring), wait_with_timeout_(features.wait_with_timeout),
+          multishot_accept_(features.multishot_accept),
+          accept_poll_first_(features.accept_poll_first) {
         // Saves the kernel a look-up per system call (Linux 5.18). Where it fails, nothing changes.
         if (features.registered_ring) io_uring_register_ring_fd(&ring_);
+        finished_.reserve(completions_per_wait_limit);
+        given_.reserve(completions_per_wait_limit);
     }
-    ~UringRing() override { io_uring_queue_exit(&ring_); }
+    ~UringRing() override {
+        // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
+        for (auto& [fd, listener] : listeners_) static_cast<void>(disarm(listener));
+        io_uring_queue_exit(&ring_);
+    }
 
     void start(Operation& operation) override {
-        io_uring_sqe* entry = next_entry();
-        const auto size = static_cast<unsigned>(
-            std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
-        switch (operation.opcode) {
-        case Opcode::accept:
-            io_uring_prep_accept(entry, operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
-            break;
-        case Opcode::connect:
-            io_uring_prep_connect(entry, operation.fd, static_cast<sockaddr*>(operation.data),
-                                  static_cast<socklen_t>(operation.size_bytes));
-            break;
-        case Opcode::recv:
-            io_uring_prep_recv(entry, operation.fd, operation.rest(), size, 0);
-            break;
-        case Opcode::send:
-            io_uring_prep_send(entry, operation.fd, operation.rest(), size, MSG_NOSIGNAL);
-            break;
-        case Opcode::read:
-            // The descriptors that are read (eventfd, signalfd) have no position.
-            io_uring_prep_read(entry, operation.fd, operation.rest(), size, 0);
-            break;
-        }
-        io_uring_sqe_set_data(entry, &operation);
+        if (operation.opcode != Opcode::accept || !multishot_accept_) return submit(operation);
+        auto& listener = listeners_.try_emplace(operation.fd, operation.fd).first->second;
+        follow(listener, listener.start(operation));
     }
 
     void cancel(Operation& operation) override {
-        io_uring_sqe* entry = next_entry();
-        io_uring_prep_cancel(entry, &operation, 0);
-        // Its own answer (0, ENOENT, EALREADY: all normal) says nothing that the operation's
-        // completion does not say better.
-        io_uring_sqe_set_data(entry, nullptr);
+        if (operation.opcode == Opcode::accept) {
+            const auto found = listeners_.find(operation.fd);
+            if (found != listeners_.end() && found->second.waiting() == &operation) {
+                return follow(found->second, found->second.cancel(operation));
+            }
+        }
+        submit_cancellation(name_of(operation));
     }
 
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
-        enter(deadline);
-        std::size_t count = 0;
-        unsigned seen = 0;
-        unsigned head = 0;
-        io_uring_cqe* entry = nullptr;
-        io_uring_for_each_cqe(&ring_, head, entry) {
-            if (count == completions_per_wait_limit) break;
-            ++seen;
-            auto* operation = static_cast<Operation*>(io_uring_cqe_get_data(entry));
-            if (operation == nullptr) continue;
-            check_loan(*operation);
-            batch_[count++] = {.operation = operation, .result = entry->res};
+        if (std::exchange(accepted_, false)) {
+            for (auto& [fd, listener] : listeners_) follow(listener, listener.rest());
         }
-        io_uring_cq_advance(&ring_, seen);
-        stats_.completions += count;
-        return {batch_.data(), count};
+        enter(deadline);
+        collect(completions_per_wait_limit);
+        hand_over();
+        for (const Completion& completion : given_) check_loan(*completion.operation);
+        stats_.completions += given_.size();
+        return given_;
     }
 
-    void close(UniqueFd fd) noexcept override { fd.reset(); }
+    void close(UniqueFd fd) noexcept override {
+        const auto found = listeners_.find(fd.get());
+        if (found == listeners_.end()) return;
+        RINGLET_ASSERT(disarm(found->second), "the kernel does not give a listener back");
+        listeners_.erase(found);
+    }
 
     RingStats stats() const noexcept override { return stats_; }
 
@@ -150,11 +149,144 @@ public:
     }
 
 private:
+    void submit(Operation& operation) {
+        io_uring_sqe* entry = next_entry();
+        const auto size = static_cast<unsigned>(
+            std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
+        switch (operation.opcode) {
+        case Opcode::accept:
+            io_uring_prep_accept(entry, operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
+            // An attempt that finds nobody has made a socket in vain, and waits then.
+            if (accept_poll_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
+            break;
+        case Opcode::connect:
+            io_uring_prep_connect(entry, operation.fd, static_cast<sockaddr*>(operation.data),
+                                  static_cast<socklen_t>(operation.size_bytes));
+            break;
+        case Opcode::recv:
+            io_uring_prep_recv(entry, operation.fd, operation.rest(), size, 0);
+            break;
+        case Opcode::send:
+            io_uring_prep_send(entry, operation.fd, operation.rest(), size, MSG_NOSIGNAL);
+            break;
+        case Opcode::read:
+            // The descriptors that are read (eventfd, signalfd) have no position.
+            io_uring_prep_read(entry, operation.fd, operation.rest(), size, 0);
+            break;
+        }
+        io_uring_sqe_set_data64(entry, name_of(operation));
+    }
+
+    // What a completion says of whose it is: an address, which is a multiple of eight, and what it
+    // means. The operation itself is not looked at before it has been checked (see check_loan).
+    static constexpr std::uint64_t multishot_tag = 1;
+    static constexpr std::uint64_t accept_tag = 2;
+
+    static std::uint64_t name_of(const Operation& operation) {
+        const auto address = reinterpret_cast<std::uintptr_t>(&operation);
+        return operation.opcode == Opcode::accept ? address | accept_tag : address;
+    }
+
+    void submit_cancellation(std::uint64_t name) {
+        io_uring_sqe* entry = next_entry();
+        io_uring_prep_cancel64(entry, name, 0);
+        // Its own answer (0, ENOENT, EALREADY: all normal) says nothing that the operation's
+        // completion does not say better.
+        io_uring_sqe_set_data(entry, nullptr);
+    }
+
+    // ---- what many accepts share -----------------------------------------------------------------
+
+    static std::uint64_t name_of(const MultishotListener& listener) {
+        return reinterpret_cast<std::uintptr_t>(&listener) | multishot_tag;
+    }
+
+    void follow(MultishotListener& listener, const MultishotListener::Step& step) {
+        using Request = MultishotListener::Request;
+        switch (step.request) {
+        case Request::nothing: break;
+        case Request::arm: {
+            io_uring_sqe* entry = next_entry();
+            io_uring_prep_multishot_accept(entry, listener.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+            io_uring_sqe_set_data64(entry, name_of(listener));
+            return;
+        }
+        case Request::take_back: return submit_cancellation(name_of(listener));
+        case Request::single_shot: return submit(*step.operation);
+        }
+        if (step.operation != nullptr) {
+            finished_.push_back({.operation = step.operation, .result = step.result});
+        }
+    }
+
+    // Takes the multishot back and waits for its last answer: until then it holds the listener's file,
+    // and with that the port. What else finishes meanwhile is kept for the next wait.
+    [[nodiscard]] bool disarm(MultishotListener& listener) {
+        if (const Operation* left = listener.waiting()) follow(listener, listener.cancel(*left));
+        for (int attempt = 0; attempt < flush_attempts_limit && listener.is_armed(); ++attempt) {
+            // Each time: it may have missed the multishot. Its own answer ends the wait.
+            submit_cancellation(name_of(listener));
+            ++stats_.system_calls;
+            if (!endure(io_uring_submit_and_wait(&ring_, 1))) break;
+            collect(std::numeric_limits<std::size_t>::max());
+        }
+        return !listener.is_armed();
+    }
+
+    // ---- the queues ------------------------------------------------------------------------------
+
+    // Takes out of the kernel's queue what makes `limit` answers.
+    void collect(std::size_t limit) {
+        unsigned seen = 0;
+        unsigned head = 0;
+        io_uring_cqe* entry = nullptr;
+        io_uring_for_each_cqe(&ring_, head, entry) {
+            if (finished_.size() >= limit) break;
+            ++seen;
+            settle(*entry);
+        }
+        io_uring_cq_advance(&ring_, seen);
+    }
+
+    template <class T>
+    static T* address_in(const io_uring_cqe& entry, std::uint64_t tag) {
+        auto* name = static_cast<std::byte*>(io_uring_cqe_get_data(&entry));
+        return reinterpret_cast<T*>(name - (entry.user_data & tag));
+    }
+
+    void settle(const io_uring_cqe& entry) {
+        const std::uint64_t name = io_uring_cqe_get_data64(&entry);
+        if (name == 0) return;
+        if ((name & multishot_tag) == 0) {
+            // Of whatever listener: on another one the next accept is only a little dearer.
+            if ((name & accept_tag) != 0) {
+                backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
+            }
+            auto* operation = address_in<Operation>(entry, accept_tag);
+            finished_.push_back({.operation = operation, .result = entry.res});
+            return;
+        }
+        auto& listener = *address_in<MultishotListener>(entry, multishot_tag);
+        follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
+        accepted_ = true;
+    }
+
+    void hand_over() {
+        given_.clear();
+        if (finished_.size() <= completions_per_wait_limit) {
+            given_.swap(finished_);
+        } else {
+            const auto end = finished_.begin() + completions_per_wait_limit;
+            given_.assign(finished_.begin(), end);
+            finished_.erase(finished_.begin(), end);
+        }
+    }
+
     // One system call: submits, waits, and lets the kernel work completions out.
     void enter(std::optional<Clock::time_point> deadline) {
         ++stats_.system_calls;
         const auto now = deadline ? Clock::now() : Clock::time_point();
-        const bool left_by_the_last = io_uring_cq_ready(&ring_) > 0;
+        const bool left_by_the_last = io_uring_cq_ready(&ring_) > 0 || !finished_.empty();
         int answer = 0;
         if (left_by_the_last || (deadline && *deadline <= now)) {
             answer = io_uring_submit_and_get_events(&ring_);
@@ -165,13 +297,18 @@ private:
         } else {
             answer = io_uring_submit_and_wait(&ring_, 1);
         }
+        RINGLET_ASSERT(endure(answer), "io_uring_enter failed in a way that is our mistake");
+    }
+
+    // Returns false for an answer of io_uring_enter(2) that patience does not change.
+    static bool endure(int answer) {
         switch (-answer) {
         case EAGAIN:
-        case ENOMEM: pause_briefly(); break;
+        case ENOMEM: pause_briefly(); return true;
         case ETIME:
         case EINTR:
-        case EBUSY: break; // reap what is there; what was not submitted goes next time
-        default: RINGLET_ASSERT(answer >= 0, "io_uring_enter failed in a way that is our mistake");
+        case EBUSY: return true; // reap what is there; what was not submitted goes next time
+        default: return answer >= 0;
         }
     }
 
@@ -205,9 +342,15 @@ private:
 
     io_uring ring_;
     bool wait_with_timeout_;
-    __kernel_timespec timeout_{}; // read when its request is submitted, which may be a wait later
+    bool multishot_accept_;
+    bool accept_poll_first_;
+    bool backlog_is_empty_ = false; // after the last accept
+    bool accepted_ = false;         // a listener got an answer since it was looked after
+    __kernel_timespec timeout_{};   // read when its request is submitted, which may be a wait later
     RingStats stats_;
-    std::array<Completion, completions_per_wait_limit> batch_;
+    std::unordered_map<int, MultishotListener> listeners_; // by descriptor
+    std::vector<Completion> finished_;
+    std::vector<Completion> given_; // what the last wait handed over
 };
 
 } // namespace
@@ -229,6 +372,7 @@ Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries, const RingFeatur
         }
         RingFeatures features = wanted;
         features.wait_with_timeout &= (parameters.features & IORING_FEAT_EXT_ARG) != 0;
+        features.accept_poll_first &= (parameters.features & recvsend_bundle) != 0;
         auto made = std::make_unique<UringRing>(ring, features);
         answer = made->probe();
         if (answer < 0) return explain_refusal(-answer);

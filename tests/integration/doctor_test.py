@@ -16,7 +16,8 @@ from programs import (DENY, PATIENCE_SECONDS, RINGLET_DOCTOR, USAGE, descriptor_
 
 IO_URING_WORKS, ONLY_EPOLL_WORKS, NOTHING_WORKS, CANNOT_WRITE = 0, 1, 2, 74
 NEEDED = ("setup", "noop", "ringlet_ring")
-FEATURES = ("nodrop", "wait_with_timeout", "registered_ring", "multishot_accept", "defer_taskrun")
+FEATURES = ("nodrop", "wait_with_timeout", "registered_ring", "multishot_accept", "defer_taskrun",
+            "accept_poll_first")
 
 
 def environment(**more):
@@ -216,7 +217,7 @@ class WhatItAdvises(Doctor):
     def test_hardly_any_descriptor(self):
         """What fails for another reason is not blamed on a filter."""
         checks = self.asked(IO_URING_WORKS, preexec_fn=descriptor_limit(4))
-        for name in ("multishot_accept", "epoll"):
+        for name in ("multishot_accept", "accept_poll_first", "epoll"):
             self.finds(checks, name, "no", "EMFILE", r"\Araise the descriptor limit")
 
     def test_environment_that_decides(self):
@@ -278,7 +279,8 @@ class OtherMachines(Doctor):
         self.finds(checks, "local_ports", "low", r"\A1,000 \(40000 to 40999\)",
                    "sysctl -w net.ipv4.ip_local_port_range=")
         # The loopback interface of a new namespace is down.
-        self.finds(checks, "multishot_accept", "no", "ENETUNREACH", "not io_uring")
+        for name in ("multishot_accept", "accept_poll_first"):
+            self.finds(checks, name, "no", "ENETUNREACH", "not io_uring")
 
     def test_old_kernel(self):
         """Its name alone: setarch(8)."""

@@ -76,9 +76,19 @@ TEST_CASE("the environment decides for automatic, and only for it") {
             return wrong_reason;
         }
         if (!make_ring(Backend::epoll, 8, {}, choice)) return no_loop;
-        ::setenv("RINGLET_WITHOUT", "defer_taskrun,wait_with_timeout,registered_ring", 1);
+        ::setenv("RINGLET_WITHOUT",
+                 "defer_taskrun,wait_with_timeout,registered_ring,accept_poll_first,"
+                 "multishot_accept",
+                 1);
         if (!make_ring(Backend::epoll, 8, {}, choice)) return no_loop;
         ::setenv("RINGLET_WITHOUT", "defer_taskrun,wings", 1);
+        if (make_ring(Backend::epoll, 8, {}, choice).error() != Errc::unknown_feature) {
+            return wrong_reason;
+        }
+        ::unsetenv("RINGLET_WITHOUT");
+        ::setenv("RINGLET_WITH", "multishot_accept", 1);
+        if (!make_ring(Backend::epoll, 8, {}, choice)) return no_loop;
+        ::setenv("RINGLET_WITH", "multishot_accept,fins", 1);
         const auto refused = make_ring(Backend::epoll, 8, {}, choice);
         return refused.error() == Errc::unknown_feature ? fine : wrong_reason;
     });

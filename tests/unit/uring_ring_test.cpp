@@ -1,6 +1,7 @@
 // The real ring, without a loop.
 
 #include "death.hpp"
+#include "net.hpp"
 #include "refusal.hpp"
 
 #include "sanitizer.hpp"
@@ -10,6 +11,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
 #include <ctime>
 #include <fstream>
@@ -19,8 +21,10 @@
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 using namespace ringlet;
@@ -85,6 +89,15 @@ std::map<const Operation*, int> count_by_operation(const std::vector<Completion>
     std::map<const Operation*, int> counts;
     for (const auto& completion : completions) ++counts[completion.operation];
     return counts;
+}
+
+// Linux 6.10, by its name.
+bool kernel_polls_before_it_accepts() {
+    utsname system{};
+    int major = 0;
+    int minor = 0;
+    return ::uname(&system) == 0 && std::sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 10));
 }
 
 // Starts `count` reads of an eventfd that has an answer for each, and checks that each comes once.
@@ -227,6 +240,77 @@ TEST_CASE("UringRing accepts and connects") {
     CHECK(::write(client.get(), "x", 1) == 1);
     std::array<char, 4> received{};
     CHECK(::read(accepted.get(), received.data(), received.size()) == 1);
+}
+
+TEST_CASE(
+    "UringRing accepts who was there before, beside and after, with accept_poll_first or not") {
+    for (const bool poll_first : {true, false}) {
+        CAPTURE(poll_first);
+        RingFeatures features;
+        features.accept_poll_first = poll_first;
+        auto made = make_uring_ring(64, features);
+        REQUIRE(made);
+        Ring& ring = **made;
+        const UniqueFd listener = testing::bound_socket(testing::loopback(), 16);
+        const Endpoint address = testing::address_of(listener.get());
+        Operation accept;
+        const auto start = [&] {
+            accept.configure(Opcode::accept, listener.get(), nullptr, 0);
+            ring.start(accept);
+        };
+        // As many as come at once, each round from another state: none, one, or more are left.
+        std::size_t in_backlog = 0;
+        std::vector<UniqueFd> clients;
+        for (const std::size_t before : {0U, 1U, 3U, 0U, 0U, 0U, 2U, 0U, 0U, 1U, 0U}) {
+            for (std::size_t i = 0; i < before; ++i)
+                clients.push_back(testing::connect_to(address));
+            in_backlog += before;
+            start();
+            if (in_backlog == 0) {
+                CHECK(look(ring).empty());
+                clients.push_back(testing::connect_to(address));
+                ++in_backlog;
+            }
+            const auto completions = collect(ring, 1);
+            REQUIRE(completions.size() == 1);
+            CHECK(completions[0].operation == &accept);
+            const UniqueFd accepted(completions[0].result);
+            CHECK(accepted);
+            --in_backlog;
+        }
+        CHECK(in_backlog == 0);
+        start();
+        CHECK(look(ring).empty());
+        ring.cancel(accept);
+        CHECK(collect(ring, 1).at(0).result == -ECANCELED);
+    }
+}
+
+TEST_CASE("UringRing with accept_poll_first needs no descriptor until somebody comes") {
+    // Without it the kernel says EMFILE at once: it makes the socket first. Then it works as before.
+    const auto answers = [](bool poll_first) {
+        RingFeatures features;
+        features.accept_poll_first = poll_first;
+        auto ring = make_uring_ring(8, features);
+        const UniqueFd listener = testing::bound_socket(testing::loopback(), 16);
+        UniqueFd client = testing::connect_to(testing::address_of(listener.get()));
+        Operation accept;
+        accept.configure(Opcode::accept, listener.get(), nullptr, 0);
+        (*ring)->start(accept);
+        const UniqueFd first(collect(**ring, 1).at(0).result);
+        const rlimit few{.rlim_cur = 32, .rlim_max = 32};
+        ::setrlimit(RLIMIT_NOFILE, &few);
+        std::vector<UniqueFd> fill;
+        for (int fd = ::eventfd(0, 0); fd >= 0; fd = ::eventfd(0, 0)) fill.emplace_back(fd);
+        (*ring)->start(accept);
+        const auto early = look(**ring);
+        return early.empty() ? 0 : early[0].result == -EMFILE ? 1 : 2;
+    };
+    const auto without = testing::run_in_child([&] { return answers(false); });
+    CHECK_MESSAGE(without.exit_status == 1, without.to_string());
+    if (!kernel_polls_before_it_accepts()) RINGLET_SKIP("this kernel makes the socket first");
+    const auto with = testing::run_in_child([&] { return answers(true); });
+    CHECK_MESSAGE(with.succeeded(), with.to_string());
 }
 
 TEST_CASE("UringRing waits until its deadline when nothing comes") {

@@ -21,7 +21,7 @@ enum class Errc {
     would_block_forever,    ///< every task waits for another one, and nothing can wake any
     channel_closed,         ///< a channel was closed, and what was in it has been received
     unknown_backend,        ///< RINGLET_BACKEND names no backend
-    unknown_feature,        ///< RINGLET_WITHOUT names something that is no feature
+    unknown_feature,        ///< RINGLET_WITH or RINGLET_WITHOUT names no feature
     task_not_ready,         ///< a task that was started ended before it said that it was ready
 };
 
