@@ -12,6 +12,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 
@@ -23,8 +24,8 @@ namespace {
 // local port.
 constexpr std::uint64_t wanted_connections = 10'000;
 
-// Before Linux 5.12 a ring is locked memory; one of ringlet's takes about 200 KiB (1024 submissions
-// of 64 bytes, 8192 completions of 16), and a loop has one.
+// One of ringlet's rings takes about 200 KiB (1024 submissions of 64 bytes, 8192 completions of 16),
+// and a loop has one. All processes of a user count together.
 constexpr std::uint64_t wanted_locked_bytes = 1 << 20;
 
 // ---- reading --------------------------------------------------------------------------------------
@@ -43,6 +44,16 @@ std::optional<int> own_status(const std::string& name) {
         if (word == name + ":" && file >> value) return value;
     }
     return std::nullopt;
+}
+
+bool has_capability(unsigned number) {
+    std::ifstream file("/proc/self/status");
+    for (std::string word; file >> word;) {
+        std::uint64_t effective = 0;
+        if (word == "CapEff:" && file >> std::hex >> effective)
+            return (effective >> number & 1) != 0;
+    }
+    return false;
 }
 
 // With a comma between thousands. What is beyond any use is no limit.
@@ -184,6 +195,13 @@ Finding open_files() {
     return finding;
 }
 
+// A ring is locked memory before Linux 5.12, and again since the queues are regions (6.14; seen on
+// 6.18), unless the process may lock as much as it likes.
+bool rings_are_locked_memory(std::pair<int, int> version) {
+    const bool between = version >= std::pair(5, 12) && version < std::pair(6, 14);
+    return !between && !has_capability(CAP_IPC_LOCK);
+}
+
 Finding locked_memory(const RingAnswers& ring) {
     Finding finding{.group = "limits", .name = "locked_memory"};
     rlimit limit{};
@@ -193,9 +211,13 @@ Finding locked_memory(const RingAnswers& ring) {
     finding.value = limit.rlim_cur == RLIM_INFINITY
                         ? "without limit"
                         : fmt::format("{} KiB", count(limit.rlim_cur / 1024));
-    const bool rings_count = kernel_version(this_system()) < std::pair(5, 12);
+    const bool rings_count = rings_are_locked_memory(kernel_version(this_system()));
     const bool refused = ring.refusal_is(Errc::io_uring_locked_memory);
-    if (!rings_count && !refused) finding.value += ", of which rings need none (Linux 5.12)";
+    if (!rings_count && !refused) {
+        finding.value += has_capability(CAP_IPC_LOCK)
+                             ? ", which does not bind this process (CAP_IPC_LOCK)"
+                             : ", of which rings need none (Linux 5.12 to 6.13)";
+    }
     if (!refused && !(rings_count && limit.rlim_cur < wanted_locked_bytes)) return finding;
     finding.verdict = Verdict::low;
     finding.advice = "'ulimit -l unlimited' in the shell that starts the server, "

@@ -43,8 +43,8 @@ machine    the kernel, the sysctl that disables io_uring, the seccomp filter of 
 io_uring   setup, noop, ringlet_ring: needed. The others: what ringlet uses where the kernel has
            it. Each is really tried, in a child process, because a filter may kill whoever asks
 epoll      what ringlet falls back to
-limits     descriptors (one for each connection), locked memory (Linux before 5.12), clients that
-           wait to be accepted, local ports (for load clients)
+limits     descriptors (one for each connection), locked memory (200 KiB for each loop), clients
+           that wait to be accepted, local ports (for load clients)
 servers    the backend that a server takes by itself. RINGLET_BACKEND=io_uring or epoll, in its
            environment, decides for it
 

@@ -27,6 +27,13 @@ def environment(**more):
             if name != "RINGLET_BACKEND" or name in more}
 
 
+def locking(limit_kib):
+    """What a command runs under that may lock so much memory, and no more."""
+    bytes_limit = limit_kib * 1024
+    drop = ("setpriv", "--bounding-set=-ipc_lock") if os.geteuid() == 0 else ()
+    return (*drop, "prlimit", f"--memlock={bytes_limit}:{bytes_limit}")
+
+
 def why_no_io_uring():
     """Asked without the doctor: io_uring_setup(2) has the same number everywhere."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -287,10 +294,21 @@ class OtherMachines(Doctor):
         checks = self.asked(ONLY_EPOLL_WORKS, "setarch", "--uname-2.6", DENY, "ENOSYS",
                             "io_uring_setup", "--")
         self.finds(checks, "kernel", "no", r"Linux 2\.6\.", r"Linux 5\.11.*6\.1")
-        checks = self.asked(IO_URING_WORKS, "setarch", "--uname-2.6", "sh", "-c",
-                            'ulimit -l 64; exec "$@"', "sh")
+        checks = self.asked(IO_URING_WORKS, "setarch", "--uname-2.6", *locking(500))
         self.finds(checks, "kernel", "ok", r"Linux 2\.6\.")
+        self.finds(checks, "locked_memory", "low", r"\A500 KiB\Z", "ulimit -l unlimited")
+
+    def test_kernels_that_count_rings_as_locked_memory(self):
+        """Before Linux 5.12, and from 6.14 on; not for who has CAP_IPC_LOCK."""
+        version = tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups()))
+        if (5, 12) <= version < (6, 14):
+            self.skipTest("this kernel does not count rings")
+        checks = self.asked(ONLY_EPOLL_WORKS, *locking(64))
+        self.finds(checks, "ringlet_ring", "no", "refused", "ulimit -l unlimited")
         self.finds(checks, "locked_memory", "low", r"\A64 KiB\Z", "ulimit -l unlimited")
+        if os.geteuid() == 0:
+            checks = self.asked(IO_URING_WORKS, "prlimit", "--memlock=65536:65536")
+            self.finds(checks, "locked_memory", "ok", r"CAP_IPC_LOCK", r"\A\Z")
 
 
 class CommandLine(unittest.TestCase):

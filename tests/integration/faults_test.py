@@ -98,7 +98,7 @@ class UnderStrace(unittest.TestCase):
 
 class LockableMemory(unittest.TestCase):
     def test_a_server_serves_without_any(self):
-        """Before Linux 5.12 a ring counts against the limit, and epoll serves."""
+        """Where a ring counts against the limit epoll serves (docs/deployment.md, limits)."""
         under = ["prlimit", "--memlock=0:0"]
         if os.geteuid() == 0:
             under = ["setpriv", "--bounding-set=-ipc_lock", *under]
