@@ -41,8 +41,6 @@ TESTED_ELSEWHERE = {
     "simulated_kernel": "what a simulation is made of: simulation_test",
     "simulated_network": "the same",
     "simulated_ring": "the same",
-    "fault": "the same",
-    "fault_plan": "the same",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {
