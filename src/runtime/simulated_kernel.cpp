@@ -58,7 +58,10 @@ Result<Endpoint> SimulatedKernel::peer(int fd) {
 
 void SimulatedKernel::close(int fd) noexcept {
     if (!is_simulated(fd)) return real_.close(fd);
-    if (network_.is_waited_on(fd)) fail("a descriptor was closed while an operation waits on it");
+    if (network_.is_waited_on(fd)) {
+        // It stays open: the operation would never have an answer.
+        return fail("a descriptor was closed while an operation waits on it");
+    }
     network_.close(fd);
 }
 
