@@ -97,6 +97,19 @@ TEST_CASE("sockets that it opens are in memory, and UniqueFd closes them there")
           std::errc::address_family_not_supported);
 }
 
+TEST_CASE("a descriptor that is closed twice fails the simulation") {
+    World world;
+    auto fd = world.kernel.open_stream_socket(AF_INET);
+    REQUIRE(fd);
+    const int number = fd->get();
+    fd->reset();
+    CHECK(world.kernel.failure().empty());
+    CHECK(world.kernel.set_option(number, SOL_SOCKET, SO_REUSEADDR, 1).error() ==
+          std::errc::bad_file_descriptor);
+    UniqueFd(number).reset();
+    CHECK(world.kernel.failure() == "a descriptor was closed that is not open");
+}
+
 TEST_CASE("what is asked of a real descriptor is asked of the real kernel") {
     const auto before = descriptor_count();
     {

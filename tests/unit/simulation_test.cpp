@@ -209,6 +209,10 @@ TEST_CASE("choices of the test do not depend on the faults") {
             CHECK(world.seed() == seed);
         }
     }
+    check_aborts("asked for a number below 0", [] {
+        Simulation world(1);
+        static_cast<void>(world.random(0));
+    });
 }
 
 TEST_CASE("without faults none strikes, and only those that are allowed do") {
