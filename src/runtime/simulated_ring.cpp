@@ -218,8 +218,9 @@ private:
         const auto waiting = network_.waiting();
         const int patience_ms = waiting.empty() ? real_wait_alone_ms : real_wait_ms;
         if (read_real(deadlocks_ == 0 ? patience_ms : 0)) return;
-        RINGLET_ASSERT(!waiting.empty(), "a simulated loop waits for another thread or a signal, "
-                                         "and none came: other threads are not simulated");
+        RINGLET_ASSERT(!waiting.empty(),
+                       "a simulated loop waits for another thread, for a signal or for ever, and "
+                       "nothing came: other threads are not simulated");
         std::string message = "nothing can happen any more, and these wait:";
         for (const Operation* operation : waiting) {
             const TaskRecord* task = operation->Wait::scope->task;
