@@ -674,17 +674,17 @@ TEST_CASE("connection_aborted fails an accept, and that client is reset") {
 TEST_CASE("too many files fail an accept and an open, but not before anything has begun") {
     for (const auto& [fault, error] : {std::pair(Fault::too_many_files, EMFILE),
                                        std::pair(Fault::too_many_files_in_system, ENFILE)}) {
-        find_seed({fault}, [&, fault = fault, error = error](World& world) {
+        find_seed({fault}, [&, struck = fault, answer = error](World& world) {
             for (int i = 0; i < 500; ++i) REQUIRE(world.network.open(AF_INET)); // a test is set up
-            CHECK(world.struck(fault) == 0);
-            if (!world.plan.can_strike(fault)) return false;
+            CHECK(world.struck(struck) == 0);
+            if (!world.plan.can_strike(struck)) return false;
             const int listener = world.listen();
             bool accept_failed = false;
             for (int i = 0; i < 20'000 && !accept_failed; ++i) {
                 Request accepting;
                 const auto accepted = world.ask(accepting, Opcode::accept, listener);
                 world.network.withdraw(accepting.operation);
-                CHECK((!accepted || *accepted == -error)); // although nobody is there
+                CHECK((!accepted || *accepted == -answer)); // although nobody is there
                 accept_failed = accepted.has_value();
             }
             bool open_failed = false;
@@ -692,11 +692,11 @@ TEST_CASE("too many files fail an accept and an open, but not before anything ha
                 const auto opened = world.network.open(AF_INET);
                 if (opened) world.network.close(*opened);
                 open_failed = !opened;
-                CHECK((opened || opened.error() == code(error)));
+                CHECK((opened || opened.error() == code(answer)));
             }
             CHECK(accept_failed);
             CHECK(open_failed);
-            CHECK(world.struck(fault) == 2);
+            CHECK(world.struck(struck) == 2);
             return true;
         });
     }
@@ -706,8 +706,8 @@ TEST_CASE("out of memory fails each kind of operation, once, and does no harm") 
     for (const auto& [fault, error] :
          {std::pair(Fault::no_buffer_space, ENOBUFS), std::pair(Fault::no_memory, ENOMEM)}) {
         std::map<Opcode, int> failed;
-        find_seed({fault}, [&, fault = fault, error = error](World& world) {
-            if (!world.plan.can_strike(fault)) return false;
+        find_seed({fault}, [&, struck = fault, answer = error](World& world) {
+            if (!world.plan.can_strike(struck)) return false;
             const auto [one, other] = world.pair();
             Request request(1);
             // Until it has failed, or has been answered otherwise, or waits.
@@ -719,8 +719,8 @@ TEST_CASE("out of memory fails each kind of operation, once, and does no harm") 
                 }
                 const auto result = world.answer_now(request);
                 world.network.withdraw(request.operation);
-                if (result && *result == -error) ++failed[opcode];
-                if (result && *result < 0) CHECK(*result == -error);
+                if (result && *result == -answer) ++failed[opcode];
+                if (result && *result < 0) CHECK(*result == -answer);
             };
             for (int i = 0; i < 300; ++i) {
                 ask(Opcode::send, one);

@@ -635,11 +635,11 @@ TEST_CASE("a letter of another thread arrives, when nothing else can happen") {
         auto [mine, theirs] = world.pair();
         EventLoop& loop = co_await current_loop();
         bool told = false;
-        const std::jthread other([&loop, &told, &mine = mine] {
+        const std::jthread other([&loop, &told, &stream = mine] {
             std::this_thread::sleep_for(20ms);
             loop.post([&] {
                 told = true;
-                static_cast<void>(mine.shutdown_write());
+                static_cast<void>(stream.shutdown_write());
             });
         });
         auto chunk = co_await theirs.recv();
