@@ -3,6 +3,7 @@
 #include "death.hpp"
 #include "kernel.hpp"
 #include "net.hpp"
+#include "sanitizer.hpp"
 
 #include <algorithm>
 #include <array>
@@ -411,6 +412,17 @@ TEST_CASE("simulate stops at the first seed that fails, says how to repeat it, a
     CHECK(fine.to_string().ends_with(": all is well"));
 }
 
+TEST_CASE("of several seeds that fail at once the lowest is told") {
+    const auto fails = [](Simulation& world) {
+        // The first takes longest.
+        if (world.seed() == 1) std::this_thread::sleep_for(100ms);
+        world.check(false, "no good");
+    };
+    const auto report = simulate({.seeds = 50, .threads = 3}, fails);
+    REQUIRE(report.failure);
+    CHECK(report.failure->seed == 1);
+}
+
 TEST_CASE("a failure that a fault has caused is the same each time") {
     const auto wants_all = [](Simulation& world) -> Task<> {
         auto [mine, theirs] = world.pair();
@@ -697,6 +709,8 @@ TEST_CASE("after a simulation the thread has the real kernel again") {
     CHECK(&Kernel::of_this_thread() == real);
     CHECK(Clock::now() - before < 1min);
     CHECK(descriptor_count() == descriptors);
+    FramePool::local().release(FramePool::local().allocate(64), 64);
+    CHECK(FramePool::local().kept_count() == (address_sanitizer_runs ? 0 : 1));
     auto loop = EventLoop::create();
     REQUIRE(loop);
     CHECK(loop->backend().backend != Backend::simulated);
