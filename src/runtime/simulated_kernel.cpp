@@ -33,6 +33,7 @@ Result<UniqueFd> SimulatedKernel::open_stream_socket(int family) {
 
 Result<void> SimulatedKernel::set_option(int fd, int level, int name, int value) {
     if (!is_simulated(fd)) return real_.set_option(fd, level, name, value);
+    if (auto open = network_.local(fd); !open) return open.error();
     return {}; // none makes a difference here
 }
 
@@ -58,7 +59,11 @@ Result<Endpoint> SimulatedKernel::peer(int fd) {
 
 void SimulatedKernel::close(int fd) noexcept {
     if (!is_simulated(fd)) return real_.close(fd);
-    if (network_.is_waited_on(fd)) fail("a descriptor was closed while an operation waits on it");
+    if (network_.is_waited_on(fd)) {
+        // It stays open: the operation would never have an answer.
+        return fail("a descriptor was closed while an operation waits on it");
+    }
+    if (!network_.local(fd)) return fail("a descriptor was closed that is not open");
     network_.close(fd);
 }
 

@@ -14,6 +14,9 @@ namespace {
 
 using std::chrono::microseconds;
 
+// A kernel keeps so much for a peer that does not answer, and then lets the sender wait.
+constexpr std::size_t unheard_limit_bytes = 256'000;
+
 std::error_code error_of(int number) { return error_from_errno(number); }
 
 bool is_any_address(const Endpoint& endpoint) {
@@ -25,6 +28,10 @@ bool is_any_address(const Endpoint& endpoint) {
     sockaddr_in address{};
     std::memcpy(&address, endpoint.data(), sizeof address);
     return address.sin_addr.s_addr == INADDR_ANY;
+}
+
+Endpoint any_of(int family) {
+    return Endpoint::parse(family == AF_INET6 ? "[::]:0" : "0.0.0.0:0").value();
 }
 
 Endpoint loopback_of(int family) {
@@ -57,6 +64,7 @@ Result<int> SimulatedNetwork::open(int family) {
     }
     auto socket = std::make_shared<Socket>();
     socket->family = family;
+    socket->local = any_of(family);
     return give_descriptor(std::move(socket));
 }
 
@@ -95,13 +103,23 @@ bool SimulatedNetwork::is_taken(const Endpoint& endpoint) const {
 std::uint16_t SimulatedNetwork::free_port() {
     constexpr std::uint16_t first = 32'768;
     constexpr std::uint16_t last = 60'999;
-    next_port_ = next_port_ == last ? first : static_cast<std::uint16_t>(next_port_ + 1);
+    const auto is_in_use = [this](const SocketPtr& socket) {
+        return socket && socket->local.port() == next_port_;
+    };
+    for (int tries = first; tries <= last; ++tries) {
+        next_port_ = next_port_ == last ? first : static_cast<std::uint16_t>(next_port_ + 1);
+        if (std::ranges::none_of(descriptors_, is_in_use)) break;
+    }
     return next_port_;
 }
 
 Result<void> SimulatedNetwork::bind(int fd, const Endpoint& endpoint) {
     const SocketPtr socket = find(fd);
     if (!socket) return error_of(EBADF);
+    if (socket->local.port() != 0) return error_of(EINVAL);
+    if (socket->family != endpoint.family()) {
+        return error_of(endpoint.is_v6() ? EAFNOSUPPORT : EINVAL);
+    }
     Endpoint chosen = endpoint;
     if (endpoint.port() == 0) {
         chosen.set_port(free_port());
@@ -115,6 +133,10 @@ Result<void> SimulatedNetwork::bind(int fd, const Endpoint& endpoint) {
 Result<void> SimulatedNetwork::listen(int fd, int backlog) {
     const SocketPtr socket = find(fd);
     if (!socket) return error_of(EBADF);
+    if (socket->kind == Socket::Kind::connecting || socket->kind == Socket::Kind::connected) {
+        return error_of(EINVAL);
+    }
+    if (socket->local.port() == 0) socket->local.set_port(free_port());
     socket->kind = Socket::Kind::listening;
     socket->backlog = static_cast<std::size_t>(std::max(backlog, 1));
     return {};
@@ -301,9 +323,9 @@ std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, Operation& op
     if (socket.closed) return -EPIPE;
 
     const SocketPtr peer = socket.peer.lock();
-    std::size_t size = operation.rest_bytes();
-    if (peer)
-        size = std::min(size, peer->room_bytes - std::min(peer->held_bytes, peer->room_bytes));
+    const std::size_t room = peer ? peer->room_bytes : unheard_limit_bytes;
+    const std::size_t used = peer ? peer->held_bytes : socket.unheard_bytes;
+    std::size_t size = std::min(operation.rest_bytes(), room - std::min(used, room));
     if (size == 0) return std::nullopt;
     if (size > 1 && plan_.strikes(Fault::short_send)) size = 1 + plan_.below(size - 1);
     sent_bytes_ += size;
@@ -314,6 +336,7 @@ std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, Operation& op
     } else {
         // Nobody is there any more: the bytes are taken, and the answer is a reset.
         lost_bytes_ += size;
+        socket.unheard_bytes += size;
         send_to(find(operation.fd), {.moment = {}, .bytes = {}, .error = ECONNRESET});
     }
     return static_cast<std::int32_t>(size);

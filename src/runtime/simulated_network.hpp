@@ -102,6 +102,7 @@ private:
         std::size_t taken_bytes = 0; // of what has arrived
         std::size_t room_bytes = 0;  // for what is on its way and has arrived
         std::size_t held_bytes = 0;
+        std::size_t unheard_bytes = 0; // that were sent to nobody
         Clock::duration latency{};
         int error = 0;
         bool ended = false;  // nothing more will arrive

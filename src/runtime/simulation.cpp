@@ -1,5 +1,6 @@
 #include <ringlet/testing/simulation.hpp>
 
+#include <ringlet/assert.hpp>
 #include <ringlet/buffer.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/frame_pool.hpp>
@@ -56,7 +57,10 @@ void Simulation::check(bool holds, std::string_view message) {
     if (!holds) state_->kernel.fail(std::string(message));
 }
 
-std::uint64_t Simulation::random(std::uint64_t limit) { return state_->choices() % limit; }
+std::uint64_t Simulation::random(std::uint64_t limit) {
+    RINGLET_ASSERT(limit > 0, "Simulation::random was asked for a number below 0");
+    return state_->choices() % limit;
+}
 
 std::uint64_t Simulation::seed() const noexcept { return state_->seed; }
 

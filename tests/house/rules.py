@@ -38,11 +38,6 @@ TESTED_ELSEWHERE = {
     "canary": "the canaries' tests in tests/CMakeLists.txt",
     "group_core": "what both kinds of groups are made of: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
-    "simulated_kernel": "what a simulation is made of: simulation_test",
-    "simulated_network": "the same",
-    "simulated_ring": "the same",
-    "fault": "the same",
-    "fault_plan": "the same",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {

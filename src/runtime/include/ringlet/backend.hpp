@@ -16,7 +16,7 @@ enum class Backend : std::uint8_t {
     simulated ///< in a simulation (`<ringlet/testing/simulation.hpp>`), whatever was asked for
 };
 
-/// `auto`, `io_uring` or `epoll`.
+/// `auto`, `io_uring`, `epoll` or `simulated`.
 [[nodiscard]] const char* to_string(Backend backend) noexcept;
 
 /// The backend of that name: `auto`, `io_uring` or `epoll`.

@@ -1,0 +1,45 @@
+#pragma once
+
+// An operation with bytes of its own, for tests of rings and of the simulated network.
+
+#include <ringlet/endpoint.hpp>
+#include <ringlet/operation.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ringlet::testing {
+
+struct Request {
+    explicit Request(std::size_t size_bytes = 64) : bytes(size_bytes) {}
+    explicit Request(std::string_view text) : bytes(text.begin(), text.end()) {}
+
+    /// Describes what is wanted; nobody is asked yet.
+    Operation& configure(Opcode opcode, int fd) {
+        operation.state = Operation::State::idle;
+        operation.configure(opcode, fd, bytes.data(), bytes.size());
+        operation.state = Operation::State::in_flight;
+        return operation;
+    }
+    Operation& configure_connect(int fd, const Endpoint& to) {
+        address = to;
+        operation.state = Operation::State::idle;
+        operation.configure(Opcode::connect, fd, const_cast<sockaddr*>(address.data()),
+                            address.size_bytes());
+        operation.state = Operation::State::in_flight;
+        return operation;
+    }
+    [[nodiscard]] std::string first(int count) const {
+        return {bytes.data(), static_cast<std::size_t>(count)};
+    }
+
+    std::vector<char> bytes;
+    Endpoint address;
+    Operation operation;
+};
+
+} // namespace ringlet::testing
