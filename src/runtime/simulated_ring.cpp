@@ -110,7 +110,7 @@ private:
         if (queue_.size() < queue_limit_) return;
         ++stats_.full_queue_flushes;
         ++stats_.system_calls;
-        plan_.note(Fault::full_queue);
+        if (plan_.can_strike(Fault::full_queue)) plan_.note(Fault::full_queue);
         submit();
     }
 
