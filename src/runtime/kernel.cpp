@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <type_traits>
 
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -74,6 +75,8 @@ private:
     }
 };
 
+// Static objects may close descriptors when everything else has gone.
+static_assert(std::is_trivially_destructible_v<RealKernel>);
 constinit RealKernel real_kernel;
 constinit thread_local Kernel* kernel_of_this_thread = &real_kernel;
 

@@ -23,7 +23,6 @@ public:
     Kernel() = default;
     Kernel(const Kernel&) = delete;
     Kernel& operator=(const Kernel&) = delete;
-    virtual ~Kernel() = default;
 
     /// The kernel of the calling thread.
     [[nodiscard]] static Kernel& of_this_thread() noexcept;
@@ -60,6 +59,9 @@ public:
 
     /// Makes the only ring that fits this kernel. Returns false for the real one, which has several.
     virtual bool make_ring(unsigned entries, std::unique_ptr<Ring>& made) = 0;
+
+protected:
+    ~Kernel() = default;
 };
 
 } // namespace ringlet

@@ -21,7 +21,7 @@ public:
     using Trace = std::function<void(std::string_view line)>;
 
     SimulatedKernel(std::uint64_t seed, FaultSet faults, Trace trace);
-    ~SimulatedKernel() override;
+    ~SimulatedKernel();
 
     Result<UniqueFd> open_stream_socket(int family) override;
     Result<void> set_option(int fd, int level, int name, int value) override;

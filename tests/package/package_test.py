@@ -55,6 +55,10 @@ def run(*command, cwd=None, **variables):
     return done.stdout
 
 
+def public_headers(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.hpp"))
+
+
 def listening_port(pid):
     """The port on which a process listens, or None: its sockets, looked up among all that listen."""
     descriptors = pathlib.Path(f"/proc/{pid}/fd")
@@ -120,8 +124,13 @@ class Package(unittest.TestCase):
     def test_find_package(self):
         prefix = self.install()
         project = self.write_project("find_package(ringlet 0.1 REQUIRED)")
+        (project / "server_test.cpp").write_text((ROOT / "examples/handler_test.cpp").read_text())
+        with (project / "CMakeLists.txt").open("a") as lists:
+            lists.write("add_executable(server_test server_test.cpp)\n"
+                        "target_link_libraries(server_test PRIVATE ringlet::ringlet)\n")
         build = self.build(project, f"-DCMAKE_PREFIX_PATH={prefix}")
         self.assert_serves(build / "server")
+        self.assertIn("1000 seeds, ", run(build / "server_test"))
 
     def test_add_subdirectory(self):
         project = self.write_project(f"""\
@@ -169,13 +178,12 @@ endforeach()""")
 
     def test_all_public_headers_are_installed(self):
         installed = self.install() / "include/ringlet"
-        self.assertEqual(sorted(path.name for path in installed.iterdir()),
-                         sorted(path.name for path in HEADERS.glob("*.hpp")))
+        self.assertEqual(public_headers(installed), public_headers(HEADERS))
 
     def test_no_warning_reaches_a_stranger(self):
         prefix = self.install()
         source = self.folder / "server.cpp"
-        includes = [f"#include <ringlet/{path.name}>" for path in sorted(HEADERS.glob("*.hpp"))]
+        includes = [f"#include <ringlet/{path}>" for path in public_headers(HEADERS)]
         options = ["ringlet::LoopOptions loop_options{.ring_entries = 64};",
                    "ringlet::ConnectOptions connect_options{.no_delay = false};",
                    "ringlet::ListenOptions listen_options{.backlog = 1};"]

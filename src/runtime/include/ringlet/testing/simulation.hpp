@@ -82,7 +82,7 @@ struct SimulateOptions {
     FaultSet faults = FaultSet::all();
     /// Threads that share the seeds. The scenario is called on all of them at once.
     unsigned threads = 1;
-    /// For one seed that failed: is told everything that happens.
+    /// For one seed that failed: is told everything that happens, on the thread where it does.
     SimulationTrace trace = {};
 };
 
