@@ -2,6 +2,7 @@
 // byte that comes back.
 
 #include "backend_option.hpp"
+#include "busy_poll_option.hpp"
 #include "command_line.hpp"
 #include "duration_option.hpp"
 #include "load.hpp"
@@ -87,6 +88,7 @@ void add_options(CLI::App& app, Settings& settings) {
     app.add_flag("--progress,!--no-progress", settings.progress,
                  "Show progress on stderr, if that is a terminal; the default");
     add_backend(app, settings.loop.backend);
+    add_busy_poll(app, settings.loop.busy_poll);
     app.add_option("host", settings.host, "Address or name of the server")->capture_default_str();
     app.footer("Every coroutine opens -c connections in turn and sends the message -e times on "
                "each, waiting\n"

@@ -3,6 +3,7 @@
 #include <ringlet/ringlet.hpp>
 
 #include "backend_option.hpp"
+#include "busy_poll_option.hpp"
 #include "command_line.hpp"
 #include "duration_option.hpp"
 
@@ -38,6 +39,7 @@ struct Settings {
     std::chrono::milliseconds drain_timeout{10'000};
     std::chrono::milliseconds idle_timeout{0};
     std::chrono::milliseconds stall_limit{0};
+    std::chrono::microseconds busy_poll{0};
     bool quiet = false;
 };
 
@@ -72,6 +74,7 @@ void add_options(CLI::App& app, Settings& settings) {
     add_duration(
         app, "--stall-limit", settings.stall_limit, std::chrono::milliseconds(0),
         "Name a connection that keeps the others waiting for so long; 0s, the default: no");
+    add_busy_poll(app, settings.busy_poll);
     app.add_flag("--quiet", settings.quiet, "Print errors only");
     app.footer(
         "The first line on stdout names the address. SIGTERM or SIGINT: stop accepting, let\n"
@@ -98,6 +101,7 @@ int run(const Settings& settings) {
     options.idle_timeout = settings.idle_timeout;
     options.loop.backend = settings.backend;
     options.loop.stall_limit = settings.stall_limit;
+    options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;
     options.loop.report = [](std::string_view line) {
         fmt::print(stderr, "echo_coro: {}\n", line);

@@ -229,6 +229,11 @@ class Refusals(unittest.TestCase):
             (["--drain-timeout", "-5s"], "--drain-timeout"),
             (["--drain-timeout", "5 parsecs"], "--drain-timeout"),
             (["--idle-timeout", "99999999999999999999s"], "--idle-timeout"),
+            (["--busy-poll", "50"], "'50' is none: write auto, 0, or a time up to 10000us"),
+            (["--busy-poll", "1s"], "--busy-poll"),
+            (["--busy-poll", "10001us"], "--busy-poll"),
+            (["--busy-poll", "-1us"], "--busy-poll"),
+            (["--busy-poll", ""], "--busy-poll"),
             (["--no-such-option"], "--no-such-option"), (["stray"], "stray"),
         )
         for arguments, named in table:
@@ -282,8 +287,17 @@ class Words(unittest.TestCase):
         ended = run(ECHO_CORO, "--help")
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         for word in ("--port", "--host", "--backend", "--max-connections", "--drain-timeout", "--idle-timeout",
-                     "--quiet", "--help", "--version", "SIGTERM", "exit status"):
+                     "--busy-poll", "--quiet", "--help", "--version", "SIGTERM", "exit status"):
             self.assertIn(word, ended.stdout)
+
+    def test_a_server_that_polls_serves(self):
+        for value in ("auto", "0", "0us", "50us"):
+            with self.subTest(value), EchoCoro("--busy-poll", value) as server:
+                with server.connect() as one, server.connect() as other:
+                    for number in range(100):
+                        one.echoes(b"one %d" % number)
+                        other.echoes(b"other %d" % number)
+                self.assertEqual(server.ends_by(signal.SIGTERM), 0)
 
     def test_first_line_tells_address_backend_and_limits(self):
         with EchoCoro("--max-connections", "7") as server:

@@ -113,7 +113,7 @@ class LockableMemory(unittest.TestCase):
 
 
 class Descriptors(unittest.TestCase):
-    def is_idle(self, server, why):
+    def is_idle(self, server, why, limit=IDLE_CPU_SHARE):
         before = server.cpu_seconds()
         try:
             server.process.wait(OBSERVED_SECONDS)
@@ -121,7 +121,7 @@ class Descriptors(unittest.TestCase):
         except subprocess.TimeoutExpired:
             pass
         share = (server.cpu_seconds() - before) / OBSERVED_SECONDS
-        self.assertLess(share, IDLE_CPU_SHARE, f"{share:.1%} of a core {why}")
+        self.assertLess(share, limit, f"{share:.1%} of a core {why}")
 
     def serves_in_turn(self, server, clients, expected_at_first):
         """All clients are served, though not at the same time."""
@@ -208,6 +208,13 @@ class Descriptors(unittest.TestCase):
             self.is_idle(server, "with 200 silent clients")
             for client in clients:
                 client.close()
+
+    def test_polling_stops_when_nobody_sends(self):
+        with EchoCoro("--busy-poll", "200us") as server, server.connect() as client:
+            for _ in range(1000):
+                client.echoes()
+            self.is_idle(server, "after a thousand echoes, polling", limit=0.005)
+            client.echoes()
 
 
 class RudeClients(unittest.TestCase):

@@ -182,6 +182,7 @@ void serve_and_stop(Simulation& simulation) {
     options.drain_timeout = std::chrono::milliseconds(simulation.random(50));
     options.idle_timeout = std::chrono::milliseconds(simulation.random(3) * 10);
     options.socket.backlog = static_cast<int>(1 + simulation.random(4));
+    options.loop.busy_poll = microseconds(simulation.random(2) * 50);
     auto server = Server::create(options);
     if (!server) return simulation.check(false, server.error().message());
     server->loop().spawn(clients, std::ref(simulation), std::ref(*server));

@@ -3,6 +3,9 @@
 #include "net.hpp"
 #include "notification.hpp"
 
+#include <ringlet/testing/simulation.hpp>
+
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <csignal>
@@ -839,4 +842,61 @@ TEST_CASE("a loop that cannot have a descriptor says so") {
         return !loop && loop.error() == std::errc::too_many_files_open ? 0 : 1;
     });
     CHECK(ending.status == 0);
+}
+
+TEST_CASE(
+    "a loop polls before it sleeps as long as waits are short, and stops when it was in vain") {
+    const Simulation world(1, FaultSet::none()); // whose clock shows what it costs
+    auto loop = EventLoop::create({.busy_poll = 50us});
+    REQUIRE(loop);
+    auto polls_in = [&](std::chrono::microseconds pause, int times) {
+        const std::uint64_t before = loop->stats().busy_polls;
+        auto ran = loop->run([=]() -> Task<> {
+            for (int i = 0; i < times; ++i) static_cast<void>(co_await sleep_for(pause));
+        });
+        CHECK(ran);
+        return loop->stats().busy_polls - before;
+    };
+    CHECK(polls_in(1s, 10) == 0);
+    CHECK(polls_in(20us, 10) == 10 - EventLoop::short_waits_before_busy_poll);
+    CHECK(polls_in(1s, 10) == 1);
+    CHECK(polls_in(20us, EventLoop::short_waits_before_busy_poll) == 0);
+    CHECK(polls_in(20us, 1) == 1);
+}
+
+TEST_CASE("a loop that polls misses neither the kernel's answers nor deadlines nor letters") {
+    waiting_for("a loop that polls");
+    auto loop = EventLoop::create({.busy_poll = 200us});
+    REQUIRE(loop);
+    auto [one, other] = socket_pair();
+    TcpStream mine(std::move(one));
+    TcpStream theirs(std::move(other));
+    int letters = 0;
+    auto ran = loop->run([&]() -> Task<> {
+        auto echo = [&]() -> Task<> {
+            for (;;) {
+                auto chunk = co_await theirs.recv();
+                if (!chunk || chunk->empty()) co_return;
+                auto sent = co_await theirs.send_all(*chunk);
+                if (!sent) co_return;
+            }
+        };
+        auto body = [&](TaskGroup& group) -> Task<> {
+            group.spawn(echo);
+            std::array<std::byte, 3> memory{};
+            for (int i = 0; i < 1000; ++i) {
+                if (i % 100 == 0) loop->post([&] { ++letters; });
+                if (i % 50 == 0) static_cast<void>(co_await sleep_for(i % 100 == 0 ? 1us : 1ms));
+                auto sent = co_await mine.send_all(memory);
+                auto received = co_await mine.recv_exactly(memory);
+                CHECK(sent);
+                CHECK(received);
+            }
+            group.cancel();
+        };
+        auto done = co_await with_task_group(body);
+        CHECK(done);
+    });
+    CHECK(ran);
+    CHECK(letters == 10);
 }

@@ -18,7 +18,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <source_location>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -51,6 +53,12 @@ struct LoopOptions {
     /// thread of its own. 0: nobody watches, and nothing is paid for it.
     std::chrono::milliseconds stall_limit{0};
 
+    /// Before it sleeps, the loop looks at the kernel again and again for so long: an answer that
+    /// comes meanwhile costs no sleep and no wake-up, which are most of a short round trip. Only as
+    /// long as it pays: when nothing came the loop sleeps, until some waits in a row were that
+    /// short again. So an idle loop uses no CPU. 0: it sleeps at once. More than 1 ms helps nobody.
+    std::chrono::microseconds busy_poll{0};
+
     /// Threads for `run_blocking`, at most. They are made when they are needed.
     std::size_t blocking_threads = 4;
 };
@@ -62,6 +70,7 @@ struct LoopStats {
     std::size_t live_tasks = 0;
     std::size_t operations_in_flight = 0;
     std::size_t armed_timers = 0;
+    std::uint64_t busy_polls = 0;        ///< waits in which it looked before it slept
     Backend backend = Backend::io_uring; ///< `EventLoop::backend` says why
     RingStats ring;
 };
@@ -262,10 +271,13 @@ public:
     static constexpr std::uint32_t immediate_answers_limit = 128;
     /// Resumptions between two looks at the kernel, when tasks stay ready all the time.
     static constexpr std::uint32_t resumptions_per_wait_limit = 256;
+    /// Waits in a row that were shorter than `LoopOptions::busy_poll` before the loop polls.
+    static constexpr int short_waits_before_busy_poll = 4;
 
 private:
     void turn();
     void collect();
+    std::span<const Completion> wait(std::optional<Clock::time_point> deadline);
     void settle(const Completion& completion);
     void resume_ready();
     void reap();
@@ -308,6 +320,8 @@ private:
     std::size_t in_flight_count_ = 0;
     std::uint64_t turns_ = 0;
     std::uint64_t resumptions_ = 0;
+    std::uint64_t busy_polls_ = 0;
+    int short_waits_ = 0; // in a row, as far as it matters
 
     Mailbox mailbox_;
     std::atomic<bool> stop_requested_{false};

@@ -1,0 +1,44 @@
+#pragma once
+
+// The option that lets a loop look before it sleeps, the same for all programs.
+
+#include <CLI/CLI.hpp>
+
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <thread>
+
+/// What `auto` stands for where there is a core for it: a little more than a round trip on one machine
+/// takes.
+inline constexpr std::chrono::microseconds busy_poll_by_itself{50};
+
+/// Adds `--busy-poll auto|0|50us`, up to 10,000us.
+inline void add_busy_poll(CLI::App& app, std::chrono::microseconds& value) {
+    const auto read = [&value](const std::string& text) {
+        if (text == "auto") {
+            const bool has_cores = std::thread::hardware_concurrency() > 1;
+            value = has_cores ? busy_poll_by_itself : std::chrono::microseconds(0);
+            return;
+        }
+        constexpr std::int64_t most_us = 10'000;
+        std::int64_t count = -1;
+        const char* end = text.data() + text.size();
+        const auto [rest, failure] = std::from_chars(text.data(), end, count);
+        const std::string_view unit(rest, static_cast<std::size_t>(end - rest));
+        const bool has_unit = unit == "us" || (unit.empty() && count == 0);
+        if (failure != std::errc{} || !has_unit || count < 0 || count > most_us) {
+            throw CLI::ValidationError("--busy-poll", "'" + text +
+                                                          "' is none: write auto, 0, or a time up "
+                                                          "to 10000us, as 50us");
+        }
+        value = std::chrono::microseconds(count);
+    };
+    app.add_option_function<std::string>(
+           "--busy-poll", read,
+           "Look for so long before sleeping, while that pays: less waiting for a few busy\n"
+           "connections, for more CPU. auto: 50us where there is more than one core; default 0")
+        ->type_name("auto|0|TIME");
+}
