@@ -96,9 +96,10 @@ public:
     }
 
     void start(Operation& operation) override {
-        if (operation.opcode != Opcode::accept || !multishot_accept_) return submit(operation);
-        auto& listener = listeners_.try_emplace(operation.fd, operation.fd).first->second;
-        follow(listener, listener.start(operation));
+        const bool shares = multishot_accept_ && operation.opcode == Opcode::accept;
+        if (shares) [[unlikely]]
+            return start_shared(operation);
+        submit(operation);
     }
 
     void cancel(Operation& operation) override {
@@ -201,6 +202,18 @@ private:
         return reinterpret_cast<std::uintptr_t>(&listener) | multishot_tag;
     }
 
+    // Apart, so that the way of all other operations stays short.
+    [[gnu::noinline]] void start_shared(Operation& operation) {
+        auto& listener = listeners_.try_emplace(operation.fd, operation.fd).first->second;
+        follow(listener, listener.start(operation));
+    }
+
+    [[gnu::noinline]] void settle_shared(const io_uring_cqe& entry) {
+        auto& listener = *address_in<MultishotListener>(entry, multishot_tag);
+        follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
+        accepted_ = true;
+    }
+
     void follow(MultishotListener& listener, const MultishotListener::Step& step) {
         using Request = MultishotListener::Request;
         switch (step.request) {
@@ -266,9 +279,7 @@ private:
             finished_.push_back({.operation = operation, .result = entry.res});
             return;
         }
-        auto& listener = *address_in<MultishotListener>(entry, multishot_tag);
-        follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
-        accepted_ = true;
+        settle_shared(entry);
     }
 
     void hand_over() {
