@@ -134,14 +134,17 @@ Task<> two_ends(Simulation& simulation) {
 
 // ---- a server -----------------------------------------------------------------------------------
 
-Task<> client(Simulation& simulation, Endpoint address) {
+/// `is_served`: nobody else ends the connection.
+Task<> client(Simulation& simulation, Endpoint address, bool is_served) {
     auto slept = co_await sleep_for(time_up_to(simulation, 20'000));
     if (!slept) co_return;
     auto stream = co_await TcpStream::connect(address);
     if (!stream) co_return;
     Talk talk(simulation, std::move(*stream));
-    auto ended = co_await talk.run();
-    static_cast<void>(ended);
+    auto whole = co_await talk.run();
+    const bool is_short = !talk.gave_up() && !(whole && *whole);
+    simulation.check(!is_short || !is_served || !simulation.only_harmless_faults(),
+                     "a client did not get everything back, although nothing went wrong");
 }
 
 // However the clients end, so does the server.
@@ -150,13 +153,14 @@ struct StopAtEnd {
     ~StopAtEnd() { server.stop(); }
 };
 
-Task<> clients(Simulation& simulation, Server& server) {
+Task<> clients(Simulation& simulation, Server& server, bool idle_ones_end) {
     const StopAtEnd stop_at_end{server};
     auto body = [&](TaskGroup& group) -> Task<> {
-        for (std::uint64_t left = 1 + simulation.random(6); left > 0; --left) {
-            group.spawn(client, std::ref(simulation), server.local());
-        }
         const bool waits_for_all = simulation.random(2) == 0;
+        for (std::uint64_t left = 1 + simulation.random(6); left > 0; --left) {
+            group.spawn(client, std::ref(simulation), server.local(),
+                        waits_for_all && !idle_ones_end);
+        }
         if (waits_for_all) {
             auto idle = co_await group.wait_until_idle();
             static_cast<void>(idle);
@@ -185,7 +189,8 @@ void serve_and_stop(Simulation& simulation) {
     options.loop.busy_poll = microseconds(simulation.random(2) * 50);
     auto server = Server::create(options);
     if (!server) return simulation.check(false, server.error().message());
-    server->loop().spawn(clients, std::ref(simulation), std::ref(*server));
+    server->loop().spawn(clients, std::ref(simulation), std::ref(*server),
+                         options.idle_timeout.count() > 0);
     auto report = server->run(echo);
     simulation.check(static_cast<bool>(report), report.error().message());
     if (!report) return;
@@ -225,7 +230,7 @@ Task<> listen_and_cancel(Simulation& simulation) {
                                     std::ref(*listener), std::ref(group));
         auto talking = [&](TaskGroup& talkers) -> Task<> {
             for (std::uint64_t left = 1 + simulation.random(5); left > 0; --left) {
-                talkers.spawn(client, std::ref(simulation), listener->local());
+                talkers.spawn(client, std::ref(simulation), listener->local(), true);
             }
             co_return;
         };

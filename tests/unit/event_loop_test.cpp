@@ -886,7 +886,11 @@ TEST_CASE("a loop that polls misses neither the kernel's answers nor deadlines n
             std::array<std::byte, 3> memory{};
             for (int i = 0; i < 1000; ++i) {
                 if (i % 100 == 0) loop->post([&] { ++letters; });
-                if (i % 50 == 0) static_cast<void>(co_await sleep_for(i % 100 == 0 ? 1us : 1ms));
+                if (i % 50 == 0) {
+                    const auto pause = i % 100 == 0 ? 1us : 1ms;
+                    auto slept = co_await sleep_for(pause);
+                    CHECK(slept);
+                }
                 auto sent = co_await mine.send_all(memory);
                 auto received = co_await mine.recv_exactly(memory);
                 CHECK(sent);

@@ -134,6 +134,7 @@ SimulationReport simulate(const SimulateOptions& options, Scenario scenario) {
     } else {
         return simulate_each(options, [&](Simulation& world) {
             auto loop = EventLoop::create();
+            if (!loop) return world.check(false, loop.error().message());
             auto ran = loop->run([&] { return scenario(world); });
             world.check(static_cast<bool>(ran), ran.error().message());
         });
