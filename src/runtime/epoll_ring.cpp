@@ -4,6 +4,7 @@
 #include <ringlet/error.hpp>
 #include <ringlet/unique_fd.hpp>
 
+#include "finished_list.hpp"
 #include "loan.hpp"
 
 #include <algorithm>
@@ -41,7 +42,7 @@ public:
     void start(Operation& operation) override {
         ++stats_.submissions;
         if (operation.fd < 0) {
-            finished_.push_back({.operation = &operation, .result = -EBADF});
+            finished_.add(operation, -EBADF);
             return;
         }
         Operation*& slot = slot_of(operation);
@@ -58,7 +59,6 @@ public:
     }
 
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
-        given_.clear();
         try_started();
         // What has just been started is answered mostly at once, as a send is. Then the kernel is
         // asked for events only every second time.
@@ -108,7 +108,7 @@ private:
     }
 
     void finish(Operation*& slot, int result) {
-        finished_.push_back({.operation = std::exchange(slot, nullptr), .result = result});
+        finished_.add(*std::exchange(slot, nullptr), result);
     }
 
     void try_started() {
@@ -260,15 +260,9 @@ private:
     }
 
     std::span<const Completion> hand_over() {
-        if (finished_.size() <= completions_per_wait_limit) {
-            given_.swap(finished_);
-        } else {
-            const auto end = finished_.begin() + completions_per_wait_limit;
-            given_.assign(finished_.begin(), end);
-            finished_.erase(finished_.begin(), end);
-        }
-        stats_.completions += given_.size();
-        return given_;
+        const auto given = finished_.hand_over();
+        stats_.completions += given.size();
+        return given;
     }
 
     // Few at once: what a group has received is answered while its sockets are in the cache.
@@ -277,8 +271,7 @@ private:
     UniqueFd epoll_;
     std::vector<Descriptor> descriptors_; // by number
     std::vector<Operation*> started_;
-    std::vector<Completion> finished_;
-    std::vector<Completion> given_; // what the last wait handed over
+    FinishedList finished_;
     std::array<epoll_event, events_limit> events_{};
     RingStats stats_;
     bool has_pwait2_ = true;

@@ -3,6 +3,7 @@
 #include <ringlet/assert.hpp>
 #include <ringlet/error.hpp>
 
+#include "finished_list.hpp"
 #include "loan.hpp"
 #include "multishot_accept.hpp"
 
@@ -86,8 +87,6 @@ public:
           accept_poll_first_(features.accept_poll_first) {
         // Saves the kernel a look-up per system call (Linux 5.18). Where it fails, nothing changes.
         if (features.registered_ring) io_uring_register_ring_fd(&ring_);
-        finished_.reserve(completions_per_wait_limit);
-        given_.reserve(completions_per_wait_limit);
     }
     ~UringRing() override {
         // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
@@ -118,10 +117,10 @@ public:
         }
         enter(deadline);
         collect(completions_per_wait_limit);
-        hand_over();
-        for (const Completion& completion : given_) check_loan(*completion.operation);
-        stats_.completions += given_.size();
-        return given_;
+        const auto given = finished_.hand_over();
+        for (const Completion& completion : given) check_loan(*completion.operation);
+        stats_.completions += given.size();
+        return given;
     }
 
     void close(UniqueFd fd) noexcept override {
@@ -228,7 +227,7 @@ private:
         case Request::single_shot: return submit(*step.operation);
         }
         if (step.operation != nullptr) {
-            finished_.push_back({.operation = step.operation, .result = step.result});
+            finished_.add(*step.operation, step.result);
         }
     }
 
@@ -276,21 +275,10 @@ private:
                 backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
             }
             auto* operation = address_in<Operation>(entry, accept_tag);
-            finished_.push_back({.operation = operation, .result = entry.res});
+            finished_.add(*operation, entry.res);
             return;
         }
         settle_shared(entry);
-    }
-
-    void hand_over() {
-        given_.clear();
-        if (finished_.size() <= completions_per_wait_limit) {
-            given_.swap(finished_);
-        } else {
-            const auto end = finished_.begin() + completions_per_wait_limit;
-            given_.assign(finished_.begin(), end);
-            finished_.erase(finished_.begin(), end);
-        }
     }
 
     // One system call: submits, waits, and lets the kernel work completions out.
@@ -360,8 +348,7 @@ private:
     __kernel_timespec timeout_{};   // read when its request is submitted, which may be a wait later
     RingStats stats_;
     std::unordered_map<int, MultishotListener> listeners_; // by descriptor
-    std::vector<Completion> finished_;
-    std::vector<Completion> given_; // what the last wait handed over
+    FinishedList finished_;
 };
 
 } // namespace
