@@ -1,5 +1,6 @@
 #include "scenarios.hpp"
 
+#include "echo.hpp"
 #include "tree.hpp"
 
 #include <ringlet/ringlet.hpp>
@@ -16,6 +17,7 @@ namespace {
 
 using namespace ringlet;
 using namespace std::chrono_literals;
+using testing::echo;
 using testing::Simulation;
 
 microseconds time_up_to(Simulation& simulation, std::uint64_t limit_us) {
@@ -23,15 +25,6 @@ microseconds time_up_to(Simulation& simulation, std::uint64_t limit_us) {
 }
 
 // ---- echo ---------------------------------------------------------------------------------------
-
-Task<> echo(TcpStream stream) {
-    for (;;) {
-        auto chunk = co_await stream.recv();
-        if (!chunk || chunk->empty()) co_return;
-        auto sent = co_await stream.send_all(*chunk);
-        if (!sent) co_return;
-    }
-}
 
 /// Every byte says where it belongs, so that one that is lost or comes twice is seen.
 std::byte byte_at(std::size_t place) {

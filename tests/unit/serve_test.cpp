@@ -4,6 +4,7 @@
 #include <ringlet/sleep.hpp>
 #include <ringlet/yield.hpp>
 
+#include "echo.hpp"
 #include "net.hpp"
 
 #include <atomic>
@@ -24,15 +25,6 @@ using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
 namespace {
-
-Task<> echo(TcpStream stream) {
-    for (;;) {
-        auto chunk = co_await stream.recv();
-        if (!chunk || chunk->empty()) co_return;
-        auto sent = co_await stream.send_all(*chunk);
-        if (!sent) co_return;
-    }
-}
 
 ServeOptions quiet_options() {
     ServeOptions options;

@@ -1,6 +1,7 @@
 #include <ringlet/testing/simulation.hpp>
 
 #include "death.hpp"
+#include "echo.hpp"
 #include "kernel.hpp"
 #include "net.hpp"
 #include "sanitizer.hpp"
@@ -25,15 +26,6 @@ using namespace std::chrono_literals;
 namespace {
 
 using RealClock = std::chrono::steady_clock;
-
-Task<> echo(TcpStream stream) {
-    for (;;) {
-        auto chunk = co_await stream.recv();
-        if (!chunk || chunk->empty()) co_return;
-        auto sent = co_await stream.send_all(*chunk);
-        if (!sent) co_return;
-    }
-}
 
 std::vector<std::byte> message_of(std::size_t size) {
     std::vector<std::byte> bytes(size);

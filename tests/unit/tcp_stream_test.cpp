@@ -1,5 +1,6 @@
 #include <ringlet/tcp_stream.hpp>
 
+#include "echo.hpp"
 #include "net.hpp"
 #include "notification.hpp"
 #include "sanitizer.hpp"
@@ -20,15 +21,6 @@ static_assert(!std::is_copy_constructible_v<TcpStream> && !std::is_copy_assignab
 static_assert(std::is_nothrow_move_constructible_v<TcpStream>);
 
 namespace {
-
-Task<> echo(TcpStream stream) {
-    for (;;) {
-        auto chunk = co_await stream.recv();
-        if (!chunk || chunk->empty()) co_return;
-        auto sent = co_await stream.send_all(*chunk);
-        if (!sent) co_return;
-    }
-}
 
 /// Waits, without a clock, until so many operations are with the kernel.
 Task<> until_in_flight(EventLoop& loop, std::size_t count) {
