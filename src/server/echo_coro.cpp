@@ -133,9 +133,11 @@ int run(const Settings& settings) {
     if (!settings.quiet) {
         fmt::print("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
                    report->accepted_count, report->cancelled_count);
-        fmt::print("{} system calls on {}, {} completions, {} pauses of accepting\n",
-                   report->loop.ring.system_calls, to_string(server->backend().backend),
-                   report->loop.ring.completions, report->accept_pauses);
+        const RingStats& ring = report->loop.ring;
+        fmt::print("{} system calls on {}, {} completions, {} pauses of accepting, "
+                   "{} overflows of the completion queue\n",
+                   ring.system_calls, to_string(server->backend().backend), ring.completions,
+                   report->accept_pauses, ring.completion_overflows);
     }
     return EX_OK;
 }

@@ -17,7 +17,7 @@ FLOORS = (
      "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
     ("backend", "epoll_ring", "finished_list", "loan", "make_ring", "multishot_accept", "ring", "simulated_kernel",
-     "simulated_network", "simulated_network_wire", "simulated_ring", "uring_ring"),
+     "simulated_network", "simulated_network_wire", "simulated_ring", "uring_queues", "uring_ring"),
     ("blocking_job", "event_loop", "event_loop_threads", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),
     ("barrier", "channel", "cond_var", "deadline", "event", "group_core", "join_handle", "latch", "mutex",
@@ -30,7 +30,7 @@ FLOORS = (
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}
 
 # <header>: the only file of src and examples that may include it.
-DOORS = {"liburing.h": "uring_ring.cpp", "sys/epoll.h": "epoll_ring.cpp"}
+DOORS = {"liburing.h": "uring_queues.hpp", "sys/epoll.h": "epoll_ring.cpp"}
 
 # Headers without a test of their own name, and tests without a header.
 TESTED_ELSEWHERE = {
@@ -38,6 +38,7 @@ TESTED_ELSEWHERE = {
     "canary": "the canaries' tests in tests/CMakeLists.txt",
     "group_core": "what both kinds of groups are made of: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
+    "uring_queues": "what uring_ring_test sees of a full queue, of waits and of what is refused",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {

@@ -22,6 +22,7 @@ struct RingStats {
     std::uint64_t submissions = 0;
     std::uint64_t completions = 0;
     std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
+    std::uint64_t completion_overflows = 0; ///< completions that found no room; 0 where all is well
 };
 
 /// The door to a kernel. What a loop wants of it goes through `start`, `cancel` and `wait`.
