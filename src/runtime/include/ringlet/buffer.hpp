@@ -9,7 +9,7 @@ namespace ringlet {
 /// Bytes that were received, in memory borrowed from the pool of the thread.
 ///
 /// Lifetime  Owns the memory; it goes back to the pool when the buffer does. Move-only.
-/// Thread    One at a time. Memory that is returned on another thread stays with that thread.
+/// Thread    One at a time. It may go on any thread, and counts as lent on its own until then.
 class [[nodiscard]] Buffer {
 public:
     /// What one buffer can hold, in bytes: takes the 1 KB messages of a chat and the
@@ -48,8 +48,7 @@ public:
     [[nodiscard]] static std::byte* borrow();
     /// Gives it back unused.
     static void give_back(std::byte* memory) noexcept;
-    /// Blocks that this thread has borrowed and not given back. Negative if it gave back those of
-    /// others.
+    /// Blocks that were borrowed on this thread and have not been given back, wherever they are.
     [[nodiscard]] static std::ptrdiff_t lent_count() noexcept;
     /// Makes a buffer of borrowed memory, of which `size_bytes` bytes are filled.
     Buffer(std::byte* borrowed, std::size_t size_bytes) noexcept

@@ -1,0 +1,53 @@
+#pragma once
+
+// Where the memory of buffers comes from and goes back to: the blocks of one thread. Keeps the promise
+// that a block may be given back anywhere, and is missed where it came from until then.
+
+#include <ringlet/buffer.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <optional>
+#include <utility>
+
+namespace ringlet {
+
+/// Lifetime  Ends with its thread, or when the last of its blocks comes back afterwards.
+/// Thread    Its own; `give_back` on any.
+class BufferPool {
+public:
+    static BufferPool& of_this_thread();
+
+    /// A block of `Buffer::capacity_bytes`, the one that was given back last. Throws `std::bad_alloc`.
+    [[nodiscard]] std::byte* borrow();
+
+    /// On another thread than the block's own it is freed there.
+    static void give_back(std::byte* memory) noexcept;
+
+    /// Blocks that are out and have not come back, without those that are lent to a kernel to be filled.
+    [[nodiscard]] std::ptrdiff_t lent_count() const noexcept {
+        return out_count_ - provided_count_ - returned_elsewhere_.load(std::memory_order_relaxed);
+    }
+
+    /// So many more of the borrowed blocks, or fewer, are lent to a kernel.
+    void note_provided(std::ptrdiff_t change) noexcept { provided_count_ += change; }
+
+private:
+    struct Block;
+    struct Owner;
+
+    BufferPool() = default;
+    ~BufferPool() = default;
+    void close() noexcept;
+    static Block* block_of(std::byte* memory) noexcept;
+    static void free(Block* block) noexcept;
+
+    Block* kept_ = nullptr; // the last that came back first
+    std::size_t kept_count_ = 0;
+    std::ptrdiff_t out_count_ = 0;
+    std::ptrdiff_t provided_count_ = 0;
+    // Once the thread has ended: minus the number of blocks that are still out.
+    std::atomic<std::ptrdiff_t> returned_elsewhere_{0};
+};
+
+} // namespace ringlet
