@@ -30,7 +30,8 @@ constinit thread_local EventLoop* turning_loop = nullptr;
 void EventLoop::turn() {
     ++turns_;
     const bool look_at_kernel =
-        ready_.empty() || unsubmitted_ || resumed_since_collect_ >= resumptions_per_wait_limit;
+        ready_.empty() || unsubmitted_ ||
+        resumptions_ - resumptions_at_collect_ >= resumptions_per_wait_limit;
     if (look_at_kernel) collect();
     resume_ready();
     reap();
@@ -41,7 +42,7 @@ void EventLoop::turn() {
 void EventLoop::collect() {
     const auto deadline = ready_.empty() ? timers_.next() : now_;
     unsubmitted_ = false;
-    resumed_since_collect_ = 0;
+    resumptions_at_collect_ = resumptions_;
     if (!deadline && in_flight_count_ == 0 && would_block_forever()) [[unlikely]] {
         stuck_ = true;
         return;
@@ -109,9 +110,9 @@ void EventLoop::resume_ready() {
         watch_for_wake();
         mailbox_.deliver_all();
     }
-    const std::size_t ready_count = ready_.size();
-    for (std::size_t i = 0; i < ready_count; ++i) {
-        Wait& wait = ready_.pop();
+    for (Wait* next = ready_.take_all(); next != nullptr;) {
+        Wait& wait = *next;
+        next = wait.next_ready;
         wait.scope->wait = nullptr;
         current_ = wait.scope->task; // not the scope: the coroutine may leave that
         immediate_answers_ = 0;
@@ -123,12 +124,12 @@ void EventLoop::resume_ready() {
     if (watchdog_) [[unlikely]]
         watchdog_->ends();
     current_ = nullptr;
-    resumed_since_collect_ += static_cast<std::uint32_t>(ready_count);
 }
 
 void EventLoop::reap() {
-    while (!finished_.empty()) {
-        TaskRecord& record = static_cast<TaskRecord&>(finished_.pop());
+    for (Wait* next = finished_.take_all(); next != nullptr;) {
+        TaskRecord& record = static_cast<TaskRecord&>(*next);
+        next = record.next_ready;
         record.ended = true;
         record.scope.close();
         --live_tasks_;
@@ -227,7 +228,7 @@ void EventLoop::bury_parked() noexcept {
         record.release_reference();
     }
     root_ = nullptr;
-    ready_ = ReadyQueue();
+    static_cast<void>(ready_.take_all());
 }
 
 // Answers are counted in a row: as long as they come in the same resumption, or each follows the

@@ -3,7 +3,6 @@
 #include <ringlet/ready_queue.hpp>
 
 #include <array>
-#include <deque>
 #include <random>
 #include <string>
 #include <vector>
@@ -17,61 +16,62 @@ struct Waiting final : Wait {
     std::string describe() const override { return "nothing"; }
 };
 
+// All that are taken out at once, oldest first.
+std::vector<Wait*> taken(ReadyQueue& queue) {
+    std::vector<Wait*> waits;
+    for (Wait* wait = queue.take_all(); wait != nullptr; wait = wait->next_ready) {
+        waits.push_back(wait);
+    }
+    return waits;
+}
+
 } // namespace
 
 TEST_CASE("ReadyQueue is first come first served") {
     ReadyQueue queue;
     CHECK(queue.empty());
-    CHECK(queue.size() == 0);
+    CHECK(queue.take_all() == nullptr);
     std::array<Waiting, 3> waiting;
     for (auto& wait : waiting) queue.push(wait);
-    CHECK(queue.size() == 3);
     CHECK_FALSE(queue.empty());
-    for (auto& expected : waiting) {
-        Wait& oldest = queue.pop();
-        CHECK(&oldest == &expected);
-    }
+    CHECK(taken(queue) == std::vector<Wait*>{&waiting[0], &waiting[1], &waiting[2]});
     CHECK(queue.empty());
-    CHECK(queue.size() == 0);
+    CHECK(queue.take_all() == nullptr);
 }
 
-TEST_CASE("ReadyQueue takes an object again once it is out") {
+TEST_CASE("ReadyQueue keeps what comes while others are taken out for the next time") {
     ReadyQueue queue;
-    Waiting first;
-    Waiting second;
-    for (int round = 0; round < 3; ++round) {
-        queue.push(first);
-        queue.push(second);
-        CHECK(&queue.pop() == &first);
-        queue.push(first);
-        CHECK(queue.size() == 2);
-        CHECK(&queue.pop() == &second);
-        CHECK(&queue.pop() == &first);
-        CHECK(queue.empty());
+    std::array<Waiting, 3> waiting;
+    for (auto& wait : waiting) queue.push(wait);
+    std::size_t taken_count = 0;
+    for (Wait* next = queue.take_all(); next != nullptr;) {
+        Wait& wait = *next;
+        next = wait.next_ready;
+        queue.push(wait);
+        ++taken_count;
     }
+    CHECK(taken_count == 3);
+    CHECK(taken(queue) == std::vector<Wait*>{&waiting[0], &waiting[1], &waiting[2]});
 }
 
-TEST_CASE("ReadyQueue agrees with std::deque after many changes") {
+TEST_CASE("ReadyQueue agrees with a list after many changes") {
     ReadyQueue queue;
-    std::deque<Wait*> model;
+    std::vector<Wait*> model;
     std::vector<Waiting> objects(32);
     std::vector<Wait*> outside;
     for (auto& object : objects) outside.push_back(&object);
     std::mt19937 random(7);
     for (int step = 0; step < 20'000; ++step) {
-        const bool pushes = model.empty() || (!outside.empty() && random() % 2 == 0);
-        if (pushes) {
+        if (!outside.empty() && random() % 8 != 0) {
             Wait* object = outside.back();
             outside.pop_back();
             queue.push(*object);
             model.push_back(object);
         } else {
-            Wait& oldest = queue.pop();
-            REQUIRE(&oldest == model.front());
-            model.pop_front();
-            outside.push_back(&oldest);
+            REQUIRE(taken(queue) == model);
+            outside.insert(outside.end(), model.begin(), model.end());
+            model.clear();
         }
-        REQUIRE(queue.size() == model.size());
         REQUIRE(queue.empty() == model.empty());
     }
 }

@@ -307,7 +307,6 @@ private:
     TaskRecord* root_ = nullptr; // what run waits for
     TaskRecord* current_ = nullptr; // whose coroutine runs
     Clock::time_point now_;
-    std::uint32_t resumed_since_collect_ = 0;
     std::uint32_t immediate_answers_ = 0;
     bool unsubmitted_ = false;
     bool leaving_ = false;
@@ -320,6 +319,7 @@ private:
     std::size_t in_flight_count_ = 0;
     std::uint64_t turns_ = 0;
     std::uint64_t resumptions_ = 0;
+    std::uint64_t resumptions_at_collect_ = 0;
     std::uint64_t busy_polls_ = 0;
     int short_waits_ = 0; // in a row, as far as it matters
 

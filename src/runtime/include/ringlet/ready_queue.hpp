@@ -2,39 +2,38 @@
 
 #include <ringlet/wait.hpp>
 
-#include <cstddef>
+#include <utility>
 
 namespace ringlet {
 
-/// The coroutines to resume, first come first served.
+/// The coroutines to resume, first come first served. Taken out all at once: whoever comes meanwhile
+/// is the next time's.
+///
+/// Lifetime  Owns nothing. Does not move.
 class ReadyQueue {
 public:
+    ReadyQueue() = default;
+    ReadyQueue(const ReadyQueue&) = delete;
+    ReadyQueue& operator=(const ReadyQueue&) = delete;
+
     [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
-    [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
     void push(Wait& wait) noexcept {
         wait.next_ready = nullptr;
-        if (first_ == nullptr) {
-            first_ = &wait;
-        } else {
-            last_->next_ready = &wait;
-        }
-        last_ = &wait;
-        ++size_;
+        *end_ = &wait;
+        end_ = &wait.next_ready;
     }
 
-    /// Takes out the oldest. The queue must not be empty.
-    [[nodiscard]] Wait& pop() noexcept {
-        Wait& oldest = *first_;
-        first_ = oldest.next_ready;
-        --size_;
-        return oldest;
+    /// Takes all out. Returns the oldest, which leads to the others by `next_ready`; null if there is
+    /// none.
+    [[nodiscard]] Wait* take_all() noexcept {
+        end_ = &first_;
+        return std::exchange(first_, nullptr);
     }
 
 private:
     Wait* first_ = nullptr;
-    Wait* last_ = nullptr;
-    std::size_t size_ = 0;
+    Wait** end_ = &first_; // where the next one is written
 };
 
 } // namespace ringlet
