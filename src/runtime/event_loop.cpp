@@ -37,6 +37,28 @@ void EventLoop::turn() {
     reap();
 }
 
+// An answer of the kernel goes to its operation.
+inline void EventLoop::settle(const Completion& completion) {
+    Operation& operation = *completion.operation;
+    const bool finished = operation.finish(completion.result);
+    if (&operation == &wake_) {
+        mail_waiting_ = true;
+        return;
+    }
+    operation.unlink();
+    if (finished) {
+        --in_flight_count_;
+        if (operation.result == -ECANCELED) [[unlikely]]
+            operation.Wait::scope->note_answered();
+        ready_.push(operation);
+    } else {
+        operation.since = now_;
+        in_flight_.push_back(operation);
+        ring_->start(operation);
+        unsubmitted_ = true;
+    }
+}
+
 // First half: submits what was started, waits, and gives every answer to its operation. No user
 // code runs here, so that a coroutine never meets an operation that is half finished.
 void EventLoop::collect() {
@@ -78,27 +100,6 @@ std::span<const Completion> EventLoop::wait(std::optional<Clock::time_point> dea
     const bool was_short = Clock::now() < patience_ends;
     short_waits_ = was_short ? std::min(short_waits_ + 1, short_waits_before_busy_poll) : 0;
     return completions;
-}
-
-void EventLoop::settle(const Completion& completion) {
-    Operation& operation = *completion.operation;
-    const bool finished = operation.finish(completion.result);
-    if (&operation == &wake_) {
-        mail_waiting_ = true;
-        return;
-    }
-    operation.unlink();
-    if (finished) {
-        --in_flight_count_;
-        if (operation.result == -ECANCELED) [[unlikely]]
-            operation.Wait::scope->note_answered();
-        ready_.push(operation);
-    } else {
-        operation.since = now_;
-        in_flight_.push_back(operation);
-        ring_->start(operation);
-        unsubmitted_ = true;
-    }
 }
 
 // Second half: resumes those that were ready at the start, no more. Whoever becomes ready meanwhile
@@ -273,19 +274,11 @@ TaskRecord* EventLoop::current_task() noexcept {
 
 // ---- operations ---------------------------------------------------------------------------------
 
-bool EventLoop::start(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
-    if (const auto admission = admit(scope); admission != Admission::proceed) [[unlikely]] {
-        // A parked coroutine will never read an answer: there must be none.
-        if (admission != Admission::park) operation.refuse();
-        return suspend_refused(admission, operation, scope, waiter);
-    }
-    suspend(operation, scope, waiter);
-    operation.state = Operation::State::in_flight;
-    in_flight_.push_back(operation);
-    ++in_flight_count_;
-    ring_->start(operation);
-    unsubmitted_ = true;
-    return true;
+bool EventLoop::refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
+    const auto admission = refuse(scope);
+    // A parked coroutine will never read an answer: there must be none.
+    if (admission != Admission::park) operation.refuse();
+    return suspend_refused(admission, operation, scope, waiter);
 }
 
 void Operation::cancel() noexcept {

@@ -15,9 +15,7 @@ inline void check_loan(const Operation& operation) {
     if constexpr (!address_sanitizer_runs) return;
     RINGLET_ASSERT(!is_freed(&operation, sizeof operation),
                    "an operation was freed while the kernel had it");
-    const bool moves = operation.opcode == Opcode::recv || operation.opcode == Opcode::send ||
-                       operation.opcode == Opcode::read;
-    if (!moves) return;
+    if (!operation.moves_bytes()) return;
     RINGLET_ASSERT(!is_freed(operation.rest(), operation.rest_bytes()),
                    "a buffer was freed while the kernel had it");
 }

@@ -1,6 +1,5 @@
 #include <ringlet/operation.hpp>
 
-#include <ringlet/assert.hpp>
 #include <ringlet/endpoint.hpp>
 
 #include "kernel.hpp"
@@ -36,32 +35,13 @@ std::string Operation::describe() const {
     return text + ", peer " + peer->to_string();
 }
 
-void Operation::configure(Opcode what, int descriptor, void* bytes, std::size_t size,
-                          Extent how_much) {
-    RINGLET_ASSERT(state == State::idle, "an operation was begun while the last one of its kind on "
-                                         "the same socket is in flight");
-    opcode = what;
-    fd = descriptor;
-    data = bytes;
-    size_bytes = size;
-    transferred_bytes = 0;
-    extent = how_much;
-    result = 0;
-    cancel_requested = false;
-    cancel_errno = 0;
-}
-
 void Operation::refuse() noexcept {
     result = -ECANCELED;
     state = State::finished;
 }
 
-bool Operation::finish(std::int32_t answer) noexcept {
-    const bool moved = opcode == Opcode::recv || opcode == Opcode::send || opcode == Opcode::read;
-    if (moved && answer > 0) transferred_bytes += static_cast<std::size_t>(answer);
-
-    const bool short_transfer =
-        extent == Extent::whole && answer > 0 && transferred_bytes < size_bytes;
+bool Operation::finish_with_less(std::int32_t answer) noexcept {
+    const bool short_transfer = answer > 0 && moves_bytes();
     const bool interrupted = answer == -EINTR || answer == -EAGAIN;
     if (short_transfer || interrupted) {
         if (!cancel_requested) return false;

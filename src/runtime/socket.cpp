@@ -15,19 +15,16 @@ namespace ringlet {
 
 // ---- the socket ---------------------------------------------------------------------------------
 
-bool Socket::start(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
-    RINGLET_ASSERT(use_.loop == nullptr || use_.loop == scope.loop,
-                   "a socket was used on two loops: it belongs to the first");
-    if (use_.loop == nullptr) [[unlikely]]
-        scope.loop->use_descriptor(use_);
-    return use_.loop->start(operation, scope, waiter);
+void Socket::use_on(EventLoop& loop) {
+    RINGLET_ASSERT(use_.loop == nullptr, "a socket was used on two loops: it belongs to the first");
+    loop.use_descriptor(use_);
 }
 
-void Socket::answered() noexcept {
+void Socket::end_if_idle() noexcept {
     if (!is_idle()) return;
-    if (dropped_) {
+    if (ending_ == Ending::dropped) {
         delete this;
-    } else if (closer_.waiter) {
+    } else {
         use_.loop->make_ready(closer_);
     }
 }
@@ -43,7 +40,7 @@ void Socket::drop() noexcept {
         delete this;
         return;
     }
-    dropped_ = true;
+    ending_ = Ending::dropped;
     cancel_requests();
 }
 

@@ -11,6 +11,8 @@
 #include <ringlet/socket.hpp>
 #include <ringlet/unique_fd.hpp>
 
+#include <cstdint>
+
 namespace ringlet {
 
 class Socket : public Pooled {
@@ -33,17 +35,24 @@ public:
     /// flight already.
     void configure(Operation& operation, Opcode opcode, void* bytes, std::size_t size_bytes,
                    Operation::Extent extent = Operation::Extent::some) {
-        if (operation.state == Operation::State::in_flight) [[unlikely]]
+        if (operation.state != Operation::State::idle) [[unlikely]]
             assert_one_at_a_time(operation, opcode);
         operation.configure(opcode, fd(), bytes, size_bytes, extent);
     }
 
     /// Starts a request; false when it was refused and its answer is there already.
     [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
-                             std::coroutine_handle<> waiter);
+                             std::coroutine_handle<> waiter) {
+        if (use_.loop != scope.loop) [[unlikely]]
+            use_on(*scope.loop);
+        return scope.loop->start(operation, scope, waiter);
+    }
 
     /// An answer has been read: ends the socket, or lets its closer go on, if it was the last.
-    void answered() noexcept;
+    void answered() noexcept {
+        if (ending_ != Ending::no) [[unlikely]]
+            end_if_idle();
+    }
 
     /// No request is in flight, and no answer waits to be read.
     [[nodiscard]] bool is_idle() const noexcept {
@@ -56,6 +65,7 @@ public:
 
     /// Lets `waiter` go on when the socket is idle.
     void wait_until_idle(CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
+        ending_ = Ending::awaited;
         use_.loop->suspend(closer_, scope, waiter);
     }
 
@@ -69,12 +79,17 @@ private:
         [[nodiscard]] std::string describe() const override { return "what a closed socket lent"; }
     };
 
+    // What the last answer brings about: its closer goes on, or the socket goes.
+    enum class Ending : std::uint8_t { no, awaited, dropped };
+
+    void use_on(EventLoop& loop);
+    void end_if_idle() noexcept;
     [[gnu::cold]] static void assert_one_at_a_time(const Operation& first, Opcode second);
 
     UniqueFd fd_;
     DescriptorUse use_; // since the first request
     Closing closer_;
-    bool dropped_ = false;
+    Ending ending_ = Ending::no;
 };
 
 /// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.

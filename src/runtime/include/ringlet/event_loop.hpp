@@ -213,7 +213,17 @@ public:
     /// Starts an operation for the coroutine that waits for it. Returns false when it was refused:
     /// then the answer is there and nobody suspends.
     [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
-                             std::coroutine_handle<> waiter);
+                             std::coroutine_handle<> waiter) {
+        if (scope.is_cancelled()) [[unlikely]]
+            return refuse(operation, scope, waiter);
+        suspend(operation, scope, waiter);
+        operation.state = Operation::State::in_flight;
+        in_flight_.push_back(operation);
+        ++in_flight_count_;
+        unsubmitted_ = true;
+        ring_->start(operation);
+        return true;
+    }
 
     /// Asks for an operation back; its waiter is resumed by its own completion.
     void cancel(Operation& operation, int as_errno);
@@ -286,6 +296,7 @@ private:
     void turn_until_nothing_moves();
     void bury_parked() noexcept;
     Admission refuse(CancelScope& scope);
+    bool refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter);
     [[nodiscard]] bool would_block_forever() const;
     void report_stuck_tasks();
     void watch_for_wake();

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ringlet/clock.hpp>
+#include <ringlet/assert.hpp>
 #include <ringlet/intrusive_list.hpp>
 #include <ringlet/wait.hpp>
 
@@ -9,7 +9,7 @@
 
 namespace ringlet {
 
-/// What can be asked of the kernel. No backend is named here.
+/// What can be asked of the kernel. No backend is named here. Those that move bytes come last.
 enum class Opcode : std::uint8_t { accept, connect, recv, send, read };
 
 /// The name of an opcode, for messages and dumps.
@@ -42,16 +42,43 @@ struct Operation final : Wait, ListHook {
     Opcode opcode = Opcode::read;
     Extent extent = Extent::some;
     State state = State::idle;
-    bool idle_limited = false;     ///< `EventLoop::cancel_idle` looks at it
     bool cancel_requested = false; ///< what remains is not started again
     std::int16_t cancel_errno = 0; ///< what a cancelled result becomes, if not ECANCELED
+    bool idle_limited = false;     ///< `EventLoop::cancel_idle` looks at it
 
     /// Describes the next request. Asserts that the last one has been consumed.
     void configure(Opcode what, int descriptor, void* bytes, std::size_t size,
-                   Extent how_much = Extent::some);
+                   Extent how_much = Extent::some) {
+        RINGLET_ASSERT(state == State::idle,
+                       "an operation was begun while the last one of its kind "
+                       "on the same socket is in flight");
+        data = bytes;
+        size_bytes = size;
+        transferred_bytes = 0;
+        result = 0;
+        fd = descriptor;
+        opcode = what;
+        extent = how_much;
+        state = State::idle; // so that all of these are one store
+        cancel_requested = false;
+        cancel_errno = 0;
+    }
+
+    /// True if its answer is a count of bytes.
+    [[nodiscard]] bool moves_bytes() const noexcept { return opcode >= Opcode::recv; }
 
     /// The ring's answer, written by the loop. Returns false when the rest must be started again.
-    [[nodiscard]] bool finish(std::int32_t answer) noexcept;
+    [[nodiscard]] bool finish(std::int32_t answer) noexcept {
+        if (answer > 0 && moves_bytes()) [[likely]] {
+            transferred_bytes += static_cast<std::size_t>(answer);
+            if (extent == Extent::some || transferred_bytes >= size_bytes) [[likely]] {
+                result = answer;
+                state = State::finished;
+                return true;
+            }
+        }
+        return finish_with_less(answer);
+    }
 
     /// It was refused before it reached the kernel: `operation_canceled`.
     void refuse() noexcept;
@@ -68,6 +95,10 @@ struct Operation final : Wait, ListHook {
     // Defined with the loop, which it asks.
     void cancel() noexcept override;
     [[nodiscard]] std::string describe() const override;
+
+private:
+    // The rest of `finish`: no bytes were moved, or not all.
+    bool finish_with_less(std::int32_t answer) noexcept;
 };
 
 } // namespace ringlet
