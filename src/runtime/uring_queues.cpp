@@ -183,14 +183,12 @@ void UringQueues::enter(Patience patience, std::optional<Clock::time_point> dead
     RINGLET_ASSERT(endure(answer), "io_uring_enter failed in a way that is our mistake");
 }
 
-io_uring_sqe* UringQueues::next_entry_of_full_queue() {
-    for (int attempt = 0; attempt < flush_attempts_limit; ++attempt) {
+void UringQueues::flush() {
+    for (int attempt = 0; attempt < flush_attempts_limit && is_full(); ++attempt) {
         ++stats_.full_queue_flushes;
         if (submit_and(0, 0, nullptr, _NSIG / 8) < 0) pause_briefly();
-        if (io_uring_sqe* entry = io_uring_get_sqe(&ring_)) return entry;
     }
-    assertion_failed("io_uring_get_sqe", "the kernel takes no submissions any more", __FILE__,
-                     __LINE__);
+    RINGLET_ASSERT(!is_full(), "the kernel takes no submissions any more");
 }
 
 RingStats UringQueues::stats() const noexcept {

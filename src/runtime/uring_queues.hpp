@@ -8,6 +8,8 @@
 #include <ringlet/result.hpp>
 #include <ringlet/ring.hpp>
 
+#include <algorithm>
+#include <cstddef>
 #include <optional>
 
 #include <liburing.h>
@@ -30,12 +32,13 @@ public:
     [[nodiscard]] const RingFeatures& features() const noexcept { return features_; }
     [[nodiscard]] io_uring& ring() noexcept { return ring_; }
 
-    /// An empty submission. A full queue is flushed first.
+    /// An empty submission. A full queue is flushed first. As io_uring_get_sqe, which also knows a kernel
+    /// thread that takes entries by itself, and larger entries: this ring has neither.
     [[nodiscard]] io_uring_sqe* next_entry() {
         ++stats_.submissions;
-        if (io_uring_sqe* entry = io_uring_get_sqe(&ring_)) [[likely]]
-            return entry;
-        return next_entry_of_full_queue();
+        if (is_full()) [[unlikely]]
+            flush();
+        return &ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
     }
 
     /// How long `enter` may take.
@@ -50,18 +53,16 @@ public:
 
     [[nodiscard]] bool has_completions() noexcept { return io_uring_cq_ready(&ring_) > 0; }
 
-    /// Gives completions to `settle`, oldest first, as long as it says true. The one of which it says
-    /// false stays.
+    /// Gives completions to `settle`, oldest first, at most `limit`.
     template <class Settle>
-    void collect(Settle settle) {
-        unsigned seen = 0;
-        unsigned head = 0;
-        io_uring_cqe* entry = nullptr;
-        io_uring_for_each_cqe(&ring_, head, entry) {
-            if (!settle(*entry)) break;
-            ++seen;
-        }
-        io_uring_cq_advance(&ring_, seen);
+    void collect(std::size_t limit, Settle settle) {
+        const std::size_t ready = io_uring_cq_ready(&ring_);
+        const auto count = static_cast<unsigned>(std::min(ready, limit));
+        const io_uring_cqe* const entries = ring_.cq.cqes;
+        const unsigned mask = ring_.cq.ring_mask;
+        const unsigned head = *ring_.cq.khead;
+        for (unsigned i = 0; i < count; ++i) settle(entries[(head + i) & mask]);
+        io_uring_cq_advance(&ring_, count);
     }
 
     /// Of what the queues know: system calls, submissions, flushes, overflows.
@@ -71,7 +72,10 @@ private:
     UringQueues(const io_uring& ring, const RingFeatures& features, unsigned enter_flags) noexcept;
 
     int probe();
-    io_uring_sqe* next_entry_of_full_queue();
+    [[nodiscard]] bool is_full() const noexcept {
+        return ring_.sq.sqe_tail - *ring_.sq.khead >= ring_.sq.ring_entries;
+    }
+    void flush();
     int submit_and(unsigned min_complete, unsigned flags, void* argument, std::size_t size);
 
     io_uring ring_;

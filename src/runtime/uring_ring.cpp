@@ -8,6 +8,7 @@
 #include "uring_queues.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -38,10 +39,11 @@ public:
     }
 
     void start(Operation& operation) override {
-        const bool shares = multishot_accept_ && operation.opcode == Opcode::accept;
-        if (shares) [[unlikely]]
-            return start_shared(operation);
-        submit(operation);
+        if (operation.moves_bytes()) [[likely]]
+            return submit_transfer(operation);
+        if (operation.opcode == Opcode::connect) return submit_connect(operation);
+        if (multishot_accept_) return start_shared(operation);
+        submit_accept(operation);
     }
 
     void cancel(Operation& operation) override {
@@ -83,31 +85,32 @@ public:
 private:
     using Patience = UringQueues::Patience;
 
-    void submit(Operation& operation) {
+    void submit_transfer(Operation& operation) {
+        static constexpr std::array<unsigned char, 3> opcodes = {IORING_OP_RECV, IORING_OP_SEND,
+                                                                 IORING_OP_READ};
         io_uring_sqe* entry = queues_.next_entry();
+        const auto index =
+            static_cast<std::size_t>(operation.opcode) - static_cast<std::size_t>(Opcode::recv);
         const auto size = static_cast<unsigned>(
             std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
-        switch (operation.opcode) {
-        case Opcode::accept:
-            io_uring_prep_accept(entry, operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
-            // An attempt that finds nobody has made a socket in vain, and waits then.
-            if (accept_poll_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
-            break;
-        case Opcode::connect:
-            io_uring_prep_connect(entry, operation.fd, static_cast<sockaddr*>(operation.data),
-                                  static_cast<socklen_t>(operation.size_bytes));
-            break;
-        case Opcode::recv:
-            io_uring_prep_recv(entry, operation.fd, operation.rest(), size, 0);
-            break;
-        case Opcode::send:
-            io_uring_prep_send(entry, operation.fd, operation.rest(), size, MSG_NOSIGNAL);
-            break;
-        case Opcode::read:
-            // The descriptors that are read (eventfd, signalfd) have no position.
-            io_uring_prep_read(entry, operation.fd, operation.rest(), size, 0);
-            break;
-        }
+        // The descriptors that are read (eventfd, signalfd) have no position.
+        io_uring_prep_rw(opcodes[index], entry, operation.fd, operation.rest(), size, 0);
+        entry->msg_flags = operation.opcode == Opcode::send ? MSG_NOSIGNAL : 0;
+        io_uring_sqe_set_data(entry, &operation);
+    }
+
+    void submit_connect(Operation& operation) {
+        io_uring_sqe* entry = queues_.next_entry();
+        io_uring_prep_connect(entry, operation.fd, static_cast<sockaddr*>(operation.data),
+                              static_cast<socklen_t>(operation.size_bytes));
+        io_uring_sqe_set_data(entry, &operation);
+    }
+
+    void submit_accept(Operation& operation) {
+        io_uring_sqe* entry = queues_.next_entry();
+        io_uring_prep_accept(entry, operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
+        // An attempt that finds nobody has made a socket in vain, and waits then.
+        if (accept_poll_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
         io_uring_sqe_set_data64(entry, name_of(operation));
     }
 
@@ -141,7 +144,7 @@ private:
         follow(listener, listener.start(operation));
     }
 
-    [[gnu::noinline]] void settle_shared(const io_uring_cqe& entry) {
+    void settle_shared(const io_uring_cqe& entry) {
         auto& listener = *address_in<MultishotListener>(entry, multishot_tag);
         follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
         accepted_ = true;
@@ -158,7 +161,7 @@ private:
             return;
         }
         case Request::take_back: return submit_cancellation(name_of(listener));
-        case Request::single_shot: return submit(*step.operation);
+        case Request::single_shot: return submit_accept(*step.operation);
         }
         if (step.operation != nullptr) {
             finished_.add(*step.operation, step.result);
@@ -180,13 +183,10 @@ private:
 
     // ---- the queues ------------------------------------------------------------------------------
 
-    // Takes out of the kernel's queue what makes `limit` answers.
+    // Takes answers out of the kernel's queue, until `limit` are waiting to be handed over.
     void collect(std::size_t limit) {
-        queues_.collect([&](const io_uring_cqe& entry) {
-            if (finished_.size() >= limit) return false;
-            settle(entry);
-            return true;
-        });
+        const std::size_t room = limit - std::min(limit, finished_.size());
+        queues_.collect(room, [this](const io_uring_cqe& entry) { settle(entry); });
     }
 
     template <class T>
@@ -197,17 +197,18 @@ private:
 
     void settle(const io_uring_cqe& entry) {
         const std::uint64_t name = io_uring_cqe_get_data64(&entry);
-        if (name == 0) return;
-        if ((name & multishot_tag) == 0) {
-            // Of whatever listener: on another one the next accept is only a little dearer.
-            if ((name & accept_tag) != 0) {
-                backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
-            }
-            auto* operation = address_in<Operation>(entry, accept_tag);
-            finished_.add(*operation, entry.res);
-            return;
-        }
-        settle_shared(entry);
+        if ((name & (multishot_tag | accept_tag)) != 0) [[unlikely]]
+            return settle_accept(entry);
+        if (name != 0) [[likely]]
+            finished_.add(*address_in<Operation>(entry, 0), entry.res);
+    }
+
+    [[gnu::noinline]] void settle_accept(const io_uring_cqe& entry) {
+        const std::uint64_t name = io_uring_cqe_get_data64(&entry);
+        if ((name & multishot_tag) != 0) return settle_shared(entry);
+        // Of whatever listener: on another one the next accept is only a little dearer.
+        backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
+        finished_.add(*address_in<Operation>(entry, accept_tag), entry.res);
     }
 
     UringQueues queues_;
