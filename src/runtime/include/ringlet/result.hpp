@@ -127,7 +127,8 @@ public:
 
     Result() noexcept = default;
 
-    Result(std::error_code error) : error_(error) { // NOLINT: implicit
+    Result(std::error_code error) // NOLINT: implicit
+        : value_(error.value()), category_(&error.category()) {
         RINGLET_ASSERT(error, "a Result was made from an error_code that says success");
     }
 
@@ -137,16 +138,21 @@ public:
 
     Result(std::errc error) : Result(std::make_error_code(error)) {} // NOLINT: implicit
 
-    [[nodiscard]] bool has_value() const noexcept { return !error_; }
-    [[nodiscard]] explicit operator bool() const noexcept { return !error_; }
-    [[nodiscard]] std::error_code error() const noexcept { return error_; }
+    [[nodiscard]] bool has_value() const noexcept { return value_ == 0; }
+    [[nodiscard]] explicit operator bool() const noexcept { return value_ == 0; }
+    /// The error; a zero code when there is none.
+    [[nodiscard]] std::error_code error() const noexcept {
+        return value_ == 0 ? std::error_code() : std::error_code(value_, *category_);
+    }
 
     void value() const {
-        if (error_) throw std::system_error(error_);
+        if (value_ != 0) throw std::system_error(error());
     }
 
 private:
-    std::error_code error_;
+    // Not an error_code: to make one calls into the standard library, also for success.
+    int value_ = 0;
+    const std::error_category* category_ = nullptr;
 };
 
 /// `is_result_v<Result<T>>` is true; of anything else, false.
