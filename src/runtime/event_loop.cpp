@@ -45,7 +45,7 @@ inline void EventLoop::settle(const Completion& completion) {
         mail_waiting_ = true;
         return;
     }
-    operation.unlink();
+    if (operation.is_linked()) operation.unlink();
     if (finished) {
         --in_flight_count_;
         if (operation.result == -ECANCELED) [[unlikely]]
@@ -53,7 +53,7 @@ inline void EventLoop::settle(const Completion& completion) {
         ready_.push(operation);
     } else {
         operation.since = now_;
-        in_flight_.push_back(operation);
+        if (operation.idle_limited) idle_limited_.push_back(operation);
         ring_->start(operation);
         unsubmitted_ = true;
     }
@@ -295,11 +295,17 @@ void EventLoop::cancel(Operation& operation, int as_errno) {
 
 // The list is in the order of the last progress, so the walk ends at the first that is young.
 void EventLoop::cancel_idle(Clock::duration limit) {
-    in_flight_.for_each_while([&](Operation& operation) {
+    idle_limited_.for_each_while([&](Operation& operation) {
         if (now_ - operation.since < limit) return false;
-        if (operation.idle_limited) cancel(operation, ETIMEDOUT);
+        cancel(operation, ETIMEDOUT);
         return true;
     });
+}
+
+void EventLoop::limit_idle_time(Operation& operation) noexcept {
+    if (operation.is_linked()) return;
+    operation.since = now_;
+    idle_limited_.push_back(operation);
 }
 
 // ---- making and ending --------------------------------------------------------------------------

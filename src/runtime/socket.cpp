@@ -35,6 +35,13 @@ void Socket::cancel_requests() noexcept {
     use_.loop->cancel(outbound, ECANCELED);
 }
 
+void Socket::limit_idle_time() noexcept {
+    for (Operation* operation : {&inbound, &outbound}) {
+        operation->idle_limited = true;
+        if (operation->state == Operation::State::in_flight) use_.loop->limit_idle_time(*operation);
+    }
+}
+
 void Socket::drop() noexcept {
     if (is_idle()) {
         delete this;
@@ -90,8 +97,6 @@ Result<std::size_t> TransferAwaiter::await_resume() {
     if (answer < 0) return error_from_errno(-answer);
     return static_cast<std::size_t>(answer);
 }
-
-bool WholeAwaiter::await_ready() const noexcept { return operation_->size_bytes == 0; }
 
 Result<void> WholeAwaiter::await_resume() {
     const std::size_t asked_bytes = operation_->size_bytes;

@@ -61,7 +61,7 @@ public:
 
     void cancel_requests() noexcept;
 
-    void limit_idle_time() noexcept { inbound.idle_limited = outbound.idle_limited = true; }
+    void limit_idle_time() noexcept;
 
     /// Lets `waiter` go on when the socket is idle.
     void wait_until_idle(CancelScope& scope, std::coroutine_handle<> waiter) noexcept {

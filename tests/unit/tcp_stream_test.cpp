@@ -800,6 +800,34 @@ TEST_CASE("a part that arrives starts the idle time anew") {
     CHECK_FALSE(seen);
 }
 
+TEST_CASE("the idle time of a receive in flight can be limited, from then on") {
+    ReportingLoop loop;
+    auto pair = tcp_pair();
+    TcpStream stream(std::move(pair.first));
+    std::error_code seen;
+    Notification ended;
+    auto result = loop->run([&]() -> Task<> {
+        loop->spawn([&]() -> Task<> {
+            auto received = co_await stream.recv();
+            seen = received.error();
+            ended.notify(*loop);
+        });
+        co_await until_in_flight(*loop, 1);
+        auto slept = co_await sleep_for(5ms);
+        CHECK(slept);
+        stream.limit_idle_time();
+        stream.limit_idle_time(); // once more changes nothing
+        loop->cancel_idle(1ms);   // young again
+        slept = co_await sleep_for(5ms);
+        CHECK(slept);
+        CHECK(loop->stats().operations_in_flight == 1);
+        loop->cancel_idle(5ms);
+        co_await ended.wait();
+    });
+    CHECK(result);
+    CHECK(seen == std::errc::timed_out);
+}
+
 // ---- broken promises ----------------------------------------------------------------------------
 
 TEST_CASE("two receives at once on one stream abort") {

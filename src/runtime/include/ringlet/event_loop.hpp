@@ -218,7 +218,7 @@ public:
             return refuse(operation, scope, waiter);
         suspend(operation, scope, waiter);
         operation.state = Operation::State::in_flight;
-        in_flight_.push_back(operation);
+        if (operation.idle_limited) idle_limited_.push_back(operation);
         ++in_flight_count_;
         unsubmitted_ = true;
         ring_->start(operation);
@@ -231,6 +231,9 @@ public:
     /// Cancels every operation marked `idle_limited` that has made no progress for `limit`; it ends
     /// with `timed_out`.
     void cancel_idle(Clock::duration limit);
+
+    /// An operation that is in flight has been marked: it counts as idle from now on.
+    void limit_idle_time(Operation& operation) noexcept;
 
     /// A descriptor is used on this loop from now on.
     void use_descriptor(DescriptorUse& use) noexcept {
@@ -311,7 +314,7 @@ private:
     BackendChoice backend_;
     ReadyQueue ready_;
     Timers timers_;
-    IntrusiveList<Operation> in_flight_;
+    IntrusiveList<Operation> idle_limited_; // in flight, in the order of their last progress
     IntrusiveList<DescriptorUse> used_;
     CancelScope scope_;
     ReadyQueue finished_;        // in the order in which they ended: the first failure is the first

@@ -44,7 +44,7 @@ struct Operation final : Wait, ListHook {
     State state = State::idle;
     bool cancel_requested = false; ///< what remains is not started again
     std::int16_t cancel_errno = 0; ///< what a cancelled result becomes, if not ECANCELED
-    bool idle_limited = false;     ///< `EventLoop::cancel_idle` looks at it
+    bool idle_limited = false; ///< `EventLoop::cancel_idle` ends it; in its list while in flight
 
     /// Describes the next request. Asserts that the last one has been consumed.
     void configure(Opcode what, int descriptor, void* bytes, std::size_t size,

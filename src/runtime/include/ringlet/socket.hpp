@@ -2,6 +2,7 @@
 
 #include <ringlet/buffer.hpp>
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/operation.hpp>
 #include <ringlet/result.hpp>
 
 #include <coroutine>
@@ -11,7 +12,6 @@
 namespace ringlet {
 
 class Socket;
-struct Operation;
 
 /// Owns a `Socket` for a stream or a listener. When it goes, what is in flight is cancelled, and
 /// the socket stays until the last answer has been read.
@@ -74,7 +74,7 @@ class [[nodiscard]] WholeAwaiter : public SocketAwaiter {
 public:
     WholeAwaiter(Socket& socket, Operation& operation) noexcept
         : SocketAwaiter(socket, operation) {}
-    bool await_ready() const noexcept;
+    bool await_ready() const noexcept { return operation_->size_bytes == 0; }
     Result<void> await_resume();
 };
 
