@@ -34,7 +34,7 @@ void EventLoop::turn() {
         resumptions_ - resumptions_at_collect_ >= resumptions_per_wait_limit;
     if (look_at_kernel) collect();
     resume_ready();
-    reap();
+    if (!finished_.empty()) reap();
 }
 
 // An answer of the kernel goes to its operation.
@@ -104,7 +104,7 @@ std::span<const Completion> EventLoop::wait(std::optional<Clock::time_point> dea
 
 // Second half: resumes those that were ready at the start, no more. Whoever becomes ready meanwhile
 // has its turn after the kernel had its own.
-void EventLoop::resume_ready() {
+inline void EventLoop::resume_ready() {
     if (mail_waiting_) {
         mail_waiting_ = false;
         wake_.consume();
@@ -153,7 +153,7 @@ bool EventLoop::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner)
     }
     record.scope.open(parent, &record);
     record.owner = &owner;
-    if (current_ != nullptr) record.locals = current_->locals;
+    if (current_ != nullptr && !current_->locals.empty()) record.locals = current_->locals;
     record.Wait::scope = &record.scope;
     record.since = now_;
     record.scope.wait = &record;

@@ -3,32 +3,19 @@
 #include "sanitizer.hpp"
 
 #include <new>
-#include <utility>
 
 namespace ringlet {
 
-namespace {
-
-// Constant-initialised and never destroyed, so that access is one load and a frame that is released
-// while the thread ends still finds it.
 constinit thread_local FramePool pool_of_this_thread;
-
-} // namespace
 
 // Empties the pool when its thread ends.
 struct FramePoolCloser {
     ~FramePoolCloser() {
         pool_of_this_thread.trim();
+        pool_of_this_thread.kept_limit_ = 0;
         pool_of_this_thread.closed_ = true;
     }
 };
-
-FramePool& FramePool::local() noexcept { return pool_of_this_thread; }
-
-void* FramePool::reuse(FreeList& list) noexcept {
-    --list.count;
-    return std::exchange(list.first, list.first->next);
-}
 
 void* FramePool::fresh(std::size_t size_bytes) {
     if (audit_ != nullptr) {
@@ -39,20 +26,19 @@ void* FramePool::fresh(std::size_t size_bytes) {
     return ::operator new(index < class_count ? index * class_bytes : size_bytes);
 }
 
-void FramePool::release(void* block, std::size_t size_bytes) noexcept {
-    const std::size_t index = class_of(size_bytes);
-    // Under ASan nothing is kept: its quarantine finds a use after free, a free list would hide it.
+// Its class is full or there is none, or it is the first block that comes back: then keeping begins.
+void FramePool::release_unkept(void* block, std::size_t size_bytes) noexcept {
     if (audit_ != nullptr) --audit_->live_count;
-    if (address_sanitizer_runs || index >= class_count || closed_ || audit_ != nullptr ||
-        lists_[index].count >= kept_per_class_limit) {
+    // Under ASan nothing is kept: its quarantine finds a use after free, a free list would hide it.
+    const bool may_keep = !address_sanitizer_runs && !closed_ && audit_ == nullptr;
+    if (!may_keep || kept_limit_ != 0) {
         ::operator delete(block);
         return;
     }
     static thread_local FramePoolCloser closer;
     static_cast<void>(closer);
-    FreeList& list = lists_[index];
-    list.first = ::new (block) Block{list.first};
-    ++list.count;
+    kept_limit_ = kept_per_class_limit;
+    release(block, size_bytes);
 }
 
 void FramePool::trim() noexcept {
@@ -63,6 +49,7 @@ void FramePool::trim() noexcept {
 
 void FramePool::audit(Audit* audit) noexcept {
     trim();
+    kept_limit_ = 0;
     audit_ = audit;
 }
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <new>
+#include <utility>
 
 namespace ringlet {
 
@@ -36,7 +38,14 @@ public:
     }
 
     /// Takes back what `allocate` gave for the same size.
-    void release(void* block, std::size_t size_bytes) noexcept;
+    void release(void* block, std::size_t size_bytes) noexcept {
+        const std::size_t index = class_of(size_bytes);
+        if (index >= class_count || lists_[index].count >= kept_limit_) [[unlikely]]
+            return release_unkept(block, size_bytes);
+        FreeList& list = lists_[index];
+        list.first = ::new (block) Block{list.first};
+        ++list.count;
+    }
 
     /// Gives every kept block back to the global allocator.
     void trim() noexcept;
@@ -72,14 +81,25 @@ private:
         return (size_bytes + class_bytes - 1) / class_bytes;
     }
 
-    static void* reuse(FreeList& list) noexcept;
+    static void* reuse(FreeList& list) noexcept {
+        --list.count;
+        return std::exchange(list.first, list.first->next);
+    }
     void* fresh(std::size_t size_bytes);
+    void release_unkept(void* block, std::size_t size_bytes) noexcept;
 
     std::array<FreeList, class_count> lists_{};
-    Audit* audit_ = nullptr; // then nothing is kept, so that every block comes by fresh
-    bool closed_ = false;    // the thread is ending: keep nothing more
+    std::size_t kept_limit_ = 0; // per class; 0: not begun yet, or nothing is kept
+    Audit* audit_ = nullptr;     // then nothing is kept, so that every block comes by fresh
+    bool closed_ = false;        // the thread is ending: keep nothing more
     friend struct FramePoolCloser;
 };
+
+/// That of `FramePool::local`. Constant-initialised and never destroyed, so that access is one load and
+/// a frame that is released while the thread ends still finds it.
+extern constinit thread_local FramePool pool_of_this_thread;
+
+inline FramePool& FramePool::local() noexcept { return pool_of_this_thread; }
 
 /// Gives a type its memory from the pool of the thread: inherit from it.
 struct Pooled {

@@ -24,6 +24,8 @@ public:
         if (first_ != nullptr) release();
     }
 
+    [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+
     /// The value that was set for `key`, or null.
     [[nodiscard]] const std::shared_ptr<void>* find(const void* key) const noexcept;
 
