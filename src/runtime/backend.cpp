@@ -40,7 +40,7 @@ std::string BackendChoice::to_string() const {
 
 std::error_code probe_io_uring() noexcept {
     BackendChoice unused;
-    return make_ring(Backend::io_uring, 1, {}, unused).error();
+    return make_ring(Backend::io_uring, {.entries = 1}, unused).error();
 }
 
 } // namespace ringlet

@@ -47,14 +47,16 @@ BufferPool::Block* BufferPool::block_of(std::byte* memory) noexcept {
 
 void BufferPool::free(Block* block) noexcept { ::operator delete(block, alignment); }
 
-std::byte* BufferPool::borrow() {
+std::byte* BufferPool::borrow() noexcept {
     Block* block = kept_;
     if (block != nullptr) {
         kept_ = block->next;
         --kept_count_;
     } else {
-        block = ::new (::operator new(sizeof(Block) + Buffer::capacity_bytes, alignment))
-            Block{.home = this};
+        void* memory =
+            ::operator new(sizeof(Block) + Buffer::capacity_bytes, alignment, std::nothrow);
+        if (memory == nullptr) return nullptr;
+        block = ::new (memory) Block{.home = this};
     }
     ++out_count_;
     return reinterpret_cast<std::byte*>(block + 1);
@@ -84,7 +86,11 @@ void BufferPool::close() noexcept {
 
 // ---- what a buffer needs of it ------------------------------------------------------------------
 
-std::byte* Buffer::borrow() { return BufferPool::of_this_thread().borrow(); }
+std::byte* Buffer::borrow() {
+    std::byte* memory = BufferPool::of_this_thread().borrow();
+    if (memory == nullptr) throw std::bad_alloc();
+    return memory;
+}
 
 void Buffer::give_back(std::byte* memory) noexcept { BufferPool::give_back(memory); }
 

@@ -18,8 +18,8 @@ class BufferPool {
 public:
     static BufferPool& of_this_thread();
 
-    /// A block of `Buffer::capacity_bytes`, the one that was given back last. Throws `std::bad_alloc`.
-    [[nodiscard]] std::byte* borrow();
+    /// A block of `Buffer::capacity_bytes`, the one that was given back last. Null: no memory.
+    [[nodiscard]] std::byte* borrow() noexcept;
 
     /// On another thread than the block's own it is freed there.
     static void give_back(std::byte* memory) noexcept;

@@ -10,7 +10,7 @@ namespace ringlet {
 enum class Canary : std::uint8_t {
     none,
     leaked_accept,  ///< an accept that was cancelled and yet succeeded keeps its socket for itself
-    buffer_twice,   ///< the buffer of a receive that found the end is given back twice
+    buffer_twice,   ///< a receive that was faster than its cancellation gives its buffer back, too
     dropped_receive ///< a receive that was faster than its cancellation loses its bytes
 };
 

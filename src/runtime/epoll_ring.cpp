@@ -4,6 +4,7 @@
 #include <ringlet/error.hpp>
 #include <ringlet/unique_fd.hpp>
 
+#include "buffer_queue.hpp"
 #include "finished_list.hpp"
 #include "loan.hpp"
 
@@ -37,7 +38,8 @@ namespace {
 // waits for an event before it tries.
 class EpollRing final : public Ring {
 public:
-    explicit EpollRing(UniqueFd epoll) noexcept : epoll_(std::move(epoll)) {}
+    EpollRing(UniqueFd epoll, std::size_t buffer_limit) noexcept
+        : epoll_(std::move(epoll)), buffers_(buffer_limit) {}
 
     void start(Operation& operation) override {
         ++stats_.submissions;
@@ -55,17 +57,19 @@ public:
         if (operation.fd < 0) return;
         Operation*& slot = slot_of(operation);
         if (slot != &operation) return; // it has its answer already
+        buffers_.withdraw(operation);
         finish(slot, -ECANCELED);
     }
 
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
+        release_parked();
         try_started();
         // What has just been started is answered mostly at once, as a send is. Then the kernel is
         // asked for events only every second time.
         const bool something_finished = !finished_.empty();
         if (!something_finished || asked_nothing_) {
             asked_nothing_ = false;
-            collect_events(something_finished ? Clock::time_point() : deadline);
+            collect_events(something_finished ? Clock::time_point() : buffers_.next_look(deadline));
         } else {
             asked_nothing_ = true;
         }
@@ -80,7 +84,11 @@ public:
         closed = Descriptor{.generation = next};
     }
 
-    RingStats stats() const noexcept override { return stats_; }
+    RingStats stats() const noexcept override {
+        RingStats stats = stats_;
+        stats.buffer_shortages = buffers_.shortages();
+        return stats;
+    }
 
 private:
     struct Descriptor {
@@ -117,6 +125,13 @@ private:
             if (Operation*& slot = slot_of(*operation); slot == operation) attempt(slot);
         }
         started_.clear();
+    }
+
+    // Those that found no buffer, and can have one now.
+    void release_parked() {
+        if (buffers_.empty()) [[likely]]
+            return;
+        buffers_.release(buffers_.room(), [this](Operation& first) { attempt(slot_of(first)); });
     }
 
     // Tries what has been started, if there is reason to believe that it is not in vain.
@@ -185,6 +200,9 @@ private:
 
     void transfer(Operation*& slot, Descriptor& descriptor) {
         Operation& operation = *slot;
+        if (operation.opcode == Opcode::recv_buffer && !buffers_.lend(operation)) {
+            return buffers_.park(operation);
+        }
         check_loan(operation);
         const std::size_t size = std::min(operation.rest_bytes(), std::size_t{1} << 30);
         ++stats_.system_calls;
@@ -193,6 +211,7 @@ private:
         case Opcode::accept:
             answer = ::accept4(operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
             break;
+        case Opcode::recv_buffer:
         case Opcode::recv:
             answer = ::recv(operation.fd, operation.rest(), size, MSG_DONTWAIT);
             break;
@@ -204,15 +223,20 @@ private:
         }
         const bool outbound = operation.opcode == Opcode::send;
         bool& believed_ready = outbound ? descriptor.writable : descriptor.readable;
-        if (answer < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        const int error = answer < 0 ? errno : 0;
+        if (answer <= 0 && operation.opcode == Opcode::recv_buffer) {
+            BufferQueue::take_back(operation);
+        }
+        if (error == EAGAIN || error == EWOULDBLOCK) {
             believed_ready = false;
             return; // until an event
         }
         // Less than was asked for: there was no more. Whatever comes now is an event.
-        const bool drained = operation.opcode == Opcode::recv && answer >= 0 &&
-                             static_cast<std::size_t>(answer) < size;
+        const bool receives =
+            operation.opcode == Opcode::recv || operation.opcode == Opcode::recv_buffer;
+        const bool drained = receives && answer >= 0 && static_cast<std::size_t>(answer) < size;
         if (drained) believed_ready = descriptor.ended;
-        finish(slot, answer < 0 ? -errno : static_cast<int>(answer));
+        finish(slot, answer < 0 ? -error : static_cast<int>(answer));
     }
 
     void collect_events(std::optional<Clock::time_point> deadline) {
@@ -272,6 +296,7 @@ private:
     std::vector<Descriptor> descriptors_; // by number
     std::vector<Operation*> started_;
     FinishedList finished_;
+    BufferQueue buffers_;
     std::array<epoll_event, events_limit> events_{};
     RingStats stats_;
     bool has_pwait2_ = true;
@@ -280,10 +305,11 @@ private:
 
 } // namespace
 
-Result<std::unique_ptr<Ring>> make_epoll_ring() {
+Result<std::unique_ptr<Ring>> make_epoll_ring(const RingOptions& options) {
     UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
     if (!epoll) return error_from_errno(errno);
-    return std::unique_ptr<Ring>(std::make_unique<EpollRing>(std::move(epoll)));
+    return std::unique_ptr<Ring>(
+        std::make_unique<EpollRing>(std::move(epoll), options.buffer_limit));
 }
 
 } // namespace ringlet

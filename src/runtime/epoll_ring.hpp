@@ -12,6 +12,6 @@ namespace ringlet {
 /// Sets up an epoll instance of this thread.
 ///
 /// Errors    `too_many_files_open`, `not_enough_memory`, as epoll_create1(2).
-Result<std::unique_ptr<Ring>> make_epoll_ring();
+Result<std::unique_ptr<Ring>> make_epoll_ring(const RingOptions& options);
 
 } // namespace ringlet

@@ -314,7 +314,11 @@ Result<EventLoop> EventLoop::create(LoopOptions options) {
     UniqueFd wake_fd(::eventfd(0, EFD_CLOEXEC));
     if (!wake_fd) return error_from_errno(errno);
     BackendChoice backend;
-    auto ring = make_ring(options.backend, options.ring_entries, options.features, backend);
+    auto ring = make_ring(options.backend,
+                          {.entries = options.ring_entries,
+                           .features = options.features,
+                           .buffer_limit = options.buffer_limit},
+                          backend);
     if (!ring) return ring.error();
     return Result<EventLoop>(std::in_place, Key(), std::move(*ring), backend, std::move(wake_fd),
                              std::move(options));

@@ -11,6 +11,7 @@ const char* to_string(Fault fault) noexcept {
     case Fault::full_queue: return "full_queue";
     case Fault::interrupted: return "interrupted";
     case Fault::lost_cancel: return "lost_cancel";
+    case Fault::no_buffer: return "no_buffer";
     case Fault::late_wake: return "late_wake";
     case Fault::connection_aborted: return "connection_aborted";
     case Fault::too_many_files: return "too_many_files";

@@ -56,7 +56,7 @@ public:
 
     std::string_view situation() const noexcept override { return ""; }
 
-    bool make_ring(unsigned, std::unique_ptr<Ring>&) override { return false; }
+    bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }
 
 private:
     static Result<void> answer_of(int returned) {

@@ -16,6 +16,7 @@
 namespace ringlet {
 
 class Ring;
+struct RingOptions;
 
 /// Thread    The one that it is the kernel of.
 class Kernel {
@@ -58,7 +59,7 @@ public:
     [[nodiscard]] virtual std::string_view situation() const noexcept = 0;
 
     /// Makes the only ring that fits this kernel. Returns false for the real one, which has several.
-    virtual bool make_ring(unsigned entries, std::unique_ptr<Ring>& made) = 0;
+    virtual bool make_ring(const RingOptions& options, std::unique_ptr<Ring>& made) = 0;
 
 protected:
     ~Kernel() = default;

@@ -21,11 +21,12 @@ namespace {
 bool decide(const char* variable, bool decision, RingFeatures& features) {
     const char* value = std::getenv(variable);
     std::string_view names = value == nullptr ? std::string_view() : value;
-    const std::array<std::pair<std::string_view, bool*>, 5> known = {{
+    const std::array<std::pair<std::string_view, bool*>, 6> known = {{
         {"defer_taskrun", &features.defer_taskrun},
         {"registered_ring", &features.registered_ring},
         {"wait_with_timeout", &features.wait_with_timeout},
         {"accept_poll_first", &features.accept_poll_first},
+        {"provided_buffers", &features.provided_buffers},
         {"multishot_accept", &features.multishot_accept},
     }};
     while (!names.empty()) {
@@ -44,9 +45,9 @@ bool decide(const char* variable, bool decision, RingFeatures& features) {
 
 } // namespace
 
-Result<std::unique_ptr<Ring>> make_ring(Backend wanted, unsigned entries,
-                                        const RingFeatures& features, BackendChoice& choice) {
-    if (std::unique_ptr<Ring> only; Kernel::of_this_thread().make_ring(entries, only)) {
+Result<std::unique_ptr<Ring>> make_ring(Backend wanted, const RingOptions& options,
+                                        BackendChoice& choice) {
+    if (std::unique_ptr<Ring> only; Kernel::of_this_thread().make_ring(options, only)) {
         choice = {.backend = Backend::simulated};
         return only;
     }
@@ -56,18 +57,19 @@ Result<std::unique_ptr<Ring>> make_ring(Backend wanted, unsigned entries,
         if (!backend) return Errc::unknown_backend;
         wanted = *backend;
     }
-    RingFeatures used = features;
-    if (!decide("RINGLET_WITH", true, used) || !decide("RINGLET_WITHOUT", false, used)) {
+    RingOptions used = options;
+    if (!decide("RINGLET_WITH", true, used.features) ||
+        !decide("RINGLET_WITHOUT", false, used.features)) {
         return Errc::unknown_feature;
     }
     choice = {.backend = Backend::io_uring};
     if (wanted != Backend::epoll) {
-        auto ring = make_uring_ring(entries, used);
+        auto ring = make_uring_ring(used);
         if (ring || wanted == Backend::io_uring) return ring;
         choice.refusal = ring.error();
     }
     choice.backend = Backend::epoll;
-    return make_epoll_ring();
+    return make_epoll_ring(used);
 }
 
 } // namespace ringlet

@@ -16,7 +16,7 @@ namespace ringlet {
 /// variables RINGLET_WITHOUT and RINGLET_WITH switch features off and on; off wins.
 ///
 /// Errors    As `EventLoop::create`.
-Result<std::unique_ptr<Ring>> make_ring(Backend wanted, unsigned entries,
-                                        const RingFeatures& features, BackendChoice& choice);
+Result<std::unique_ptr<Ring>> make_ring(Backend wanted, const RingOptions& options,
+                                        BackendChoice& choice);
 
 } // namespace ringlet

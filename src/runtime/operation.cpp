@@ -16,6 +16,7 @@ const char* to_string(Opcode opcode) noexcept {
     switch (opcode) {
     case Opcode::accept: return "accept";
     case Opcode::connect: return "connect";
+    case Opcode::recv_buffer:
     case Opcode::recv: return "recv";
     case Opcode::send: return "send";
     case Opcode::read: return "read";

@@ -69,10 +69,10 @@ void SimulatedKernel::close(int fd) noexcept {
 
 void SimulatedKernel::report(std::string_view line) noexcept { trace(line); }
 
-bool SimulatedKernel::make_ring(unsigned entries, std::unique_ptr<Ring>& made) {
+bool SimulatedKernel::make_ring(const RingOptions& options, std::unique_ptr<Ring>& made) {
     RINGLET_ASSERT(!has_ring_, "a simulation has one loop at a time");
     has_ring_ = true;
-    made = make_simulated_ring(*this, entries);
+    made = make_simulated_ring(*this, options);
     return true;
 }
 

@@ -36,7 +36,7 @@ public:
     [[nodiscard]] std::size_t thread_count() noexcept override { return 1; }
     void report(std::string_view line) noexcept override;
     [[nodiscard]] std::string_view situation() const noexcept override { return situation_; }
-    bool make_ring(unsigned entries, std::unique_ptr<Ring>& made) override;
+    bool make_ring(const RingOptions& options, std::unique_ptr<Ring>& made) override;
 
     // ---- for the ring and the simulation
 

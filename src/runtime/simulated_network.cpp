@@ -181,6 +181,7 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
     case Opcode::accept:
         if (!answer) answer = accept(*socket);
         break;
+    case Opcode::recv_buffer:
     case Opcode::recv:
         if (!answer) answer = recv(*socket, operation);
         break;

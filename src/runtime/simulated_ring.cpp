@@ -3,6 +3,7 @@
 #include <ringlet/assert.hpp>
 #include <ringlet/task_record.hpp>
 
+#include "buffer_queue.hpp"
 #include "loan.hpp"
 #include "simulated_kernel.hpp"
 
@@ -37,9 +38,9 @@ constexpr std::uint64_t deadlocks_limit = 10'000;
 
 class SimulatedRing final : public Ring {
 public:
-    SimulatedRing(SimulatedKernel& kernel, unsigned entries)
+    SimulatedRing(SimulatedKernel& kernel, const RingOptions& options)
         : kernel_(kernel), plan_(kernel.plan()), network_(kernel.network()),
-          queue_limit_(std::max<std::size_t>(entries, 1)) {
+          queue_limit_(std::max(options.entries, 1U)), buffers_(options.buffer_limit) {
         if (plan_.can_strike(Fault::full_queue)) queue_limit_ = 1 + plan_.below(8);
     }
 
@@ -83,7 +84,11 @@ public:
 
     void close(UniqueFd fd) noexcept override { fd.reset(); }
 
-    RingStats stats() const noexcept override { return stats_; }
+    RingStats stats() const noexcept override {
+        RingStats stats = stats_;
+        stats.buffer_shortages = buffers_.shortages();
+        return stats;
+    }
 
 private:
     struct Submission {
@@ -128,8 +133,19 @@ private:
     }
 
     void attempt(Operation& operation) {
+        if (operation.opcode == Opcode::recv_buffer) {
+            const bool runs_out = plan_.strikes(Fault::no_buffer);
+            if (runs_out) no_buffer_until_ = kernel_.now() + microseconds(1 + plan_.below(2000));
+            if (runs_out || !buffers_.lend(operation)) {
+                network_.withdraw(operation);
+                return buffers_.park(operation);
+            }
+        }
         check_lent(operation);
         const auto result = network_.attempt(operation);
+        if (operation.opcode == Opcode::recv_buffer && result.value_or(0) <= 0) {
+            BufferQueue::take_back(operation);
+        }
         if (!result) return;
         if (*result == -EBADF) kernel_.fail("an operation on a descriptor that is not open");
         answer(operation, *result);
@@ -141,6 +157,12 @@ private:
             if (operations.empty()) return;
             for (Operation* operation : operations) attempt(*operation);
         }
+    }
+
+    void release_parked() {
+        if (no_buffer_until_ && *no_buffer_until_ > kernel_.now()) return;
+        no_buffer_until_.reset();
+        buffers_.release(buffers_.room(), [this](Operation& first) { attempt(first); });
     }
 
     void answer(Operation& operation, std::int32_t result) {
@@ -169,6 +191,7 @@ private:
         check_lent(operation);
         network_.withdraw(operation);
         std::erase(real_reads_, &operation);
+        buffers_.withdraw(operation);
         answer(operation, -ECANCELED);
     }
 
@@ -178,6 +201,7 @@ private:
         kernel_.advance(moment);
         const auto due = [&](const SlowCancel& cancel) { return cancel.moment <= moment; };
         // What has become possible in the same moment is faster than the cancellation.
+        release_parked();
         try_changed();
         for (const SlowCancel& cancel : slow_cancels_) {
             const auto flight = flights_.find(cancel.operation);
@@ -206,6 +230,7 @@ private:
         if (const auto event = network_.next_event()) consider(*event);
         for (const Answer& answer : answers_) consider(answer.visible_at);
         for (const SlowCancel& cancel : slow_cancels_) consider(cancel.moment);
+        if (no_buffer_until_ && !buffers_.empty()) consider(*no_buffer_until_);
         if (!next) return nothing_can_happen();
         if (next == deadline && plan_.strikes(Fault::late_wake)) {
             *next += microseconds(plan_.below(3000));
@@ -215,7 +240,8 @@ private:
 
     // Who goes on regardless is told to leave, and at last the program ends: it would do so for ever.
     void nothing_can_happen() {
-        const auto waiting = network_.waiting();
+        auto waiting = network_.waiting();
+        waiting.insert(waiting.end(), buffers_.parked().begin(), buffers_.parked().end());
         const int patience_ms = waiting.empty() ? real_wait_alone_ms : real_wait_ms;
         if (read_real(deadlocks_ == 0 ? patience_ms : 0)) return;
         RINGLET_ASSERT(!waiting.empty(),
@@ -230,6 +256,7 @@ private:
         if (deadlocks_ == 0) kernel_.fail(std::move(message));
         for (Operation* operation : waiting) {
             network_.withdraw(*operation);
+            buffers_.withdraw(*operation);
             answer(*operation, deadlocks_ == 0 ? -EDEADLK : -ECANCELED);
         }
         ++deadlocks_;
@@ -333,6 +360,8 @@ private:
     std::vector<Answer> answers_;
     std::vector<SlowCancel> slow_cancels_;
     std::vector<Operation*> real_reads_;
+    BufferQueue buffers_;
+    std::optional<Clock::time_point> no_buffer_until_;
     std::vector<Completion> batch_;
     std::uint64_t waits_ = 0;
     std::uint64_t deadlocks_ = 0;
@@ -341,8 +370,8 @@ private:
 
 } // namespace
 
-std::unique_ptr<Ring> make_simulated_ring(SimulatedKernel& kernel, unsigned entries) {
-    return std::make_unique<SimulatedRing>(kernel, entries);
+std::unique_ptr<Ring> make_simulated_ring(SimulatedKernel& kernel, const RingOptions& options) {
+    return std::make_unique<SimulatedRing>(kernel, options);
 }
 
 } // namespace ringlet::testing

@@ -12,6 +12,6 @@ namespace ringlet::testing {
 class SimulatedKernel;
 
 /// Lifetime  The kernel outlives it.
-std::unique_ptr<Ring> make_simulated_ring(SimulatedKernel& kernel, unsigned entries);
+std::unique_ptr<Ring> make_simulated_ring(SimulatedKernel& kernel, const RingOptions& options);
 
 } // namespace ringlet::testing

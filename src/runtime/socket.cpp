@@ -77,7 +77,7 @@ namespace {
 int spoil(const Operation& operation, int answer) noexcept {
     const bool was_faster = operation.cancel_requested && answer > 0;
     const bool leaks = was_faster && operation.opcode == Opcode::accept;
-    const bool drops = was_faster && operation.opcode == Opcode::recv;
+    const bool drops = was_faster && operation.opcode == Opcode::recv_buffer;
     if (leaks && lives(Canary::leaked_accept)) return -ECANCELED;
     if (drops && lives(Canary::dropped_receive)) return -ECANCELED;
     return answer;
@@ -107,24 +107,14 @@ Result<void> WholeAwaiter::await_resume() {
     return moved_bytes == 0 ? Errc::end_of_stream : Errc::message_truncated;
 }
 
-bool RecvBufferAwaiter::suspend_with_memory(CancelScope& scope, std::coroutine_handle<> waiter) {
-    operation_->data = Buffer::borrow();
-    operation_->size_bytes = Buffer::capacity_bytes;
-    const bool suspended = suspend(scope, waiter);
-    if (operation_->state != Operation::State::in_flight) {
-        Buffer::give_back(static_cast<std::byte*>(std::exchange(operation_->data, nullptr)));
-    }
-    return suspended;
-}
-
 Result<Buffer> RecvBufferAwaiter::await_resume() {
     auto* memory = static_cast<std::byte*>(std::exchange(operation_->data, nullptr));
+    const bool was_faster = operation_->cancel_requested;
     const int answer = take_answer();
-    if (answer > 0) return Buffer(memory, static_cast<std::size_t>(answer));
-    if (memory != nullptr) Buffer::give_back(memory);
-    if (lives(Canary::buffer_twice) && answer == 0) Buffer::give_back(memory);
     if (answer < 0) return error_from_errno(-answer);
-    return Buffer();
+    if (answer == 0) return Buffer();
+    if (lives(Canary::buffer_twice) && was_faster) Buffer::give_back(memory);
+    return Buffer(memory, static_cast<std::size_t>(answer));
 }
 
 bool CloseAwaiter::await_ready() noexcept { return !socket_ || socket_.get()->is_idle(); }

@@ -20,7 +20,7 @@ Socket& TcpStream::socket() const {
 
 RecvBufferAwaiter TcpStream::recv() {
     Socket& socket = this->socket();
-    socket.configure(socket.inbound, Opcode::recv, nullptr, 0);
+    socket.configure(socket.inbound, Opcode::recv_buffer, nullptr, Buffer::capacity_bytes);
     return {socket, socket.inbound};
 }
 

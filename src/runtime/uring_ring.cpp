@@ -2,16 +2,20 @@
 
 #include <ringlet/assert.hpp>
 
+#include "buffer_queue.hpp"
 #include "finished_list.hpp"
 #include "loan.hpp"
 #include "multishot_accept.hpp"
+#include "provided_buffers.hpp"
 #include "uring_queues.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -30,15 +34,21 @@ constexpr int disarm_attempts_limit = 1000;
 
 class UringRing final : public Ring {
 public:
-    explicit UringRing(UringQueues&& queues)
-        : queues_(std::move(queues)), multishot_accept_(queues_.features().multishot_accept),
-          accept_poll_first_(queues_.features().accept_poll_first) {}
+    UringRing(UringQueues&& queues, std::size_t buffer_limit)
+        : queues_(std::move(queues)), buffers_(buffer_limit),
+          multishot_accept_(queues_.features().multishot_accept),
+          accept_poll_first_(queues_.features().accept_poll_first) {
+        if (queues_.features().provided_buffers) {
+            provided_ = ProvidedBuffers::create(queues_.ring());
+        }
+    }
     ~UringRing() override {
         // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
         for (auto& [fd, listener] : listeners_) static_cast<void>(disarm(listener));
     }
 
     void start(Operation& operation) override {
+        if (operation.opcode == Opcode::recv_buffer) return start_recv_buffer(operation);
         if (operation.moves_bytes()) [[likely]]
             return submit_transfer(operation);
         if (operation.opcode == Opcode::connect) return submit_connect(operation);
@@ -53,6 +63,9 @@ public:
                 return follow(found->second, found->second.cancel(operation));
             }
         }
+        if (!buffers_.empty() && buffers_.withdraw(operation)) {
+            return finished_.add(operation, -ECANCELED);
+        }
         submit_cancellation(name_of(operation));
     }
 
@@ -60,8 +73,10 @@ public:
         if (std::exchange(accepted_, false)) {
             for (auto& [fd, listener] : listeners_) follow(listener, listener.rest());
         }
+        provide_buffers();
         const bool left_by_the_last = queues_.has_completions() || !finished_.empty();
-        queues_.enter(left_by_the_last ? Patience::look : Patience::wait, deadline);
+        queues_.enter(left_by_the_last ? Patience::look : Patience::wait,
+                      buffers_.next_look(deadline));
         collect(completions_per_wait_limit);
         const auto given = finished_.hand_over();
         for (const Completion& completion : given) check_loan(*completion.operation);
@@ -79,6 +94,7 @@ public:
     RingStats stats() const noexcept override {
         RingStats stats = queues_.stats();
         stats.completions = completions_;
+        stats.buffer_shortages = buffers_.shortages();
         return stats;
     }
 
@@ -86,17 +102,17 @@ private:
     using Patience = UringQueues::Patience;
 
     void submit_transfer(Operation& operation) {
-        static constexpr std::array<unsigned char, 3> opcodes = {IORING_OP_RECV, IORING_OP_SEND,
-                                                                 IORING_OP_READ};
+        static constexpr std::array<unsigned char, 4> opcodes = {IORING_OP_RECV, IORING_OP_RECV,
+                                                                 IORING_OP_SEND, IORING_OP_READ};
         io_uring_sqe* entry = queues_.next_entry();
-        const auto index =
-            static_cast<std::size_t>(operation.opcode) - static_cast<std::size_t>(Opcode::recv);
+        const auto index = static_cast<std::size_t>(operation.opcode) -
+                           static_cast<std::size_t>(Opcode::recv_buffer);
         const auto size = static_cast<unsigned>(
             std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
         // The descriptors that are read (eventfd, signalfd) have no position.
         io_uring_prep_rw(opcodes[index], entry, operation.fd, operation.rest(), size, 0);
         entry->msg_flags = operation.opcode == Opcode::send ? MSG_NOSIGNAL : 0;
-        io_uring_sqe_set_data(entry, &operation);
+        io_uring_sqe_set_data64(entry, name_of(operation));
     }
 
     void submit_connect(Operation& operation) {
@@ -114,13 +130,52 @@ private:
         io_uring_sqe_set_data64(entry, name_of(operation));
     }
 
+    // ---- receives into memory that the ring lends ------------------------------------------------
+
+    void start_recv_buffer(Operation& operation) {
+        if (!provided_) {
+            if (!buffers_.lend(operation)) return buffers_.park(operation);
+            return submit_transfer(operation);
+        }
+        io_uring_sqe* entry = queues_.next_entry();
+        io_uring_prep_rw(IORING_OP_RECV, entry, operation.fd, nullptr, 0, 0);
+        ProvidedBuffers::prepare(*entry);
+        io_uring_sqe_set_data64(entry, name_of(operation));
+    }
+
+    // Before a wait: what handlers have given back goes to the kernel, or to those who wait for it.
+    void provide_buffers() {
+        std::size_t released = buffers_.room();
+        if (provided_) {
+            provided_->refill(released);
+            released = provided_->count();
+        }
+        if (buffers_.empty()) [[likely]]
+            return;
+        buffers_.release(released, [this](Operation& first) { start_recv_buffer(first); });
+    }
+
+    void settle_recv_buffer(const io_uring_cqe& entry) {
+        auto& operation = *address_in<Operation>(entry, buffer_tag);
+        check_loan(operation);
+        if ((entry.flags & IORING_CQE_F_BUFFER) != 0) operation.data = provided_->take(entry);
+        if (entry.res <= 0) BufferQueue::take_back(operation);
+        if (entry.res == -ENOBUFS && provided_) [[unlikely]] {
+            provided_->grow();
+            return buffers_.park(operation);
+        }
+        finished_.add(operation, entry.res);
+    }
+
     // What a completion says of whose it is: an address, which is a multiple of eight, and what it
     // means. The operation itself is not looked at before it has been checked (see check_loan).
     static constexpr std::uint64_t multishot_tag = 1;
     static constexpr std::uint64_t accept_tag = 2;
+    static constexpr std::uint64_t buffer_tag = 4;
 
     static std::uint64_t name_of(const Operation& operation) {
         const auto address = reinterpret_cast<std::uintptr_t>(&operation);
+        if (operation.opcode == Opcode::recv_buffer) return address | buffer_tag;
         return operation.opcode == Opcode::accept ? address | accept_tag : address;
     }
 
@@ -197,6 +252,7 @@ private:
 
     void settle(const io_uring_cqe& entry) {
         const std::uint64_t name = io_uring_cqe_get_data64(&entry);
+        if ((name & buffer_tag) != 0) return settle_recv_buffer(entry);
         if ((name & (multishot_tag | accept_tag)) != 0) [[unlikely]]
             return settle_accept(entry);
         if (name != 0) [[likely]]
@@ -212,6 +268,8 @@ private:
     }
 
     UringQueues queues_;
+    BufferQueue buffers_;
+    std::unique_ptr<ProvidedBuffers> provided_; // null: memory is lent when a receive starts
     bool multishot_accept_;
     bool accept_poll_first_;
     bool backlog_is_empty_ = false; // after the last accept
@@ -223,10 +281,11 @@ private:
 
 } // namespace
 
-Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries, const RingFeatures& wanted) {
-    auto queues = UringQueues::create(entries, wanted);
+Result<std::unique_ptr<Ring>> make_uring_ring(const RingOptions& options) {
+    auto queues = UringQueues::create(options.entries, options.features);
     if (!queues) return queues.error();
-    return std::unique_ptr<Ring>(std::make_unique<UringRing>(std::move(*queues)));
+    return std::unique_ptr<Ring>(
+        std::make_unique<UringRing>(std::move(*queues), options.buffer_limit));
 }
 
 } // namespace ringlet

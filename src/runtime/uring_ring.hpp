@@ -2,7 +2,6 @@
 
 // The only door to liburing. Everything else sees the Ring interface.
 
-#include <ringlet/backend.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/ring.hpp>
 
@@ -14,6 +13,6 @@ namespace ringlet {
 /// are found out by trying.
 ///
 /// Errors    As `EventLoop::create`.
-Result<std::unique_ptr<Ring>> make_uring_ring(unsigned entries, const RingFeatures& features = {});
+Result<std::unique_ptr<Ring>> make_uring_ring(const RingOptions& options);
 
 } // namespace ringlet

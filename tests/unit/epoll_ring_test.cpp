@@ -26,7 +26,7 @@ using namespace std::chrono_literals;
 namespace {
 
 std::unique_ptr<Ring> make_ring() {
-    auto ring = make_epoll_ring();
+    auto ring = make_epoll_ring({});
     REQUIRE_MESSAGE(ring, ring.error().message());
     return std::move(*ring);
 }

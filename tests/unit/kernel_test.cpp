@@ -33,7 +33,7 @@ public:
     std::size_t thread_count() noexcept override { return 1; }
     void report(std::string_view line) noexcept override { reported = line; }
     std::string_view situation() const noexcept override { return "in a test"; }
-    bool make_ring(unsigned, std::unique_ptr<Ring>&) override { return false; }
+    bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }
 
     int closed = -1;
     std::string reported;

@@ -66,30 +66,30 @@ TEST_CASE("the environment decides for automatic, and only for it") {
     const auto outcome = run_in_child([] {
         BackendChoice choice;
         ::setenv("RINGLET_BACKEND", "epoll", 1);
-        if (!make_ring(Backend::automatic, 8, {}, choice)) return no_loop;
+        if (!make_ring(Backend::automatic, {.entries = 8}, choice)) return no_loop;
         if (choice.backend != Backend::epoll || choice.refusal) return wrong_backend;
-        if (make_ring(Backend::io_uring, 8, {}, choice) && choice.backend != Backend::io_uring) {
+        if (make_ring(Backend::io_uring, {.entries = 8}, choice) && choice.backend != Backend::io_uring) {
             return wrong_backend;
         }
         ::setenv("RINGLET_BACKEND", "kqueue", 1);
-        if (make_ring(Backend::automatic, 8, {}, choice).error() != Errc::unknown_backend) {
+        if (make_ring(Backend::automatic, {.entries = 8}, choice).error() != Errc::unknown_backend) {
             return wrong_reason;
         }
-        if (!make_ring(Backend::epoll, 8, {}, choice)) return no_loop;
+        if (!make_ring(Backend::epoll, {.entries = 8}, choice)) return no_loop;
         ::setenv("RINGLET_WITHOUT",
                  "defer_taskrun,wait_with_timeout,registered_ring,accept_poll_first,"
                  "multishot_accept",
                  1);
-        if (!make_ring(Backend::epoll, 8, {}, choice)) return no_loop;
+        if (!make_ring(Backend::epoll, {.entries = 8}, choice)) return no_loop;
         ::setenv("RINGLET_WITHOUT", "defer_taskrun,wings", 1);
-        if (make_ring(Backend::epoll, 8, {}, choice).error() != Errc::unknown_feature) {
+        if (make_ring(Backend::epoll, {.entries = 8}, choice).error() != Errc::unknown_feature) {
             return wrong_reason;
         }
         ::unsetenv("RINGLET_WITHOUT");
         ::setenv("RINGLET_WITH", "multishot_accept", 1);
-        if (!make_ring(Backend::epoll, 8, {}, choice)) return no_loop;
+        if (!make_ring(Backend::epoll, {.entries = 8}, choice)) return no_loop;
         ::setenv("RINGLET_WITH", "multishot_accept,fins", 1);
-        const auto refused = make_ring(Backend::epoll, 8, {}, choice);
+        const auto refused = make_ring(Backend::epoll, {.entries = 8}, choice);
         return refused.error() == Errc::unknown_feature ? fine : wrong_reason;
     });
     CHECK_MESSAGE(outcome.succeeded(), outcome.to_string());

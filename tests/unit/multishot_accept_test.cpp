@@ -166,7 +166,7 @@ std::unique_ptr<Ring> ring_with(bool multishot, bool defer_taskrun = true) {
     RingFeatures features;
     features.multishot_accept = multishot;
     features.defer_taskrun = defer_taskrun;
-    auto ring = make_uring_ring(64, features);
+    auto ring = make_uring_ring({.entries = 64, .features = features});
     REQUIRE_MESSAGE(ring, ring.error().message());
     return std::move(*ring);
 }

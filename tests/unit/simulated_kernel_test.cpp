@@ -62,18 +62,18 @@ TEST_CASE("one simulation stands in at a time, and outlives its loop") {
         World world;
         std::unique_ptr<Ring> first;
         std::unique_ptr<Ring> second;
-        world.kernel.make_ring(8, first);
-        world.kernel.make_ring(8, second);
+        world.kernel.make_ring({.entries = 8}, first);
+        world.kernel.make_ring({.entries = 8}, second);
     });
     check_aborts("a simulation ended before its loop", [] {
         std::unique_ptr<Ring> ring;
         World world;
-        world.kernel.make_ring(8, ring);
+        world.kernel.make_ring({.entries = 8}, ring);
     });
     World world;
     for (int i = 0; i < 3; ++i) { // one after the other
         std::unique_ptr<Ring> ring;
-        CHECK(world.kernel.make_ring(8, ring));
+        CHECK(world.kernel.make_ring({.entries = 8}, ring));
         CHECK(ring);
     }
 }

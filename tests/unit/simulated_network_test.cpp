@@ -110,7 +110,10 @@ public:
         const auto connected = connect(connecting, client, network.local(listener).value());
         REQUIRE(connected == 0);
         Request accepting;
-        const auto server = ask(accepting, Opcode::accept, listener);
+        auto server = ask(accepting, Opcode::accept, listener);
+        while (server == -EINTR || server == -EAGAIN) {
+            server = ask(accepting, Opcode::accept, listener);
+        }
         REQUIRE(server);
         REQUIRE(is_simulated(*server));
         return {.client = client, .server = *server, .listener = listener};

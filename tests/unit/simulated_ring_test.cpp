@@ -34,7 +34,7 @@ public:
     explicit World(std::uint64_t seed = 1, FaultSet faults = FaultSet::none(),
                    unsigned entries = 64)
         : kernel(seed, faults, {}) {
-        REQUIRE(kernel.make_ring(entries, ring));
+        REQUIRE(kernel.make_ring({.entries = entries}, ring));
     }
 
     FdPair pair() {

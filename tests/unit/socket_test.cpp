@@ -85,7 +85,7 @@ TEST_CASE("the awaiters make of one answer what each promises") {
         CHECK(whole);
         CHECK(text_of(memory) == "def");
 
-        socket.inbound.configure(Opcode::recv, socket.fd(), nullptr, 0);
+        socket.inbound.configure(Opcode::recv_buffer, socket.fd(), nullptr, Buffer::capacity_bytes);
         auto buffer = co_await RecvBufferAwaiter(socket, socket.inbound);
         CHECK(buffer);
         CHECK(text_of(*buffer) == "gh");

@@ -34,7 +34,7 @@ namespace {
 using namespace std::chrono_literals;
 
 std::unique_ptr<Ring> make_ring(unsigned entries = 64) {
-    auto ring = make_uring_ring(entries);
+    auto ring = make_uring_ring({.entries = entries});
     REQUIRE_MESSAGE(ring, ring.error().message());
     return std::move(*ring);
 }
@@ -248,7 +248,7 @@ TEST_CASE(
         CAPTURE(poll_first);
         RingFeatures features;
         features.accept_poll_first = poll_first;
-        auto made = make_uring_ring(64, features);
+        auto made = make_uring_ring({.entries = 64, .features = features});
         REQUIRE(made);
         Ring& ring = **made;
         const UniqueFd listener = testing::bound_socket(testing::loopback(), 16);
@@ -291,7 +291,7 @@ TEST_CASE("UringRing with accept_poll_first needs no descriptor until somebody c
     const auto answers = [](bool poll_first) {
         RingFeatures features;
         features.accept_poll_first = poll_first;
-        auto ring = make_uring_ring(8, features);
+        auto ring = make_uring_ring({.entries = 8, .features = features});
         const UniqueFd listener = testing::bound_socket(testing::loopback(), 16);
         UniqueFd client = testing::connect_to(testing::address_of(listener.get()));
         Operation accept;
@@ -541,7 +541,7 @@ TEST_CASE("UringRing says why it cannot be set up") {
         CAPTURE(row.number);
         const auto outcome = testing::run_in_child([row] {
             testing::refuse_system_call(SYS_io_uring_setup, row.number);
-            const auto ring = make_uring_ring(8);
+            const auto ring = make_uring_ring({.entries = 8});
             if (ring) return 1;
             if (ring.error() != row.expected) return 2;
             // The loop says the same.

@@ -43,6 +43,12 @@ struct LoopOptions {
     /// What of io_uring is used, if the kernel has it.
     RingFeatures features = {};
 
+    /// Buffers of `TcpStream::recv` that may be lent at once, `Buffer::capacity_bytes` each: 1 GiB. A
+    /// receive beyond that waits until one comes back, first come first served; see
+    /// `RingStats::buffer_shortages`. Handlers that hold one buffer while they wait for the next need
+    /// more than there are such handlers, or all may wait for each other.
+    std::size_t buffer_limit = RingOptions().buffer_limit;
+
     /// Is told what nobody else would see: an exception that left a spawned task, an error that it
     /// returned, a task that ignores its cancellation. One line of text, without a newline.
     /// Empty: writes `ringlet: LINE` to stderr.

@@ -10,7 +10,7 @@
 namespace ringlet {
 
 /// What can be asked of the kernel. No backend is named here. Those that move bytes come last.
-enum class Opcode : std::uint8_t { accept, connect, recv, send, read };
+enum class Opcode : std::uint8_t { accept, connect, recv_buffer, recv, send, read };
 
 /// The name of an opcode, for messages and dumps.
 [[nodiscard]] const char* to_string(Opcode opcode) noexcept;
@@ -34,7 +34,9 @@ struct Operation final : Wait, ListHook {
         whole ///< all of them: a short transfer goes out again, until an error or the end of stream
     };
 
-    void* data = nullptr;       ///< the bytes, or the address to connect to
+    /// The bytes, or the address to connect to. `recv_buffer`: the ring lends the memory when there is
+    /// something to write into it, and has left it here if the result is more than zero.
+    void* data = nullptr;
     std::size_t size_bytes = 0; ///< of `data`
     std::size_t transferred_bytes = 0;
     std::int32_t result = 0; ///< bytes or a descriptor, or a negative errno
@@ -65,7 +67,7 @@ struct Operation final : Wait, ListHook {
     }
 
     /// True if its answer is a count of bytes.
-    [[nodiscard]] bool moves_bytes() const noexcept { return opcode >= Opcode::recv; }
+    [[nodiscard]] bool moves_bytes() const noexcept { return opcode >= Opcode::recv_buffer; }
 
     /// The ring's answer, written by the loop. Returns false when the rest must be started again.
     [[nodiscard]] bool finish(std::int32_t answer) noexcept {

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <ringlet/backend.hpp>
 #include <ringlet/clock.hpp>
 #include <ringlet/operation.hpp>
 #include <ringlet/unique_fd.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -16,12 +18,20 @@ struct Completion {
     std::int32_t result = 0; ///< as `Operation::result`
 };
 
+/// How a ring is made.
+struct RingOptions {
+    unsigned entries = 1024;           ///< as `LoopOptions::ring_entries`
+    RingFeatures features = {};        ///< as `LoopOptions::features`
+    std::size_t buffer_limit = 65'536; ///< as `LoopOptions::buffer_limit`
+};
+
 /// What a ring has done since it was made.
 struct RingStats {
     std::uint64_t system_calls = 0; ///< trips into the kernel to submit, to transfer and to wait
     std::uint64_t submissions = 0;
     std::uint64_t completions = 0;
     std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
+    std::uint64_t buffer_shortages = 0;   ///< receives that had to wait for a buffer
     std::uint64_t completion_overflows = 0; ///< completions that found no room; 0 where all is well
 };
 

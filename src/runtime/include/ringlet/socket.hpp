@@ -83,14 +83,7 @@ class [[nodiscard]] RecvBufferAwaiter : public SocketAwaiter {
 public:
     RecvBufferAwaiter(Socket& socket, Operation& operation) noexcept
         : SocketAwaiter(socket, operation) {}
-    template <ScopedPromise P>
-    bool await_suspend(std::coroutine_handle<P> waiter) {
-        return suspend_with_memory(*waiter.promise().scope(), waiter);
-    }
     Result<Buffer> await_resume();
-
-private:
-    bool suspend_with_memory(CancelScope& scope, std::coroutine_handle<> waiter);
 };
 
 /// What `close` returns: waits until nothing of the socket is in flight, then closes it.

@@ -17,6 +17,7 @@ enum class Fault : std::uint8_t {
     full_queue,            ///< submissions reach the kernel before the loop asks for it
     interrupted,           ///< EINTR or EAGAIN
     lost_cancel,           ///< a cancellation is slow, and the operation may be faster
+    no_buffer,             ///< a receive waits for a buffer to come back
     late_wake,             ///< the loop sleeps past a deadline, into what comes after it
 
     // An operation fails; trying again may help.
