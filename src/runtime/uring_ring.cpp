@@ -102,6 +102,7 @@ private:
     using Patience = UringQueues::Patience;
 
     void submit_transfer(Operation& operation) {
+        // In the order of Opcode.
         static constexpr std::array<unsigned char, 4> opcodes = {IORING_OP_RECV, IORING_OP_RECV,
                                                                  IORING_OP_SEND, IORING_OP_READ};
         io_uring_sqe* entry = queues_.next_entry();
@@ -238,7 +239,8 @@ private:
 
     // ---- the queues ------------------------------------------------------------------------------
 
-    // Takes answers out of the kernel's queue, until `limit` are waiting to be handed over.
+    // Takes answers out of the kernel's queue: as many as there is room for, if `limit` of them can wait
+    // to be handed over.
     void collect(std::size_t limit) {
         const std::size_t room = limit - std::min(limit, finished_.size());
         queues_.collect(room, [this](const io_uring_cqe& entry) { settle(entry); });

@@ -129,7 +129,8 @@ public:
     [[nodiscard]] int native_handle() const noexcept;
 
     /// Lets `EventLoop::cancel_idle` end a receive or a send of this stream that makes no progress for
-    /// too long. They are judged apart: a quiet receive ends also while sends go on.
+    /// too long. They are judged apart: a quiet receive ends also while sends go on. What is in flight
+    /// already counts as idle from now on.
     void limit_idle_time() noexcept;
 
     /// Takes over a connected stream socket, blocking mode. For descriptors from elsewhere, such as
