@@ -24,7 +24,7 @@ FLOORS = (
      "ready", "run_blocking", "semaphore", "sleep", "task_group", "task_local", "thread_channel",
      "wait_list", "when", "yield"),
     ("signals", "socket", "socket_state", "tcp_listener", "tcp_stream"),
-    ("serve", "simulation"),
+    ("serve", "server", "simulation"),
     ("ringlet",),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -16,9 +16,9 @@ class Tasks(unittest.TestCase):
             server.expected_errors = r"(?s)task .*"
             client.echoes(b"here")
             peer = "peer %s:%d" % client.getsockname()
-            lines = (r'^task ".*" \(serve\.cpp:\d+\) waits for ',
-                     r'^ +task "accept" \(serve\.cpp:\d+\) waits for accept on descriptor \d+, for ',
-                     r'^ +task "connection" \(serve\.cpp:\d+\) waits for recv on descriptor \d+, '
+            lines = (r'^task ".*" \(server\.cpp:\d+\) waits for ',
+                     r'^ +task "accept" \(server\.cpp:\d+\) waits for accept on descriptor \d+, for ',
+                     r'^ +task "connection" \(server\.cpp:\d+\) waits for recv on descriptor \d+, '
                      rf"{peer}, for ")
 
             def are_listed():

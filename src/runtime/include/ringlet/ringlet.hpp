@@ -16,6 +16,7 @@
 #include <ringlet/run_blocking.hpp>
 #include <ringlet/semaphore.hpp>
 #include <ringlet/serve.hpp>
+#include <ringlet/server.hpp>
 #include <ringlet/sleep.hpp>
 #include <ringlet/task.hpp>
 #include <ringlet/task_group.hpp>

@@ -1,0 +1,128 @@
+#pragma once
+
+#include <ringlet/event_loop.hpp>
+#include <ringlet/tcp_listener.hpp>
+#include <ringlet/tcp_stream.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <type_traits>
+
+namespace ringlet {
+
+/// How a server serves.
+struct ServeOptions {
+    /// HOST:PORT. A name is looked up once, when the server is made.
+    std::string listen = "127.0.0.1:3200";
+
+    /// Connections served at once. At the limit accepting pauses: further clients wait in the
+    /// listener's backlog and are served when others leave. 0: as many as the descriptor limit
+    /// (RLIMIT_NOFILE) leaves after `reserved_descriptors`.
+    std::size_t max_connections = 0;
+
+    /// How long connections may go on after a stop before they are cancelled.
+    std::chrono::milliseconds drain_timeout{10'000};
+
+    /// A receive or a send on which nothing moved for so long ends with `timed_out`. 0: never. Exact to
+    /// a quarter of itself; costs nothing per message.
+    std::chrono::milliseconds idle_timeout{0};
+
+    /// SIGTERM and SIGINT stop the server: the first drains, the second ends at once. They are
+    /// blocked in the serving thread meanwhile; start other threads with them blocked too.
+    bool handle_signals = true;
+
+    /// A signal, such as SIGUSR1, on which `EventLoop::dump` is written to stderr; 0: none. Needs
+    /// `handle_signals`.
+    int dump_signal = 0;
+
+    ListenOptions socket = {};
+    LoopOptions loop = {};
+
+    /// Descriptors kept back for the program itself when `max_connections` is 0.
+    static constexpr std::size_t reserved_descriptors = 32;
+};
+
+/// What a server did.
+struct ServeReport {
+    std::uint64_t accepted_count = 0;
+    /// Connections that the drain time did not suffice for; they were cancelled.
+    std::size_t cancelled_count = 0;
+    /// Times that accepting paused because descriptors or memory had run out.
+    std::uint64_t accept_pauses = 0;
+    LoopStats loop;
+};
+
+/// A listening socket and a loop that serves one coroutine per connection.
+///
+///     auto server = Server::create(options);
+///     if (!server) return exit_status(server.error());
+///     std::puts(server->local().to_string().c_str());
+///     auto report = server->run(echo);
+///
+/// Lifetime  The handler is called on the server's own thread and outlives all connections.
+/// Thread    `create` and `run` on one thread; `stop` from any.
+class Server {
+public:
+    /// Binds, listens and sets up the ring. Clients may connect from now on, and SIGTERM and SIGINT are
+    /// blocked until `run` has ended, or the server is destroyed (`ServeOptions::handle_signals`).
+    ///
+    /// Errors    As `Endpoint::resolve`, `TcpListener::bind` and `EventLoop::create`.
+    static Result<Server> create(ServeOptions options);
+
+    Server(Server&& other) noexcept;
+    Server& operator=(Server&& other) noexcept;
+    ~Server();
+
+    /// Serves until it is stopped: every connection runs `handler(TcpStream)`, a `Task<>`. Once per
+    /// server: afterwards it listens no more.
+    ///
+    /// A handler's exception ends its connection, goes to `LoopOptions::report`, and the server
+    /// goes on. When descriptors run out, accepting pauses for up to `accept_pause_limit`.
+    ///
+    /// Errors    The one that ended accepting for good; connections were drained first.
+    template <class Handler>
+    Result<ServeReport> run(Handler handler);
+
+    /// Stops as the first SIGTERM does. A second call, or a signal after it, ends the drain.
+    ///
+    /// Thread    Any.
+    void stop();
+
+    /// The loop that it serves on, for tasks beside the connections: spawn them before `run`, which
+    /// cancels them when the last connection has ended.
+    [[nodiscard]] EventLoop& loop() noexcept;
+
+    /// The address that it listens on, with the port that the kernel chose.
+    [[nodiscard]] Endpoint local() const;
+    /// The limit as it applies: `ServeOptions::max_connections`, or what was chosen for 0.
+    [[nodiscard]] std::size_t max_connections() const noexcept;
+    /// What it runs on, and why.
+    [[nodiscard]] const BackendChoice& backend() const noexcept;
+
+    static constexpr std::chrono::milliseconds accept_pause_first{10};
+    static constexpr std::chrono::milliseconds accept_pause_limit{320};
+
+private:
+    class State;
+    using Call = Task<> (*)(void* handler, TcpStream stream);
+    explicit Server(std::unique_ptr<State> state) noexcept;
+    Result<ServeReport> run_erased(void* handler, Call call);
+
+    std::unique_ptr<State> state_;
+};
+
+template <class Handler>
+Result<ServeReport> Server::run(Handler handler) {
+    static_assert(std::is_invocable_r_v<Task<>, Handler&, TcpStream>,
+                  "a handler is a coroutine: Task<> handle(TcpStream stream)");
+    return run_erased(static_cast<void*>(std::addressof(handler)),
+                      [](void* erased, TcpStream stream) {
+                          return (*static_cast<Handler*>(erased))(std::move(stream));
+                      });
+}
+
+} // namespace ringlet

@@ -1,0 +1,556 @@
+#include <ringlet/server.hpp>
+
+#include <ringlet/error.hpp>
+#include <ringlet/sleep.hpp>
+#include <ringlet/yield.hpp>
+
+#include "echo.hpp"
+#include "net.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <csignal>
+#include <future>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <sys/resource.h>
+
+using namespace ringlet;
+using namespace ringlet::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+ServeOptions quiet_options() {
+    ServeOptions options;
+    options.listen = "127.0.0.1:0";
+    options.handle_signals = false;
+    options.drain_timeout = 60s;
+    options.loop.ring_entries = 64;
+    return options;
+}
+
+/// A server in a thread of its own. `stop` may be called any number of times before `finish`.
+class ServerThread {
+public:
+    template <class Handler>
+    ServerThread(ServeOptions options, Handler handler) {
+        options.loop.report = [this](std::string_view line) { lines_.emplace_back(line); };
+        std::promise<std::error_code> started;
+        auto start = started.get_future();
+        thread_ = std::thread([this, options, handler, &started] {
+            auto server = Server::create(options);
+            if (!server) {
+                started.set_value(server.error());
+                return;
+            }
+            server_ = &*server;
+            address_ = server->local();
+            started.set_value({});
+            outcome_ = server->run(handler);
+            ended_.set_value();
+            released_.get_future().wait(); // so that `stop` may still be called
+        });
+        const std::error_code error = start.get();
+        REQUIRE_MESSAGE(!error, error.message());
+    }
+    ServerThread(const ServerThread&) = delete;
+    ServerThread& operator=(const ServerThread&) = delete;
+    ~ServerThread() {
+        if (!thread_.joinable()) return;
+        stop();
+        stop();
+        join();
+    }
+
+    [[nodiscard]] const Endpoint& address() const { return address_; }
+    void stop() { server_->stop(); }
+
+    /// Waits until the server has ended by itself, or by `stop`.
+    ServeReport finish() {
+        join();
+        REQUIRE_MESSAGE(outcome_, outcome_.error().message());
+        return *outcome_;
+    }
+
+    /// What was reported; after `finish`.
+    [[nodiscard]] const std::vector<std::string>& lines() const { return lines_; }
+
+private:
+    void join() {
+        ended_.get_future().wait();
+        released_.set_value();
+        thread_.join();
+    }
+
+    std::thread thread_;
+    Server* server_ = nullptr;
+    Endpoint address_;
+    Result<ServeReport> outcome_ = std::errc::not_connected;
+    std::vector<std::string> lines_;
+    std::promise<void> ended_;
+    std::promise<void> released_;
+};
+
+bool echoes(const UniqueFd& client, std::string_view text) {
+    return write_all(client.get(), text) && read_up_to(client.get(), text.size()) == text;
+}
+
+/// Connects until nobody listens any more. A connection from the last moment may have been taken.
+void until_refused(const Endpoint& server) {
+    while (connect_to(server)) std::this_thread::yield();
+}
+
+} // namespace
+
+TEST_CASE("a server serves many clients at once, and one after another") {
+    ServerThread server(quiet_options(), echo);
+    for (int round = 0; round < 3; ++round) {
+        std::vector<UniqueFd> clients;
+        for (int i = 0; i < 100; ++i) clients.push_back(connect_to(server.address()));
+        for (std::size_t i = 0; i < clients.size(); ++i) {
+            CHECK(write_all(clients[i].get(), std::to_string(1000 + i)));
+        }
+        for (std::size_t i = 0; i < clients.size(); ++i) {
+            CHECK(read_up_to(clients[i].get(), 4) == std::to_string(1000 + i));
+        }
+    }
+    server.stop();
+    const ServeReport report = server.finish();
+    CHECK(report.accepted_count == 300);
+    CHECK(report.cancelled_count == 0);
+    CHECK(report.accept_pauses == 0);
+    CHECK(report.loop.live_tasks == 0);
+    CHECK(report.loop.operations_in_flight == 0);
+    CHECK(report.loop.armed_timers == 0);
+    CHECK(server.lines().empty());
+}
+
+TEST_CASE("a server gives every descriptor back") {
+    const std::size_t open_before = descriptor_count();
+    {
+        ServerThread server(quiet_options(), echo);
+        std::vector<UniqueFd> clients;
+        for (int i = 0; i < 50; ++i) {
+            clients.push_back(connect_to(server.address()));
+            CHECK(echoes(clients.back(), "x"));
+        }
+        server.stop();
+        server.stop();
+        const ServeReport report = server.finish();
+        CHECK(report.cancelled_count == 50);
+        for (const UniqueFd& client : clients) CHECK(is_ended(client.get()));
+    }
+    CHECK(descriptor_count() == open_before);
+}
+
+TEST_CASE("at max_connections accepting pauses, and later clients are served when others leave") {
+    ServeOptions options = quiet_options();
+    options.max_connections = 2;
+    std::atomic<int> now{0};
+    std::atomic<int> most{0};
+    ServerThread server(options, [&](TcpStream stream) -> Task<> {
+        const int count = ++now;
+        if (count > most) most = count;
+        co_await echo(std::move(stream));
+        --now;
+    });
+    UniqueFd first = connect_to(server.address());
+    const UniqueFd second = connect_to(server.address());
+    CHECK(echoes(first, "first"));
+    CHECK(echoes(second, "second"));
+
+    std::vector<UniqueFd> later;
+    for (int i = 0; i < 3; ++i) {
+        later.push_back(connect_to(server.address()));
+        CHECK(later.back());
+        CHECK(write_all(later.back().get(), "later"));
+    }
+    // Neither served nor closed. No server that is right fails here, however slow it is.
+    for (const UniqueFd& client : later) CHECK_FALSE(is_readable(client.get(), 10));
+    CHECK(echoes(second, "still here"));
+
+    waiting_for("the clients in the backlog to be served");
+    first.reset();
+    for (UniqueFd& client : later) {
+        CHECK(read_up_to(client.get(), 5) == "later");
+        client.reset();
+    }
+    server.stop();
+    CHECK(echoes(second, "drained"));
+    server.stop();
+    const ServeReport report = server.finish();
+    CHECK(most == 2);
+    CHECK(report.accepted_count == 5);
+}
+
+TEST_CASE("max_connections of 0 becomes what the descriptor limit leaves") {
+    const Ending ending = end_of_child([] {
+        const rlimit few{.rlim_cur = 200, .rlim_max = 200};
+        if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2;
+        auto server = Server::create(quiet_options());
+        if (!server) return 3;
+        return server->max_connections() == 200 - ServeOptions::reserved_descriptors ? 0 : 4;
+    });
+    CHECK(ending.status == 0);
+}
+
+TEST_CASE("a stop while accepting pauses at the limit ends the server") {
+    ServeOptions options = quiet_options();
+    options.max_connections = 1;
+    ServerThread server(options, echo);
+    UniqueFd client = connect_to(server.address());
+    CHECK(echoes(client, "x"));
+    waiting_for("a server at its connection limit to stop");
+    server.stop();
+    until_refused(server.address());
+    client.reset();
+    const ServeReport report = server.finish();
+    CHECK(report.accepted_count == 1);
+    CHECK(report.cancelled_count == 0);
+}
+
+TEST_CASE("a handler's exception ends its own connection only, and is reported") {
+    ServerThread server(quiet_options(), [](TcpStream stream) -> Task<> {
+        for (;;) {
+            auto chunk = co_await stream.recv();
+            if (!chunk || chunk->empty()) co_return;
+            const std::string text = text_of(*chunk);
+            if (text == "throw") throw std::runtime_error("boom");
+            if (text == "odd") throw 5;
+            auto sent = co_await stream.send_all(*chunk);
+            if (!sent) co_return;
+        }
+    });
+    const UniqueFd good = connect_to(server.address());
+    const UniqueFd bad = connect_to(server.address());
+    const UniqueFd odd = connect_to(server.address());
+    CHECK(echoes(good, "one"));
+    CHECK(write_all(bad.get(), "throw"));
+    CHECK(is_ended(bad.get()));
+    CHECK(write_all(odd.get(), "odd"));
+    CHECK(is_ended(odd.get()));
+    CHECK(echoes(good, "two"));
+    server.stop();
+    server.stop();
+    const ServeReport report = server.finish();
+    CHECK(report.accepted_count == 3);
+    REQUIRE(server.lines().size() == 2);
+    CHECK(server.lines()[0].find("boom") != std::string::npos);
+    CHECK(server.lines()[1].find("not a std::exception") != std::string::npos);
+}
+
+TEST_CASE("a handler that throws before it is a coroutine ends that connection only") {
+    std::atomic<int> calls{0};
+    ServerThread server(quiet_options(), [&](TcpStream stream) -> Task<> {
+        if (calls++ == 0) throw std::runtime_error("not today");
+        return echo(std::move(stream));
+    });
+    const UniqueFd first = connect_to(server.address());
+    CHECK(is_ended(first.get()));
+    const UniqueFd second = connect_to(server.address());
+    CHECK(echoes(second, "hello"));
+    server.stop();
+    server.stop();
+    static_cast<void>(server.finish());
+    REQUIRE(server.lines().size() == 1);
+    CHECK(server.lines()[0].find("not today") != std::string::npos);
+}
+
+TEST_CASE("after a stop new clients are refused, and a running connection may finish") {
+    ServerThread server(quiet_options(), echo);
+    UniqueFd client = connect_to(server.address());
+    CHECK(echoes(client, "before"));
+    waiting_for("new clients to be refused");
+    server.stop();
+    until_refused(server.address());
+    CHECK(echoes(client, "after"));
+    waiting_for("the server to end with its last connection");
+    client.reset();
+    const ServeReport report = server.finish();
+    CHECK(report.cancelled_count == 0);
+}
+
+TEST_CASE("connections that go on beyond the drain time are cancelled and counted") {
+    ServeOptions options = quiet_options();
+    options.drain_timeout = 30ms;
+    std::atomic<int> cancelled{0};
+    ServerThread server(options, [&](TcpStream stream) -> Task<> {
+        auto greeted = co_await stream.send_all(bytes_of("!"));
+        if (!greeted) co_return;
+        auto chunk = co_await stream.recv();
+        if (chunk.error() == std::errc::operation_canceled) ++cancelled;
+    });
+    const UniqueFd first = connect_to(server.address());
+    const UniqueFd second = connect_to(server.address());
+    CHECK(read_up_to(first.get(), 1) == "!");
+    CHECK(read_up_to(second.get(), 1) == "!");
+    waiting_for("the drain time to end");
+    const auto start = Clock::now();
+    server.stop();
+    const ServeReport report = server.finish();
+    CHECK(Clock::now() - start >= 30ms);
+    CHECK(report.cancelled_count == 2);
+    CHECK(cancelled == 2);
+    CHECK(end_of(first.get()) == 0);
+    CHECK(end_of(second.get()) == 0);
+}
+
+TEST_CASE("a second stop ends the drain at once") {
+    ServeOptions options = quiet_options();
+    options.drain_timeout = std::chrono::hours(1);
+    ServerThread server(options, echo);
+    const UniqueFd client = connect_to(server.address());
+    CHECK(echoes(client, "x"));
+    waiting_for("the second stop to end the drain");
+    server.stop();
+    until_refused(server.address());
+    CHECK(echoes(client, "draining"));
+    server.stop();
+    const ServeReport report = server.finish();
+    CHECK(report.cancelled_count == 1);
+    CHECK(end_of(client.get()) == 0);
+}
+
+TEST_CASE("a handler that ignores its cancellation does not hold the server") {
+    ServerThread server(quiet_options(), [](TcpStream stream) -> Task<> {
+        static_cast<void>(co_await stream.send_all(bytes_of("!")));
+        for (;;) static_cast<void>(co_await stream.recv());
+    });
+    const UniqueFd client = connect_to(server.address());
+    CHECK(read_up_to(client.get(), 1) == "!");
+    waiting_for("a server whose handler ignores its cancellation to end");
+    server.stop();
+    server.stop();
+    const ServeReport report = server.finish();
+    CHECK(report.cancelled_count == 1);
+    CHECK(report.loop.live_tasks == 0);
+    CHECK(server.lines().size() == 1);
+    CHECK(end_of(client.get()) == 0);
+}
+
+TEST_CASE("an idle connection ends with timed_out, a busy one does not") {
+    ServeOptions options = quiet_options();
+    options.idle_timeout = 200ms;
+    std::atomic<int> timed_out{0};
+    ServerThread server(options, [&](TcpStream stream) -> Task<> {
+        for (;;) {
+            auto chunk = co_await stream.recv();
+            if (chunk.error() == std::errc::timed_out) ++timed_out;
+            if (!chunk || chunk->empty()) co_return;
+            auto sent = co_await stream.send_all(*chunk);
+            if (!sent) co_return;
+        }
+    });
+    const auto start = Clock::now();
+    const UniqueFd idle = connect_to(server.address());
+    CHECK(end_of(idle.get()) == 0);
+    CHECK(Clock::now() - start >= 199ms);
+    CHECK(timed_out == 1);
+    const UniqueFd busy = connect_to(server.address());
+    CHECK(echoes(busy, "x"));
+    server.stop();
+    server.stop();
+    static_cast<void>(server.finish());
+    CHECK(timed_out == 1);
+}
+
+TEST_CASE("the shortest idle time does not make the loop spin") {
+    ServeOptions options = quiet_options();
+    options.idle_timeout = 1ms;
+    ServerThread server(options, echo);
+    // Only to give a loop that turns all the time the time to show it.
+    const auto start = Clock::now();
+    std::this_thread::sleep_for(20ms);
+    server.stop();
+    const ServeReport report = server.finish();
+    const auto milliseconds = (Clock::now() - start) / 1ms;
+    CHECK(report.loop.turns < static_cast<std::uint64_t>(20 * milliseconds));
+}
+
+TEST_CASE("stop before run ends run at once") {
+    auto server = Server::create(quiet_options());
+    REQUIRE(server);
+    server->stop();
+    waiting_for("run to return after a stop that came before it");
+    auto report = server->run(echo);
+    REQUIRE(report);
+    CHECK(report->accepted_count == 0);
+}
+
+TEST_CASE("clients may connect between create and run") {
+    UniqueFd client;
+    std::promise<Server*> made;
+    std::promise<void> connected;
+    Result<ServeReport> report = std::errc::not_connected;
+    std::thread thread([&] {
+        auto server = Server::create(quiet_options());
+        made.set_value(&*server);
+        connected.get_future().wait();
+        report = server->run([&](TcpStream stream) -> Task<> {
+            auto sent = co_await stream.send_all(bytes_of("early"));
+            CHECK(sent);
+            server->stop();
+        });
+    });
+    Server* server = made.get_future().get();
+    client = connect_to(server->local());
+    connected.set_value();
+    CHECK(read_up_to(client.get(), 5) == "early");
+    thread.join();
+    REQUIRE(report);
+    CHECK(report->accepted_count == 1);
+}
+
+TEST_CASE("when descriptors run out accepting pauses, says so once, and goes on") {
+    const Ending ending = end_of_child([] {
+        auto server = Server::create(quiet_options());
+        if (!server) return 2;
+        std::vector<UniqueFd> clients;
+        for (int i = 0; i < 3; ++i) clients.push_back(connect_to(server->local()));
+        std::vector<UniqueFd> fill;
+        for (int fd = ::dup(STDERR_FILENO); fd >= 0; fd = ::dup(STDERR_FILENO)) {
+            fill.emplace_back(fd);
+        }
+        fill.pop_back(); // one connection at a time
+        int served = 0;
+        auto report = server->run([&](TcpStream stream) -> Task<> {
+            // Holds the descriptor until accepting has met the limit.
+            static_cast<void>(co_await sleep_for(5ms));
+            static_cast<void>(co_await stream.send_all(bytes_of("x")));
+            if (++served == 3) server->stop();
+        });
+        if (!report) return 3;
+        if (served != 3) return 4;
+        if (report->accept_pauses == 0) return 5;
+        return report->accept_pauses < 50 ? 0 : 6;
+    });
+    CHECK(ending.signal == 0);
+    CHECK_MESSAGE(ending.status == 0, ending.errors);
+    CHECK(ending.says("accepting pauses: "));
+    CHECK(ending.errors.find("accepting pauses") == ending.errors.rfind("accepting pauses"));
+}
+
+// ---- signals ------------------------------------------------------------------------------------
+
+namespace {
+
+/// A server in a process of its own, as a program would have it. Its exit status is that of
+/// `serve`, or 40 plus the number of connections that were cancelled.
+struct ServerProcess {
+    ServerProcess() {
+        std::array<int, 2> ends{-1, -1};
+        REQUIRE(::pipe(ends.data()) == 0);
+        const UniqueFd reading(ends[0]);
+        UniqueFd writing(ends[1]);
+        id = start_child([&] {
+            ServeOptions options = quiet_options();
+            options.handle_signals = true;
+            auto server = Server::create(options);
+            if (!server) return exit_status(server);
+            const std::string here = server->local().to_string();
+            static_cast<void>(::write(writing.get(), here.data(), here.size()) > 0);
+            writing.reset();
+            auto report = server->run(echo);
+            if (report && report->cancelled_count > 0) {
+                return 40 + static_cast<int>(report->cancelled_count);
+            }
+            return exit_status(report);
+        });
+        writing.reset();
+        address = loopback(read_up_to(reading.get(), 100));
+    }
+    pid_t id = -1;
+    Endpoint address;
+};
+
+} // namespace
+
+TEST_CASE("SIGTERM and SIGINT drain: connections finish, and the program ends well") {
+    for (const int number : {SIGTERM, SIGINT}) {
+        ServerProcess server;
+        UniqueFd client = connect_to(server.address);
+        CHECK(echoes(client, "before"));
+        waiting_for("the signalled server to refuse new clients");
+        CHECK(::kill(server.id, number) == 0);
+        until_refused(server.address);
+        CHECK(echoes(client, "after"));
+        client.reset();
+        waiting_for("the drained server to end");
+        const Ending ending = wait_for_end(server.id);
+        CHECK(ending.signal == 0);
+        CHECK(ending.status == 0);
+    }
+}
+
+TEST_CASE("a second signal ends the server at once, in good order") {
+    ServerProcess server;
+    const UniqueFd client = connect_to(server.address);
+    CHECK(echoes(client, "x"));
+    CHECK(::kill(server.id, SIGTERM) == 0);
+    waiting_for("the signalled server to refuse new clients");
+    until_refused(server.address);
+    CHECK(echoes(client, "draining"));
+    CHECK(::kill(server.id, SIGTERM) == 0);
+    waiting_for("the server to end at the second signal");
+    const Ending ending = wait_for_end(server.id);
+    CHECK(ending.signal == 0);
+    CHECK(ending.status == 41);
+    CHECK(end_of(client.get()) == 0);
+}
+
+TEST_CASE("a task beside the connections runs on the server's loop, and may stop it") {
+    waiting_for("a server that one of its own tasks stops");
+    auto server = Server::create(quiet_options());
+    REQUIRE(server);
+    bool was_cancelled = false;
+    server->loop().spawn([&]() -> Task<> {
+        auto slept = co_await sleep_for(1ms);
+        CHECK(slept);
+        server->stop();
+        auto never = co_await sleep_for(1h);
+        was_cancelled = never.error() == std::errc::operation_canceled;
+    });
+    auto report = server->run(echo);
+    CHECK(report);
+    CHECK(was_cancelled);
+}
+
+TEST_CASE("a server whose memory runs out at any moment ends, and can be told to stop meanwhile") {
+    waiting_for("a server in which an allocation fails");
+    bool has_failed = true;
+    for (std::uint64_t fails_at = 1; has_failed; ++fails_at) {
+        CAPTURE(fails_at);
+        FramePool::Audit audit{.fails_at = fails_at};
+        ServeOptions options = quiet_options();
+        options.loop.report = [](std::string_view) {};
+        auto server = Server::create(options);
+        REQUIRE(server);
+        auto stops_late = [&]() -> Task<> {
+            auto left = co_await sleep_for(1h);
+            CHECK_FALSE(left);
+            server->stop();
+            auto pause = []() -> Task<Result<void>> {
+                auto slept = co_await sleep_for(100us);
+                co_return slept;
+            };
+            auto slept = co_await shield(pause);
+            static_cast<void>(slept);
+        };
+        server->loop().spawn(stops_late);
+        server->stop();
+        FramePool::local().audit(&audit);
+        try {
+            static_cast<void>(server->run(echo));
+        } catch (const std::bad_alloc&) {
+            CHECK(audit.allocation_count >= fails_at);
+        }
+        FramePool::local().audit(nullptr);
+        has_failed = audit.allocation_count >= fails_at;
+        REQUIRE(fails_at < 1000);
+    }
+}
