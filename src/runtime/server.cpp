@@ -18,7 +18,9 @@ public:
     State(ServeOptions chosen, TcpListener listening);
 
     Task<Result<void>> serve();
-    void stop();
+    void stop() { stop_up_to(stops_ + 1); }
+    void stop_up_to(int times);
+    void dump(std::string_view title) const;
 
     ServeOptions options;
     Result<EventLoop> loop;
@@ -27,6 +29,7 @@ public:
     ServeReport report;
     void* handler = nullptr;
     Call call = nullptr;
+    std::function<void()> on_accept_failure;
     std::optional<SignalWatch> signals; // until run has ended
 
 private:
@@ -38,7 +41,8 @@ private:
     void take(BoundedTaskGroup& connections, TcpStream stream);
 
     std::error_code accept_error_;
-    JoinHandle<void> phase_; // accepting, then draining: what a stop ends
+    JoinHandle<void> phase_;                        // accepting, then draining: what a stop ends
+    const BoundedTaskGroup* connections_ = nullptr; // as long as there is a phase
     int stops_ = 0;
 };
 
@@ -77,6 +81,8 @@ Task<> Server::State::accept_connections(BoundedTaskGroup& connections) {
         if (error == std::errc::operation_canceled) co_return;
         if (is_fatal(error)) {
             accept_error_ = error;
+            stops_ = std::max(stops_, 1);
+            if (on_accept_failure) on_accept_failure();
             co_return;
         }
         if (!is_exhaustion(error)) continue; // that client has gone; the next one has not
@@ -105,9 +111,22 @@ void Server::State::take(BoundedTaskGroup& connections, TcpStream stream) {
 // ---- stopping -----------------------------------------------------------------------------------
 
 // The first stop ends the accepting, the second the drain.
-void Server::State::stop() {
-    ++stops_;
+void Server::State::stop_up_to(int times) {
+    if (times <= stops_) return;
+    stops_ = times;
     if (phase_) phase_.cancel(CancelReason::shutdown);
+}
+
+// In one piece: others may write at the same time.
+void Server::State::dump(std::string_view title) const {
+    std::string text;
+    if (!title.empty()) {
+        text = std::string(title) + ": " + std::to_string(report.accepted_count) +
+               " connections accepted, " +
+               std::to_string(connections_ != nullptr ? connections_->size() : 0) + " live\n";
+    }
+    text += loop->dump();
+    std::fputs(text.c_str(), stderr);
 }
 
 Task<> Server::State::watch_signals() {
@@ -115,7 +134,7 @@ Task<> Server::State::watch_signals() {
         auto seen = co_await signals->next();
         if (!seen) co_return;
         if (*seen == options.dump_signal) {
-            std::fprintf(stderr, "%s", loop->dump().c_str());
+            dump("");
         } else {
             stop();
         }
@@ -142,9 +161,13 @@ Task<> Server::State::drain(BoundedTaskGroup& connections) {
 Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
                                                     BoundedTaskGroup& connections) {
     struct NoPhase { // however this ends: the handle is of a task in the server's group
-        JoinHandle<void>& phase;
-        ~NoPhase() { phase = JoinHandle<void>(); }
-    } at_end{phase_};
+        State& state;
+        ~NoPhase() {
+            state.phase_ = JoinHandle<void>();
+            state.connections_ = nullptr;
+        }
+    } at_end{*this};
+    connections_ = &connections;
     phase_ = server.spawn("accept", [&] { return accept_connections(connections); });
     if (stops_ > 0) phase_.cancel(CancelReason::shutdown);
     auto accepted = co_await phase_.join();
@@ -185,22 +208,10 @@ Task<Result<void>> Server::State::serve() {
 
 // ---- the server ---------------------------------------------------------------------------------
 
-namespace {
-
-std::size_t limit_that_fits() {
-    rlimit descriptors{};
-    if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return 1;
-    const auto limit = static_cast<std::size_t>(descriptors.rlim_cur);
-    constexpr auto reserved = ServeOptions::reserved_descriptors;
-    return limit > reserved ? limit - reserved : 1;
-}
-
-} // namespace
-
 Server::State::State(ServeOptions chosen, TcpListener listening)
     : options(std::move(chosen)), loop(EventLoop::create(options.loop)),
       listener(std::move(listening)), address(listener.local()) {
-    if (options.max_connections == 0) options.max_connections = limit_that_fits();
+    if (options.max_connections == 0) options.max_connections = connections_that_fit(1);
 }
 
 Result<Server> Server::create(ServeOptions options) {
@@ -208,7 +219,11 @@ Result<Server> Server::create(ServeOptions options) {
     if (!endpoint) return endpoint.error();
     auto listener = TcpListener::bind(*endpoint, options.socket);
     if (!listener) return listener.error();
-    auto state = std::make_unique<State>(std::move(options), std::move(*listener));
+    return create(std::move(options), std::move(*listener));
+}
+
+Result<Server> Server::create(ServeOptions options, TcpListener listener) {
+    auto state = std::make_unique<State>(std::move(options), std::move(listener));
     if (!state->loop) return state->loop.error();
     if (state->options.handle_signals) {
         auto watch = SignalWatch::create(state->options.dump_signal);
@@ -236,6 +251,27 @@ Result<ServeReport> Server::run_erased(void* handler, Call call) {
 
 void Server::stop() {
     state_->loop->post([state = state_.get()] { state->stop(); });
+}
+
+void Server::stop_up_to(int times) {
+    state_->loop->post([state = state_.get(), times] { state->stop_up_to(times); });
+}
+
+void Server::dump(std::string_view title) {
+    state_->loop->post([state = state_.get(), title = std::string(title)] { state->dump(title); });
+}
+
+void Server::on_accept_failure(std::function<void()> call) {
+    state_->on_accept_failure = std::move(call);
+}
+
+std::size_t Server::connections_that_fit(std::size_t workers) {
+    rlimit descriptors{};
+    if (::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) return 1;
+    const auto limit = static_cast<std::size_t>(descriptors.rlim_cur);
+    const std::size_t reserved = ServeOptions::reserved_descriptors +
+                                 (workers - 1) * ServeOptions::reserved_descriptors_per_worker;
+    return limit > reserved ? limit - reserved : 1;
 }
 
 EventLoop& Server::loop() noexcept { return *state_->loop; }

@@ -7,6 +7,7 @@
 #include "socket_state.hpp"
 
 #include <new>
+#include <utility>
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -28,6 +29,31 @@ Result<TcpListener> TcpListener::bind(const Endpoint& endpoint, const ListenOpti
     if (done) done = kernel.listen(fd.get(), options.backlog);
     if (!done) return done.error();
     return TcpListener(SocketHandle(new Socket(std::move(fd))));
+}
+
+// A socket that listens without SO_REUSEPORT is alone on its port: bind(2), or listen(2) of a race's
+// loser, fails for it or for the others. Having listened it lets others come, and leads their group.
+Result<std::vector<TcpListener>> TcpListener::bind_several(const Endpoint& endpoint,
+                                                           std::size_t count,
+                                                           const ListenOptions& options) {
+    std::vector<TcpListener> listeners;
+    auto first = bind(endpoint, options);
+    if (!first) return first.error();
+    if (count > 1) {
+        auto shared = Kernel::of_this_thread().set_option(first->native_handle(), SOL_SOCKET,
+                                                          SO_REUSEPORT, 1);
+        if (!shared) return shared.error();
+    }
+    const Endpoint bound = first->local();
+    ListenOptions sharing = options;
+    sharing.reuse_port = true;
+    listeners.push_back(std::move(*first));
+    while (listeners.size() < count) {
+        auto another = bind(bound, sharing);
+        if (!another) return another.error();
+        listeners.push_back(std::move(*another));
+    }
+    return listeners;
 }
 
 Socket& TcpListener::socket() const {

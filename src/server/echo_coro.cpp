@@ -10,9 +10,11 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <string>
+#include <system_error>
 
 #include <sys/resource.h>
 #include <sysexits.h>
@@ -35,6 +37,8 @@ struct Settings {
     std::string host = "127.0.0.1";
     std::uint16_t port = 3200;
     Backend backend = Backend::automatic;
+    std::size_t workers = 1;
+    bool pin = false;
     std::size_t max_connections = 0;
     std::chrono::milliseconds drain_timeout{10'000};
     std::chrono::milliseconds idle_timeout{0};
@@ -53,6 +57,29 @@ std::size_t raise_descriptor_limit() {
     return static_cast<std::size_t>(limit.rlim_cur);
 }
 
+void add_workers(CLI::App& app, std::size_t& value) {
+    const auto read = [&value](const std::string& text) {
+        if (text == "auto") {
+            value = 0; // as ServeOptions::workers has it
+            return;
+        }
+        std::size_t count = 0;
+        const char* end = text.data() + text.size();
+        const auto [rest, failure] = std::from_chars(text.data(), end, count);
+        if (failure != std::errc{} || rest != end || count < 1 || count > Workers::size_limit) {
+            throw CLI::ValidationError("--workers",
+                                       fmt::format("'{}' is none: write auto, or 1 to {}", text,
+                                                   std::size_t{Workers::size_limit}));
+        }
+        value = count;
+    };
+    app.add_option_function<std::string>(
+           "--workers", read,
+           "Threads that serve, each with a loop and a listening socket of its own.\n"
+           "auto: one for each CPU that this process may run on; default 1")
+        ->type_name("N|auto");
+}
+
 // Throws CLI::ParseError: also for --help and --version.
 void add_options(CLI::App& app, Settings& settings) {
     app.set_version_flag("--version", "echo_coro " RINGLET_VERSION);
@@ -62,9 +89,12 @@ void add_options(CLI::App& app, Settings& settings) {
     app.add_option("--host", settings.host, "Address or name of the interface to listen on")
         ->capture_default_str();
     add_backend(app, settings.backend);
+    add_workers(app, settings.workers);
+    app.add_flag("--pin", settings.pin,
+                 "Keep each worker on a CPU of its own, as long as there are enough");
     app.add_option("--max-connections", settings.max_connections,
                    "Connections served at once; further clients wait until others leave.\n"
-                   "0: as many as the descriptor limit allows")
+                   "Divided among the workers. 0: as many as the descriptor limit allows")
         ->check(CLI::Range(std::size_t{0}, std::size_t{10'000'000}))
         ->capture_default_str();
     add_duration(app, "--drain-timeout", settings.drain_timeout, std::chrono::milliseconds(0),
@@ -77,12 +107,12 @@ void add_options(CLI::App& app, Settings& settings) {
     add_busy_poll(app, settings.busy_poll);
     app.add_flag("--quiet", settings.quiet, "Print errors only");
     app.footer(
-        "The first line on stdout names the address. SIGTERM or SIGINT: stop accepting, let\n"
+        "The first line on stdout names the address; the last ones tell what was done, with a\n"
+        "line for each worker if there are several. SIGTERM or SIGINT: stop accepting, let\n"
         "connections finish within the drain time, cancel the rest, exit with 0. A second\n"
-        "signal ends at once. SIGUSR1: list on stderr what every task waits for. Errors are one "
-        "line on stderr and an exit status of sysexits(3):\n"
-        "64 bad option, 68 unknown host, 69 port in use or --backend io_uring refused, 77 no "
-        "permission.\n"
+        "signal ends at once. SIGUSR1: list on stderr what every task waits for. Errors are one\n"
+        "line on stderr and an exit status of sysexits(3): 64 bad option, 68 unknown host,\n"
+        "69 port in use or --backend io_uring refused, 77 no permission.\n"
         "\n"
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
 }
@@ -92,11 +122,43 @@ std::string listen_address(const Settings& settings) {
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
+void print_start(const Workers& workers, bool pinned, std::size_t descriptors) {
+    fmt::print("echo_coro listens on {}, backend {}, {} {}worker{}, at most {} connections "
+               "({} descriptors)\n",
+               workers.local().to_string(), workers.backend().to_string(), workers.size(),
+               pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
+               descriptors);
+    std::fflush(stdout);
+}
+
+void print_end(const ServeReport& report) {
+    for (std::size_t index = 0; index < report.workers.size(); ++index) {
+        const ServeReport& worker = report.workers[index];
+        fmt::print("worker {}: {} connections served, {} cancelled, {} system calls on {}, "
+                   "{} completions\n",
+                   index, worker.accepted_count, worker.cancelled_count,
+                   worker.loop.ring.system_calls, to_string(worker.loop.backend),
+                   worker.loop.ring.completions);
+    }
+    fmt::print("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
+               report.accepted_count, report.cancelled_count);
+    // Of several workers, some may have been refused io_uring.
+    const std::string backend =
+        report.workers.empty() ? fmt::format(" on {}", to_string(report.loop.backend)) : "";
+    const RingStats& ring = report.loop.ring;
+    fmt::print("{} system calls{}, {} completions, {} pauses of accepting, {} waits for a buffer, "
+               "{} overflows of the completion queue\n",
+               ring.system_calls, backend, ring.completions, report.accept_pauses,
+               ring.buffer_shortages, ring.completion_overflows);
+}
+
 int run(const Settings& settings) {
     const std::size_t descriptors = raise_descriptor_limit();
     ServeOptions options;
     options.listen = listen_address(settings);
     options.max_connections = settings.max_connections;
+    options.workers = settings.workers;
+    options.pin_workers = settings.pin;
     options.drain_timeout = settings.drain_timeout;
     options.idle_timeout = settings.idle_timeout;
     options.loop.backend = settings.backend;
@@ -106,39 +168,25 @@ int run(const Settings& settings) {
     options.loop.report = [](std::string_view line) {
         fmt::print(stderr, "echo_coro: {}\n", line);
     };
-    auto server = Server::create(options);
-    if (!server) {
-        report_advice(options.loop, options.listen, server.error());
-        return exit_status(server);
+    auto workers = Workers::create(options);
+    if (!workers) {
+        report_advice(options.loop, options.listen, workers.error());
+        return exit_status(workers);
     }
-    if (server->max_connections() > descriptors) {
+    if (workers->max_connections() > descriptors) {
         fmt::print(
             stderr,
             "echo_coro: --max-connections {} is more than the {} descriptors of this process: "
             "accepting will pause at that limit (see 'ulimit -n')\n",
             settings.max_connections, descriptors);
     }
-    if (!settings.quiet) {
-        fmt::print("echo_coro listens on {}, backend {}, 1 worker, at most {} connections "
-                   "({} descriptors)\n",
-                   server->local().to_string(), server->backend().to_string(),
-                   server->max_connections(), descriptors);
-        std::fflush(stdout);
-    }
-    auto report = server->run(echo);
+    if (!settings.quiet) print_start(*workers, settings.pin, descriptors);
+    auto report = workers->run(echo);
     if (!report) {
         report_advice(options.loop, options.listen, report.error());
         return exit_status(report);
     }
-    if (!settings.quiet) {
-        fmt::print("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
-                   report->accepted_count, report->cancelled_count);
-        const RingStats& ring = report->loop.ring;
-        fmt::print("{} system calls on {}, {} completions, {} pauses of accepting, "
-                   "{} overflows of the completion queue\n",
-                   ring.system_calls, to_string(server->backend().backend), ring.completions,
-                   report->accept_pauses, ring.completion_overflows);
-    }
+    if (!settings.quiet) print_end(*report);
     return EX_OK;
 }
 

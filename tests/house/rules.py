@@ -13,7 +13,7 @@ TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
 # docs/architecture.md, "Floors": a file includes only what lies on its own floor or below. The name
 # stands for the header and the source.
 FLOORS = (
-    ("assert", "buffer", "buffer_pool", "canary", "clock", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
+    ("assert", "buffer", "buffer_pool", "canary", "clock", "cpus", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
      "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
     ("backend", "buffer_queue", "epoll_ring", "finished_list", "loan", "make_ring", "multishot_accept", "provided_buffers", "ring", "simulated_kernel",
@@ -24,7 +24,7 @@ FLOORS = (
      "ready", "run_blocking", "semaphore", "sleep", "task_group", "task_local", "thread_channel",
      "wait_list", "when", "yield"),
     ("signals", "socket", "socket_state", "tcp_listener", "tcp_stream"),
-    ("serve", "server", "simulation"),
+    ("serve", "server", "simulation", "workers"),
     ("ringlet",),
 )
 FLOOR_OF = {name: number for number, names in enumerate(FLOORS) for name in names}

@@ -104,6 +104,45 @@ TEST_CASE("reuse_port lets two listeners share a port") {
     CHECK(third.error() == std::errc::address_in_use);
 }
 
+TEST_CASE("several listeners at one address all get connections") {
+    auto listeners = TcpListener::bind_several(loopback(), 3);
+    REQUIRE(listeners);
+    REQUIRE(listeners->size() == 3);
+    const Endpoint server = listeners->front().local();
+    CHECK(server.port() != 0);
+    std::vector<UniqueFd> clients;
+    for (int i = 0; i < 200; ++i) clients.push_back(connect_to(server));
+    for (const TcpListener& listener : *listeners) {
+        CHECK(listener.local() == server);
+        CHECK(is_readable(listener.native_handle(), 0));
+    }
+}
+
+TEST_CASE(
+    "several listeners do not share their port with a stranger that shares, unless asked to") {
+    ListenOptions sharing;
+    sharing.reuse_port = true;
+    const TcpListener stranger = listen_on("127.0.0.1:0", sharing);
+    for (const std::size_t count : {std::size_t{1}, std::size_t{2}}) {
+        auto refused = TcpListener::bind_several(stranger.local(), count);
+        CHECK(refused.error() == std::errc::address_in_use);
+        auto shared = TcpListener::bind_several(stranger.local(), count, sharing);
+        CHECK(shared);
+    }
+    auto any = loopback("0.0.0.0:" + std::to_string(stranger.local().port()));
+    auto refused = TcpListener::bind_several(any, 2);
+    CHECK(refused.error() == std::errc::address_in_use);
+}
+
+TEST_CASE("one listener of several is alone on its port") {
+    auto alone = TcpListener::bind_several(loopback(), 1);
+    REQUIRE(alone);
+    ListenOptions sharing;
+    sharing.reuse_port = true;
+    auto stranger = TcpListener::bind(alone->front().local(), sharing);
+    CHECK(stranger.error() == std::errc::address_in_use);
+}
+
 TEST_CASE("accepted connections inherit no_delay, and are closed on exec") {
     for (const bool no_delay : {true, false}) {
         ListenOptions options;

@@ -26,4 +26,5 @@
 #include <ringlet/thread_channel.hpp>
 #include <ringlet/version.hpp>
 #include <ringlet/when.hpp>
+#include <ringlet/workers.hpp>
 #include <ringlet/yield.hpp>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/server.hpp>
+#include <ringlet/workers.hpp>
 
 #include <string>
 #include <string_view>
@@ -9,11 +10,13 @@
 
 namespace ringlet {
 
-/// Makes a server and runs it: all that a program needs that serves until SIGTERM.
+/// Makes a server and runs it: all that a program needs that serves until SIGTERM. With
+/// `ServeOptions::workers` it is one of several threads, and each has a copy of the handler: see
+/// `Workers`.
 ///
 ///     return exit_status(serve({.listen = "127.0.0.1:3200"}, echo));
 ///
-/// Errors    As `Server::create` and `Server::run`. A line that says what to do has been given to
+/// Errors    As `Workers::create` and `Workers::run`. A line that says what to do has been given to
 ///           `LoopOptions::report`.
 template <class Handler>
 Result<ServeReport> serve(ServeOptions options, Handler handler);
@@ -38,12 +41,12 @@ template <class Handler>
 Result<ServeReport> serve(ServeOptions options, Handler handler) {
     const LoopOptions reporting = options.loop;
     const std::string listen = options.listen;
-    auto server = Server::create(std::move(options));
-    if (!server) {
-        report_advice(reporting, listen, server.error());
-        return server.error();
+    auto workers = Workers::create(std::move(options));
+    if (!workers) {
+        report_advice(reporting, listen, workers.error());
+        return workers.error();
     }
-    auto report = server->run(std::move(handler));
+    auto report = workers->run(std::move(handler));
     if (!report) report_advice(reporting, listen, report.error());
     return report;
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <system_error>
 #include <type_traits>
+#include <vector>
 
 namespace ringlet {
 
@@ -19,10 +20,19 @@ struct ServeOptions {
     /// HOST:PORT. A name is looked up once, when the server is made.
     std::string listen = "127.0.0.1:3200";
 
-    /// Connections served at once. At the limit accepting pauses: further clients wait in the
-    /// listener's backlog and are served when others leave. 0: as many as the descriptor limit
-    /// (RLIMIT_NOFILE) leaves after `reserved_descriptors`.
+    /// Connections served at once, by all workers together. At the limit accepting pauses: further
+    /// clients wait in the listener's backlog and are served when others leave. 0: as many as the
+    /// descriptor limit (RLIMIT_NOFILE) leaves after `reserved_descriptors`.
     std::size_t max_connections = 0;
+
+    /// Threads that serve, each with a loop and a listening socket of its own (`serve`, `Workers`; a
+    /// `Server` is one worker). The kernel spreads the connections over them. 0: as many as there are
+    /// CPUs that this process may run on. At most `max_connections`, and `Workers::size_limit`.
+    std::size_t workers = 1;
+
+    /// Keeps worker i on the i-th CPU that this process may run on, and with it the threads that it
+    /// makes, such as those of `run_blocking`. More workers than CPUs begin again at the first.
+    bool pin_workers = false;
 
     /// How long connections may go on after a stop before they are cancelled.
     std::chrono::milliseconds drain_timeout{10'000};
@@ -44,6 +54,8 @@ struct ServeOptions {
 
     /// Descriptors kept back for the program itself when `max_connections` is 0.
     static constexpr std::size_t reserved_descriptors = 32;
+    /// The same for every worker but the first.
+    static constexpr std::size_t reserved_descriptors_per_worker = 4;
 };
 
 /// What a server did.
@@ -54,6 +66,8 @@ struct ServeReport {
     /// Times that accepting paused because descriptors or memory had run out.
     std::uint64_t accept_pauses = 0;
     LoopStats loop;
+    /// What each of several workers did; the above is the sum then, with the first one's backend.
+    std::vector<ServeReport> workers = {};
 };
 
 /// A listening socket and a loop that serves one coroutine per connection.
@@ -107,22 +121,36 @@ public:
     static constexpr std::chrono::milliseconds accept_pause_limit{320};
 
 private:
+    friend class Workers;
     class State;
     using Call = Task<> (*)(void* handler, TcpStream stream);
     explicit Server(std::unique_ptr<State> state) noexcept;
+    template <class Handler>
+    static Call call_of() noexcept;
     Result<ServeReport> run_erased(void* handler, Call call);
+
+    // What workers need of one of them.
+    static Result<Server> create(ServeOptions options, TcpListener listener);
+    static std::size_t connections_that_fit(std::size_t workers);
+    void stop_up_to(int times);                         // for a stop that it may know already
+    void dump(std::string_view title);                  // soon, to stderr
+    void on_accept_failure(std::function<void()> call); // before it drains
 
     std::unique_ptr<State> state_;
 };
 
 template <class Handler>
-Result<ServeReport> Server::run(Handler handler) {
+Server::Call Server::call_of() noexcept {
     static_assert(std::is_invocable_r_v<Task<>, Handler&, TcpStream>,
                   "a handler is a coroutine: Task<> handle(TcpStream stream)");
-    return run_erased(static_cast<void*>(std::addressof(handler)),
-                      [](void* erased, TcpStream stream) {
-                          return (*static_cast<Handler*>(erased))(std::move(stream));
-                      });
+    return [](void* handler, TcpStream stream) {
+        return (*static_cast<Handler*>(handler))(std::move(stream));
+    };
+}
+
+template <class Handler>
+Result<ServeReport> Server::run(Handler handler) {
+    return run_erased(static_cast<void*>(std::addressof(handler)), call_of<Handler>());
 }
 
 } // namespace ringlet

@@ -5,6 +5,9 @@
 #include <ringlet/socket.hpp>
 #include <ringlet/tcp_stream.hpp>
 
+#include <cstddef>
+#include <vector>
+
 namespace ringlet {
 
 /// How a `TcpListener` listens. Accepted connections inherit the socket options.
@@ -33,6 +36,21 @@ public:
     /// Errors    `address_in_use`, `permission_denied` (a port below 1024),
     ///           `address_not_available`, `too_many_files_open`.
     static Result<TcpListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
+
+    /// Binds `count` listeners to one address, for as many loops: the kernel spreads connections over
+    /// them by a hash of both addresses (SO_REUSEPORT, socket(7)). Port 0 takes one free port for all.
+    ///
+    /// A foreign server on the port is found as by `bind`, unless `reuse_port` asks to share with it:
+    /// only the first listener comes when it is alone. Another server that shares as well may come
+    /// later, if it belongs to the same user.
+    ///
+    /// When one of them is closed, the connections in its backlog are reset, unless
+    /// net.ipv4.tcp_migrate_req is 1 (ip-sysctl).
+    ///
+    /// Suspends  Never.
+    /// Errors    As `bind`.
+    static Result<std::vector<TcpListener>>
+    bind_several(const Endpoint& endpoint, std::size_t count, const ListenOptions& options = {});
 
     /// Owns nothing; every use of it aborts.
     TcpListener() noexcept = default;

@@ -1,0 +1,33 @@
+#pragma once
+
+// The CPUs that a thread may run on: how many workers make sense, and where each belongs.
+
+#include <ringlet/result.hpp>
+
+#include <vector>
+
+#include <sched.h>
+
+namespace ringlet {
+
+class CpuSet {
+public:
+    /// Those that the calling thread may run on: what taskset(1), a container's cpuset and the like
+    /// leave. Empty if the kernel does not say.
+    static CpuSet of_this_thread();
+    static CpuSet of(int cpu);
+
+    /// Their numbers, in ascending order.
+    [[nodiscard]] std::vector<int> numbers() const;
+
+    /// Keeps the calling thread on these.
+    ///
+    /// Errors    As sched_setaffinity(2).
+    [[nodiscard]] Result<void> apply() const;
+
+private:
+    // Several, for a kernel of more than CPU_SETSIZE CPUs (CPU_SET(3)).
+    std::vector<cpu_set_t> parts_;
+};
+
+} // namespace ringlet

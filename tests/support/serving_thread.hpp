@@ -1,0 +1,101 @@
+#pragma once
+
+// What the tests of a server and of workers share: one that runs while the test is its client.
+
+#include "net.hpp"
+
+#include <ringlet/server.hpp>
+
+#include <chrono>
+#include <future>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace ringlet::testing {
+
+inline ServeOptions quiet_options() {
+    ServeOptions options;
+    options.listen = "127.0.0.1:0";
+    options.handle_signals = false;
+    options.drain_timeout = std::chrono::seconds(60);
+    options.loop.ring_entries = 64;
+    return options;
+}
+
+/// A `Server`, or `Workers`, in a thread of its own. `stop` may be called any number of times
+/// before `finish`.
+template <class Service>
+class ServingThread {
+public:
+    template <class Handler>
+    ServingThread(ServeOptions options, Handler handler) {
+        options.loop.report = [this](std::string_view line) { lines_.emplace_back(line); };
+        std::promise<std::error_code> started;
+        auto start = started.get_future();
+        thread_ = std::thread([this, options, handler, &started] {
+            auto server = Service::create(options);
+            if (!server) {
+                started.set_value(server.error());
+                return;
+            }
+            server_ = &*server;
+            address_ = server->local();
+            started.set_value({});
+            outcome_ = server->run(handler);
+            ended_.set_value();
+            released_.get_future().wait(); // so that `stop` may still be called
+        });
+        const std::error_code error = start.get();
+        REQUIRE_MESSAGE(!error, error.message());
+    }
+    ServingThread(const ServingThread&) = delete;
+    ServingThread& operator=(const ServingThread&) = delete;
+    ~ServingThread() {
+        if (!thread_.joinable()) return;
+        stop();
+        stop();
+        join();
+    }
+
+    [[nodiscard]] const Endpoint& address() const { return address_; }
+    void stop() { server_->stop(); }
+
+    /// Waits until the server has ended by itself, or by `stop`.
+    ServeReport finish() {
+        join();
+        REQUIRE_MESSAGE(outcome_, outcome_.error().message());
+        return *outcome_;
+    }
+
+    /// What was reported; after `finish`.
+    [[nodiscard]] const std::vector<std::string>& lines() const { return lines_; }
+
+private:
+    void join() {
+        ended_.get_future().wait();
+        released_.set_value();
+        thread_.join();
+    }
+
+    std::thread thread_;
+    Service* server_ = nullptr;
+    Endpoint address_;
+    Result<ServeReport> outcome_ = std::errc::not_connected;
+    std::vector<std::string> lines_;
+    std::promise<void> ended_;
+    std::promise<void> released_;
+};
+
+inline bool echoes(const UniqueFd& client, std::string_view text) {
+    return write_all(client.get(), text) && read_up_to(client.get(), text.size()) == text;
+}
+
+/// Connects until nobody listens any more. A connection from the last moment may have been taken.
+inline void until_refused(const Endpoint& server) {
+    while (connect_to(server)) std::this_thread::yield();
+}
+
+} // namespace ringlet::testing
