@@ -286,8 +286,8 @@ class Words(unittest.TestCase):
     def test_help_names_every_option(self):
         ended = run(ECHO_CORO, "--help")
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
-        for word in ("--port", "--host", "--backend", "--max-connections", "--drain-timeout", "--idle-timeout",
-                     "--busy-poll", "--quiet", "--help", "--version", "SIGTERM", "exit status"):
+        for word in ("--port", "--host", "--backend", "--workers", "--pin", "--max-connections", "--drain-timeout",
+                     "--idle-timeout", "--busy-poll", "--quiet", "--help", "--version", "SIGTERM", "exit status"):
             self.assertIn(word, ended.stdout)
 
     def test_a_server_that_polls_serves(self):
