@@ -16,6 +16,8 @@
 #include <thread>
 #include <utility>
 
+#include <pthread.h>
+
 namespace ringlet {
 
 // Several workers. Each makes, runs and destroys its server on its own thread. The thread that made
@@ -78,6 +80,7 @@ private:
 
 void Workers::Crew::work(std::size_t index, TcpListener listener, std::promise<Result<void>> made) {
     Worker& worker = workers_[index];
+    ::pthread_setname_np(::pthread_self(), ("worker " + std::to_string(index)).c_str()); // top -H
     std::optional<Server> server;
     try {
         auto created = make_server(index, std::move(listener));

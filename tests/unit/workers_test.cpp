@@ -1,5 +1,6 @@
 #include <ringlet/workers.hpp>
 
+#include <ringlet/deadline.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/serve.hpp>
 
@@ -295,6 +296,20 @@ TEST_CASE("when a worker's listener fails all drain, and its error is returned")
         CHECK(report.error() == std::errc::invalid_argument);
     }
     CHECK(descriptor_count() == descriptors);
+}
+
+TEST_CASE("a worker whose loop a handler stops takes the others with it") {
+    const auto stop_at_the_word = [](TcpStream stream) -> Task<> {
+        auto chunk = co_await stream.recv();
+        EventLoop& loop = co_await current_loop();
+        if (chunk && !chunk->empty()) loop.stop();
+    };
+    WorkersThread workers(options_of(3), stop_at_the_word);
+    const UniqueFd client = connect_to(workers.address());
+    waiting_for("all workers to end with the one");
+    CHECK(write_all(client.get(), "stop"));
+    const ServeReport report = workers.finish();
+    CHECK(report.accepted_count == 1);
 }
 
 TEST_CASE("what a worker throws is thrown by run, when all have ended") {
