@@ -15,15 +15,15 @@ std::size_t size_bytes(const std::vector<cpu_set_t>& parts) {
 
 } // namespace
 
-CpuSet CpuSet::of_this_thread() {
+Result<CpuSet> CpuSet::of_this_thread() {
     constexpr std::size_t most_parts = 64;
     CpuSet set;
-    for (std::size_t count = 1; count <= most_parts; count *= 2) {
+    for (std::size_t count = 1;; count *= 2) {
         set.parts_.assign(count, cpu_set_t{});
         if (::sched_getaffinity(0, size_bytes(set.parts_), set.parts_.data()) == 0) return set;
-        if (errno != EINVAL) break; // the kernel has more CPUs than fit
+        // EINVAL: the kernel has more CPUs than fit.
+        if (errno != EINVAL || count == most_parts) return error_from_errno(errno);
     }
-    return {};
 }
 
 CpuSet CpuSet::of(int cpu) {

@@ -13,8 +13,10 @@ namespace ringlet {
 class CpuSet {
 public:
     /// Those that the calling thread may run on: what taskset(1), a container's cpuset and the like
-    /// leave. Empty if the kernel does not say.
-    static CpuSet of_this_thread();
+    /// leave.
+    ///
+    /// Errors    As sched_getaffinity(2).
+    static Result<CpuSet> of_this_thread();
     static CpuSet of(int cpu);
 
     /// Their numbers, in ascending order.

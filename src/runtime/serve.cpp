@@ -27,6 +27,11 @@ std::string advice(std::string_view listen, std::error_code error) {
     if (error == Errc::invalid_endpoint || error == Errc::unknown_host) {
         return where + ": " + error.message();
     }
+    if (error.category() == error_category()) return error.message();
+    if (error == std::errc::operation_not_permitted) {
+        return error.message() + ": a filter of system calls (seccomp; SystemCallFilter= in a " +
+               "systemd unit) forbids one that is needed. Pinning workers needs sched_setaffinity";
+    }
     return error.message();
 }
 
@@ -41,13 +46,15 @@ void report_advice(const LoopOptions& options, std::string_view listen, std::err
 
 int exit_status(std::error_code error) noexcept {
     if (!error) return EX_OK;
-    if (error == std::errc::invalid_argument && error.category() == error_category()) {
-        return EX_USAGE;
-    }
     if (error == Errc::unknown_host) return EX_NOHOST;
-    if (error == std::errc::permission_denied) return EX_NOPERM;
-    if (error.category() == error_category() || error == std::errc::address_in_use ||
-        error == std::errc::address_not_available || error == std::errc::connection_refused) {
+    if (error.category() == error_category()) {
+        return error == std::errc::invalid_argument ? EX_USAGE : EX_UNAVAILABLE;
+    }
+    if (error == std::errc::permission_denied || error == std::errc::operation_not_permitted) {
+        return EX_NOPERM;
+    }
+    if (error == std::errc::address_in_use || error == std::errc::address_not_available ||
+        error == std::errc::connection_refused) {
         return EX_UNAVAILABLE;
     }
     return EX_OSERR;

@@ -114,7 +114,7 @@ void Workers::Crew::work(std::size_t index, TcpListener listener, std::promise<R
 }
 
 Result<Server> Workers::Crew::make_server(std::size_t index, TcpListener listener) const {
-    if (options.pin_workers && !cpus.empty()) {
+    if (options.pin_workers) {
         auto pinned = CpuSet::of(cpus[index % cpus.size()]).apply();
         if (!pinned) return pinned.error();
     }
@@ -310,9 +310,14 @@ Result<Workers> Workers::create(ServeOptions options) {
     auto endpoint = Endpoint::resolve(options.listen);
     if (!endpoint) return endpoint.error();
 
-    std::vector<int> cpus = CpuSet::of_this_thread().numbers();
+    std::vector<int> cpus;
+    if (options.workers == 0 || options.pin_workers) {
+        auto allowed = CpuSet::of_this_thread();
+        if (!allowed) return allowed.error();
+        cpus = allowed->numbers();
+    }
     std::size_t size = options.workers;
-    if (size == 0) size = std::clamp(cpus.size(), std::size_t{1}, size_limit);
+    if (size == 0) size = std::min(cpus.size(), size_limit);
     if (options.max_connections == 0) options.max_connections = Server::connections_that_fit(size);
     size = std::min(size, options.max_connections);
 
@@ -339,17 +344,16 @@ Workers::~Workers() = default;
 
 Result<ServeReport> Workers::run_erased(const std::vector<void*>& handlers, Server::Call call) {
     if (crew_) return crew_->run(handlers, call);
+    if (!pins_alone_) return alone_->run_erased(handlers.front(), call);
     struct Unpinned { // the thread is the caller's
         CpuSet before;
         ~Unpinned() { static_cast<void>(before.apply()); }
     };
-    const CpuSet cpus = CpuSet::of_this_thread();
-    std::optional<Unpinned> at_end;
-    if (pins_alone_ && !cpus.numbers().empty()) {
-        at_end.emplace(cpus);
-        auto pinned = CpuSet::of(cpus.numbers().front()).apply();
-        if (!pinned) return pinned.error();
-    }
+    auto allowed = CpuSet::of_this_thread();
+    if (!allowed) return allowed.error();
+    const Unpinned at_end{*allowed};
+    auto pinned = CpuSet::of(allowed->numbers().front()).apply();
+    if (!pinned) return pinned.error();
     return alone_->run_erased(handlers.front(), call);
 }
 

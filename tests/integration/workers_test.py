@@ -9,8 +9,8 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (BACKEND, ECHO_BENCH, ECHO_CORO, HOST, UNAVAILABLE, USAGE, EchoCoro, run,
-                      wait_until)
+from programs import (BACKEND, DENY, ECHO_BENCH, ECHO_CORO, HOST, NO_PERMISSION, UNAVAILABLE, USAGE,
+                      EchoCoro, run, wait_until)
 from doctor_test import locking
 from echo_coro_test import wait_until_refused
 
@@ -173,6 +173,11 @@ class Refusals(unittest.TestCase):
     def test_a_port_is_not_shared_with_a_stranger_who_would(self):
         with socket.create_server((HOST, 0), reuse_port=True) as stranger:
             self.is_refused(stranger.getsockname()[1], "--workers", 2)
+
+    def test_pinning_where_it_is_forbidden(self):
+        ended = run(DENY, "EPERM", "sched_setaffinity", "--", ECHO_CORO, "--port", 0, "--workers", 2, "--pin")
+        self.assertEqual((ended.returncode, ended.stdout), (NO_PERMISSION, ""), ended.stderr)
+        self.assertRegex(ended.stderr, r"\Aecho_coro: Operation not permitted: .*sched_setaffinity\n\Z")
 
     def test_too_little_lockable_memory_for_all_rings(self):
         """A ring takes about 200 KiB of it: there is enough for one worker, and not for four."""

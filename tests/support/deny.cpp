@@ -46,6 +46,7 @@ constexpr std::pair<std::string_view, long> system_calls[] = {
     {"io_uring_enter", SYS_io_uring_enter},
     {"io_uring_register", SYS_io_uring_register},
     {"epoll_create1", SYS_epoll_create1},
+    {"sched_setaffinity", SYS_sched_setaffinity},
     {"epoll_pwait2", 441}, // Linux 5.11; older headers do not know it
 };
 

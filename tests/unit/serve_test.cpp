@@ -61,8 +61,9 @@ TEST_CASE("advice has a line for every error") {
         std::string::npos);
     CHECK(advice("nowhere:80", Errc::unknown_host).find("nowhere:80") != std::string::npos);
     CHECK(advice("x", Errc::io_uring_disabled).find("io_uring_disabled") != std::string::npos);
-    for (const auto error : {std::errc::address_in_use, std::errc::permission_denied,
-                             std::errc::address_not_available, std::errc::not_enough_memory}) {
+    for (const auto error :
+         {std::errc::address_in_use, std::errc::permission_denied, std::errc::address_not_available,
+          std::errc::not_enough_memory, std::errc::operation_not_permitted}) {
         const std::string line = advice("127.0.0.1:3200", std::make_error_code(error));
         CHECK_FALSE(line.empty());
         CHECK(line.find('\n') == std::string::npos);
@@ -81,6 +82,7 @@ TEST_CASE("exit statuses are those of sysexits") {
         CHECK(exit_status(code) == EX_UNAVAILABLE);
     }
     CHECK(exit_status(std::make_error_code(std::errc::permission_denied)) == EX_NOPERM);
+    CHECK(exit_status(std::make_error_code(std::errc::operation_not_permitted)) == EX_NOPERM);
     CHECK(exit_status(std::make_error_code(std::errc::too_many_files_open)) == EX_OSERR);
     const Result<int> good = 3;
     CHECK(exit_status(good) == EX_OK);

@@ -380,7 +380,7 @@ TEST_CASE("there are as many workers as were asked for, as CPUs for 0, and never
     {
         auto automatic = Workers::create(options_of(0));
         REQUIRE(automatic);
-        const std::size_t cpus = CpuSet::of_this_thread().numbers().size();
+        const std::size_t cpus = CpuSet::of_this_thread()->numbers().size();
         CHECK(automatic->size() == std::min(cpus, Workers::size_limit));
         rlimit descriptors{};
         REQUIRE(::getrlimit(RLIMIT_NOFILE, &descriptors) == 0);
@@ -440,7 +440,7 @@ TEST_CASE("workers do not share a port with a server that was there before") {
 }
 
 TEST_CASE("a pinned worker runs on its CPU, and the calling thread is as it was") {
-    const std::vector<int> cpus = CpuSet::of_this_thread().numbers();
+    const std::vector<int> cpus = CpuSet::of_this_thread()->numbers();
     for (const std::size_t size : {std::size_t{1}, std::size_t{3}}) {
         CAPTURE(size);
         ServeOptions options = options_of(size);
@@ -452,13 +452,13 @@ TEST_CASE("a pinned worker runs on its CPU, and the calling thread is as it was"
         std::vector<UniqueFd> clients = connect_many(workers->local(), enough_clients);
         auto handler = [&](TcpStream) -> Task<> {
             const std::lock_guard lock(mutex);
-            seen.push_back(CpuSet::of_this_thread().numbers());
+            seen.push_back(CpuSet::of_this_thread()->numbers());
             if (seen.size() == enough_clients) workers->stop();
             co_return;
         };
         auto report = workers->run(handler);
         REQUIRE(report);
-        CHECK(CpuSet::of_this_thread().numbers() == cpus);
+        CHECK(CpuSet::of_this_thread()->numbers() == cpus);
         std::sort(seen.begin(), seen.end());
         seen.erase(std::unique(seen.begin(), seen.end()), seen.end());
         REQUIRE(seen.size() == std::min(size, cpus.size()));
