@@ -1,7 +1,8 @@
 #include "load.hpp"
 
+#include "exchange.hpp"
+
 #include <algorithm>
-#include <cstring>
 #include <span>
 
 #include <fmt/format.h>
@@ -11,11 +12,6 @@ using namespace ringlet;
 using std::chrono::nanoseconds;
 
 namespace {
-
-// How far the sending may run ahead of the receiving on one connection, in bytes. Less than the
-// smallest default of the kernel's buffers on the way there and back, so that a server that answers
-// while it reads can never wait for us while we wait for it.
-constexpr std::size_t window_bytes = 65'536;
 
 // With so many connections the ports of one address would run out (28,232 by default, and a closed
 // connection holds its own for a minute): they are spread over 127.0.0.1 to 127.0.0.250.
@@ -45,7 +41,6 @@ private:
     Task<> wait_for_the_end();
     Task<> drive(std::uint64_t index);
     Task<std::uint64_t> one_connection(std::uint64_t index, std::span<std::byte> reply);
-    Task<Result<bool>> one_batch(TcpStream& stream, std::span<std::byte> reply);
     Task<> end_silent_connections();
     Task<> show_progress();
     void note_error(std::string_view where, const std::string& what);
@@ -151,7 +146,8 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, std::span<std::by
                 if (!slept) break;
             }
         }
-        auto right = co_await one_batch(stream, reply.first(wanted * options_.message.size()));
+        const std::size_t size = wanted * options_.message.size();
+        auto right = co_await exchange(stream, std::span(batch_).first(size), reply.first(size));
         if (!right || !*right) {
             if (is_timed()) result_.errors += wanted;
             note_error("an echo",
@@ -163,20 +159,6 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, std::span<std::by
         result_.successes += wanted;
     }
     co_return succeeded;
-}
-
-// Sends as many bytes as the reply has room for and receives them back. Returns whether every byte
-// is right.
-Task<Result<bool>> Phase::one_batch(TcpStream& stream, std::span<std::byte> reply) {
-    const std::span<const std::byte> request = std::span(batch_).first(reply.size());
-    for (std::size_t done = 0; done < request.size(); done += window_bytes) {
-        const std::size_t size = std::min(window_bytes, request.size() - done);
-        auto sent = co_await stream.send_all(request.subspan(done, size));
-        if (!sent) co_return sent.error();
-        auto received = co_await stream.recv_exactly(reply.subspan(done, size));
-        if (!received) co_return received.error();
-    }
-    co_return std::memcmp(reply.data(), request.data(), request.size()) == 0;
 }
 
 Task<> Phase::end_silent_connections() {

@@ -39,6 +39,13 @@ bool close_whole(File file) {
     return std::fclose(file.release()) == 0 && written;
 }
 
+bool write(const std::string& path, const nlohmann::ordered_json& json) {
+    File file = open_for_writing(path);
+    if (!file) return false;
+    fmt::print(file.get(), "{}\n", json.dump(2));
+    return close_whole(std::move(file));
+}
+
 } // namespace
 
 void print_report(const LoadOptions& options, const LoadResult& result) {
@@ -75,6 +82,28 @@ void print_report(const LoadOptions& options, const LoadResult& result) {
     std::fflush(stdout);
 }
 
+void print_report(const HoldOptions& options, const HoldResult& result) {
+    const HoldCount& total = result.total;
+    fmt::print("Hold: {} connections to {}, by {} {}\n", options.connections,
+               options.server.to_string(), result.processes,
+               result.processes == 1 ? "process" : "processes");
+    fmt::print("Connections: {} held, {} failed, {} not tried; opened in {:.2f} s\n", total.held,
+               total.failed, options.connections - total.held - total.failed, result.open_seconds);
+    fmt::print("Echoes of {} bytes at the start: {} right, {} wrong or missing\n",
+               options.message.size(), total.held, total.first_echo_errors);
+    fmt::print("Echoes at the end, {:.1f} s later: {} right, {} wrong or missing\n",
+               seconds(options.hold_time), total.last_echo_successes, total.last_echo_errors);
+    if (result.server_user_bytes_per_connection) {
+        fmt::print("Memory of the server for each connection: {:.0f} bytes\n",
+                   *result.server_user_bytes_per_connection);
+    }
+    if (result.kernel_bytes_per_connection) {
+        fmt::print("Memory of the kernel for each connection: {:.0f} bytes, both ends of it\n",
+                   *result.kernel_bytes_per_connection);
+    }
+    std::fflush(stdout);
+}
+
 bool write_json(const std::string& path, const LoadOptions& options, const LoadResult& result) {
     const Histogram& latency = result.latency;
     nlohmann::ordered_json json = {{"schema_version", 1},
@@ -106,10 +135,33 @@ bool write_json(const std::string& path, const LoadOptions& options, const LoadR
     if (latency.count() >= samples_for_p999) {
         json["latency_us"]["p99.9"] = microseconds(latency.percentile(0.999));
     }
-    File file = open_for_writing(path);
-    if (!file) return false;
-    fmt::print(file.get(), "{}\n", json.dump(2));
-    return close_whole(std::move(file));
+    return write(path, json);
+}
+
+bool write_json(const std::string& path, const HoldOptions& options, const HoldResult& result) {
+    const auto bytes = [](const std::optional<double>& value) {
+        return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+    };
+    const HoldCount& total = result.total;
+    return write(
+        path,
+        {{"schema_version", 1},
+         {"program", "echo_bench " RINGLET_VERSION},
+         {"server", options.server.to_string()},
+         {"message_bytes", options.message.size()},
+         {"hold",
+          {{"wanted", options.connections},
+           {"connections", total.held},
+           {"failed", total.failed},
+           {"not_tried", options.connections - total.held - total.failed},
+           {"first_error", result.first_error},
+           {"processes", result.processes},
+           {"open_seconds", result.open_seconds},
+           {"hold_seconds", seconds(options.hold_time)},
+           {"first_echo_errors", total.first_echo_errors},
+           {"last_echo_errors", total.last_echo_errors},
+           {"server_user_bytes_per_connection", bytes(result.server_user_bytes_per_connection)},
+           {"kernel_bytes_per_connection", bytes(result.kernel_bytes_per_connection)}}}});
 }
 
 bool write_hgrm(const std::string& path, const LoadResult& result) {

@@ -11,8 +11,9 @@
 #include <string_view>
 
 /// Adds an option that takes a duration such as 500ms, 10s or 2min, from `least` to 24 hours.
-inline void add_duration(CLI::App& app, const std::string& name, std::chrono::milliseconds& value,
-                         std::chrono::milliseconds least, const std::string& description) {
+inline CLI::Option* add_duration(CLI::App& app, const std::string& name,
+                                 std::chrono::milliseconds& value, std::chrono::milliseconds least,
+                                 const std::string& description) {
     const auto read = [&value, least, name](const std::string& text) {
         constexpr std::chrono::milliseconds most = std::chrono::hours(24);
         std::int64_t count = 0;
@@ -32,5 +33,5 @@ inline void add_duration(CLI::App& app, const std::string& name, std::chrono::mi
         }
         value = std::chrono::milliseconds(count * unit_ms);
     };
-    app.add_option_function<std::string>(name, read, description)->type_name("TIME");
+    return app.add_option_function<std::string>(name, read, description)->type_name("TIME");
 }

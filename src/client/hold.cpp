@@ -1,0 +1,298 @@
+#include "hold.hpp"
+
+#include "memory_use.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+using namespace ringlet;
+
+namespace {
+
+// Of the descriptors of each process: for its loop and what it was given, and in the parent as well.
+constexpr std::uint64_t reserved_descriptors = 32;
+
+// Opened and closed before the server's memory is looked at: what the first ones cost is not for each.
+constexpr std::uint64_t warm_up_connections = 8;
+
+// What was closed goes a little later in the server and in the kernel.
+constexpr std::chrono::milliseconds settle_time{300};
+
+/// SIGINT and SIGTERM wait for as long as it lives, so that no process is left behind; then they do
+/// what they always do.
+class HeldSignals {
+public:
+    HeldSignals() {
+        sigset_t held;
+        sigemptyset(&held);
+        sigaddset(&held, SIGINT);
+        sigaddset(&held, SIGTERM);
+        ::sigprocmask(SIG_BLOCK, &held, &before_);
+        fd_ = UniqueFd(::signalfd(-1, &held, SFD_CLOEXEC));
+    }
+    HeldSignals(const HeldSignals&) = delete;
+    HeldSignals& operator=(const HeldSignals&) = delete;
+    ~HeldSignals() { release(); }
+    void release() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+    [[nodiscard]] int fd() const { return fd_.get(); } ///< can be read when one has come
+
+private:
+    sigset_t before_;
+    UniqueFd fd_;
+};
+
+/// A reason to end: nothing more can be learnt.
+struct Fatal {
+    int status;
+    std::string line;
+};
+
+/// The processes that hold the connections. They end when it goes, and when this process ends.
+class Crew {
+public:
+    Crew(HeldSignals& signals, const HoldOptions& options) : signals_(signals), options_(options) {}
+    Crew(const Crew&) = delete;
+    Crew& operator=(const Crew&) = delete;
+    ~Crew();
+
+    /// Starts as many as are needed to open `connections`, and waits until they are ready.
+    std::optional<Fatal> start(std::uint64_t connections, std::uint64_t each_limit);
+    /// Lets each do its next work, and waits until all have done it.
+    std::optional<Fatal> work();
+
+    [[nodiscard]] HoldCount total() const;
+    [[nodiscard]] std::size_t size() const { return children_.size(); }
+
+private:
+    struct Child {
+        pid_t pid;
+        UniqueFd socket;
+        HoldCount count = {};
+    };
+    std::optional<Fatal> start_one(Share share);
+    std::optional<Fatal> wait_until_done();
+    std::optional<Fatal> listen_to(Child& child);
+    void show_progress() const;
+
+    HeldSignals& signals_;
+    const HoldOptions& options_;
+    std::vector<Child> children_;
+    HoldCount first_to_fail_;
+};
+
+Crew::~Crew() {
+    for (const Child& child : children_) ::kill(child.pid, SIGKILL);
+    for (const Child& child : children_) ::waitpid(child.pid, nullptr, 0);
+    if (options_.progress) fmt::print(stderr, "\r\x1b[K");
+}
+
+std::optional<Fatal> Crew::start(std::uint64_t connections, std::uint64_t each_limit) {
+    const std::uint64_t processes = (connections + each_limit - 1) / each_limit;
+    for (std::uint64_t i = 0; i < processes; ++i) {
+        const std::uint64_t begin = connections * i / processes;
+        auto fatal = start_one({begin, connections * (i + 1) / processes - begin});
+        if (fatal) return fatal;
+    }
+    return wait_until_done();
+}
+
+std::optional<Fatal> Crew::start_one(Share share) {
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+        return Fatal{EX_OSERR, fmt::format("socketpair: {}", std::strerror(errno))};
+    }
+    UniqueFd ours(ends[0]);
+    UniqueFd theirs(ends[1]);
+    const pid_t parent = ::getpid();
+    const pid_t pid = ::fork();
+    if (pid < 0) return Fatal{EX_OSERR, fmt::format("fork: {}", std::strerror(errno))};
+    if (pid == 0) {
+        ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (::getppid() != parent) ::_exit(EX_OK); // it had ended before
+        children_.clear();
+        ours.reset();
+        signals_.release();
+        hold_share(options_, share, std::move(theirs));
+    }
+    children_.push_back({pid, std::move(ours)});
+    return std::nullopt;
+}
+
+std::optional<Fatal> Crew::work() {
+    for (Child& child : children_) {
+        child.count.done = false;
+        // Whoever has ended is found below.
+        static_cast<void>(::send(child.socket.get(), "", 1, MSG_NOSIGNAL));
+    }
+    return wait_until_done();
+}
+
+std::optional<Fatal> Crew::wait_until_done() {
+    // They tell something all the time: one that does not has been stopped.
+    const auto patience = options_.timeout + std::chrono::seconds(10);
+    for (;;) {
+        std::vector<pollfd> polled{{.fd = signals_.fd(), .events = POLLIN, .revents = 0}};
+        for (const Child& child : children_) {
+            const int fd = child.count.done ? -1 : child.socket.get();
+            polled.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+        }
+        const auto is_waited_for = [](const pollfd& entry) { return entry.fd >= 0; };
+        if (std::none_of(polled.begin() + 1, polled.end(), is_waited_for)) return std::nullopt;
+
+        const int ready = ::poll(polled.data(), polled.size(), static_cast<int>(patience.count()));
+        if (polled[0].revents != 0) return Fatal{EX_TEMPFAIL, "interrupted"};
+        if (ready == 0) return Fatal{EX_SOFTWARE, "a process that holds connections is silent"};
+        for (std::size_t i = 0; i < children_.size(); ++i) {
+            if (polled[i + 1].revents == 0) continue;
+            auto fatal = listen_to(children_[i]);
+            if (fatal) return fatal;
+        }
+        if (options_.progress) show_progress();
+    }
+}
+
+std::optional<Fatal> Crew::listen_to(Child& child) {
+    HoldCount told;
+    if (::recv(child.socket.get(), &told, sizeof told, MSG_WAITALL) != sizeof told) {
+        return Fatal{EX_SOFTWARE,
+                     fmt::format("process {}, which held connections, ended by itself", child.pid)};
+    }
+    child.count = told;
+    if (told.exit_status != 0) return Fatal{told.exit_status, told.first_error.data()};
+    const bool is_first = first_to_fail_.first_error[0] == '\0';
+    if (is_first && told.first_error[0] != '\0') first_to_fail_ = told;
+    return std::nullopt;
+}
+
+HoldCount Crew::total() const {
+    HoldCount sum;
+    for (const Child& child : children_) {
+        sum.held += child.count.held;
+        sum.failed += child.count.failed;
+        sum.first_echo_errors += child.count.first_echo_errors;
+        sum.last_echo_successes += child.count.last_echo_successes;
+        sum.last_echo_errors += child.count.last_echo_errors;
+    }
+    sum.unserved = first_to_fail_.unserved;
+    sum.first_error = first_to_fail_.first_error;
+    return sum;
+}
+
+void Crew::show_progress() const {
+    const HoldCount now = total();
+    fmt::print(stderr, "\r\x1b[K{} of {} connections held, {} answered again, {} errors", now.held,
+               options_.connections, now.last_echo_successes, now.failed + now.last_echo_errors);
+    std::fflush(stderr);
+}
+
+bool is_interrupted_within(const HeldSignals& signals, std::chrono::milliseconds time) {
+    pollfd polled{.fd = signals.fd(), .events = POLLIN, .revents = 0};
+    return ::poll(&polled, 1, static_cast<int>(time.count())) != 0;
+}
+
+std::string explain(const HoldOptions& options, const HoldCount& total) {
+    const std::string_view what = total.first_error.data();
+    if (what.empty() || total.failed == 0) return std::string(what);
+    std::string line = fmt::format("connection {} of {} was not served: {}", total.held + 1,
+                                   options.connections, what);
+    if (total.unserved) line += ": has the server no descriptor left, or a limit of connections?";
+    return line;
+}
+
+std::optional<double> share_of(std::optional<std::uint64_t> before,
+                               std::optional<std::uint64_t> after, std::uint64_t connections) {
+    if (!before || !after || connections == 0) return std::nullopt;
+    return (static_cast<double>(*after) - static_cast<double>(*before)) /
+           static_cast<double>(connections);
+}
+
+struct Memory {
+    std::optional<std::uint64_t> server;
+    std::optional<std::uint64_t> kernel;
+
+    static Memory now(const HoldOptions& options) {
+        Memory memory;
+        if (options.server_pid != 0) memory.server = resident_bytes(options.server_pid);
+        memory.kernel = kernel_object_bytes();
+        return memory;
+    }
+};
+
+std::optional<Fatal> hold(HeldSignals& signals, const HoldOptions& options, HoldResult& result) {
+    rlimit descriptors{};
+    ::getrlimit(RLIMIT_NOFILE, &descriptors);
+    const std::uint64_t limit = descriptors.rlim_cur;
+    const std::uint64_t each = limit > reserved_descriptors ? limit - reserved_descriptors : 0;
+    if (options.connections > each * each) {
+        return Fatal{EX_USAGE,
+                     fmt::format("--hold {} needs more processes of {} descriptors than one "
+                                 "can speak with: raise the limit with 'ulimit -n'",
+                                 options.connections, limit)};
+    }
+    if (options.server_pid != 0 && !resident_bytes(options.server_pid)) {
+        return Fatal{EX_USAGE, fmt::format("--server-pid {}: cannot read its memory: {}",
+                                           options.server_pid, std::strerror(errno))};
+    }
+    {
+        Crew warm_up(signals, options);
+        auto fatal = warm_up.start(std::min(options.connections, warm_up_connections), each);
+        if (!fatal) fatal = warm_up.work();
+        if (fatal) return fatal;
+        const HoldCount total = warm_up.total();
+        if (total.held == 0) {
+            result.total = total;
+            result.first_error = total.first_error.data();
+            return std::nullopt;
+        }
+    }
+    Crew crew(signals, options);
+    auto fatal = crew.start(options.connections, each);
+    if (fatal) return fatal;
+    result.processes = crew.size();
+    if (is_interrupted_within(signals, settle_time)) return Fatal{EX_TEMPFAIL, "interrupted"};
+    const Memory before = Memory::now(options);
+
+    const auto begin = Clock::now();
+    fatal = crew.work();
+    if (fatal) return fatal;
+    result.open_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
+
+    if (is_interrupted_within(signals, options.hold_time)) return Fatal{EX_TEMPFAIL, "interrupted"};
+    const Memory held = Memory::now(options);
+
+    fatal = crew.work();
+    if (fatal) return fatal;
+    result.total = crew.total();
+    result.first_error = explain(options, result.total);
+    const std::uint64_t connections = result.total.held;
+    result.server_user_bytes_per_connection = share_of(before.server, held.server, connections);
+    result.kernel_bytes_per_connection = share_of(before.kernel, held.kernel, connections);
+    return std::nullopt;
+}
+
+} // namespace
+
+HoldResult run_hold(const HoldOptions& options) {
+    HeldSignals signals;
+    HoldResult result;
+    auto fatal = hold(signals, options, result);
+    if (fatal) {
+        result.fatal = std::move(fatal->line);
+        result.fatal_status = fatal->status;
+    }
+    return result;
+}

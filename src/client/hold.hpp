@@ -1,0 +1,26 @@
+#pragma once
+
+// Many connections that are held at the same time, by as many processes as their descriptors need.
+
+#include "holder.hpp"
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+struct HoldResult {
+    HoldCount total;         ///< over all processes; its first error is the earliest
+    std::string first_error; ///< in words for an operator
+    std::size_t processes = 0;
+    double open_seconds = 0; ///< until the last one was held, or had failed
+    /// In bytes; empty where nobody could tell.
+    std::optional<double> server_user_bytes_per_connection;
+    std::optional<double> kernel_bytes_per_connection; ///< both ends of it
+
+    std::string fatal; ///< why there is no result
+    int fatal_status = 0;
+};
+
+/// Opens the connections, echoes on each, holds them, echoes again, and closes them. The processes that
+/// hold them have ended when it returns; SIGINT and SIGTERM end the program after that.
+HoldResult run_hold(const HoldOptions& options);
