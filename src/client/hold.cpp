@@ -73,6 +73,8 @@ public:
     std::optional<Fatal> start(std::uint64_t connections, std::uint64_t each_limit);
     /// Lets each do its next work, and waits until all have done it.
     std::optional<Fatal> work();
+    /// Lets some time go by, in which none may end.
+    std::optional<Fatal> pause(std::chrono::milliseconds time);
 
     [[nodiscard]] HoldCount total() const;
     [[nodiscard]] std::size_t size() const { return children_.size(); }
@@ -85,6 +87,7 @@ private:
     };
     std::optional<Fatal> start_one(Share share);
     std::optional<Fatal> wait_until_done();
+    std::optional<Fatal> listen(Clock::time_point until, bool& told);
     std::optional<Fatal> listen_to(Child& child);
     void show_progress() const;
 
@@ -142,27 +145,41 @@ std::optional<Fatal> Crew::work() {
 }
 
 std::optional<Fatal> Crew::wait_until_done() {
-    // They tell something all the time: one that does not has been stopped.
-    const auto patience = options_.timeout + std::chrono::seconds(10);
-    for (;;) {
-        std::vector<pollfd> polled{{.fd = signals_.fd(), .events = POLLIN, .revents = 0}};
-        for (const Child& child : children_) {
-            const int fd = child.count.done ? -1 : child.socket.get();
-            polled.push_back({.fd = fd, .events = POLLIN, .revents = 0});
-        }
-        const auto is_waited_for = [](const pollfd& entry) { return entry.fd >= 0; };
-        if (std::none_of(polled.begin() + 1, polled.end(), is_waited_for)) return std::nullopt;
-
-        const int ready = ::poll(polled.data(), polled.size(), static_cast<int>(patience.count()));
-        if (polled[0].revents != 0) return Fatal{EX_TEMPFAIL, "interrupted"};
-        if (ready == 0) return Fatal{EX_SOFTWARE, "a process that holds connections is silent"};
-        for (std::size_t i = 0; i < children_.size(); ++i) {
-            if (polled[i + 1].revents == 0) continue;
-            auto fatal = listen_to(children_[i]);
-            if (fatal) return fatal;
-        }
+    const auto is_done = [](const Child& child) { return child.count.done; };
+    while (!std::all_of(children_.begin(), children_.end(), is_done)) {
+        // They tell something all the time: if none does, they have been stopped.
+        const auto until = Clock::now() + options_.timeout + std::chrono::seconds(10);
+        bool told = false;
+        auto fatal = listen(until, told);
+        if (fatal) return fatal;
+        if (!told) return Fatal{EX_SOFTWARE, "the processes that hold connections are silent"};
         if (options_.progress) show_progress();
     }
+    return std::nullopt;
+}
+
+std::optional<Fatal> Crew::pause(std::chrono::milliseconds time) {
+    const auto until = Clock::now() + time;
+    std::optional<Fatal> fatal;
+    for (bool told = true; told && !fatal;) fatal = listen(until, told);
+    return fatal;
+}
+
+std::optional<Fatal> Crew::listen(Clock::time_point until, bool& told) {
+    std::vector<pollfd> polled{{.fd = signals_.fd(), .events = POLLIN, .revents = 0}};
+    for (const Child& child : children_) {
+        polled.push_back({.fd = child.socket.get(), .events = POLLIN, .revents = 0});
+    }
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
+    const int timeout_ms = static_cast<int>(std::max<std::int64_t>(left, 0));
+    told = ::poll(polled.data(), polled.size(), timeout_ms) != 0;
+    if (polled[0].revents != 0) return Fatal{EX_TEMPFAIL, "interrupted"};
+    for (std::size_t i = 0; i < children_.size(); ++i) {
+        if (polled[i + 1].revents == 0) continue;
+        auto fatal = listen_to(children_[i]);
+        if (fatal) return fatal;
+    }
+    return std::nullopt;
 }
 
 std::optional<Fatal> Crew::listen_to(Child& child) {
@@ -197,11 +214,6 @@ void Crew::show_progress() const {
     fmt::print(stderr, "\r\x1b[K{} of {} connections held, {} answered again, {} errors", now.held,
                options_.connections, now.last_echo_successes, now.failed + now.last_echo_errors);
     std::fflush(stderr);
-}
-
-bool is_interrupted_within(const HeldSignals& signals, std::chrono::milliseconds time) {
-    pollfd polled{.fd = signals.fd(), .events = POLLIN, .revents = 0};
-    return ::poll(&polled, 1, static_cast<int>(time.count())) != 0;
 }
 
 std::string explain(const HoldOptions& options, const HoldCount& total) {
@@ -261,9 +273,9 @@ std::optional<Fatal> hold(HeldSignals& signals, const HoldOptions& options, Hold
     }
     Crew crew(signals, options);
     auto fatal = crew.start(options.connections, each);
+    if (!fatal) fatal = crew.pause(settle_time);
     if (fatal) return fatal;
     result.processes = crew.size();
-    if (is_interrupted_within(signals, settle_time)) return Fatal{EX_TEMPFAIL, "interrupted"};
     const Memory before = Memory::now(options);
 
     const auto begin = Clock::now();
@@ -271,7 +283,8 @@ std::optional<Fatal> hold(HeldSignals& signals, const HoldOptions& options, Hold
     if (fatal) return fatal;
     result.open_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
 
-    if (is_interrupted_within(signals, options.hold_time)) return Fatal{EX_TEMPFAIL, "interrupted"};
+    fatal = crew.pause(options.hold_time);
+    if (fatal) return fatal;
     const Memory held = Memory::now(options);
 
     fatal = crew.work();
