@@ -23,7 +23,19 @@ void* FramePool::fresh(std::size_t size_bytes) {
         ++audit_->live_count;
     }
     const std::size_t index = class_of(size_bytes);
-    return ::operator new(index < class_count ? index * class_bytes : size_bytes);
+    void* block = ::operator new(index < class_count ? index * class_bytes : size_bytes);
+    note(size_bytes, 1);
+    return block;
+}
+
+void FramePool::note(std::size_t size_bytes, std::ptrdiff_t more) noexcept {
+    const std::size_t index = class_of(size_bytes);
+    if (index < class_count) {
+        lists_[index].made += more;
+    } else {
+        large_.block_count += more;
+        large_.bytes += more * static_cast<std::ptrdiff_t>(size_bytes);
+    }
 }
 
 // Its class is full or there is none, or it is the first block that comes back: then keeping begins.
@@ -32,6 +44,7 @@ void FramePool::release_unkept(void* block, std::size_t size_bytes) noexcept {
     // Under ASan nothing is kept: its quarantine finds a use after free, a free list would hide it.
     const bool may_keep = !address_sanitizer_runs && !closed_ && audit_ == nullptr;
     if (!may_keep || kept_limit_ != 0) {
+        note(size_bytes, -1);
         ::operator delete(block);
         return;
     }
@@ -43,6 +56,7 @@ void FramePool::release_unkept(void* block, std::size_t size_bytes) noexcept {
 
 void FramePool::trim() noexcept {
     for (FreeList& list : lists_) {
+        list.made -= static_cast<std::ptrdiff_t>(list.count);
         while (list.first != nullptr) ::operator delete(reuse(list));
     }
 }
@@ -57,6 +71,17 @@ std::size_t FramePool::kept_count() const noexcept {
     std::size_t count = 0;
     for (const FreeList& list : lists_) count += list.count;
     return count;
+}
+
+FramePool::Use FramePool::in_use() const noexcept {
+    Use use = large_;
+    for (std::size_t index = 0; index < class_count; ++index) {
+        const FreeList& list = lists_[index];
+        const std::ptrdiff_t given = list.made - static_cast<std::ptrdiff_t>(list.count);
+        use.block_count += given;
+        use.bytes += given * static_cast<std::ptrdiff_t>(index * class_bytes);
+    }
+    return use;
 }
 
 } // namespace ringlet

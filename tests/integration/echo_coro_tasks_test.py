@@ -19,7 +19,8 @@ class Tasks(unittest.TestCase):
             lines = (r'^task ".*" \(server\.cpp:\d+\) waits for ',
                      r'^ +task "accept" \(server\.cpp:\d+\) waits for accept on descriptor \d+, for ',
                      r'^ +task "connection" \(server\.cpp:\d+\) waits for recv on descriptor \d+, '
-                     rf"{peer}, for ")
+                     rf"{peer}, for ",
+                     r"^[1-9]\d* live tasks; [1-9]\d* bytes in [1-9]\d* frames, records and sockets$")
 
             def are_listed():
                 """The server may not have come back to its recv when the first signal arrives."""

@@ -213,6 +213,46 @@ TEST_CASE("FramePool serves the types that inherit Pooled") {
     pool.trim();
 }
 
+TEST_CASE("FramePool knows what it gave out, of whatever size, reused or not") {
+    FramePool pool;
+    const auto uses = [&pool](std::ptrdiff_t count, std::size_t bytes) {
+        const FramePool::Use use = pool.in_use();
+        CHECK(use.block_count == count);
+        CHECK(use.bytes == static_cast<std::ptrdiff_t>(bytes));
+    };
+    constexpr std::size_t large = FramePool::largest_bytes + 100;
+    uses(0, 0);
+    void* small = pool.allocate(class_bytes - 1);
+    uses(1, class_bytes);
+    void* other = pool.allocate(2 * class_bytes);
+    void* huge = pool.allocate(large);
+    uses(3, 3 * class_bytes + large);
+    pool.release(other, 2 * class_bytes);
+    uses(2, class_bytes + large);
+    other = pool.allocate(2 * class_bytes);
+    uses(3, 3 * class_bytes + large);
+    pool.release(huge, large);
+    pool.release(other, 2 * class_bytes);
+    pool.trim();
+    uses(1, class_bytes);
+    pool.release(small, class_bytes - 1);
+    uses(0, 0);
+    pool.trim();
+    uses(0, 0);
+}
+
+TEST_CASE("FramePool counts what another thread took back in the sum of both") {
+    FramePool here;
+    FramePool there;
+    void* block = here.allocate(100);
+    const FramePool::Use use = here.in_use();
+    there.release(block, 100);
+    CHECK(here.in_use().block_count + there.in_use().block_count == 0);
+    CHECK(here.in_use().bytes == use.bytes);
+    CHECK(here.in_use().bytes + there.in_use().bytes == 0);
+    there.trim();
+}
+
 TEST_CASE("an audit counts blocks, keeps none, and lets one allocation fail") {
     FramePool& pool = FramePool::local();
     FramePool::Audit audit{.fails_at = 3};

@@ -53,6 +53,17 @@ public:
     /// Blocks that are kept for reuse now, over all classes.
     [[nodiscard]] std::size_t kept_count() const noexcept;
 
+    /// What was given out here and has not been taken back here.
+    struct Use {
+        std::ptrdiff_t block_count = 0;
+        std::ptrdiff_t bytes = 0; ///< of whole blocks, without what the global allocator adds
+    };
+
+    /// A block that another thread took back is counted by both threads, and right in their sum.
+    ///
+    /// Cost      A look at every size class; blocks that are reused are not counted one by one.
+    [[nodiscard]] Use in_use() const noexcept;
+
     /// What a test counts and breaks.
     struct Audit {
         std::ptrdiff_t live_count = 0; ///< blocks that were given out and not taken back
@@ -75,6 +86,7 @@ private:
     struct FreeList {
         Block* first = nullptr;
         std::size_t count = 0;
+        std::ptrdiff_t made = 0; // by the global allocator, and not given back to it here
     };
     static constexpr std::size_t class_count = largest_bytes / class_bytes + 1;
     static constexpr std::size_t class_of(std::size_t size_bytes) noexcept {
@@ -87,8 +99,10 @@ private:
     }
     void* fresh(std::size_t size_bytes);
     void release_unkept(void* block, std::size_t size_bytes) noexcept;
+    void note(std::size_t size_bytes, std::ptrdiff_t more) noexcept;
 
     std::array<FreeList, class_count> lists_{};
+    Use large_;                  // blocks without a size class
     std::size_t kept_limit_ = 0; // per class; 0: not begun yet, or nothing is kept
     Audit* audit_ = nullptr;     // then nothing is kept, so that every block comes by fresh
     bool closed_ = false;        // the thread is ending: keep nothing more
