@@ -1,5 +1,6 @@
 #include <ringlet/server.hpp>
 
+#include <ringlet/frame_pool.hpp>
 #include <ringlet/sleep.hpp>
 #include <ringlet/task_group.hpp>
 
@@ -126,6 +127,10 @@ void Server::State::dump(std::string_view title) const {
                std::to_string(connections_ != nullptr ? connections_->size() : 0) + " live\n";
     }
     text += loop->dump();
+    const FramePool::Use use = FramePool::local().in_use();
+    text += std::to_string(loop->stats().live_tasks) + " live tasks; " +
+            std::to_string(use.bytes) + " bytes in " + std::to_string(use.block_count) +
+            " frames, records and sockets\n";
     std::fputs(text.c_str(), stderr);
 }
 

@@ -8,6 +8,7 @@
 #include "socket_state.hpp"
 
 #include <cerrno>
+#include <utility>
 
 #include <netinet/tcp.h>
 
@@ -25,7 +26,8 @@ void Socket::end_if_idle() noexcept {
     if (ending_ == Ending::dropped) {
         delete this;
     } else {
-        use_.loop->make_ready(closer_);
+        ending_ = Ending::no;
+        use_.loop->make_ready(*std::exchange(closer_, nullptr));
     }
 }
 
@@ -117,14 +119,19 @@ Result<Buffer> RecvBufferAwaiter::await_resume() {
     return Buffer(memory, static_cast<std::size_t>(answer));
 }
 
+CloseAwaiter::~CloseAwaiter() {
+    if (socket_) socket_.get()->tell_when_idle(nullptr);
+}
+
 bool CloseAwaiter::await_ready() noexcept { return !socket_ || socket_.get()->is_idle(); }
 
-bool CloseAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
+bool CloseAwaiter::suspend(CancelScope& in, std::coroutine_handle<> closer) {
     socket_.get()->cancel_requests();
-    const auto admission = scope.loop->admit(scope);
+    const auto admission = in.loop->admit(in);
     // Refused: nobody waits, and the socket closes when the kernel has answered.
     if (admission != EventLoop::Admission::proceed) return false;
-    socket_.get()->wait_until_idle(scope, waiter);
+    in.loop->suspend(*this, in, closer);
+    socket_.get()->tell_when_idle(this);
     return true;
 }
 

@@ -63,22 +63,16 @@ public:
 
     void limit_idle_time() noexcept;
 
-    /// Lets `waiter` go on when the socket is idle.
-    void wait_until_idle(CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
-        ending_ = Ending::awaited;
-        use_.loop->suspend(closer_, scope, waiter);
+    /// Makes `closer` ready when the socket is idle; null: nobody waits for that any more.
+    void tell_when_idle(Wait* closer) noexcept {
+        closer_ = closer;
+        ending_ = closer != nullptr ? Ending::awaited : Ending::no;
     }
 
     /// The owner is gone: closes as soon as the socket is idle, at once if it is.
     void drop() noexcept;
 
 private:
-    // Ends by itself: what is in flight was asked back.
-    struct Closing final : Wait {
-        void cancel() noexcept override {}
-        [[nodiscard]] std::string describe() const override { return "what a closed socket lent"; }
-    };
-
     // What the last answer brings about: its closer goes on, or the socket goes.
     enum class Ending : std::uint8_t { no, awaited, dropped };
 
@@ -87,9 +81,9 @@ private:
     [[gnu::cold]] static void assert_one_at_a_time(const Operation& first, Opcode second);
 
     UniqueFd fd_;
-    DescriptorUse use_; // since the first request
-    Closing closer_;
     Ending ending_ = Ending::no;
+    DescriptorUse use_; // since the first request
+    Wait* closer_ = nullptr;
 };
 
 /// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.

@@ -4,9 +4,11 @@
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/operation.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/wait.hpp>
 
 #include <coroutine>
 #include <cstddef>
+#include <string>
 #include <utility>
 
 namespace ringlet {
@@ -87,19 +89,26 @@ public:
 };
 
 /// What `close` returns: waits until nothing of the socket is in flight, then closes it.
-class [[nodiscard]] CloseAwaiter {
+class [[nodiscard]] CloseAwaiter final : public Wait {
 public:
     explicit CloseAwaiter(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
+    CloseAwaiter(const CloseAwaiter&) = delete;
+    CloseAwaiter& operator=(const CloseAwaiter&) = delete;
+    ~CloseAwaiter();
 
     bool await_ready() noexcept;
     template <ScopedPromise P>
-    bool await_suspend(std::coroutine_handle<P> waiter) {
-        return suspend(*waiter.promise().scope(), waiter);
+    bool await_suspend(std::coroutine_handle<P> closer) {
+        return suspend(*closer.promise().scope(), closer);
     }
     Result<void> await_resume() noexcept;
 
+    // Ends by itself: what is in flight was asked back.
+    void cancel() noexcept override {}
+    [[nodiscard]] std::string describe() const override { return "what a closed socket lent"; }
+
 private:
-    bool suspend(CancelScope& scope, std::coroutine_handle<> waiter);
+    bool suspend(CancelScope& in, std::coroutine_handle<> closer);
 
     SocketHandle socket_;
 };
