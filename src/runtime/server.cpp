@@ -100,7 +100,8 @@ Task<> Server::State::accept_connections(BoundedTaskGroup& connections) {
 void Server::State::take(BoundedTaskGroup& connections, TcpStream stream) {
     if (options.idle_timeout.count() > 0) stream.limit_idle_time();
     try {
-        if (connections.try_spawn("connection", call, handler, std::move(stream))) {
+        auto handle = [this](TcpStream taken) { return call(handler, std::move(taken)); };
+        if (connections.try_spawn("connection", handle, std::move(stream))) {
             ++report.accepted_count;
         }
     } catch (const std::exception& error) {

@@ -477,3 +477,41 @@ TEST_CASE("a server whose memory runs out at any moment ends, and can be told to
         REQUIRE(fails_at < 1000);
     }
 }
+
+TEST_CASE("an idle connection takes no more of the pool than its budget") {
+    // Frame of the echo handler, record of its task, socket. The aim is 320.
+    constexpr double budget_bytes = 608;
+    constexpr std::size_t connection_count = 100;
+    auto server = Server::create(quiet_options());
+    REQUIRE(server);
+    std::size_t served = 0;
+    std::vector<UniqueFd> clients;
+    double bytes_each = 0;
+    auto hold_as_many_more = [&]() -> Task<Result<std::ptrdiff_t>> {
+        const std::size_t wanted = served + connection_count;
+        while (clients.size() < wanted) clients.push_back(connect_to(server->local()));
+        while (served < wanted) {
+            auto slept = co_await sleep_for(1ms);
+            if (!slept) co_return slept.error();
+        }
+        co_return FramePool::local().in_use().bytes;
+    };
+    auto measure = [&]() -> Task<> {
+        auto before = co_await hold_as_many_more();
+        auto after = co_await hold_as_many_more();
+        if (before && after) {
+            bytes_each = static_cast<double>(*after - *before) / connection_count;
+        }
+        clients.clear();
+        server->stop();
+    };
+    server->loop().spawn(measure);
+    auto report = server->run([&](TcpStream stream) {
+        ++served;
+        return echo(std::move(stream));
+    });
+    REQUIRE(report);
+    MESSAGE("bytes of the pool for each idle connection: ", bytes_each);
+    CHECK(bytes_each > 0);
+    if (!sanitizer_runs) CHECK(bytes_each <= budget_bytes); // they make frames larger
+}
