@@ -389,6 +389,7 @@ class Words(unittest.TestCase):
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         for word in ("-t", "-c", "-e", "-p", "-f", "--size", "--duration", "--rate", "--pipeline",
                      "--warmup", "--timeout", "--json", "--hgrm", "--progress", "host", "--version",
+                     "--hold", "--sources", "--hold-time", "--server-pid",
                      "Throughput: N [reqests/sec], errors: N", "exit status"):
             self.assertIn(word, " ".join(ended.stdout.split()))
 
