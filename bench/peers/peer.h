@@ -13,16 +13,24 @@
 #include <sys/socket.h>
 #include <sysexits.h>
 
+#ifndef PEER_ARGUMENTS /* what the usage line names; a peer with more of them looks at those itself */
+#define PEER_ARGUMENTS "PORT"
+#endif
+
+static void peer_usage(void) {
+    fprintf(stderr,
+            "usage: %s " PEER_ARGUMENTS "    (echoes on 127.0.0.1:PORT; PORT is 1 to 65535)\n",
+            program_invocation_short_name);
+    exit(EX_USAGE);
+}
+
 /* Returns a non-blocking socket that listens on 127.0.0.1 and the port in argv[1].
    Linux hands TCP_NODELAY down to the accepted sockets: it costs no system call per connection. */
 static int peer_listen(int argc, char** argv) {
     const char* name = program_invocation_short_name;
     char* end = "";
     long port = argc == 2 ? strtol(argv[1], &end, 10) : 0;
-    if (*end != '\0' || port < 1 || port > 65535) {
-        fprintf(stderr, "usage: %s PORT    (echoes on 127.0.0.1:PORT; PORT is 1 to 65535)\n", name);
-        exit(EX_USAGE);
-    }
+    if (*end != '\0' || port < 1 || port > 65535) peer_usage();
 
     struct sockaddr_in address = {.sin_family = AF_INET,
                                   .sin_port = htons((in_port_t)port),

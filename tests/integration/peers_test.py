@@ -49,7 +49,7 @@ class Server:
         self.port = port or free_port()
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
-            [*peer.command, str(self.port)],
+            [*peer.command, str(self.port), *peer.after_port],
             stdout=subprocess.DEVNULL,
             stderr=self.errors,
             env=environment(),
@@ -131,10 +131,11 @@ def python_can(interpreter, line):
 
 
 class CPeer:
-    def __init__(self, name):
-        self.name = self.title = name
+    def __init__(self, name, way=None):
+        self.name, self.title = name, f"{name} {way}" if way else name
         self.program = BUILD / "bench" / name
         self.command = [str(self.program)]
+        self.after_port = [way] if way else []
 
     def why_not(self):
         """What is missing for this peer to run here, or nothing."""
@@ -149,6 +150,7 @@ class PythonPeer:
         self.title = f"{name}.py on Python {version}"
         self.interpreter = PYTHON3 if version == 3 else PYTHON2
         self.command = [self.interpreter, str(PEERS / f"{name}.py")]
+        self.after_port = []
 
     def why_not(self):
         right_version = f"import sys; sys.exit(sys.version_info[0] != {self.version})"
@@ -163,6 +165,9 @@ class PythonPeer:
 ALL_PEERS = {
     "libev": CPeer("libev_echo"),
     "epoll": CPeer("epoll_echo"),
+    "uring_plain": CPeer("uring_echo", "plain"),
+    "uring_pool": CPeer("uring_echo", "pool"),
+    "uring_multishot": CPeer("uring_echo", "multishot"),
     "epoll2": PythonPeer(2, "epoll_echo"),
     "epoll3": PythonPeer(3, "epoll_echo"),
     "gevent2": PythonPeer(2, "gevent_echo", "gevent"),
@@ -183,6 +188,15 @@ class Availability(unittest.TestCase):
 
     def test_epoll(self):
         self.check("epoll")
+
+    def test_uring_plain(self):
+        self.check("uring_plain")
+
+    def test_uring_pool(self):
+        self.check("uring_pool")
+
+    def test_uring_multishot(self):
+        self.check("uring_multishot")
 
     def test_epoll2(self):
         self.check("epoll2")
@@ -375,7 +389,7 @@ class Peers(unittest.TestCase):
             stranger.bind((HOST, 0))
             stranger.listen()
             port = stranger.getsockname()[1]
-            ended = run_to_its_end(peer.command, str(port))
+            ended = run_to_its_end(peer.command, str(port), *peer.after_port)
         self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
         self.assertRegex(
             ended.stderr, rf"\A{peer.name}: 127\.0\.0\.1:{port}: Address already in use \(.+\)\n\Z"
