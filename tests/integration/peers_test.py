@@ -6,6 +6,7 @@ The C peers come from RINGLET_BUILD_DIR (default: build/release); PYTHON3 and PY
 interpreters than /usr/bin/python3 and the python2 on PATH.
 """
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -346,6 +347,26 @@ class Peers(unittest.TestCase):
             received = receive_until_end(connection, "the rest of a late reader's echo")
             self.assertEqual(len(received), sent)
             self.assertTrue(received == (MEGABYTE * (sent // len(MEGABYTE) + 1))[:sent])
+
+    @for_each_peer
+    def test_many_late_readers_get_everything(self, peer):
+        """They hold what the peer has: a pool of buffers is empty before the last of them."""
+        with Server(peer) as server, contextlib.ExitStack() as stack:
+            late = [stack.enter_context(server.connect()) for _ in range(200)]
+            sent = dict.fromkeys(late, 0)
+            for connection in late:
+                connection.setblocking(False)
+            quiet_since = time.monotonic()
+            while time.monotonic() < quiet_since + 0.5:  # until the peer takes no more
+                for connection in select.select([], late, [], 0.1)[1]:
+                    sent[connection] += connection.send(MEGABYTE[sent[connection] :][:65536])
+                    quiet_since = time.monotonic()
+                late = [connection for connection in late if sent[connection] < len(MEGABYTE)]
+            for connection, count in sent.items():
+                connection.settimeout(PATIENCE_SECONDS)
+                connection.shutdown(socket.SHUT_WR)
+                received = receive_until_end(connection, "all of a late reader's echo")
+                self.assertTrue(received == MEGABYTE[:count], f"{len(received)} of {count} bytes")
 
     @for_each_peer
     def test_survives_a_client_that_resets(self, peer):
