@@ -54,7 +54,6 @@ LONGEST_FILE = 400
 LONGEST_UNIT_TEST = 1000  # one file for each header, as long as what the header promises
 LONG_FILES = {
     "benchmark.sh": "one file that can be read from top to bottom by whoever runs it",
-    "bench/server_cpu.py": "one command: how it runs the pairs and what it makes of them",
     "tests/integration/benchmark_test.py": "a test for each promise of benchmark.sh",
     "tests/integration/peers_test.py": "eleven servers, one contract",
 }

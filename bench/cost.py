@@ -1,0 +1,118 @@
+"""What servers cost: CPU time, system calls, instructions, memory."""
+
+import contextlib
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import lab
+from lab import Failure, Missing, run_client, running_server, show_progress, warm_up
+
+
+def measure_pairs(servers, pair_count, measure):
+    """measure(server) for both, (first, second) for each pair; who begins is left to chance."""
+    pairs = []
+    for number in range(1, pair_count + 1):
+        pair = [0.0, 0.0]
+        for which in random.sample((0, 1), 2):
+            show_progress(f"pair {number} of {pair_count}: {servers[which]}")
+            pair[which] = measure(servers[which])
+        pairs.append(tuple(pair))
+    return pairs
+
+
+def measure_cpu(name, load, cpus):
+    """CPU nanoseconds per echo of one fresh server under one run of the client."""
+    with running_server(name, cpus[0]) as server:
+        warm_up(load, server, cpus[1])
+        before = cpu_nanoseconds(server.pid)
+        run_client(load, server, cpus[1])
+        return (cpu_nanoseconds(server.pid) - before) / load.echo_count
+
+
+def measure_throughput(name, load, cpus):
+    """Echoes per second of one fresh server under one run of the client."""
+    with running_server(name, cpus[0]) as server:
+        warm_up(load, server, cpus[1])
+        return run_client(load, server, cpus[1])
+
+
+def cpu_nanoseconds(pid):
+    """CPU time of all threads of a process, as its scheduler counts it."""
+    total = 0
+    for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that just ended
+            total += int((thread / "schedstat").read_text().split()[0])
+    if total == 0:
+        raise Missing("the kernel counts no CPU time in /proc/PID/schedstat (CONFIG_SCHED_INFO)")
+    return total
+
+
+def needs(program):
+    if not shutil.which(program):
+        raise Missing(f"{program} is missing: install the package {program}")
+
+
+def count_system_calls(name, load, cpus):
+    """System calls by name in one run of the client, counted by strace."""
+    needs("strace")
+    show_progress(f"system calls: {name}")
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(running_server(name, cpus[0]))
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        warm_up(load, server, cpus[1])
+        summary = folder / "summary"
+        command = ["strace", "-c", "-f", "-U", "calls,name", "-o", str(summary), "-p", str(server.pid)]
+        with tempfile.TemporaryFile() as said:
+            strace = lab.start(command, None, stdout=subprocess.DEVNULL, stderr=said)
+            try:
+                wait_until_traced(server.pid, strace)
+                run_client(load, server, cpus[1])
+                strace.send_signal(signal.SIGINT)  # lets go of the server and writes the summary
+                strace.wait(lab.STOP_SECONDS_LIMIT)
+            finally:
+                lab.stop(strace)
+        return read_strace_summary(summary.read_text())
+
+
+def wait_until_traced(pid, strace):
+    deadline = time.monotonic() + lab.START_SECONDS_LIMIT
+    while "TracerPid:\t0\n" in pathlib.Path(f"/proc/{pid}/status").read_text():
+        if strace.poll() is not None or time.monotonic() > deadline:
+            raise Missing("strace could not attach to the server (is tracing allowed here?)")
+        time.sleep(0.01)
+
+
+def read_strace_summary(text):
+    """Calls by name, most frequent first, from lines of a count and a name."""
+    found = re.findall(r"(?m)^ *(\d+) +(\w+)$", text)
+    counts = {name: int(count) for count, name in found if name != "total"}
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def count_instructions(name, load, cpus):
+    """Instructions outside of the kernel in the whole life of a server, counted by callgrind."""
+    needs("valgrind")
+    show_progress(f"instructions: {name}")
+    with tempfile.TemporaryDirectory() as folder:
+        under = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"]
+        with running_server(name, cpus[0], under) as server:
+            run_client(load, server, cpus[1])
+        return read_callgrind(server.last_words)
+
+
+def read_callgrind(errors):
+    counted = re.search(r"Collected : (\d+)", errors)
+    if not counted:
+        raise Failure("callgrind counted nothing: " + (errors.splitlines() or ["it said nothing"])[-1])
+    return int(counted[1])
+
+
+def resident_bytes(pid):
+    told = re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())
+    return int(told[1]) * 1024

@@ -1,0 +1,331 @@
+"""What the comparisons of this folder share: statistics, servers, the client, a quiet machine."""
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import os
+import pathlib
+import platform
+import random
+import re
+import shlex
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PEERS = ROOT / "bench" / "peers"
+BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")).resolve()
+CONGESTION_CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+
+HOST = "127.0.0.1"
+START_SECONDS_LIMIT = 20
+STOP_SECONDS_LIMIT = 10
+RUN_SECONDS_LIMIT = 600
+LOOK_SECONDS = 1  # an idle worker thread of io_uring lives for five: none is missed
+WARM_UP_ECHOES = 20  # per connection: page faults and first allocations are not the subject
+RESAMPLES = 10_000
+FEWEST_PAIRS = 6  # of fewer, all on one side happens by chance more often than 5 times in 100
+PROGRAMS = {"echo_coro": "src/server", "epoll_echo": "bench", "libev_echo": "bench", "uring_echo": "bench"}
+
+USAGE, UNAVAILABLE, INTERRUPTED = 64, 69, 130
+
+
+class Failure(Exception):
+    """Something that ends a measurement, told in one line."""
+
+
+class Missing(Failure):
+    """Something that is not here, so that nothing could be measured."""
+
+
+# ---- statistics ---------------------------------------------------------------------------------
+
+
+def median_interval(samples, seed=1):
+    """Median and its 95 % bootstrap interval: (median, low, high).
+
+    The seed is fixed: the same samples give the same interval.
+    """
+    resample = random.Random(seed)
+    medians = sorted(
+        statistics.median(resample.choices(samples, k=len(samples))) for _ in range(RESAMPLES)
+    )
+    tail = round(0.025 * RESAMPLES)
+    return statistics.median(samples), medians[tail], medians[-1 - tail]
+
+
+def paired_ratio(pairs):
+    """Of first/second over the pairs: (median, low, high)."""
+    return median_interval([first / second for first, second in pairs])
+
+
+# ---- servers ------------------------------------------------------------------------------------
+
+
+def command_of(server, port):
+    """The words that start a server which was named on the command line."""
+    if "{port}" in server:
+        return shlex.split(server.replace("{port}", str(port)))
+    name, *options = shlex.split(server) or [""]
+    if name in PROGRAMS:
+        at_port = ["--port", str(port)] if name == "echo_coro" else [str(port)]
+        return [str(BUILD / PROGRAMS[name] / name), *at_port, *options]
+    if name.endswith(".py") and (PEERS / name).exists():
+        python = os.environ.get("PYTHON3", "/usr/bin/python3")
+        return [python, str(PEERS / name), str(port), *options]
+    raise Missing(f"'{server}' is neither a known server nor a command with {{port}}; see --help")
+
+
+def choose_cpus():
+    """Two allowed CPUs, of different cores if there are such; two None if only one is allowed."""
+    first, *others = sorted(os.sched_getaffinity(0))
+    topology = pathlib.Path(f"/sys/devices/system/cpu/cpu{first}/topology/thread_siblings_list")
+    siblings = set()
+    if topology.exists():
+        for part in topology.read_text().strip().split(","):
+            low, _, high = part.partition("-")
+            siblings.update(range(int(low), int(high or low) + 1))
+    others.sort(key=lambda cpu: cpu in siblings)
+    return (first, others[0]) if others else (None, None)
+
+
+def describe_machine(cpus, congestion):
+    return {
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "cpus": os.cpu_count(),
+        "server_cpu": cpus[0],
+        "client_cpu": cpus[1],
+        "congestion_control": congestion,
+    }
+
+
+def start(command, cpu, **options):
+    def pin():
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
+
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, preexec_fn=pin, env=environment, **options
+        )
+    except OSError as error:
+        raise Missing(f"{command[0]}: {error.strerror}") from None
+
+
+def stop(process):
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS_LIMIT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A server that runs. What it promises is looked at all the time: see `look`, `end`."""
+
+    def __init__(self, name, port, process, printed, errors):
+        self.name, self.port, self.process, self.pid = name, port, process, process.pid
+        self.files = {"printed": printed, "errors": errors}
+
+    def said(self, which):
+        self.files[which].seek(0)
+        return self.files[which].read().decode(errors="replace").strip()
+
+    def is_connected_to(self):
+        with contextlib.suppress(OSError):
+            socket.create_connection((HOST, self.port), timeout=1).close()
+            return True
+        return False
+
+    def wait_until_it_listens(self):
+        deadline = time.monotonic() + START_SECONDS_LIMIT
+        while not self.is_connected_to():
+            if self.process.poll() is not None:
+                said = (self.said("errors").splitlines() or ["it said nothing"])[-1]
+                raise Failure(f"{self.name} ended with status {self.process.returncode}: {said}")
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.name} did not listen within {START_SECONDS_LIMIT} s")
+            time.sleep(0.01)
+
+    def look(self):
+        """It lives, and the kernel does its work on no thread of its own."""
+        if self.process.poll() is not None:
+            raise Failure(f"{self.name} ended with status {self.process.returncode} during a run")
+        for thread in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it just ended
+                name = (thread / "comm").read_text().strip()
+                if name.startswith("iou-wrk"):
+                    raise Failure(f"{self.name} has a worker thread of io_uring: {name}")
+
+    def end(self):
+        """Ends it by SIGTERM; it must not have lost its way or its completions."""
+        self.process.terminate()
+        deadline = time.monotonic() + STOP_SECONDS_LIMIT
+        while self.process.poll() is None:
+            if time.monotonic() > deadline:
+                raise Failure(f"{self.name} did not end within {STOP_SECONDS_LIMIT} s of SIGTERM")
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.2)
+                break
+            self.is_connected_to()  # asleep under valgrind it hears of a signal when something comes
+        if self.process.returncode not in (0, -signal.SIGTERM):
+            raise Failure(f"{self.name} ended with status {self.process.returncode} by SIGTERM")
+        self.last_words = self.said("errors")
+        overflows = overflow_count(self.said("printed"))
+        if overflows:
+            raise Failure(f"{self.name} let its completion queue overflow {overflows} times")
+
+
+def overflow_count(printed):
+    """How often a completion queue overflowed; 0 where a server says nothing about it."""
+    told = re.search(r"(\d+) (?:overflows? of the completion queue|completion queue overflows?)", printed)
+    return int(told[1]) if told else 0
+
+
+@contextlib.contextmanager
+def running_server(name, cpu, under=()):
+    """Yields a Server that accepts connections, and runs under another command if asked for."""
+    port = free_port()
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+        process = start([*under, *command_of(name, port)], cpu, stdout=printed, stderr=errors)
+        try:
+            server = Server(name, port, process, printed, errors)
+            server.wait_until_it_listens()
+            yield server
+            server.look()
+            server.end()
+        finally:
+            stop(process)
+
+
+# ---- the client ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Load:
+    """What echo_bench is asked for."""
+
+    connections: int = 50  # at the same time
+    in_turn: int = 1  # of each, one after another
+    echoes: int = 1000  # on each connection
+    size: int = 64  # bytes of a message
+    options: tuple = ()
+
+    @property
+    def echo_count(self):
+        return self.connections * self.in_turn * self.echoes
+
+    def with_echoes(self, echoes):
+        return dataclasses.replace(self, echoes=echoes)
+
+
+def run_client(load, server, cpu):
+    """One run of echo_bench, all of whose echoes must be right. Returns the echoes per second."""
+    command = [str(BUILD / "src/client/echo_bench"), "-t", str(load.connections), "-c", str(load.in_turn)]
+    command += ["-e", str(load.echoes), "--size", str(load.size), "-p", str(server.port)]
+    process = start([*command, *load.options, HOST], cpu, stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE, text=True)  # fmt: skip
+    deadline = time.monotonic() + RUN_SECONDS_LIMIT
+    try:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                printed, said = process.communicate(timeout=LOOK_SECONDS)
+                break
+            server.look()
+            if time.monotonic() > deadline:
+                raise Failure(f"the client did not end within {RUN_SECONDS_LIMIT} s")
+    finally:
+        stop(process)
+    server.look()
+    last = printed.splitlines()[-1] if printed else ""
+    told = re.fullmatch(r"Throughput: ([\d.]+) .*, errors: 0", last)
+    if process.returncode != 0 or not told:
+        what = (said.strip().splitlines() or [last])[-1]
+        raise Failure(f"the client ended with status {process.returncode}: {what}")
+    return float(told[1])
+
+
+def warm_up(load, server, cpu):
+    run_client(dataclasses.replace(load, in_turn=1, echoes=WARM_UP_ECHOES), server, cpu)
+
+
+# ---- measuring alone ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def congestion_control():
+    """Yields the congestion control in use: cubic or reno where we may choose it.
+
+    Waits until no other measurement runs: they would spoil each other, and share this setting.
+    """
+    with CONGESTION_CONTROL.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            program = pathlib.Path(sys.argv[0]).stem
+            print(f"{program}: waiting for another measurement to end", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        with chosen_congestion_control() as used:
+            yield used
+
+
+@contextlib.contextmanager
+def chosen_congestion_control():
+    before = CONGESTION_CONTROL.read_text().strip()
+    used = before
+    for wanted in ("cubic", "reno"):
+        with contextlib.suppress(OSError):
+            CONGESTION_CONTROL.write_text(wanted)
+            used = wanted
+            break
+    try:
+        yield used
+    finally:
+        if used != before:
+            CONGESTION_CONTROL.write_text(before)
+
+
+def show_progress(text):
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+# ---- the command line ---------------------------------------------------------------------------
+
+
+def command_line(program, description, epilog):
+    """A parser of options that tells what is wrong in one line."""
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            name = pathlib.Path(program).stem
+            self.exit(USAGE, f"{name}: {message}; --help explains the options\n")
+
+    return Parser(
+        prog=program,
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def positive_number(text):
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
+    return int(text)
