@@ -234,29 +234,38 @@ class Load:
         return dataclasses.replace(self, echoes=echoes)
 
 
-def run_client(load, server, cpu):
-    """One run of echo_bench, all of whose echoes must be right. Returns the echoes per second."""
-    command = [str(BUILD / "src/client/echo_bench"), "-t", str(load.connections), "-c", str(load.in_turn)]
-    command += ["-e", str(load.echoes), "--size", str(load.size), "-p", str(server.port)]
-    process = start([*command, *load.options, HOST], cpu, stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE, text=True)  # fmt: skip
+def run_to_its_end(command, cpu, server=None):
+    """Runs a program, and looks at the server meanwhile. Returns a subprocess.CompletedProcess."""
+    process = start(command, cpu, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + RUN_SECONDS_LIMIT
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 printed, said = process.communicate(timeout=LOOK_SECONDS)
                 break
-            server.look()
+            if server:
+                server.look()
             if time.monotonic() > deadline:
-                raise Failure(f"the client did not end within {RUN_SECONDS_LIMIT} s")
+                raise Failure(f"{command[0]} did not end within {RUN_SECONDS_LIMIT} s")
     finally:
         stop(process)
-    server.look()
-    last = printed.splitlines()[-1] if printed else ""
-    told = re.fullmatch(r"Throughput: ([\d.]+) .*, errors: 0", last)
-    if process.returncode != 0 or not told:
-        what = (said.strip().splitlines() or [last])[-1]
-        raise Failure(f"the client ended with status {process.returncode}: {what}")
+    if server:
+        server.look()
+    return subprocess.CompletedProcess(command, process.returncode, printed, said)
+
+
+def last_words(ended):
+    return ((ended.stderr or ended.stdout).strip().splitlines() or ["it said nothing"])[-1]
+
+
+def run_client(load, server, cpu):
+    """One run of echo_bench, all of whose echoes must be right. Returns the echoes per second."""
+    command = [str(BUILD / "src/client/echo_bench"), "-t", str(load.connections), "-c", str(load.in_turn)]
+    command += ["-e", str(load.echoes), "--size", str(load.size), "-p", str(server.port)]
+    ended = run_to_its_end([*command, *load.options, HOST], cpu, server)
+    told = re.search(r"^Throughput: ([\d.]+) .*, errors: 0\n\Z", ended.stdout, re.MULTILINE)
+    if ended.returncode != 0 or not told:
+        raise Failure(f"the client ended with status {ended.returncode}: {last_words(ended)}")
     return float(told[1])
 
 
@@ -300,9 +309,14 @@ def chosen_congestion_control():
             CONGESTION_CONTROL.write_text(before)
 
 
+progress_prefix = ""
+
+
 def show_progress(text):
+    """One line that is written over, for people who watch; an empty one takes it away."""
     if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+        line = f"{progress_prefix}{text}" if text else ""
+        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
 # ---- the command line ---------------------------------------------------------------------------

@@ -1,0 +1,178 @@
+#!/usr/bin/env python3
+"""Measures what ringlet wants to reach, and prints one table.
+
+Where a row compares with another server, runs of both take turns, in random order within each pair, on
+the same two CPUs; the row has the median of the paired ratios and its 95 % bootstrap interval.
+Throughput is compared, too, but never alone: on a shared machine it swings threefold.
+"""
+
+import json
+import pathlib
+import signal
+import sys
+import time
+
+import lab
+from lab import INTERRUPTED, Failure, Missing
+from targets import TARGETS, Extent
+
+FAILED = 1
+QUICK_PAIRS = 2
+
+EPILOG = f"""\
+how to read the table:
+  anchor      what ours is compared with: a server of bench/peers, and its median. epoll_echo and
+              uring_echo are the least that C can do, without and with io_uring
+  ratio       in the direction that the target names: "C epoll / ours" is above 1 where ringlet
+              needs less
+  reached     judged by the median: yes, no, or why it was not measured
+
+how it is measured:
+  CPU         of the server's threads (/proc/PID/schedstat), after a warm-up, a fresh server a run
+  calls       strace -c -f, the difference of a run and one three times as long. strace slows the
+              server, so that it may find more in one batch
+  instructions  valgrind --tool=callgrind, by the same difference; what the kernel does is not in it
+  tasks       build/release/bench/micro/micro, the median of seven runs
+  growth      VmRSS of the server after 100,000 connections and after a million
+
+In every run the echoes must be right to the byte, the server must have no worker thread of io_uring
+(iou-wrk-*), must end by SIGTERM and, where it tells, must not have let its completion queue
+overflow. A row whose run broke that is "not measured", the rest goes on, and the exit status is 1.
+
+The machine should be quiet: of two measurements on it the second waits. RINGLET_BUILD_DIR names
+another build directory than build/release. A full run takes about {sum(t.seconds for t in TARGETS) // 60:.0f} minutes.
+
+exit status: 0 everything was measured, or what it needs is not here; 1 a run failed; 64 wrong
+usage; 130 interrupted. Targets that are not reached do not change it.
+"""
+
+
+def read_options(arguments):
+    parser = lab.command_line("run.py", __doc__, EPILOG)
+    parser.add_argument("--pairs", type=lab.positive_number, help="pairs of runs (10)")
+    parser.add_argument("--only", action="append", metavar="NAME", help="only this row; may be repeated")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a tenth of the load and 2 pairs: shows that everything works, and measures nothing",
+    )
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all samples here")
+    options = parser.parse_args(arguments)
+    options.pairs = options.pairs or (QUICK_PAIRS if options.quick else 10)
+    names = [target.name for target in TARGETS]
+    for name in options.only or ():
+        if name not in names:
+            parser.error(f"no row is called '{name}'; the rows are: {' '.join(names)}")
+    return options
+
+
+# ---- the table ----------------------------------------------------------------------------------
+
+HEADINGS = ("target", "anchor", "ours", "ratio", "95 % interval", "required", "aim", "reached")
+
+
+def cells(target, measured, reached):
+    """One line of the table; a row without a measurement has a verdict all the same."""
+    sign = ">=" if target.at_least else "<="
+    limits = ["-" if limit is None else f"{sign} {limit:,}" for limit in (target.required, target.aim)]
+    if measured is None:
+        return (target.what, "-", "-", "-", "-", *limits, reached)
+    interval = " to ".join(f"{end:.3f}" for end in measured.interval) or "-"
+    ratio = f"{measured.judged:.3f}" if measured.is_ratio else "-"
+    return (target.what, measured.anchor or "-", measured.ours, ratio, interval, *limits, reached)
+
+
+def layout(lines):
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
+
+
+def as_json(target, measured, reached):
+    row = {"name": target.name, "what": target.what, "reached": reached}
+    row.update(required=target.required, aim=target.aim, at_least=target.at_least)
+    if measured is not None:
+        row.update(value=measured.judged, ours=measured.ours, anchor=measured.anchor)
+        row.update(interval=measured.interval, samples=measured.samples)
+    return row
+
+
+# ---- measuring ----------------------------------------------------------------------------------
+
+
+class TimeLeft:
+    """Guesses from how long the rows usually take, and how long those that are done took."""
+
+    def __init__(self, targets, extent):
+        self.guesses = [target.seconds * (0.1 if extent.quick else 1) for target in targets]
+        self.begin, self.done = time.monotonic(), 0
+
+    def __str__(self):
+        done, left = sum(self.guesses[: self.done]), sum(self.guesses[self.done :])
+        seconds = left * (time.monotonic() - self.begin) / done if done else left
+        return f"[row {self.done + 1} of {len(self.guesses)}, about {seconds / 60:.0f} min left] "
+
+
+def measure_all(targets, extent):
+    """(rows, failures, congestion control): for each target, what was measured, or why not."""
+    rows, failures, congestion = [], [], ""
+    left = TimeLeft(targets, extent)
+    lab.progress_prefix = left
+    for target in targets:
+        measured = None
+        try:
+            with lab.congestion_control() as congestion:
+                measured = target.measure(extent)
+            reached = target.verdict(measured)
+        except (Failure, OSError) as failure:
+            reached = f"not measured: {failure}"
+            if not isinstance(failure, Missing):
+                failures.append(f"{target.name}: {failure}")
+        rows.append((target, measured, reached))
+        left.done += 1
+    lab.show_progress("")
+    return rows, failures, congestion
+
+
+def measure(options):
+    """Prints the table; returns whether every run was well."""
+    wanted = options.only or [target.name for target in TARGETS]
+    targets = [target for target in TARGETS if target.name in wanted]
+    extent = Extent(options.pairs, options.quick, lab.choose_cpus())
+    rows, failures, congestion = measure_all(targets, extent)
+
+    machine = lab.describe_machine(extent.cpus, congestion)
+    pinned = "not pinned" if extent.cpus[0] is None else "server on CPU {}, client on {}".format(*extent.cpus)
+    print(f"Linux {machine['kernel']}, {machine['cpus']} CPUs; {congestion}; {pinned}; {options.pairs} pairs")
+    if options.quick or options.pairs < lab.FEWEST_PAIRS:
+        print(f"Too little to say anything: fewer than {lab.FEWEST_PAIRS} pairs, or short runs.")
+    print()
+    for line in layout([HEADINGS, *(cells(*row) for row in rows)]):
+        print(line)
+    if options.json:
+        told = {"machine": machine, "pairs": options.pairs, "quick": options.quick}
+        told["targets"] = [as_json(*row) for row in rows]
+        told["failures"] = failures
+        options.json.write_text(json.dumps(told, indent=2) + "\n")
+    for failure in failures:
+        print(f"run: {failure}", file=sys.stderr)
+    return not failures
+
+
+def main():
+    options = read_options(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the server too
+    if options.list:
+        for target in TARGETS:
+            print(f"{target.name:20}{target.what}")
+        return
+    try:
+        sys.exit(0 if measure(options) else FAILED)
+    except KeyboardInterrupt:
+        lab.show_progress("")
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()
