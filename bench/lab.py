@@ -265,6 +265,9 @@ def run_client(load, server, cpu):
     ended = run_to_its_end([*command, *load.options, HOST], cpu, server)
     told = re.search(r"^Throughput: ([\d.]+) .*, errors: 0\n\Z", ended.stdout, re.MULTILINE)
     if ended.returncode != 0 or not told:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.process.wait(1)  # its end is the better reason, and the client may see it first
+            server.look()
         raise Failure(f"the client ended with status {ended.returncode}: {last_words(ended)}")
     return float(told[1])
 
