@@ -24,8 +24,6 @@ enum {
     completions_per_turn = 256,
     buffer_bytes = 16 * 1024,
     pool_buffers = 1024, /* a power of two */
-    /* No power of two: all buffers would begin in the same few places of the cache. */
-    pool_stride = buffer_bytes + 64,
     /* A connection that holds so many receives no more until all are sent: a client that does not
        read must leave some to the others. The kernel may have taken a few more by then. */
     held_limit = 8,
@@ -128,7 +126,7 @@ static struct pool {
 static bool multishot;
 
 static void give_back(int buffer) {
-    io_uring_buf_ring_add(pool.ring, pool.bytes + (size_t)buffer * pool_stride, buffer_bytes,
+    io_uring_buf_ring_add(pool.ring, pool.bytes + (size_t)buffer * buffer_bytes, buffer_bytes,
                           (unsigned short)buffer, io_uring_buf_ring_mask(pool_buffers), 0);
     io_uring_buf_ring_advance(pool.ring, 1);
     pool.given_back = true;
@@ -148,7 +146,7 @@ static void receive_into_pool(struct connection* connection, unsigned short opti
 static void send_first(struct connection* connection) {
     connection->sent = 0;
     connection->length = pool.length[connection->first];
-    connection->bytes = pool.bytes + (size_t)connection->first * pool_stride;
+    connection->bytes = pool.bytes + (size_t)connection->first * buffer_bytes;
     send_rest(connection);
 }
 
@@ -246,7 +244,7 @@ static void sent_from_pool(struct connection* connection, int result, unsigned f
 
 static void make_pool(void) {
     size_t ring_bytes = pool_buffers * sizeof(struct io_uring_buf);
-    void* memory = mmap(NULL, ring_bytes + (size_t)pool_buffers * pool_stride,
+    void* memory = mmap(NULL, ring_bytes + (size_t)pool_buffers * buffer_bytes,
                         PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) fail("mmap", errno);
     pool.ring = memory;
