@@ -50,7 +50,7 @@ static int peer_listen(int argc, char** argv) {
 
 /* Accepts one connection, or returns -1 when nobody waits. Any other failure, such as a full
    descriptor table, ends the peer: a server that spins on it would be measured as a slow one. */
-static int peer_accept(int listener) {
+static inline int peer_accept(int listener) {
     int connection = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (connection < 0 && errno != EAGAIN && errno != ECONNABORTED && errno != EINTR) {
         fprintf(stderr, "%s: accept: %s\n", program_invocation_short_name, strerror(errno));
