@@ -129,9 +129,8 @@ void Server::State::dump(std::string_view title) const {
     }
     text += loop->dump();
     const FramePool::Use use = FramePool::local().in_use();
-    text += std::to_string(loop->stats().live_tasks) + " live tasks; " +
-            std::to_string(use.bytes) + " bytes in " + std::to_string(use.block_count) +
-            " frames, records and sockets\n";
+    text += std::to_string(loop->stats().live_tasks) + " live tasks; " + std::to_string(use.bytes) +
+            " bytes in " + std::to_string(use.block_count) + " frames, records and sockets\n";
     std::fputs(text.c_str(), stderr);
 }
 

@@ -68,11 +68,13 @@ TEST_CASE("the environment decides for automatic, and only for it") {
         ::setenv("RINGLET_BACKEND", "epoll", 1);
         if (!make_ring(Backend::automatic, {.entries = 8}, choice)) return no_loop;
         if (choice.backend != Backend::epoll || choice.refusal) return wrong_backend;
-        if (make_ring(Backend::io_uring, {.entries = 8}, choice) && choice.backend != Backend::io_uring) {
+        if (make_ring(Backend::io_uring, {.entries = 8}, choice) &&
+            choice.backend != Backend::io_uring) {
             return wrong_backend;
         }
         ::setenv("RINGLET_BACKEND", "kqueue", 1);
-        if (make_ring(Backend::automatic, {.entries = 8}, choice).error() != Errc::unknown_backend) {
+        if (make_ring(Backend::automatic, {.entries = 8}, choice).error() !=
+            Errc::unknown_backend) {
             return wrong_reason;
         }
         if (!make_ring(Backend::epoll, {.entries = 8}, choice)) return no_loop;
