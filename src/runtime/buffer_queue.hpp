@@ -23,7 +23,22 @@ public:
 
     /// How many may still be lent.
     [[nodiscard]] std::size_t room() const noexcept {
-        return static_cast<std::size_t>(std::max<std::ptrdiff_t>(limit_ - pool_.lent_count(), 0));
+        const std::ptrdiff_t left = limit_ - pool_.lent_count() - waiting_count_;
+        return static_cast<std::size_t>(std::max<std::ptrdiff_t>(left, 0));
+    }
+
+    /// Lends an operation its memory for as long as it waits, if no more than `limit` have theirs. It is
+    /// the kernel's then, and counts as nobody's.
+    [[nodiscard]] bool lend_to_wait(Operation& operation, std::size_t limit) {
+        if (static_cast<std::size_t>(waiting_count_) >= limit || !lend(operation)) return false;
+        ++waiting_count_;
+        pool_.note_provided(1);
+        return true;
+    }
+    /// It waits no longer.
+    void end_wait() noexcept {
+        --waiting_count_;
+        pool_.note_provided(-1);
     }
 
     /// Gives the operation memory to receive into, if it has none. Returns false at the
@@ -80,6 +95,7 @@ public:
 private:
     BufferPool& pool_ = BufferPool::of_this_thread();
     std::ptrdiff_t limit_;
+    std::ptrdiff_t waiting_count_ = 0; // operations that wait with memory
     std::deque<Operation*> parked_;
     std::uint64_t shortages_ = 0;
 };

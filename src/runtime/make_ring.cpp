@@ -21,12 +21,13 @@ namespace {
 bool decide(const char* variable, bool decision, RingFeatures& features) {
     const char* value = std::getenv(variable);
     std::string_view names = value == nullptr ? std::string_view() : value;
-    const std::array<std::pair<std::string_view, bool*>, 6> known = {{
+    const std::array<std::pair<std::string_view, bool*>, 7> known = {{
         {"defer_taskrun", &features.defer_taskrun},
         {"registered_ring", &features.registered_ring},
         {"wait_with_timeout", &features.wait_with_timeout},
         {"accept_poll_first", &features.accept_poll_first},
         {"provided_buffers", &features.provided_buffers},
+        {"own_buffers", &features.own_buffers},
         {"multishot_accept", &features.multishot_accept},
     }};
     while (!names.empty()) {

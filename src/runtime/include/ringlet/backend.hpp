@@ -41,6 +41,7 @@ struct RingFeatures {
     bool registered_ring = true;   ///< the ring's descriptor is looked up once (Linux 5.18)
     bool wait_with_timeout = true; ///< a deadline travels with the wait (Linux 5.11)
     bool provided_buffers = true;  ///< a receive takes its buffer when data comes (Linux 5.19)
+    bool own_buffers = true;       ///< but the first 1,024 that wait have theirs: it is faster
     bool accept_poll_first = true; ///< accept makes a socket when somebody has come (Linux 6.10)
 
     /// One submission accepts many connections (Linux 5.19). Where `accept_poll_first` works it gains

@@ -51,7 +51,7 @@ public:
     /// Receives what has arrived, waiting for the first byte if there is none yet.
     ///
     /// Lifetime  The buffer's memory belongs to the thread's pool; it goes back when the buffer
-    ///           goes.
+    ///           goes. Beyond `LoopOptions::buffer_limit` it waits until another buffer goes.
     /// Thread    One receive at a time per stream (asserted).
     /// Suspends  Once.
     /// Returns   `Result<Buffer>` of 1 to `Buffer::capacity_bytes` bytes. Empty: the peer has
