@@ -53,7 +53,7 @@ inline void EventLoop::settle(const Completion& completion) {
         ready_.push(operation);
     } else {
         operation.since = now_;
-        if (operation.idle_limited) idle_limited_.push_back(operation);
+        keep_age(operation);
         ring_->start(operation);
         unsubmitted_ = true;
     }
@@ -62,7 +62,7 @@ inline void EventLoop::settle(const Completion& completion) {
 // First half: submits what was started, waits, and gives every answer to its operation. No user
 // code runs here, so that a coroutine never meets an operation that is half finished.
 void EventLoop::collect() {
-    const auto deadline = ready_.empty() ? timers_.next() : now_;
+    const auto deadline = ready_.empty() ? next_moment() : now_;
     unsubmitted_ = false;
     resumptions_at_collect_ = resumptions_;
     if (!deadline && in_flight_count_ == 0 && would_block_forever()) [[unlikely]] {
@@ -78,6 +78,37 @@ void EventLoop::collect() {
         settle(*newest);
     }
     timers_.expire(now_);
+    if (park_at_ && *park_at_ <= now_) [[unlikely]]
+        park_long_waits();
+}
+
+// When something is to be done, whatever the kernel says.
+std::optional<Clock::time_point> EventLoop::next_moment() {
+    const auto timer = timers_.next();
+    if (waiting_.empty()) {
+        park_at_.reset();
+        return timer;
+    }
+    if (!park_at_) park_at_ = now_ + options_.park_after;
+    return timer ? std::min(*timer, *park_at_) : park_at_;
+}
+
+// Few at once, so that 100,000 that grow old together keep nobody waiting.
+void EventLoop::park_long_waits() {
+    std::size_t left = parks_per_turn_limit;
+    park_at_.reset();
+    waiting_.for_each_while([&](Operation& operation) {
+        const auto moment = operation.since + options_.park_after;
+        if (moment > now_ || left == 0) {
+            park_at_ = std::max(moment, now_);
+            return false;
+        }
+        --left;
+        operation.unlink();
+        ring_->park(operation);
+        unsubmitted_ = true;
+        return true;
+    });
 }
 
 // Polls before it sleeps, as long as recent waits have been short enough for that.
@@ -303,7 +334,7 @@ void EventLoop::cancel_idle(Clock::duration limit) {
 }
 
 void EventLoop::limit_idle_time(Operation& operation) noexcept {
-    if (operation.is_linked()) return;
+    if (operation.is_linked()) operation.unlink(); // of those that may be parked
     operation.since = now_;
     idle_limited_.push_back(operation);
 }
@@ -329,6 +360,7 @@ EventLoop::EventLoop(Key, std::unique_ptr<Ring> ring, BackendChoice backend, Uni
     : ring_(std::move(ring)), backend_(backend), now_(Clock::now()), wake_fd_(std::move(wake_fd)),
       thread_(std::this_thread::get_id()), options_(std::move(options)) {
     scope_.loop = this;
+    parks_ = options_.park_after.count() > 0 && backend_.backend == Backend::io_uring;
     if (backend_.refusal)
         report("io_uring is refused, epoll serves: " + backend_.refusal.message());
     if (options_.stall_limit.count() > 0) {

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace ringlet {
@@ -77,6 +78,13 @@ public:
         submit_cancellation(name_of(operation));
     }
 
+    // The receive is asked back, and a poll takes its place: it holds a third of the kernel's memory.
+    void park(Operation& operation) override {
+        if (std::ranges::find(buffers_.parked(), &operation) != buffers_.parked().end()) return;
+        operation.parking = Operation::Parking::asked;
+        submit_cancellation(name_of(operation));
+    }
+
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
         if (std::exchange(accepted_, false)) {
             for (auto& [fd, listener] : listeners_) follow(listener, listener.rest());
@@ -103,6 +111,7 @@ public:
         RingStats stats = queues_.stats();
         stats.completions = completions_;
         stats.buffer_shortages = buffers_.shortages();
+        stats.parked_receives = parked_receives_;
         return stats;
     }
 
@@ -168,11 +177,34 @@ private:
         if (operation.data != nullptr) buffers_.end_wait();
         if ((entry.flags & IORING_CQE_F_BUFFER) != 0) operation.data = provided_->take(entry);
         if (entry.res <= 0) BufferQueue::take_back(operation);
+        if (operation.parking != Operation::Parking::no && go_on_parking(operation, entry)) return;
         if (entry.res == -ENOBUFS && provided_) [[unlikely]] {
             provided_->grow();
             return buffers_.park(operation);
         }
         finished_.add(operation, entry.res);
+    }
+
+    // Returns false if the answer is one for whoever waits.
+    [[gnu::noinline]] bool go_on_parking(Operation& operation, const io_uring_cqe& entry) {
+        using Parking = Operation::Parking;
+        const auto before = std::exchange(operation.parking, Parking::no);
+        if (before == Parking::asked) {
+            if (operation.cancel_requested || entry.res != -ECANCELED) return false;
+            ++parked_receives_;
+            operation.parking = Parking::polls;
+            io_uring_sqe* poll = queues_.next_entry();
+            io_uring_prep_poll_add(poll, operation.fd, POLLIN);
+            io_uring_sqe_set_data64(poll, name_of(operation));
+            return true;
+        }
+        if (entry.res < 0) return false;
+        if (operation.cancel_requested) {
+            finished_.add(operation, -ECANCELED);
+        } else {
+            start_recv_buffer(operation);
+        }
+        return true;
     }
 
     // What a completion says of whose it is: an address, which is a multiple of eight, and what it
@@ -285,6 +317,7 @@ private:
     bool backlog_is_empty_ = false; // after the last accept
     bool accepted_ = false;         // a listener got an answer since it was looked after
     std::uint64_t completions_ = 0;
+    std::uint64_t parked_receives_ = 0;
     std::unordered_map<int, MultishotListener> listeners_; // by descriptor
     FinishedList finished_;
 };

@@ -284,6 +284,7 @@ void add(LoopStats& all, const LoopStats& one) {
     all.ring.completions += one.ring.completions;
     all.ring.full_queue_flushes += one.ring.full_queue_flushes;
     all.ring.buffer_shortages += one.ring.buffer_shortages;
+    all.ring.parked_receives += one.ring.parked_receives;
     all.ring.completion_overflows += one.ring.completion_overflows;
 }
 

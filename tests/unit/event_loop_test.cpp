@@ -904,3 +904,43 @@ TEST_CASE("a loop that polls misses neither the kernel's answers nor deadlines n
     CHECK(ran);
     CHECK(letters == 10);
 }
+
+TEST_CASE("receives that wait for long are parked, once each, and the loop sleeps on") {
+    LoopOptions options;
+    options.park_after = 20ms;
+    auto loop = EventLoop::create(options);
+    REQUIRE(loop);
+    if (loop->backend().backend != Backend::io_uring) RINGLET_SKIP("only io_uring parks");
+    constexpr std::size_t count = EventLoop::parks_per_turn_limit + 10;
+    std::size_t received = 0;
+    const auto lent_before = Buffer::lent_count();
+    auto result = loop->run([&]() -> Task<> {
+        std::vector<UniqueFd> others;
+        for (std::size_t i = 0; i < count; ++i) {
+            auto pair = socket_pair();
+            others.push_back(std::move(pair.second));
+            auto receive = [&received](TcpStream stream) -> Task<> {
+                auto bytes = co_await stream.recv();
+                if (bytes && text_of(*bytes) == "x") ++received;
+            };
+            loop->spawn(receive, TcpStream(std::move(pair.first)));
+        }
+        while (loop->stats().ring.parked_receives < count) {
+            auto slept = co_await sleep_for(5ms);
+            if (!slept) co_return;
+        }
+        const auto turns = loop->stats().turns;
+        auto slept = co_await sleep_for(100ms);
+        CHECK(slept);
+        CHECK(loop->stats().turns < turns + 5);
+        CHECK(loop->stats().ring.parked_receives == count);
+        for (const UniqueFd& other : others) REQUIRE(write_all(other.get(), "x"));
+        while (received < count) {
+            auto waited = co_await sleep_for(1ms);
+            if (!waited) co_return;
+        }
+    });
+    CHECK(result);
+    CHECK(received == count);
+    CHECK(Buffer::lent_count() == lent_before);
+}

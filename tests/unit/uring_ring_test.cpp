@@ -591,3 +591,90 @@ TEST_CASE("UringRing finds an operation or a buffer that was freed too early") {
         ring->wait(std::nullopt);
     });
 }
+
+// ---- receives that wait for long ----------------------------------------------------------------
+
+namespace {
+
+// A receive whose memory the ring lends, on the left end of a pair.
+struct LongWait {
+    explicit LongWait(bool own_buffers = true) {
+        RingFeatures features;
+        features.own_buffers = own_buffers;
+        auto made = make_uring_ring({.entries = 64, .features = features});
+        REQUIRE_MESSAGE(made, made.error().message());
+        ring = std::move(*made);
+        operation.configure(Opcode::recv_buffer, pair.left.get(), nullptr, Buffer::capacity_bytes);
+        operation.state = Operation::State::in_flight;
+        ring->start(operation);
+        CHECK(look(*ring).empty());
+    }
+    ~LongWait() {
+        if (operation.data != nullptr) Buffer::give_back(static_cast<std::byte*>(operation.data));
+    }
+    void park() {
+        ring->park(operation);
+        for (int i = 0; i < 3; ++i) CHECK(look(*ring).empty());
+        CHECK(ring->stats().parked_receives == 1);
+    }
+    void send() { REQUIRE(::write(pair.right.get(), "hello", 5) == 5); }
+    std::int32_t answer() { return collect(*ring, 1).front().result; }
+
+    Pair pair = make_pair();
+    std::unique_ptr<Ring> ring;
+    Operation operation;
+};
+
+} // namespace
+
+TEST_CASE("UringRing parks a receive: it holds nothing, and goes on when something comes") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    for (const bool own_buffers : {true, false}) {
+        CAPTURE(own_buffers);
+        LongWait wait(own_buffers);
+        wait.park();
+        CHECK(wait.operation.data == nullptr);
+        wait.send();
+        CHECK(wait.answer() == 5);
+        REQUIRE(wait.operation.data != nullptr);
+        CHECK(std::memcmp(wait.operation.data, "hello", 5) == 0);
+    }
+}
+
+TEST_CASE("UringRing parks a receive that ends meanwhile: its answer is the receive's own") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    LongWait data;
+    data.send();
+    data.ring->park(data.operation); // in the same submission: either is first
+    CHECK(data.answer() == 5);
+
+    LongWait end;
+    end.park();
+    end.pair.right.reset();
+    CHECK(end.answer() == 0);
+}
+
+TEST_CASE("UringRing hands a parked receive over once when it is cancelled") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    LongWait parked;
+    parked.park();
+    parked.operation.cancel_requested = true;
+    parked.ring->cancel(parked.operation);
+    CHECK(parked.answer() == -ECANCELED);
+
+    LongWait at_once;
+    at_once.ring->park(at_once.operation);
+    at_once.operation.cancel_requested = true;
+    at_once.ring->cancel(at_once.operation);
+    CHECK(at_once.answer() == -ECANCELED);
+
+    // The poll is faster than its cancellation, which comes too late to be asked for: what it saw is for
+    // the next receive.
+    LongWait faster;
+    faster.park();
+    faster.operation.cancel_requested = true;
+    faster.send();
+    CHECK(faster.answer() == -ECANCELED);
+    std::array<char, 8> bytes{};
+    CHECK(::read(faster.pair.left.get(), bytes.data(), bytes.size()) == 5);
+}

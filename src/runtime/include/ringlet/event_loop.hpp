@@ -49,6 +49,11 @@ struct LoopOptions {
     /// more than there are such handlers, or all may wait for each other.
     std::size_t buffer_limit = RingOptions().buffer_limit;
 
+    /// A `TcpStream::recv` that has waited for so long gives back its buffer, and most of what the kernel
+    /// keeps for it, and is made anew when data comes, by one more trip through the ring. 0: never. On
+    /// epoll there is nothing to give back; a stream with `limit_idle_time` is not parked.
+    std::chrono::milliseconds park_after{1000};
+
     /// Is told what nobody else would see: an exception that left a spawned task, an error that it
     /// returned, a task that ignores its cancellation. One line of text, without a newline.
     /// Empty: writes `ringlet: LINE` to stderr.
@@ -224,7 +229,7 @@ public:
             return refuse(operation, scope, waiter);
         suspend(operation, scope, waiter);
         operation.state = Operation::State::in_flight;
-        if (operation.idle_limited) idle_limited_.push_back(operation);
+        keep_age(operation);
         ++in_flight_count_;
         unsubmitted_ = true;
         ring_->start(operation);
@@ -290,11 +295,23 @@ public:
     static constexpr std::uint32_t immediate_answers_limit = 128;
     /// Resumptions between two looks at the kernel, when tasks stay ready all the time.
     static constexpr std::uint32_t resumptions_per_wait_limit = 256;
+    /// Receives that are parked in one turn.
+    static constexpr std::size_t parks_per_turn_limit = 256;
     /// Waits in a row that were shorter than `LoopOptions::busy_poll` before the loop polls.
     static constexpr int short_waits_before_busy_poll = 4;
 
 private:
     void turn();
+    // Both lists are in the order of the last progress.
+    void keep_age(Operation& operation) noexcept {
+        if (operation.idle_limited) {
+            idle_limited_.push_back(operation);
+        } else if (operation.opcode == Opcode::recv_buffer && parks_) {
+            waiting_.push_back(operation);
+        }
+    }
+    std::optional<Clock::time_point> next_moment();
+    void park_long_waits();
     void collect();
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline);
     void settle(const Completion& completion);
@@ -320,7 +337,10 @@ private:
     BackendChoice backend_;
     ReadyQueue ready_;
     Timers timers_;
-    IntrusiveList<Operation> idle_limited_; // in flight, in the order of their last progress
+    IntrusiveList<Operation> idle_limited_;    // in flight
+    IntrusiveList<Operation> waiting_;         // other receives in flight that may be parked
+    std::optional<Clock::time_point> park_at_; // the next look at them
+    bool parks_ = false;
     IntrusiveList<DescriptorUse> used_;
     CancelScope scope_;
     ReadyQueue finished_;        // in the order in which they ended: the first failure is the first

@@ -46,6 +46,9 @@ struct Operation final : Wait, ListHook {
     State state = State::idle;
     bool cancel_requested = false; ///< what remains is not started again
     std::int16_t cancel_errno = 0; ///< what a cancelled result becomes, if not ECANCELED
+    /// What a ring makes of a receive that waits for long: see `Ring::park`.
+    enum class Parking : std::uint8_t { no, asked, polls };
+    Parking parking = Parking::no; ///< the ring's own
     bool idle_limited = false; ///< `EventLoop::cancel_idle` ends it; in its list while in flight
 
     /// Describes the next request. Asserts that the last one has been consumed.
@@ -64,6 +67,7 @@ struct Operation final : Wait, ListHook {
         state = State::idle; // so that all of these are one store
         cancel_requested = false;
         cancel_errno = 0;
+        parking = Parking::no;
     }
 
     /// True if its answer is a count of bytes.

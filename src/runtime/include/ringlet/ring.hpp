@@ -32,6 +32,7 @@ struct RingStats {
     std::uint64_t completions = 0;
     std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
     std::uint64_t buffer_shortages = 0;   ///< receives that had to wait for a buffer
+    std::uint64_t parked_receives = 0;    ///< that gave their memory back after a long wait
     std::uint64_t completion_overflows = 0; ///< completions that found no room; 0 where all is well
 };
 
@@ -54,6 +55,10 @@ public:
     /// Asks for an operation back. It still ends by its own completion: with -ECANCELED, or as it
     /// would have, when it was faster.
     virtual void cancel(Operation& operation) = 0;
+
+    /// A `recv_buffer` that is in flight has waited for long, and may go on doing so: the ring can give
+    /// up what it holds for a quick answer. A ring that holds nothing does nothing.
+    virtual void park(Operation&) {}
 
     /// Submits everything, waits until something has finished or the deadline has passed (forever
     /// without one), and hands over what has finished; on io_uring in one system call.
