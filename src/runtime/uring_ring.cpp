@@ -180,6 +180,8 @@ private:
         if (operation.parking != Operation::Parking::no && go_on_parking(operation, entry)) return;
         if (entry.res == -ENOBUFS && provided_) [[unlikely]] {
             provided_->grow();
+            // Its cancellation came too late to find it in the kernel, and too early to find it parked.
+            if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
             return buffers_.park(operation);
         }
         finished_.add(operation, entry.res);
