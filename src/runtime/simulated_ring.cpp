@@ -125,6 +125,8 @@ private:
                 take_back(*submission.operation);
             } else if (!is_simulated(submission.operation->fd)) {
                 begin_real(*submission.operation);
+            } else if (submission.operation->opcode == Opcode::recv_buffer && !buffers_.empty()) {
+                buffers_.park(*submission.operation); // behind those that wait already
             } else {
                 attempt(*submission.operation);
             }
@@ -162,7 +164,10 @@ private:
     void release_parked() {
         if (no_buffer_until_ && *no_buffer_until_ > kernel_.now()) return;
         no_buffer_until_.reset();
-        buffers_.release(buffers_.room(), [this](Operation& first) { attempt(first); });
+        // One by one: who has nothing to receive takes no buffer from those behind it.
+        for (std::size_t i = buffers_.parked().size(); i > 0 && buffers_.room() > 0; --i) {
+            buffers_.release(1, [this](Operation& first) { attempt(first); });
+        }
     }
 
     void answer(Operation& operation, std::int32_t result) {

@@ -57,7 +57,11 @@ public:
     }
 
     void start(Operation& operation) override {
-        if (operation.opcode == Opcode::recv_buffer) return start_recv_buffer(operation);
+        if (operation.opcode == Opcode::recv_buffer) {
+            if (!buffers_.empty()) [[unlikely]]
+                return buffers_.park(operation); // behind those that wait already
+            return start_recv_buffer(operation);
+        }
         if (operation.moves_bytes()) [[likely]]
             return submit_transfer(operation);
         if (operation.opcode == Opcode::connect) return submit_connect(operation);
@@ -89,9 +93,9 @@ public:
         if (std::exchange(accepted_, false)) {
             for (auto& [fd, listener] : listeners_) follow(listener, listener.rest());
         }
-        provide_buffers();
+        const bool goes_on = provide_buffers();
         const bool left_by_the_last = queues_.has_completions() || !finished_.empty();
-        queues_.enter(left_by_the_last ? Patience::look : Patience::wait,
+        queues_.enter(goes_on || left_by_the_last ? Patience::look : Patience::wait,
                       buffers_.next_look(deadline));
         collect(completions_per_wait_limit);
         const auto given = finished_.hand_over();
@@ -160,15 +164,18 @@ private:
     }
 
     // Before a wait: what handlers have given back goes to the kernel, or to those who wait for it.
-    void provide_buffers() {
+    // True if more of those may start at once: who was first may have nothing to receive, and then takes
+    // no buffer.
+    [[nodiscard]] bool provide_buffers() {
         std::size_t released = buffers_.room();
         if (provided_) {
             provided_->refill(released);
             released = provided_->count();
         }
         if (buffers_.empty()) [[likely]]
-            return;
+            return false;
         buffers_.release(released, [this](Operation& first) { start_recv_buffer(first); });
+        return provided_ && released > 0 && !buffers_.empty();
     }
 
     void settle_recv_buffer(const io_uring_cqe& entry) {
