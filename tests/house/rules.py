@@ -16,9 +16,9 @@ FLOORS = (
     ("assert", "buffer", "buffer_pool", "canary", "clock", "cpus", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
      "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
-    ("backend", "buffer_queue", "epoll_ring", "finished_list", "loan", "make_ring", "multishot_accept", "provided_buffers", "ring", "simulated_kernel",
+    ("backend", "buffer_queue", "epoll_ring", "finished_list", "loan", "loop_options", "make_ring", "multishot_accept", "provided_buffers", "ring", "simulated_kernel",
      "simulated_network", "simulated_network_wire", "simulated_ring", "uring_queues", "uring_ring"),
-    ("blocking_job", "event_loop", "event_loop_threads", "letter_stack", "mailbox", "spawned_task", "task_tree",
+    ("blocking_job", "event_loop", "event_loop_threads", "event_loop_waits", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),
     ("barrier", "channel", "cond_var", "deadline", "event", "group_core", "join_handle", "latch", "mutex",
      "ready", "run_blocking", "semaphore", "sleep", "task_group", "task_local", "thread_channel",
@@ -39,6 +39,7 @@ TESTED_ELSEWHERE = {
     "group_core": "what both kinds of groups are made of: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
     "uring_queues": "what uring_ring_test sees of a full queue, of waits and of what is refused",
+    "loop_options": "what a loop makes of them: event_loop_test",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {

@@ -11,6 +11,7 @@
 #include <ringlet/event.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/latch.hpp>
+#include <ringlet/loop_options.hpp>
 #include <ringlet/mutex.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/run_blocking.hpp>

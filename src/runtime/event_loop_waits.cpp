@@ -1,0 +1,84 @@
+// How long the loop waits for the kernel, and what becomes of those who wait for long.
+
+#include <ringlet/event_loop.hpp>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace ringlet {
+
+// ---- the loop -----------------------------------------------------------------------------------
+
+// When something is to be done, whatever the kernel says.
+std::optional<Clock::time_point> EventLoop::next_moment() {
+    const auto timer = timers_.next();
+    if (waiting_.empty()) {
+        park_at_.reset();
+        return timer;
+    }
+    if (!park_at_) park_at_ = waiting_.front().since + options_.park_after;
+    return timer ? std::min(*timer, *park_at_) : park_at_;
+}
+
+// Polls before it sleeps, as long as recent waits have been short enough for that.
+std::span<const Completion> EventLoop::wait(std::optional<Clock::time_point> deadline) {
+    const bool may_sleep = !deadline || *deadline > now_;
+    if (options_.busy_poll.count() == 0 || !may_sleep) [[likely]]
+        return ring_->wait(deadline);
+    const auto begin = Clock::now();
+    const auto patience_ends = begin + options_.busy_poll;
+    if (short_waits_ == short_waits_before_busy_poll) {
+        ++busy_polls_;
+        const auto end = deadline ? std::min(*deadline, patience_ends) : patience_ends;
+        do {
+            const auto completions = ring_->wait(begin); // which has passed
+            if (!completions.empty()) return completions;
+        } while (Clock::now() < end);
+        if (end != patience_ends) return {}; // the deadline has come
+    }
+    const auto completions = ring_->wait(deadline);
+    const bool was_short = Clock::now() < patience_ends;
+    short_waits_ = was_short ? std::min(short_waits_ + 1, short_waits_before_busy_poll) : 0;
+    return completions;
+}
+
+// ---- those who wait ------------------------------------------------------------------------------
+
+// Few at once, so that 100,000 that grow old together keep nobody waiting.
+void EventLoop::park_long_waits() {
+    std::size_t left = parks_per_turn_limit;
+    park_at_.reset();
+    waiting_.for_each_while([&](Operation& operation) {
+        if (left == 0) {
+            park_at_ = now_;
+            return false;
+        }
+        if (now_ - operation.since < options_.park_after) {
+            // An eighth late at most: those that follow soon come along.
+            park_at_ = now_ + options_.park_after / 8;
+            return false;
+        }
+        --left;
+        operation.unlink();
+        ring_->park(operation);
+        unsubmitted_ = true;
+        return true;
+    });
+}
+
+// The list is in the order of the last progress, so the walk ends at the first that is young.
+void EventLoop::cancel_idle(Clock::duration limit) {
+    idle_limited_.for_each_while([&](Operation& operation) {
+        if (now_ - operation.since < limit) return false;
+        cancel(operation, ETIMEDOUT);
+        return true;
+    });
+}
+
+void EventLoop::limit_idle_time(Operation& operation) noexcept {
+    if (operation.is_linked()) operation.unlink(); // of those that may be parked
+    operation.since = now_;
+    idle_limited_.push_back(operation);
+}
+
+} // namespace ringlet
