@@ -60,10 +60,14 @@ constexpr Feature features[] = {
     {"multishot_accept", try_multishot_accept,
      "one operation accepts many connections (used if a server asks for it)", "5.19",
      "io_uring_enter"},
+    {"provided_buffers", try_provided_buffers,
+     "the kernel chooses a receive's buffer when data has come", "5.19", "io_uring_register"},
     {"defer_taskrun", try_defer_taskrun, "completions are worked out when the loop asks", "6.1",
      "io_uring_setup"},
     {"accept_poll_first", try_accept_poll_first, "accept makes a socket when somebody has come",
      "6.10", "io_uring_enter"},
+    {"no_iowait", try_no_iowait, "a server that waits is not shown as one that waits for a disk",
+     "6.15", "io_uring_setup"},
 };
 
 constexpr auto needs_a_ring = "not tried: it needs a ring that works";

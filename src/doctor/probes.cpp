@@ -35,6 +35,7 @@ namespace {
 constexpr unsigned setup_single_issuer = 1U << 12;   // Linux 6.0
 constexpr unsigned setup_defer_taskrun = 1U << 13;   // Linux 6.1
 constexpr std::uint16_t accept_multishot = 1U << 0;  // Linux 5.19
+constexpr unsigned feature_no_iowait = 1U << 17;     // Linux 6.15
 constexpr std::uint16_t accept_poll_first = 1U << 2; // Linux 6.10
 constexpr long epoll_pwait2_number = 441;            // Linux 5.11, on all architectures
 
@@ -244,6 +245,22 @@ Answer try_accept_poll_first() {
         if (auto error = ring.open(0)) return error;
         std::array<UniqueFd, 1> clients;
         return accept_by_one_operation(ring, accept_poll_first, clients);
+    });
+}
+
+Answer try_provided_buffers() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        return ring.register_buffers();
+    });
+}
+
+Answer try_no_iowait() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        return ring.has(feature_no_iowait) ? std::error_code() : not_in_this_kernel();
     });
 }
 

@@ -40,6 +40,12 @@ struct Answer {
 /// 6.10).
 [[nodiscard]] Answer try_accept_poll_first();
 
+/// A ring of buffers is registered (IORING_REGISTER_PBUF_RING, Linux 5.19).
+[[nodiscard]] Answer try_provided_buffers();
+
+/// Waits that are not counted as those for a disk (IORING_FEAT_NO_IOWAIT, Linux 6.15).
+[[nodiscard]] Answer try_no_iowait();
+
 /// A no-op through a ring of SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1).
 [[nodiscard]] Answer try_defer_taskrun();
 

@@ -87,6 +87,18 @@ public:
         return {};
     }
 
+    // A ring of buffers of which the kernel may choose. None is in it.
+    std::error_code register_buffers() {
+        constexpr unsigned count = 256;
+        alignas(4096) static std::byte memory[count * sizeof(io_uring_buf)];
+        io_uring_buf_reg description{};
+        description.ring_addr = reinterpret_cast<std::uintptr_t>(memory);
+        description.ring_entries = count;
+        const long answer =
+            ::syscall(SYS_io_uring_register, fd_.get(), register_buffer_ring, &description, 1);
+        return answer < 0 ? last_error() : std::error_code();
+    }
+
     [[nodiscard]] bool has(unsigned feature) const { return (parameters_.features & feature) != 0; }
 
 private:
@@ -94,6 +106,7 @@ private:
     // What the kernel's headers may be too old to know: Linux 5.18.
     static constexpr unsigned enter_registered_ring = 1U << 4;
     static constexpr unsigned register_ring_fds = 20;
+    static constexpr unsigned register_buffer_ring = 22; // Linux 5.19
 
     std::error_code enter(unsigned to_submit, unsigned wait_count, unsigned flags,
                           const void* argument, std::size_t size) {

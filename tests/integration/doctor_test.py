@@ -16,8 +16,8 @@ from programs import (DENY, PATIENCE_SECONDS, RINGLET_DOCTOR, USAGE, descriptor_
 
 IO_URING_WORKS, ONLY_EPOLL_WORKS, NOTHING_WORKS, CANNOT_WRITE = 0, 1, 2, 74
 NEEDED = ("setup", "noop", "ringlet_ring")
-FEATURES = ("nodrop", "wait_with_timeout", "registered_ring", "multishot_accept", "defer_taskrun",
-            "accept_poll_first")
+FEATURES = ("nodrop", "wait_with_timeout", "registered_ring", "multishot_accept",
+            "provided_buffers", "defer_taskrun", "accept_poll_first")
 
 
 def environment(**more):
