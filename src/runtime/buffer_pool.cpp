@@ -67,8 +67,7 @@ void BufferPool::give_back(std::byte* memory) noexcept {
     BufferPool* home = block->home;
     if (home != pool_of_this_thread) [[unlikely]] {
         free(block);
-        if (home->returned_elsewhere_.fetch_add(1, std::memory_order_acq_rel) == -1) delete home;
-        return;
+        return note_returned_elsewhere(home);
     }
     RINGLET_ASSERT(block != home->kept_, "a buffer was given back twice");
     --home->out_count_;
@@ -76,6 +75,22 @@ void BufferPool::give_back(std::byte* memory) noexcept {
     block->next = home->kept_;
     home->kept_ = block;
     ++home->kept_count_;
+}
+
+void BufferPool::note_returned_elsewhere(BufferPool* home) noexcept {
+    if (home->returned_elsewhere_.fetch_add(1, std::memory_order_acq_rel) == -1) delete home;
+}
+
+// As if a block were out.
+void BufferPool::hold() noexcept {
+    ++out_count_;
+    ++provided_count_;
+}
+
+void BufferPool::release() noexcept {
+    if (this != pool_of_this_thread) return note_returned_elsewhere(this);
+    --out_count_;
+    --provided_count_;
 }
 
 void BufferPool::close() noexcept {

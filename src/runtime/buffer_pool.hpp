@@ -29,6 +29,11 @@ public:
         return out_count_ - provided_count_ - returned_elsewhere_.load(std::memory_order_relaxed);
     }
 
+    /// Whoever keeps a reference to the pool holds it, and releases it on the same thread: also while that
+    /// ends.
+    void hold() noexcept;
+    void release() noexcept;
+
     /// So many more of the borrowed blocks, or fewer, are lent to a kernel.
     void note_provided(std::ptrdiff_t change) noexcept { provided_count_ += change; }
 
@@ -39,6 +44,7 @@ private:
     BufferPool() = default;
     ~BufferPool() = default;
     void close() noexcept;
+    static void note_returned_elsewhere(BufferPool* home) noexcept;
     static Block* block_of(std::byte* memory) noexcept;
     static void free(Block* block) noexcept;
 

@@ -19,7 +19,12 @@ namespace ringlet {
 /// Lends the buffers of a ring's thread, up to a limit.
 class BufferQueue {
 public:
-    explicit BufferQueue(std::size_t limit) noexcept : limit_(static_cast<std::ptrdiff_t>(limit)) {}
+    explicit BufferQueue(std::size_t limit) noexcept : limit_(static_cast<std::ptrdiff_t>(limit)) {
+        pool_.hold();
+    }
+    BufferQueue(const BufferQueue&) = delete;
+    BufferQueue& operator=(const BufferQueue&) = delete;
+    ~BufferQueue() { pool_.release(); }
 
     /// How many may still be lent.
     [[nodiscard]] std::size_t room() const noexcept {

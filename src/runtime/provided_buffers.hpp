@@ -14,7 +14,7 @@
 
 namespace ringlet {
 
-/// Lifetime  Ends before the queues, when no receive is in flight.
+/// Lifetime  Ends before the queues, when no receive is in flight. Somebody holds the pool of the thread.
 class ProvidedBuffers {
 public:
     /// As many blocks are in the ring at most: 16 MiB.

@@ -1,9 +1,13 @@
 #include "buffer_pool.hpp"
 
+#include "epoll_ring.hpp"
 #include "net.hpp"
 #include "sanitizer.hpp"
+#include "uring_ring.hpp"
 
+#include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace ringlet;
@@ -83,4 +87,18 @@ TEST_CASE("a thread keeps a bounded number of blocks, the first that were return
     });
     other.join();
     CHECK(all_kept);
+}
+
+TEST_CASE("a ring may end after the pool of its thread") {
+    // ASan would see it use the pool.
+    std::thread other([] {
+        static thread_local std::unique_ptr<Ring> uring; // ends after what is made later
+        static thread_local std::unique_ptr<Ring> epoll;
+        auto made = make_uring_ring({.entries = 8});
+        if (made) uring = std::move(*made);
+        auto made_too = make_epoll_ring({});
+        REQUIRE(made_too);
+        epoll = std::move(*made_too);
+    });
+    other.join();
 }
