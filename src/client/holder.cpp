@@ -2,6 +2,7 @@
 
 #include "exchange.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <span>
 #include <string>
@@ -20,8 +21,10 @@ namespace {
 // than a listener's backlog has room for, where a client that finds none asks again only after a second.
 constexpr std::size_t busy_limit = 64;
 
-// A source that somebody else uses is not ours: so many others are tried.
+// A source that somebody else uses is not ours: so many others are tried. Far away, for what uses one may
+// be another holder, which uses its neighbours as well.
 constexpr std::uint64_t source_tries = 8;
+constexpr std::uint64_t source_leap = 256'000;
 
 constexpr std::chrono::milliseconds tell_every{250};
 
@@ -130,7 +133,7 @@ Task<Result<TcpStream>> Holder::open(std::uint64_t index) {
     Result<TcpStream> stream = std::errc::address_in_use;
     for (std::uint64_t i = 0; i < source_tries; ++i) {
         if (options_.sources) {
-            const std::uint64_t source = index + i * options_.connections;
+            const std::uint64_t source = index + i * std::max(options_.connections, source_leap);
             connect_options.from = options_.sources->at(source % options_.sources->capacity());
         }
         stream = co_await TcpStream::connect(options_.server, connect_options);

@@ -118,6 +118,19 @@ class AgainstEchoCoro(Holding):
         self.assertEqual((ended.returncode, ended.stderr), (0, ""), ended.stdout)
         taken.close()
 
+    def test_sources_that_another_holder_uses(self):
+        server = self.enter(EchoCoro())
+        before = server.descriptor_count()
+        other = subprocess.Popen(
+            [str(ECHO_BENCH), "-p", str(server.port), "--hold", "1000", "--hold-time", "1min",
+             "--sources", "127.9.8.7/32"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(other.wait)
+        self.addCleanup(other.terminate)
+        wait_until(lambda: server.descriptor_count() >= before + 1000, "1,000 connections to be held")
+        ended = hold(server.port, 10, "--sources", "127.9.8.7/32")
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""), ended.stdout)
+
     def test_server_at_its_limit_of_connections(self):
         server = self.enter(EchoCoro("--max-connections", 50))
         ended = hold(server.port, 300, "--json", self.json, "--timeout", "500ms")
