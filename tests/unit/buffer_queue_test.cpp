@@ -347,7 +347,8 @@ TEST_CASE("a receive that waits for a buffer is cancelled at once, and what came
             loop.spawn(take, &all, 0, &order);
             co_await turn_on();
             CHECK(loop.stats().operations_in_flight == 1);
-            co_await all[0].streams.first.close();
+            auto closed = co_await all[0].streams.first.close();
+            CHECK(closed);
             CHECK(all[0].error == std::errc::operation_canceled);
         });
         CHECK(result);
