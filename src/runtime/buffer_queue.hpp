@@ -64,13 +64,24 @@ public:
 
     /// The operation has found none. It waits once, however often it finds none.
     void park(Operation& operation) {
-        if (std::ranges::find(parked_, &operation) != parked_.end()) return;
+        if (is_parked(operation)) return;
+        operation.parking = Operation::Parking::queued;
         ++shortages_;
         parked_.push_back(&operation);
     }
 
+    /// Who is parked may only go on by being released: also when memory has become free meanwhile.
+    [[nodiscard]] static bool is_parked(const Operation& operation) noexcept {
+        return operation.parking == Operation::Parking::queued;
+    }
+
     /// It waits no longer. Returns false if it did not.
-    bool withdraw(const Operation& operation) { return std::erase(parked_, &operation) > 0; }
+    bool withdraw(Operation& operation) {
+        if (!is_parked(operation)) return false;
+        operation.parking = Operation::Parking::no;
+        std::erase(parked_, &operation);
+        return true;
+    }
 
     [[nodiscard]] bool empty() const noexcept { return parked_.empty(); }
     [[nodiscard]] const std::deque<Operation*>& parked() const noexcept { return parked_; }
@@ -81,8 +92,16 @@ public:
         for (std::size_t i = std::min(buffers, parked_.size()); i > 0; --i) {
             Operation& first = *parked_.front();
             parked_.pop_front();
+            first.parking = Operation::Parking::no;
             start(first);
         }
+    }
+
+    /// Gives them to `start` one by one, each at most once, as long as there is a buffer: who has nothing to
+    /// receive has given it back by then, and leaves it to those behind.
+    template <class Start>
+    void release_in_turn(Start start) {
+        for (std::size_t i = parked_.size(); i > 0 && room() > 0; --i) release(1, start);
     }
 
     /// How often a receive found no buffer.

@@ -129,9 +129,7 @@ private:
 
     // Those that found no buffer, and can have one now.
     void release_parked() {
-        if (buffers_.empty()) [[likely]]
-            return;
-        buffers_.release(buffers_.room(), [this](Operation& first) { attempt(slot_of(first)); });
+        buffers_.release_in_turn([this](Operation& first) { attempt(slot_of(first)); });
     }
 
     // Tries what has been started, if there is reason to believe that it is not in vain.
@@ -200,8 +198,10 @@ private:
 
     void transfer(Operation*& slot, Descriptor& descriptor) {
         Operation& operation = *slot;
-        if (operation.opcode == Opcode::recv_buffer && !buffers_.lend(operation)) {
-            return buffers_.park(operation);
+        if (operation.opcode == Opcode::recv_buffer) {
+            // An event does not let it pass those that wait before it.
+            if (BufferQueue::is_parked(operation)) return;
+            if (!buffers_.lend(operation)) return buffers_.park(operation);
         }
         check_loan(operation);
         const std::size_t size = std::min(operation.rest_bytes(), std::size_t{1} << 30);

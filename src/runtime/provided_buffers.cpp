@@ -53,6 +53,7 @@ void ProvidedBuffers::grow() {
 
 void ProvidedBuffers::refill(std::size_t room) {
     const std::size_t count = std::min(missing_.size(), room - std::min(room, this->count()));
+    if (count == 0) return;
     int added = 0;
     while (static_cast<std::size_t>(added) < count) {
         std::byte* block = pool_.borrow();

@@ -47,7 +47,7 @@ public:
     /// Blocks that the kernel may take.
     [[nodiscard]] std::size_t count() const noexcept { return count_limit_now_ - missing_.size(); }
 
-    /// The kernel found none: twice as many from the next refill on.
+    /// They were too few for what came at once: twice as many from the next refill on.
     void grow();
 
 private:

@@ -164,10 +164,7 @@ private:
     void release_parked() {
         if (no_buffer_until_ && *no_buffer_until_ > kernel_.now()) return;
         no_buffer_until_.reset();
-        // One by one: who has nothing to receive takes no buffer from those behind it.
-        for (std::size_t i = buffers_.parked().size(); i > 0 && buffers_.room() > 0; --i) {
-            buffers_.release(1, [this](Operation& first) { attempt(first); });
-        }
+        buffers_.release_in_turn([this](Operation& first) { attempt(first); });
     }
 
     void answer(Operation& operation, std::int32_t result) {

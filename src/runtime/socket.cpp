@@ -39,7 +39,7 @@ void Socket::cancel_requests() noexcept {
 
 void Socket::limit_idle_time() noexcept {
     for (Operation* operation : {&inbound, &outbound}) {
-        operation->idle_limited = true;
+        if (std::exchange(operation->idle_limited, true)) continue;
         if (operation->state == Operation::State::in_flight) use_.loop->limit_idle_time(*operation);
     }
 }

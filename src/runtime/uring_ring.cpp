@@ -57,11 +57,7 @@ public:
     }
 
     void start(Operation& operation) override {
-        if (operation.opcode == Opcode::recv_buffer) {
-            if (!buffers_.empty()) [[unlikely]]
-                return buffers_.park(operation); // behind those that wait already
-            return start_recv_buffer(operation);
-        }
+        if (operation.opcode == Opcode::recv_buffer) return start_in_turn(operation);
         if (operation.moves_bytes()) [[likely]]
             return submit_transfer(operation);
         if (operation.opcode == Opcode::connect) return submit_connect(operation);
@@ -76,15 +72,13 @@ public:
                 return follow(found->second, found->second.cancel(operation));
             }
         }
-        if (!buffers_.empty() && buffers_.withdraw(operation)) {
-            return finished_.add(operation, -ECANCELED);
-        }
+        if (buffers_.withdraw(operation)) return finished_.add(operation, -ECANCELED);
         submit_cancellation(name_of(operation));
     }
 
     // The receive is asked back, and a poll takes its place: it holds a third of the kernel's memory.
     void park(Operation& operation) override {
-        if (std::ranges::find(buffers_.parked(), &operation) != buffers_.parked().end()) return;
+        if (BufferQueue::is_parked(operation)) return; // it holds nothing
         operation.parking = Operation::Parking::asked;
         submit_cancellation(name_of(operation));
     }
@@ -154,6 +148,13 @@ private:
 
     // ---- receives into memory that the ring lends ------------------------------------------------
 
+    // Behind those that wait for a buffer already.
+    void start_in_turn(Operation& operation) {
+        if (!buffers_.empty()) [[unlikely]]
+            return buffers_.park(operation);
+        start_recv_buffer(operation);
+    }
+
     void start_recv_buffer(Operation& operation) {
         if (buffers_.lend_to_wait(operation, own_buffers_limit_)) return submit_transfer(operation);
         if (!provided_) return buffers_.park(operation);
@@ -169,6 +170,8 @@ private:
     [[nodiscard]] bool provide_buffers() {
         std::size_t released = buffers_.room();
         if (provided_) {
+            if (std::exchange(ran_dry_, false)) [[unlikely]]
+                provided_->grow();
             provided_->refill(released);
             released = provided_->count();
         }
@@ -186,7 +189,7 @@ private:
         if (entry.res <= 0) BufferQueue::take_back(operation);
         if (operation.parking != Operation::Parking::no && go_on_parking(operation, entry)) return;
         if (entry.res == -ENOBUFS && provided_) [[unlikely]] {
-            provided_->grow();
+            ran_dry_ = true;
             // Its cancellation came too late to find it in the kernel, and too early to find it parked.
             if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
             return buffers_.park(operation);
@@ -211,7 +214,7 @@ private:
         if (operation.cancel_requested) {
             finished_.add(operation, -ECANCELED);
         } else {
-            start_recv_buffer(operation);
+            start_in_turn(operation);
         }
         return true;
     }
@@ -321,6 +324,7 @@ private:
     BufferQueue buffers_;
     std::unique_ptr<ProvidedBuffers> provided_; // null: every receive has memory while it waits
     std::size_t own_buffers_limit_ = std::numeric_limits<std::size_t>::max();
+    bool ran_dry_ = false; // a receive found no provided buffer since the last wait
     bool multishot_accept_;
     bool accept_poll_first_;
     bool backlog_is_empty_ = false; // after the last accept

@@ -14,10 +14,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 using namespace ringlet;
 using namespace ringlet::testing;
@@ -242,4 +245,64 @@ TEST_CASE("EpollRing answers a descriptor that is none, and reads a file") {
     REQUIRE(file);
     request.start(*ring, Opcode::read, file.get());
     CHECK(answer(*ring, request) == 64);
+}
+
+TEST_CASE(
+    "EpollRing keeps a receive in its place while it waits for a buffer, whatever event comes") {
+    auto made = make_epoll_ring({.buffer_limit = 1});
+    REQUIRE(made);
+    Ring& ring = **made;
+    struct Receive {
+        FdPair fds = socket_pair();
+        Operation operation;
+        void start(Ring& on) {
+            operation.configure(Opcode::recv_buffer, fds.first.get(), nullptr,
+                                Buffer::capacity_bytes);
+            operation.state = Operation::State::in_flight;
+            on.start(operation);
+        }
+    };
+    Receive holder;
+    Receive ended;
+    Receive waiting;
+    for (Receive* receive : {&holder, &ended, &waiting}) {
+        REQUIRE(write_all(receive->fds.second.get(), "x"));
+    }
+    std::map<const Operation*, int> answers;
+    const auto look = [&] {
+        for (int i = 0; i < 4; ++i) {
+            for (const Completion& completion : ring.wait(Clock::now())) {
+                CHECK(answers.count(completion.operation) == 0);
+                answers[completion.operation] = completion.result;
+            }
+        }
+    };
+    const auto drop = [](Receive& receive) {
+        Buffer::give_back(static_cast<std::byte*>(std::exchange(receive.operation.data, nullptr)));
+    };
+    holder.start(ring);
+    look();
+    CHECK(answers.size() == 1);
+    ended.start(ring);
+    waiting.start(ring);
+    look();
+    CHECK(answers.size() == 1);
+
+    // The first of them finds the end of stream and needs no buffer; an event comes for the second.
+    std::array<char, 1> read{};
+    REQUIRE(::read(ended.fds.first.get(), read.data(), 1) == 1);
+    REQUIRE(::shutdown(ended.fds.second.get(), SHUT_WR) == 0);
+    REQUIRE(write_all(waiting.fds.second.get(), "y"));
+    // A wait after one that has asked for no events, because something was there, asks for them.
+    Request sending;
+    sending.start(ring, Opcode::send, holder.fds.second.get());
+    CHECK(ring.wait(Clock::now()).size() == 1);
+    drop(holder);
+    look();
+    CHECK(answers[&ended.operation] == 0);
+    CHECK(answers[&waiting.operation] == 2);
+    drop(waiting);
+    look(); // nothing waits any more
+    CHECK(answers.size() == 3);
+    CHECK(ring.stats().buffer_shortages == 2);
 }

@@ -46,8 +46,13 @@ struct Operation final : Wait, ListHook {
     State state = State::idle;
     bool cancel_requested = false; ///< what remains is not started again
     std::int16_t cancel_errno = 0; ///< what a cancelled result becomes, if not ECANCELED
-    /// What a ring makes of a receive that waits for long: see `Ring::park`.
-    enum class Parking : std::uint8_t { no, asked, polls };
+    /// Why a receive is not with the kernel, or soon will not be.
+    enum class Parking : std::uint8_t {
+        no,
+        queued, ///< it waits for a buffer
+        asked,  ///< it has waited for long, and was asked back: see `Ring::park`
+        polls   ///< a poll is in its place
+    };
     Parking parking = Parking::no; ///< the ring's own
     bool idle_limited = false; ///< `EventLoop::cancel_idle` ends it; in its list while in flight
 
