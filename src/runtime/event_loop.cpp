@@ -62,7 +62,8 @@ inline void EventLoop::settle(const Completion& completion) {
 // First half: submits what was started, waits, and gives every answer to its operation. No user
 // code runs here, so that a coroutine never meets an operation that is half finished.
 void EventLoop::collect() {
-    const auto deadline = ready_.empty() ? next_moment() : now_;
+    const auto moment = next_moment();
+    const auto deadline = ready_.empty() ? moment : now_;
     unsubmitted_ = false;
     resumptions_at_collect_ = resumptions_;
     if (!deadline && in_flight_count_ == 0 && would_block_forever()) [[unlikely]] {

@@ -911,7 +911,7 @@ TEST_CASE("receives that wait for long are parked, once each, and the loop sleep
     auto loop = EventLoop::create(options);
     REQUIRE(loop);
     if (loop->backend().backend != Backend::io_uring) RINGLET_SKIP("only io_uring parks");
-    constexpr std::size_t count = EventLoop::parks_per_turn_limit + 10;
+    constexpr std::size_t count = 3 * EventLoop::parks_per_turn_limit;
     std::size_t received = 0;
     const auto lent_before = Buffer::lent_count();
     auto result = loop->run([&]() -> Task<> {
@@ -925,10 +925,20 @@ TEST_CASE("receives that wait for long are parked, once each, and the loop sleep
             };
             loop->spawn(receive, TcpStream(std::move(pair.first)));
         }
-        while (loop->stats().ring.parked_receives < count) {
-            auto slept = co_await sleep_for(5ms);
-            if (!slept) co_return;
+        while (loop->stats().operations_in_flight < count) {
+            auto turned = co_await yield();
+            if (!turned) co_return;
         }
+        // A turn asks back and makes polls of those of the turn before, as many of each; all are of one age.
+        std::uint64_t submitted = loop->stats().ring.submissions;
+        std::uint64_t most = 0;
+        while (loop->stats().ring.parked_receives < count) {
+            auto turned = co_await yield();
+            if (!turned) co_return;
+            const auto now = loop->stats().ring.submissions;
+            most = std::max(most, now - std::exchange(submitted, now));
+        }
+        CHECK(most <= 2 * EventLoop::parks_per_turn_limit + 10);
         const auto turns = loop->stats().turns;
         auto slept = co_await sleep_for(100ms);
         CHECK(slept);
