@@ -43,7 +43,7 @@ public:
 
     void start(Operation& operation) override {
         ++stats_.submissions;
-        if (operation.fd < 0) {
+        if (operation.fd() < 0) {
             finished_.add(operation, -EBADF);
             return;
         }
@@ -54,7 +54,7 @@ public:
     }
 
     void cancel(Operation& operation) override {
-        if (operation.fd < 0) return;
+        if (operation.fd() < 0) return;
         Operation*& slot = slot_of(operation);
         if (slot != &operation) return; // it has its answer already
         buffers_.withdraw(operation);
@@ -76,12 +76,13 @@ public:
         return hand_over();
     }
 
-    void close(UniqueFd fd) noexcept override {
+    void close(Descriptor descriptor) noexcept override {
+        const UniqueFd fd(descriptor.fd()); // closed at the end
         const auto index = static_cast<std::size_t>(fd.get());
         if (index >= descriptors_.size()) return;
-        Descriptor& closed = descriptors_[index];
+        Watched& closed = descriptors_[index];
         const std::uint32_t next = closed.generation + 1;
-        closed = Descriptor{.generation = next};
+        closed = Watched{.generation = next};
     }
 
     RingStats stats() const noexcept override {
@@ -91,7 +92,7 @@ public:
     }
 
 private:
-    struct Descriptor {
+    struct Watched {
         Operation* inbound = nullptr;
         Operation* outbound = nullptr;
         std::uint32_t generation = 0; // how often its number has been closed
@@ -102,14 +103,14 @@ private:
         bool connecting = false; // the outbound operation's answer comes with an event
     };
 
-    Descriptor& descriptor_of(const Operation& operation) {
-        const auto index = static_cast<std::size_t>(operation.fd);
+    Watched& descriptor_of(const Operation& operation) {
+        const auto index = static_cast<std::size_t>(operation.fd());
         if (index >= descriptors_.size()) descriptors_.resize(std::max(index + 1, 2 * index));
         return descriptors_[index];
     }
 
     Operation*& slot_of(const Operation& operation) {
-        Descriptor& descriptor = descriptor_of(operation);
+        Watched& descriptor = descriptor_of(operation);
         const bool outbound =
             operation.opcode == Opcode::send || operation.opcode == Opcode::connect;
         return outbound ? descriptor.outbound : descriptor.inbound;
@@ -135,18 +136,18 @@ private:
     // Tries what has been started, if there is reason to believe that it is not in vain.
     void attempt(Operation*& slot) {
         Operation& operation = *slot;
-        Descriptor& descriptor = descriptor_of(operation);
+        Watched& descriptor = descriptor_of(operation);
         if (operation.opcode == Opcode::connect) return connect(slot, descriptor);
         const bool outbound = operation.opcode == Opcode::send;
         if (!descriptor.registered && !watch(slot, descriptor)) return;
         if (outbound ? descriptor.writable : descriptor.readable) transfer(slot, descriptor);
     }
 
-    void connect(Operation*& slot, Descriptor& descriptor) {
+    void connect(Operation*& slot, Watched& descriptor) {
         Operation& operation = *slot;
-        make_non_blocking(operation.fd);
+        make_non_blocking(operation.fd());
         ++stats_.system_calls;
-        const int answer = ::connect(operation.fd, static_cast<const sockaddr*>(operation.data),
+        const int answer = ::connect(operation.fd(), static_cast<const sockaddr*>(operation.data),
                                      static_cast<socklen_t>(operation.size_bytes));
         if (answer == 0) return finish(slot, 0);
         if (errno != EINPROGRESS) return finish(slot, -errno);
@@ -154,25 +155,25 @@ private:
         static_cast<void>(watch(slot, descriptor));
     }
 
-    void finish_connect(Operation*& slot, Descriptor& descriptor) {
+    void finish_connect(Operation*& slot, Watched& descriptor) {
         descriptor.connecting = false;
         int error = 0;
         socklen_t size = sizeof error;
         ++stats_.system_calls;
-        if (::getsockopt(slot->fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+        if (::getsockopt(slot->fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
         finish(slot, -error);
     }
 
     // Registers a descriptor. Returns false when that failed, and has then finished the operation.
-    bool watch(Operation*& slot, Descriptor& descriptor) {
+    bool watch(Operation*& slot, Watched& descriptor) {
         Operation& operation = *slot;
         if (operation.opcode == Opcode::accept || operation.opcode == Opcode::read) {
-            make_non_blocking(operation.fd);
+            make_non_blocking(operation.fd());
         }
         epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
-                          .data = {.u64 = name_of(operation.fd, descriptor)}};
+                          .data = {.u64 = name_of(operation.fd(), descriptor)}};
         ++stats_.system_calls;
-        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, operation.fd, &event) == 0) {
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, operation.fd(), &event) == 0) {
             // What has come before is an event, too.
             descriptor.registered = true;
             return true;
@@ -186,7 +187,7 @@ private:
         return true;
     }
 
-    static std::uint64_t name_of(int fd, const Descriptor& descriptor) noexcept {
+    static std::uint64_t name_of(int fd, const Watched& descriptor) noexcept {
         return std::uint64_t{descriptor.generation} << 32 | static_cast<std::uint32_t>(fd);
     }
 
@@ -196,7 +197,7 @@ private:
         if (flags >= 0) ::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
     }
 
-    void transfer(Operation*& slot, Descriptor& descriptor) {
+    void transfer(Operation*& slot, Watched& descriptor) {
         Operation& operation = *slot;
         if (operation.opcode == Opcode::recv_buffer) {
             // An event does not let it pass those that wait before it.
@@ -209,16 +210,16 @@ private:
         ssize_t answer = -1;
         switch (operation.opcode) {
         case Opcode::accept:
-            answer = ::accept4(operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
+            answer = ::accept4(operation.fd(), nullptr, nullptr, SOCK_CLOEXEC);
             break;
         case Opcode::recv_buffer:
         case Opcode::recv:
-            answer = ::recv(operation.fd, operation.rest(), size, MSG_DONTWAIT);
+            answer = ::recv(operation.fd(), operation.rest(), size, MSG_DONTWAIT);
             break;
         case Opcode::send:
-            answer = ::send(operation.fd, operation.rest(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
+            answer = ::send(operation.fd(), operation.rest(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
             break;
-        case Opcode::read: answer = ::read(operation.fd, operation.rest(), size); break;
+        case Opcode::read: answer = ::read(operation.fd(), operation.rest(), size); break;
         case Opcode::connect: break; // see connect
         }
         const bool outbound = operation.opcode == Opcode::send;
@@ -246,7 +247,7 @@ private:
 
     void settle(const epoll_event& event) {
         const auto fd = static_cast<std::uint32_t>(event.data.u64);
-        Descriptor& descriptor = descriptors_[fd];
+        Watched& descriptor = descriptors_[fd];
         if (descriptor.generation != event.data.u64 >> 32) return; // of a descriptor that is closed
         constexpr std::uint32_t failed = EPOLLERR | EPOLLHUP;
         if ((event.events & (failed | EPOLLRDHUP)) != 0) descriptor.ended = true;
@@ -293,7 +294,7 @@ private:
     static constexpr int events_limit = 64;
 
     UniqueFd epoll_;
-    std::vector<Descriptor> descriptors_; // by number
+    std::vector<Watched> descriptors_; // by number
     std::vector<Operation*> started_;
     FinishedList finished_;
     BufferQueue buffers_;

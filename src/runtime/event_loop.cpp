@@ -1,5 +1,6 @@
 #include <ringlet/event_loop.hpp>
 
+#include <ringlet/endpoint.hpp>
 #include <ringlet/error.hpp>
 
 #include "kernel.hpp"
@@ -10,10 +11,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace ringlet {
@@ -272,6 +275,22 @@ void EventLoop::cancel(Operation& operation, int as_errno) {
     operation.cancel_errno = static_cast<std::int16_t>(as_errno);
     ring_->cancel(operation);
     unsubmitted_ = true;
+}
+
+std::string Operation::describe() const {
+    std::string text = to_string(opcode);
+    text += descriptor.is_direct() ? " on direct descriptor " : " on descriptor ";
+    text += std::to_string(descriptor.number());
+    if (opcode == Opcode::connect) {
+        sockaddr_storage target{};
+        std::memcpy(&target, data, std::min(size_bytes, sizeof target));
+        return text + ", to " + Endpoint::from_sockaddr(target).to_string();
+    }
+    EventLoop* loop = scope != nullptr ? scope->loop : nullptr;
+    const auto peer_of = [](int fd) { return Kernel::of_this_thread().peer(fd); };
+    const auto peer = with_fd(descriptor, loop, peer_of);
+    if (!peer || (peer->family() != AF_INET && peer->family() != AF_INET6)) return text;
+    return text + ", peer " + peer->to_string();
 }
 
 // ---- making and ending --------------------------------------------------------------------------

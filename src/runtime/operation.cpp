@@ -1,14 +1,6 @@
 #include <ringlet/operation.hpp>
 
-#include <ringlet/endpoint.hpp>
-
-#include "kernel.hpp"
-
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
-
-#include <sys/socket.h>
 
 namespace ringlet {
 
@@ -22,18 +14,6 @@ const char* to_string(Opcode opcode) noexcept {
     case Opcode::read: return "read";
     }
     return "?";
-}
-
-std::string Operation::describe() const {
-    std::string text = std::string(to_string(opcode)) + " on descriptor " + std::to_string(fd);
-    if (opcode == Opcode::connect) {
-        sockaddr_storage target{};
-        std::memcpy(&target, data, std::min(size_bytes, sizeof target));
-        return text + ", to " + Endpoint::from_sockaddr(target).to_string();
-    }
-    const auto peer = Kernel::of_this_thread().peer(fd);
-    if (!peer || (peer->family() != AF_INET && peer->family() != AF_INET6)) return text;
-    return text + ", peer " + peer->to_string();
 }
 
 void Operation::refuse() noexcept {

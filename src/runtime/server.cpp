@@ -216,7 +216,14 @@ Task<Result<void>> Server::State::serve() {
 Server::State::State(ServeOptions chosen, TcpListener listening)
     : options(std::move(chosen)), loop(EventLoop::create(options.loop)),
       listener(std::move(listening)), address(listener.local()) {
-    if (options.max_connections == 0) options.max_connections = connections_that_fit(1);
+    if (!loop) return;
+    const std::size_t direct = loop->direct_descriptor_limit();
+    std::size_t& limit = options.max_connections;
+    if (limit == 0 && direct == 0) {
+        limit = std::max<std::size_t>(connections_that_fit(options.workers) / options.workers, 1);
+    } else if (direct > 0) {
+        limit = limit == 0 ? direct : std::min(limit, direct);
+    }
 }
 
 Result<Server> Server::create(ServeOptions options) {
@@ -224,6 +231,7 @@ Result<Server> Server::create(ServeOptions options) {
     if (!endpoint) return endpoint.error();
     auto listener = TcpListener::bind(*endpoint, options.socket);
     if (!listener) return listener.error();
+    options.workers = 1;
     return create(std::move(options), std::move(*listener));
 }
 

@@ -27,7 +27,7 @@ SignalWatch::~SignalWatch() {
     while (::sigtimedwait(&state_->watched, nullptr, &at_once) > 0) {
     }
     ::pthread_sigmask(SIG_SETMASK, &state_->before, nullptr);
-    if (state_->use.loop != nullptr) state_->use.loop->close(std::move(state_->fd), state_->use);
+    if (state_->use.loop != nullptr) state_->use.loop->close(state_->fd.release(), state_->use);
 }
 
 SignalWatch::Awaiter SignalWatch::next() {

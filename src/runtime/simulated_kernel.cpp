@@ -99,13 +99,13 @@ void SimulatedKernel::note_completion(const Operation& operation, std::int32_t r
     mix(static_cast<std::uint64_t>(elapsed().count()));
     mix(static_cast<std::uint64_t>(operation.opcode));
     // A real descriptor has whatever number was free in this process.
-    mix(is_simulated(operation.fd) ? static_cast<std::uint64_t>(operation.fd) : 0);
+    mix(is_simulated(operation.fd()) ? static_cast<std::uint64_t>(operation.fd()) : 0);
     mix(static_cast<std::uint64_t>(result));
     if (!trace_) return;
     const int fd =
-        is_simulated(operation.fd) ? operation.fd - first_simulated_descriptor : operation.fd;
+        is_simulated(operation.fd()) ? operation.fd() - first_simulated_descriptor : operation.fd();
     std::string text = std::string(ringlet::to_string(operation.opcode)) + " on " +
-                       (is_simulated(operation.fd) ? "socket " : "descriptor ") +
+                       (is_simulated(operation.fd()) ? "socket " : "descriptor ") +
                        std::to_string(fd) + ": ";
     text += result < 0 ? error_from_errno(-result).message() : std::to_string(result);
     trace(text);

@@ -170,7 +170,7 @@ SimulatedNetwork::SocketPtr SimulatedNetwork::listener_at(const Endpoint& endpoi
 
 std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
     has_begun_ = true;
-    const SocketPtr socket = find(operation.fd);
+    const SocketPtr socket = find(operation.fd());
     if (!socket) return -EBADF;
     std::optional<std::int32_t> answer;
     bool outbound = false;
@@ -200,7 +200,7 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
 }
 
 void SimulatedNetwork::withdraw(const Operation& operation) {
-    const SocketPtr socket = find(operation.fd);
+    const SocketPtr socket = find(operation.fd());
     if (!socket) return;
     if (socket->inbound == &operation) socket->inbound = nullptr;
     if (socket->outbound == &operation) socket->outbound = nullptr;
@@ -281,7 +281,7 @@ std::optional<std::int32_t> SimulatedNetwork::connect(Socket& socket, const Oper
     socket.kind = Socket::Kind::connecting;
     constexpr std::array<std::int64_t, 5> latencies_us = {0, 20, 100, 1000, 40'000};
     socket.latency = microseconds(latencies_us[plan_.below(latencies_us.size())]);
-    schedule(find(operation.fd), now_ + socket.latency);
+    schedule(find(operation.fd()), now_ + socket.latency);
     return std::nullopt;
 }
 
@@ -338,7 +338,7 @@ std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, Operation& op
         // Nobody is there any more: the bytes are taken, and the answer is a reset.
         lost_bytes_ += size;
         socket.unheard_bytes += size;
-        send_to(find(operation.fd), {.moment = {}, .bytes = {}, .error = ECONNRESET});
+        send_to(find(operation.fd()), {.moment = {}, .bytes = {}, .error = ECONNRESET});
     }
     return static_cast<std::int32_t>(size);
 }

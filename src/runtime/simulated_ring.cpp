@@ -82,7 +82,7 @@ public:
         return hand_over();
     }
 
-    void close(UniqueFd fd) noexcept override { fd.reset(); }
+    void close(Descriptor descriptor) noexcept override { UniqueFd(descriptor.fd()).reset(); }
 
     RingStats stats() const noexcept override {
         RingStats stats = stats_;
@@ -123,7 +123,7 @@ private:
         for (const Submission& submission : std::exchange(queue_, {})) {
             if (submission.cancels) {
                 take_back(*submission.operation);
-            } else if (!is_simulated(submission.operation->fd)) {
+            } else if (!is_simulated(submission.operation->fd())) {
                 begin_real(*submission.operation);
             } else if (submission.operation->opcode == Opcode::recv_buffer && !buffers_.empty()) {
                 buffers_.park(*submission.operation); // behind those that wait already
@@ -280,7 +280,7 @@ private:
         std::vector<pollfd> polled;
         if (real_reads_.empty()) return false;
         for (const Operation* read : real_reads_) {
-            polled.push_back({.fd = read->fd, .events = POLLIN, .revents = 0});
+            polled.push_back({.fd = read->fd(), .events = POLLIN, .revents = 0});
         }
         int readable = 0;
         do {
@@ -294,7 +294,7 @@ private:
                 real_reads_.push_back(&read);
                 continue;
             }
-            const auto result = ::read(read.fd, read.rest(), read.rest_bytes());
+            const auto result = ::read(read.fd(), read.rest(), read.rest_bytes());
             answer(read, result < 0 ? -errno : static_cast<std::int32_t>(result));
         }
         return true;

@@ -11,20 +11,38 @@
 #include <ringlet/socket.hpp>
 #include <ringlet/unique_fd.hpp>
 
+#include "kernel.hpp"
+
 #include <cstdint>
 
 namespace ringlet {
 
 class Socket : public Pooled {
 public:
-    explicit Socket(UniqueFd fd) noexcept : fd_(std::move(fd)) {}
+    explicit Socket(UniqueFd fd) noexcept : descriptor_(fd.release()) {}
+    /// For a direct descriptor of this loop's ring.
+    Socket(Descriptor descriptor, EventLoop& loop) noexcept : descriptor_(descriptor) {
+        loop.use_descriptor(use_);
+    }
     Socket(const Socket&) = delete;
     Socket& operator=(const Socket&) = delete;
     ~Socket() {
-        if (use_.loop != nullptr) use_.loop->close(std::move(fd_), use_);
+        if (use_.loop != nullptr) {
+            use_.loop->close(descriptor_, use_);
+        } else {
+            UniqueFd(descriptor_.fd()).reset(); // a direct one has gone with its loop
+        }
     }
 
-    [[nodiscard]] int fd() const noexcept { return fd_.get(); }
+    /// The descriptor of the process; -1 for a direct one.
+    [[nodiscard]] int fd() const noexcept { return descriptor_.fd(); }
+
+    /// Asks the kernel: `(kernel.*call)(fd)`.
+    template <class Answer>
+    [[nodiscard]] Answer ask(Answer (Kernel::*call)(int)) const {
+        Kernel& kernel = Kernel::of_this_thread();
+        return with_fd(descriptor_, use_.loop, [&](int fd) { return (kernel.*call)(fd); });
+    }
 
     /// The request in each direction: a listener accepts on the inbound one, connect uses the
     /// outbound one.
@@ -37,7 +55,7 @@ public:
                    Operation::Extent extent = Operation::Extent::some) {
         if (operation.state != Operation::State::idle) [[unlikely]]
             assert_one_at_a_time(operation, opcode);
-        operation.configure(opcode, fd(), bytes, size_bytes, extent);
+        operation.configure(opcode, descriptor_, bytes, size_bytes, extent);
     }
 
     /// Starts a request; false when it was refused and its answer is there already.
@@ -80,7 +98,7 @@ private:
     void end_if_idle() noexcept;
     [[gnu::cold]] static void assert_one_at_a_time(const Operation& first, Opcode second);
 
-    UniqueFd fd_;
+    Descriptor descriptor_; // owned
     Ending ending_ = Ending::no;
     DescriptorUse use_; // since the first request
     Wait* closer_ = nullptr;

@@ -68,12 +68,17 @@ AcceptAwaiter TcpListener::accept() {
 }
 
 Result<TcpStream> AcceptAwaiter::await_resume() {
+    const CancelScope* scope = operation_->Wait::scope;
     const int answer = take_answer();
     if (answer < 0) return error_from_errno(-answer);
-    UniqueFd fd(answer);
+    EventLoop& loop = *scope->loop;
+    const bool is_direct = loop.direct_descriptor_limit() > 0;
+    UniqueFd fd(is_direct ? -1 : answer);
     try {
-        return TcpStream(std::move(fd));
+        if (!is_direct) return TcpStream(std::move(fd));
+        return TcpStream(SocketHandle(new Socket(Descriptor::direct(answer), loop)));
     } catch (const std::bad_alloc&) {
+        if (is_direct) loop.close(Descriptor::direct(answer));
         return std::errc::not_enough_memory;
     }
 }

@@ -69,15 +69,13 @@ std::size_t TcpStream::last_received_bytes() const noexcept {
     return socket().inbound.transferred_bytes;
 }
 
-Result<void> TcpStream::shutdown_write() {
-    return Kernel::of_this_thread().shutdown_write(socket().fd());
-}
+Result<void> TcpStream::shutdown_write() { return socket().ask(&Kernel::shutdown_write); }
 
 CloseAwaiter TcpStream::close() { return CloseAwaiter(std::move(socket_)); }
 
-Result<Endpoint> TcpStream::peer() const { return Kernel::of_this_thread().peer(socket().fd()); }
+Result<Endpoint> TcpStream::peer() const { return socket().ask(&Kernel::peer); }
 
-Result<Endpoint> TcpStream::local() const { return Kernel::of_this_thread().local(socket().fd()); }
+Result<Endpoint> TcpStream::local() const { return socket().ask(&Kernel::local); }
 
 int TcpStream::native_handle() const noexcept { return socket().fd(); }
 

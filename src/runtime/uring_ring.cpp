@@ -1,8 +1,10 @@
 #include "uring_ring.hpp"
 
 #include <ringlet/assert.hpp>
+#include <ringlet/error.hpp>
 
 #include "buffer_queue.hpp"
+#include "direct_descriptors.hpp"
 #include "finished_list.hpp"
 #include "loan.hpp"
 #include "multishot_accept.hpp"
@@ -41,7 +43,9 @@ class UringRing final : public Ring {
 public:
     UringRing(UringQueues&& queues, std::size_t buffer_limit)
         : queues_(std::move(queues)), buffers_(buffer_limit),
-          multishot_accept_(queues_.features().multishot_accept),
+          direct_(queues_.features().direct_descriptors ? DirectDescriptors::create(queues_.ring())
+                                                        : nullptr),
+          multishot_accept_(queues_.features().multishot_accept && !direct_),
           accept_poll_first_(queues_.features().accept_poll_first) {
         if (queues_.features().provided_buffers) {
             provided_ = ProvidedBuffers::create(queues_.ring());
@@ -67,7 +71,7 @@ public:
 
     void cancel(Operation& operation) override {
         if (operation.opcode == Opcode::accept) {
-            const auto found = listeners_.find(operation.fd);
+            const auto found = listeners_.find(operation.fd());
             if (found != listeners_.end() && found->second.waiting() == &operation) {
                 return follow(found->second, found->second.cancel(operation));
             }
@@ -98,11 +102,31 @@ public:
         return given;
     }
 
-    void close(UniqueFd fd) noexcept override {
+    void close(Descriptor descriptor) noexcept override {
+        if (descriptor.is_direct()) return direct_->close(descriptor);
+        const UniqueFd fd(descriptor.fd()); // closed at the end
         const auto found = listeners_.find(fd.get());
         if (found == listeners_.end()) return;
         RINGLET_ASSERT(disarm(found->second), "the kernel does not give a listener back");
         listeners_.erase(found);
+    }
+
+    std::size_t direct_descriptor_limit() const noexcept override {
+        return direct_ ? direct_->size() : 0;
+    }
+
+    // What else finishes meanwhile is kept for the next wait.
+    Result<UniqueFd> install(Descriptor descriptor) override {
+        std::optional<std::int32_t> answer;
+        io_uring_sqe* entry = queues_.next_entry();
+        DirectDescriptors::prepare_install(*entry, descriptor);
+        io_uring_sqe_set_data64(entry, reinterpret_cast<std::uintptr_t>(&answer) | install_tag);
+        while (!answer) {
+            queues_.enter(Patience::wait);
+            collect(std::numeric_limits<std::size_t>::max());
+        }
+        if (*answer < 0) return error_from_errno(-*answer);
+        return UniqueFd(*answer);
     }
 
     RingStats stats() const noexcept override {
@@ -126,21 +150,29 @@ private:
         const auto size = static_cast<unsigned>(
             std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
         // The descriptors that are read (eventfd, signalfd) have no position.
-        io_uring_prep_rw(opcodes[index], entry, operation.fd, operation.rest(), size, 0);
+        io_uring_prep_rw(opcodes[index], entry, operation.descriptor.number(), operation.rest(),
+                         size, 0);
+        name_descriptor(*entry, operation);
         entry->msg_flags = operation.opcode == Opcode::send ? MSG_NOSIGNAL : 0;
         io_uring_sqe_set_data64(entry, name_of(operation));
     }
 
+    static void name_descriptor(io_uring_sqe& entry, const Operation& operation) noexcept {
+        if (operation.descriptor.is_direct()) entry.flags |= IOSQE_FIXED_FILE;
+    }
+
     void submit_connect(Operation& operation) {
         io_uring_sqe* entry = queues_.next_entry();
-        io_uring_prep_connect(entry, operation.fd, static_cast<sockaddr*>(operation.data),
+        io_uring_prep_connect(entry, operation.fd(), static_cast<sockaddr*>(operation.data),
                               static_cast<socklen_t>(operation.size_bytes));
         io_uring_sqe_set_data(entry, &operation);
     }
 
     void submit_accept(Operation& operation) {
+        if (direct_ && !direct_->reserve()) return finished_.add(operation, -EMFILE);
         io_uring_sqe* entry = queues_.next_entry();
-        io_uring_prep_accept(entry, operation.fd, nullptr, nullptr, SOCK_CLOEXEC);
+        io_uring_prep_accept(entry, operation.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+        if (direct_) DirectDescriptors::prepare_accept(*entry);
         // An attempt that finds nobody has made a socket in vain, and waits then.
         if (accept_poll_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
         io_uring_sqe_set_data64(entry, name_of(operation));
@@ -159,7 +191,8 @@ private:
         if (buffers_.lend_to_wait(operation, own_buffers_limit_)) return submit_transfer(operation);
         if (!provided_) return buffers_.park(operation);
         io_uring_sqe* entry = queues_.next_entry();
-        io_uring_prep_rw(IORING_OP_RECV, entry, operation.fd, nullptr, 0, 0);
+        io_uring_prep_rw(IORING_OP_RECV, entry, operation.descriptor.number(), nullptr, 0, 0);
+        name_descriptor(*entry, operation);
         ProvidedBuffers::prepare(*entry);
         io_uring_sqe_set_data64(entry, name_of(operation));
     }
@@ -206,7 +239,8 @@ private:
             ++parked_receives_;
             operation.parking = Parking::polls;
             io_uring_sqe* poll = queues_.next_entry();
-            io_uring_prep_poll_add(poll, operation.fd, POLLIN);
+            io_uring_prep_poll_add(poll, operation.descriptor.number(), POLLIN);
+            name_descriptor(*poll, operation);
             io_uring_sqe_set_data64(poll, name_of(operation));
             return true;
         }
@@ -223,6 +257,7 @@ private:
     // means. The operation itself is not looked at before it has been checked (see check_loan).
     static constexpr std::uint64_t multishot_tag = 1;
     static constexpr std::uint64_t accept_tag = 2;
+    static constexpr std::uint64_t install_tag = multishot_tag | accept_tag;
     static constexpr std::uint64_t buffer_tag = 4;
 
     static std::uint64_t name_of(const Operation& operation) {
@@ -247,7 +282,7 @@ private:
 
     // Apart, so that the way of all other operations stays short.
     [[gnu::noinline]] void start_shared(Operation& operation) {
-        auto& listener = listeners_.try_emplace(operation.fd, operation.fd).first->second;
+        auto& listener = listeners_.try_emplace(operation.fd(), operation.fd()).first->second;
         follow(listener, listener.start(operation));
     }
 
@@ -314,7 +349,12 @@ private:
 
     [[gnu::noinline]] void settle_accept(const io_uring_cqe& entry) {
         const std::uint64_t name = io_uring_cqe_get_data64(&entry);
+        if ((name & install_tag) == install_tag) {
+            *address_in<std::optional<std::int32_t>>(entry, install_tag) = entry.res;
+            return;
+        }
         if ((name & multishot_tag) != 0) return settle_shared(entry);
+        if (direct_ && entry.res < 0) direct_->release();
         // Of whatever listener: on another one the next accept is only a little dearer.
         backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
         finished_.add(*address_in<Operation>(entry, accept_tag), entry.res);
@@ -325,6 +365,7 @@ private:
     std::unique_ptr<ProvidedBuffers> provided_; // null: every receive has memory while it waits
     std::size_t own_buffers_limit_ = std::numeric_limits<std::size_t>::max();
     bool ran_dry_ = false; // a receive found no provided buffer since the last wait
+    std::unique_ptr<DirectDescriptors> direct_; // null: accepts answer with those of the process
     bool multishot_accept_;
     bool accept_poll_first_;
     bool backlog_is_empty_ = false; // after the last accept

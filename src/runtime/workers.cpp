@@ -38,6 +38,7 @@ public:
     Endpoint address;
     std::size_t size;
     BackendChoice backend; // of the first
+    bool has_direct_descriptors = true;
 
 private:
     struct Job {
@@ -120,7 +121,8 @@ Result<Server> Workers::Crew::make_server(std::size_t index, TcpListener listene
     }
     ServeOptions own = options;
     own.handle_signals = false;
-    own.max_connections =
+    own.workers = size;
+    own.max_connections = // 0 remains 0: each has what its own table holds
         options.max_connections / size + (index < options.max_connections % size ? 1 : 0);
     return Server::create(std::move(own), std::move(listener));
 }
@@ -188,6 +190,11 @@ Result<void> Workers::Crew::start(std::vector<TcpListener> listeners) {
         }
         auto is_made = answer.get();
         if (!is_made) return is_made;
+    }
+    options.max_connections = 0;
+    for (const Worker& worker : workers_) {
+        options.max_connections += worker.server->max_connections();
+        has_direct_descriptors &= worker.server->loop().direct_descriptor_limit() > 0;
     }
     return {};
 }
@@ -319,8 +326,12 @@ Result<Workers> Workers::create(ServeOptions options) {
     }
     std::size_t size = options.workers;
     if (size == 0) size = std::min(cpus.size(), size_limit);
-    if (options.max_connections == 0) options.max_connections = Server::connections_that_fit(size);
-    size = std::min(size, options.max_connections);
+    std::size_t& limit = options.max_connections;
+    if (limit == 0 && !options.loop.features.direct_descriptors) {
+        limit = Server::connections_that_fit(size);
+    }
+    if (limit > 0) size = std::min(size, limit);
+    options.workers = size;
 
     auto listeners = TcpListener::bind_several(*endpoint, size, options.socket);
     if (!listeners) return listeners.error();
@@ -372,6 +383,10 @@ Endpoint Workers::local() const { return crew_ ? crew_->address : alone_->local(
 
 std::size_t Workers::max_connections() const noexcept {
     return crew_ ? crew_->options.max_connections : alone_->max_connections();
+}
+
+bool Workers::has_direct_descriptors() const noexcept {
+    return crew_ ? crew_->has_direct_descriptors : alone_->loop().direct_descriptor_limit() > 0;
 }
 
 const BackendChoice& Workers::backend() const noexcept {

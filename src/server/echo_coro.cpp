@@ -40,6 +40,7 @@ struct Settings {
     std::size_t workers = 1;
     bool pin = false;
     std::size_t max_connections = 0;
+    bool direct_descriptors = false;
     std::chrono::milliseconds drain_timeout{10'000};
     std::chrono::milliseconds idle_timeout{0};
     std::chrono::milliseconds stall_limit{0};
@@ -97,6 +98,11 @@ void add_options(CLI::App& app, Settings& settings) {
                    "Divided among the workers. 0: as many as the descriptor limit allows")
         ->check(CLI::Range(std::size_t{0}, std::size_t{10'000'000}))
         ->capture_default_str();
+    app.add_flag(
+        "--direct-descriptors", settings.direct_descriptors,
+        "Keep connections in tables of io_uring instead of as descriptors of the process.\n"
+        "Each worker then has as many as the descriptor limit. Used by itself where\n"
+        "--max-connections is beyond that limit");
     add_duration(app, "--drain-timeout", settings.drain_timeout, std::chrono::milliseconds(0),
                  "How long connections may go on after SIGTERM, as 500ms, 10s, 2min; default 10s");
     add_duration(app, "--idle-timeout", settings.idle_timeout, std::chrono::milliseconds(0),
@@ -124,11 +130,31 @@ std::string listen_address(const Settings& settings) {
 
 void print_start(const Workers& workers, bool pinned, std::size_t descriptors) {
     fmt::print("echo_coro listens on {}, backend {}, {} {}worker{}, at most {} connections "
-               "({} descriptors)\n",
+               "({} {}descriptors{})\n",
                workers.local().to_string(), workers.backend().to_string(), workers.size(),
                pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
-               descriptors);
+               descriptors, workers.has_direct_descriptors() ? "direct " : "",
+               workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
     std::fflush(stdout);
+}
+
+// Less is served at once than was asked for.
+void warn_of_limit(const Workers& workers, std::size_t wanted, std::size_t descriptors) {
+    if (workers.has_direct_descriptors()) {
+        if (workers.max_connections() >= wanted) return;
+        fmt::print(
+            stderr,
+            "echo_coro: --max-connections {} is more than the {} descriptors of each worker: "
+            "{} are served at once (--workers {}, or raise 'ulimit -n')\n",
+            wanted, descriptors, workers.max_connections(),
+            (wanted + descriptors - 1) / descriptors);
+    } else if (workers.max_connections() > descriptors) {
+        fmt::print(
+            stderr,
+            "echo_coro: --max-connections {} is more than the {} descriptors of this process: "
+            "accepting will pause at that limit (see 'ulimit -n')\n",
+            wanted, descriptors);
+    }
 }
 
 void print_end(const ServeReport& report) {
@@ -162,6 +188,9 @@ int run(const Settings& settings) {
     options.drain_timeout = settings.drain_timeout;
     options.idle_timeout = settings.idle_timeout;
     options.loop.backend = settings.backend;
+    options.loop.features.direct_descriptors =
+        settings.direct_descriptors ||
+        settings.max_connections + ServeOptions::reserved_descriptors > descriptors;
     options.loop.stall_limit = settings.stall_limit;
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;
@@ -173,13 +202,7 @@ int run(const Settings& settings) {
         report_advice(options.loop, options.listen, workers.error());
         return exit_status(workers);
     }
-    if (workers->max_connections() > descriptors) {
-        fmt::print(
-            stderr,
-            "echo_coro: --max-connections {} is more than the {} descriptors of this process: "
-            "accepting will pause at that limit (see 'ulimit -n')\n",
-            settings.max_connections, descriptors);
-    }
+    warn_of_limit(*workers, settings.max_connections, descriptors);
     if (!settings.quiet) print_start(*workers, settings.pin, descriptors);
     auto report = workers->run(echo);
     if (!report) {

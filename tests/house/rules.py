@@ -13,10 +13,10 @@ TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
 # docs/architecture.md, "Floors": a file includes only what lies on its own floor or below. The name
 # stands for the header and the source.
 FLOORS = (
-    ("assert", "buffer", "buffer_pool", "canary", "clock", "cpus", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
+    ("assert", "buffer", "buffer_pool", "canary", "clock", "cpus", "descriptor", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
      "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
-    ("backend", "buffer_queue", "epoll_ring", "finished_list", "loan", "loop_options", "make_ring", "multishot_accept", "provided_buffers", "ring", "simulated_kernel",
+    ("backend", "buffer_queue", "direct_descriptors", "epoll_ring", "finished_list", "loan", "loop_options", "make_ring", "multishot_accept", "provided_buffers", "ring", "simulated_kernel",
      "simulated_network", "simulated_network_wire", "simulated_ring", "uring_queues", "uring_ring"),
     ("blocking_job", "event_loop", "event_loop_threads", "event_loop_waits", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),

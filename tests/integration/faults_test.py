@@ -138,7 +138,8 @@ class Descriptors(unittest.TestCase):
             client.close()
 
     def test_running_out_of_descriptors_neither_spins_nor_stops(self):
-        with EchoCoro("--max-connections", "1000", preexec_fn=descriptor_limit(64)) as server:
+        with EchoCoro("--max-connections", "1000", preexec_fn=descriptor_limit(64),
+                      env={**os.environ, "RINGLET_WITHOUT": "direct_descriptors"}) as server:
             server.expected_errors = (
                 r"echo_coro: --max-connections 1000 is more than the 64 descriptors .*ulimit -n.*\n"
                 r"echo_coro: accepting pauses: Too many open files .*ulimit -n.*\n")

@@ -161,7 +161,7 @@ TEST_CASE("EpollRing knows a descriptor from the last one that had its number") 
         CHECK(answer(*ring, request) == 5);
         // A copy keeps the old registration alive, and its events come: they are nobody's.
         const UniqueFd copy(::dup(pair.first.get()));
-        ring->close(std::move(pair.first));
+        ring->close(pair.first.release());
         REQUIRE(write_all(pair.second.get(), "nobody reads this"));
         CHECK(ring->wait(Clock::now() + 1ms).empty());
     }

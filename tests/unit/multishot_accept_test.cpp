@@ -214,7 +214,7 @@ struct Listening {
         REQUIRE(connected);
         return connected;
     }
-    void close() { ring.close(std::move(fd)); }
+    void close() { ring.close(fd.release()); }
     bool port_is_free() const { return static_cast<bool>(TcpListener::bind(address)); }
 
     Ring& ring;

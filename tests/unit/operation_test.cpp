@@ -48,7 +48,7 @@ TEST_CASE("Operation configure describes the request and forgets the last one") 
     operation.extent = Operation::Extent::whole;
     operation.configure(Opcode::send, 7, bytes.data(), bytes.size());
     CHECK(operation.opcode == Opcode::send);
-    CHECK(operation.fd == 7);
+    CHECK(operation.descriptor == Descriptor(7));
     CHECK(operation.extent == Operation::Extent::some);
     CHECK(operation.state == Operation::State::idle);
     CHECK(operation.result == 0);

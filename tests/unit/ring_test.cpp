@@ -30,7 +30,7 @@ public:
         stats_.completions += handed_over_.size();
         return handed_over_;
     }
-    void close(UniqueFd fd) noexcept override { fd.reset(); }
+    void close(Descriptor descriptor) noexcept override { UniqueFd(descriptor.fd()).reset(); }
     RingStats stats() const noexcept override { return stats_; }
 
 private:

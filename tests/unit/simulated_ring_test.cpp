@@ -520,7 +520,7 @@ TEST_CASE(
     // Nobody is lost with it.
     world.ring->cancel(receiving.operation);
     CHECK(world.answer(receiving) == -ECANCELED);
-    world.ring->close(std::move(pair.first));
+    world.ring->close(pair.first.release());
     CHECK(world.kernel.network().open_count() == 1);
 }
 
@@ -528,7 +528,7 @@ TEST_CASE("an operation on a descriptor that has been closed fails the simulatio
     World world;
     auto pair = world.pair();
     const int number = pair.first.get();
-    world.ring->close(std::move(pair.first));
+    world.ring->close(pair.first.release());
     CHECK(world.kernel.failure().empty());
     Request receiving;
     world.ring->start(receiving.configure(Opcode::recv, number));

@@ -440,7 +440,8 @@ TEST_CASE("UringRing hands over once what was cancelled while its answer came") 
         CHECK_MESSAGE((result == 3 || result == -ECANCELED), result);
         // Bytes are never lost: either it has them, or the socket still does.
         std::array<char, 4> left_over{};
-        const auto count = ::recv(operation->fd, left_over.data(), left_over.size(), MSG_DONTWAIT);
+        const auto count =
+            ::recv(operation->fd(), left_over.data(), left_over.size(), MSG_DONTWAIT);
         CHECK(count == (result == 3 ? -1 : 3));
     }
 }
@@ -471,7 +472,7 @@ TEST_CASE("UringRing takes more operations than its queue has entries") {
     // Cancelling takes entries too.
     for (auto& request : requests) {
         request.operation.state = Operation::State::idle;
-        request.start_recv(*ring, request.operation.fd);
+        request.start_recv(*ring, request.operation.fd());
     }
     for (auto& request : requests) ring->cancel(request.operation);
     const auto cancelled = collect(*ring, request_count);

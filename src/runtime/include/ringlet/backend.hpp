@@ -50,6 +50,13 @@ struct RingFeatures {
     /// backlog, also beyond what a server has room and descriptors for. 2,000 clients that came at
     /// once left 2,000 open descriptors in a server of at most 4 connections.
     bool multishot_accept = false;
+
+    /// Accepted connections are in a table of the ring's own, and no descriptors of the process
+    /// (Linux 6.8). Each ring has room for as many as a process may have descriptors (RLIMIT_NOFILE), so
+    /// that a process holds more connections than that by having several loops: `Workers`. Not used
+    /// unless asked for: such a stream has no `native_handle`, works on no other loop, and asks for
+    /// its addresses by a detour. `multishot_accept` is not used with it.
+    bool direct_descriptors = false;
 };
 
 /// Tries whether this thread can have an io_uring: sets one up and sends a no-op through it.

@@ -197,9 +197,18 @@ public:
     }
 
     /// Closes a descriptor that was used here, and on which nothing is in flight.
-    void close(UniqueFd fd, DescriptorUse& use) noexcept {
+    void close(Descriptor descriptor, DescriptorUse& use) noexcept {
         use.unlink();
-        ring_->close(std::move(fd));
+        close(descriptor);
+    }
+    void close(Descriptor descriptor) noexcept { ring_->close(descriptor); }
+
+    /// As `Ring::direct_descriptor_limit` and `Ring::install`.
+    [[nodiscard]] std::size_t direct_descriptor_limit() const noexcept {
+        return ring_->direct_descriptor_limit();
+    }
+    [[nodiscard]] Result<UniqueFd> install(Descriptor descriptor) {
+        return ring_->install(descriptor);
     }
 
     [[nodiscard]] Timers& timers() noexcept { return timers_; }
@@ -337,6 +346,19 @@ auto EventLoop::run_at(std::source_location where, Args&&... args) {
     auto outcome = root.take_outcome();
     if (was_stuck) return decltype(outcome)(Errc::would_block_forever);
     return outcome;
+}
+
+/// Calls with a descriptor of the process that stands for another one: for a system call.
+///
+/// Errors    `bad_file_descriptor` if it is one of a loop that has gone, and those of `Ring::install`;
+///           those of the call.
+template <class Call>
+auto with_fd(Descriptor descriptor, EventLoop* loop, Call call) -> decltype(call(0)) {
+    if (!descriptor.is_direct()) return call(descriptor.fd());
+    if (loop == nullptr) return std::errc::bad_file_descriptor;
+    auto installed = loop->install(descriptor);
+    if (!installed) return installed.error();
+    return call(installed->get());
 }
 
 template <class Fn>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/assert.hpp>
+#include <ringlet/descriptor.hpp>
 #include <ringlet/intrusive_list.hpp>
 #include <ringlet/wait.hpp>
 
@@ -39,8 +40,8 @@ struct Operation final : Wait, ListHook {
     void* data = nullptr;
     std::size_t size_bytes = 0; ///< of `data`
     std::size_t transferred_bytes = 0;
-    std::int32_t result = 0; ///< bytes or a descriptor, or a negative errno
-    int fd = -1;
+    std::int32_t result = 0; ///< bytes or an accepted descriptor's number, or a negative errno
+    Descriptor descriptor;
     Opcode opcode = Opcode::read;
     Extent extent = Extent::some;
     State state = State::idle;
@@ -57,7 +58,7 @@ struct Operation final : Wait, ListHook {
     bool idle_limited = false; ///< `EventLoop::cancel_idle` ends it; in its list while in flight
 
     /// Describes the next request. Asserts that the last one has been consumed.
-    void configure(Opcode what, int descriptor, void* bytes, std::size_t size,
+    void configure(Opcode what, Descriptor where, void* bytes, std::size_t size,
                    Extent how_much = Extent::some) {
         RINGLET_ASSERT(state == State::idle,
                        "an operation was begun while the last one of its kind "
@@ -66,7 +67,7 @@ struct Operation final : Wait, ListHook {
         size_bytes = size;
         transferred_bytes = 0;
         result = 0;
-        fd = descriptor;
+        descriptor = where;
         opcode = what;
         extent = how_much;
         state = State::idle; // so that all of these are one store
@@ -75,6 +76,8 @@ struct Operation final : Wait, ListHook {
         parking = Parking::no;
     }
 
+    /// The descriptor of the process on which it is done; -1 if it is none.
+    [[nodiscard]] int fd() const noexcept { return descriptor.fd(); }
     /// True if its answer is a count of bytes.
     [[nodiscard]] bool moves_bytes() const noexcept { return opcode >= Opcode::recv_buffer; }
 
@@ -103,7 +106,7 @@ struct Operation final : Wait, ListHook {
     }
     [[nodiscard]] std::size_t rest_bytes() const noexcept { return size_bytes - transferred_bytes; }
 
-    // Defined with the loop, which it asks.
+    // Defined with the loop, which they ask.
     void cancel() noexcept override;
     [[nodiscard]] std::string describe() const override;
 

@@ -2,7 +2,9 @@
 
 #include <ringlet/backend.hpp>
 #include <ringlet/clock.hpp>
+#include <ringlet/descriptor.hpp>
 #include <ringlet/operation.hpp>
+#include <ringlet/result.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <cstddef>
@@ -69,7 +71,16 @@ public:
     virtual std::span<const Completion> wait(std::optional<Clock::time_point> deadline) = 0;
 
     /// Closes a descriptor that was used here, and on which nothing is in flight.
-    virtual void close(UniqueFd fd) noexcept = 0;
+    virtual void close(Descriptor descriptor) noexcept = 0;
+
+    /// How many accepted connections may be in the ring's own table. 0: there is none, and an accept
+    /// answers with a descriptor of the process.
+    [[nodiscard]] virtual std::size_t direct_descriptor_limit() const noexcept { return 0; }
+
+    /// Another name of a direct descriptor: one of the process, for system calls.
+    ///
+    /// Errors    `too_many_files_open`, and what else the kernel answers.
+    virtual Result<UniqueFd> install(Descriptor) { return std::errc::bad_file_descriptor; }
 
     [[nodiscard]] virtual RingStats stats() const noexcept = 0;
 

@@ -22,7 +22,8 @@ struct ServeOptions {
 
     /// Connections served at once, by all workers together. At the limit accepting pauses: further
     /// clients wait in the listener's backlog and are served when others leave. 0: as many as the
-    /// descriptor limit (RLIMIT_NOFILE) leaves after `reserved_descriptors`.
+    /// descriptor limit (RLIMIT_NOFILE) leaves after `reserved_descriptors`. With direct descriptors
+    /// (`RingFeatures::direct_descriptors`) every worker has as many as that limit, and 0 means all.
     std::size_t max_connections = 0;
 
     /// Threads that serve, each with a loop and a listening socket of its own (`serve`, `Workers`; a

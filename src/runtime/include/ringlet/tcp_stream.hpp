@@ -125,7 +125,8 @@ public:
     [[nodiscard]] Result<Endpoint> peer() const;
     [[nodiscard]] Result<Endpoint> local() const;
 
-    /// The descriptor, for setsockopt(2) and the like. Do not close, read or write it.
+    /// The descriptor, for setsockopt(2) and the like; -1 if the process has none for this connection
+    /// (`RingFeatures::direct_descriptors`). Do not close, read or write it.
     [[nodiscard]] int native_handle() const noexcept;
 
     /// Lets `EventLoop::cancel_idle` end a receive or a send of this stream that makes no progress for
@@ -138,6 +139,7 @@ public:
     explicit TcpStream(UniqueFd fd);
 
 private:
+    friend class AcceptAwaiter;
     friend class ConnectAwaiter;
     explicit TcpStream(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
     Socket& socket() const;

@@ -71,6 +71,8 @@ public:
     [[nodiscard]] Endpoint local() const;
     /// The limit as it applies to all together. It is divided evenly; the first have what is over.
     [[nodiscard]] std::size_t max_connections() const noexcept;
+    /// Whether every worker has direct descriptors (`RingFeatures::direct_descriptors`).
+    [[nodiscard]] bool has_direct_descriptors() const noexcept;
     /// What the first worker runs on, and why. `ServeReport` has it for each.
     [[nodiscard]] const BackendChoice& backend() const noexcept;
 

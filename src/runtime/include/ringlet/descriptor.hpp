@@ -1,0 +1,33 @@
+#pragma once
+
+namespace ringlet {
+
+/// What an operation is done on: a descriptor of the process, or a place in the table of one ring
+/// ("direct descriptor"), which only that ring knows. Owns nothing.
+class Descriptor {
+public:
+    /// None.
+    constexpr Descriptor() noexcept = default;
+    /// A descriptor of the process, as every system call knows it.
+    constexpr Descriptor(int fd) noexcept : code_(fd) {}
+    /// Place `slot` in a ring's table, from 0 on.
+    [[nodiscard]] static constexpr Descriptor direct(int slot) noexcept {
+        return Descriptor(first_direct - slot);
+    }
+
+    [[nodiscard]] constexpr bool is_direct() const noexcept { return code_ <= first_direct; }
+    /// The descriptor of the process; -1 if it is none.
+    [[nodiscard]] constexpr int fd() const noexcept { return is_direct() ? -1 : code_; }
+    /// Its number where it is: among the process's descriptors, or in the table.
+    [[nodiscard]] constexpr int number() const noexcept {
+        return is_direct() ? first_direct - code_ : code_;
+    }
+
+    friend constexpr bool operator==(Descriptor, Descriptor) noexcept = default;
+
+private:
+    static constexpr int first_direct = -2;
+    int code_ = -1; // below -1: a place in a table, counted downwards
+};
+
+} // namespace ringlet
