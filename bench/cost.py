@@ -116,3 +116,9 @@ def read_callgrind(errors):
 def resident_bytes(pid):
     told = re.search(r"VmRSS:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text())
     return int(told[1]) * 1024
+
+
+def available_bytes():
+    """Memory of the machine that could be used now."""
+    told = re.search(r"MemAvailable:\s+(\d+) kB", pathlib.Path("/proc/meminfo").read_text())
+    return int(told[1]) * 1024
