@@ -17,7 +17,7 @@ FLOORS = (
      "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
     ("backend", "buffer_queue", "direct_descriptors", "epoll_ring", "finished_list", "loan", "loop_options", "make_ring", "multishot_accept", "provided_buffers", "ring", "simulated_kernel",
-     "simulated_network", "simulated_network_wire", "simulated_ring", "uring_queues", "uring_ring"),
+     "simulated_network", "simulated_network_wire", "simulated_ring", "uring_queues", "uring_receives", "uring_requests", "uring_ring"),
     ("blocking_job", "event_loop", "event_loop_threads", "event_loop_waits", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),
     ("barrier", "channel", "cond_var", "deadline", "event", "group_core", "join_handle", "latch", "mutex",
@@ -39,6 +39,8 @@ TESTED_ELSEWHERE = {
     "group_core": "what both kinds of groups are made of: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
     "uring_queues": "what uring_ring_test sees of a full queue, of waits and of what is refused",
+    "uring_receives": "what uring_ring_test sees of buffers that are short, and of parked receives",
+    "uring_requests": "what uring_ring_test sees of every kind of request",
     "loop_options": "what a loop makes of them: event_loop_test",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
