@@ -20,7 +20,8 @@ UringReceives::UringReceives(UringQueues& queues, FinishedList& finished, std::s
     : queues_(queues), finished_(finished), buffers_(buffer_limit),
       provided_(queues.features().provided_buffers ? ProvidedBuffers::create(queues.ring())
                                                    : nullptr),
-      own_buffers_limit_(std::numeric_limits<std::size_t>::max()) {
+      own_buffers_limit_(std::numeric_limits<std::size_t>::max()),
+      multishot_(queues.features().multishot_receive && provided_) {
     if (!provided_) return;
     const std::size_t most = queues.features().own_buffers ? own_buffers_limit : 0;
     own_buffers_limit_ = std::min(most, buffer_limit / 4);
@@ -54,6 +55,104 @@ void UringReceives::wait_for_buffer(Operation& operation) {
     if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
     buffers_.park(operation);
 }
+
+bool UringReceives::cancel(Operation& operation) {
+    if (waits_for_multishot(operation)) {
+        MultishotReceiver& receiver = *find(operation.descriptor);
+        follow(receiver, receiver.cancel());
+        return true;
+    }
+    if (!buffers_.withdraw(operation)) return false;
+    finished_.add(operation, -ECANCELED);
+    return true;
+}
+
+// ---- what stays with the kernel -----------------------------------------------------------------
+
+namespace {
+
+std::size_t index_of(Descriptor descriptor) noexcept {
+    return 2 * static_cast<std::size_t>(descriptor.number()) + (descriptor.is_direct() ? 1 : 0);
+}
+
+} // namespace
+
+MultishotReceiver* UringReceives::find(Descriptor descriptor) const noexcept {
+    const std::size_t index = index_of(descriptor);
+    return index < receivers_.size() ? receivers_[index].get() : nullptr;
+}
+
+bool UringReceives::waits_for_multishot(const Operation& operation) const noexcept {
+    if (!multishot_ || operation.descriptor == Descriptor()) return false;
+    const MultishotReceiver* receiver = find(operation.descriptor);
+    return receiver != nullptr && receiver->waiting() == &operation;
+}
+
+void UringReceives::start_shared(Operation& operation, bool is_its_turn) {
+    if (operation.descriptor == Descriptor())
+        return submit_single(operation); // the kernel refuses it
+    const std::size_t index = index_of(operation.descriptor);
+    if (index >= receivers_.size()) receivers_.resize(index + 1);
+    auto& receiver = receivers_[index];
+    if (!receiver) receiver = std::make_unique<MultishotReceiver>(operation.descriptor);
+    if (!is_its_turn && !buffers_.empty() && receiver->is_quiet()) return buffers_.park(operation);
+    follow(*receiver, receiver->start(operation));
+}
+
+void UringReceives::follow(MultishotReceiver& receiver, const MultishotReceiver::Step& step) {
+    using Request = MultishotReceiver::Request;
+    switch (step.request) {
+    case Request::nothing: break;
+    case Request::arm: return arm(receiver);
+    case Request::take_back:
+        return uring::submit_cancellation(queues_,
+                                          uring::name_of(receiver, uring::Tag::multishot_receive));
+    case Request::single_shot:
+        if (step.operation->opcode == Opcode::recv_buffer) return submit_single(*step.operation);
+        return uring::submit_transfer(queues_, *step.operation);
+    case Request::wait_for_buffer: return wait_for_buffer(*step.operation);
+    }
+    if (step.operation != nullptr) finished_.add(*step.operation, step.result);
+}
+
+void UringReceives::arm(MultishotReceiver& receiver) {
+    io_uring_sqe* entry = queues_.next_entry();
+    uring::prepare(*entry, IORING_OP_RECV, receiver.descriptor(), nullptr, 0);
+    ProvidedBuffers::prepare(*entry);
+    entry->ioprio |= IORING_RECV_MULTISHOT;
+    io_uring_sqe_set_data64(entry, uring::name_of(receiver, uring::Tag::multishot_receive));
+}
+
+void UringReceives::settle_multishot(const io_uring_cqe& entry) {
+    auto& receiver = *uring::address_in<MultishotReceiver>(entry);
+    std::byte* block = nullptr;
+    if ((entry.flags & IORING_CQE_F_BUFFER) != 0) block = provided_->take(entry);
+    if (entry.res <= 0 && block != nullptr) BufferPool::give_back(std::exchange(block, nullptr));
+    const bool more = (entry.flags & IORING_CQE_F_MORE) != 0;
+    follow(receiver, receiver.answer(entry.res, more, block));
+}
+
+bool UringReceives::take_back(Descriptor descriptor) {
+    MultishotReceiver* receiver = multishot_ ? find(descriptor) : nullptr;
+    if (receiver == nullptr) return false;
+    if (!receiver->is_armed()) {
+        receivers_[index_of(descriptor)].reset();
+        return false;
+    }
+    // Each time: it may have missed the multishot. Its own answer ends the wait.
+    uring::submit_cancellation(queues_, uring::name_of(*receiver, uring::Tag::multishot_receive));
+    return true;
+}
+
+bool UringReceives::take_all_back() {
+    bool some = false;
+    for (auto& receiver : receivers_) {
+        if (receiver) some |= take_back(receiver->descriptor());
+    }
+    return some;
+}
+
+// ---- parking ------------------------------------------------------------------------------------
 
 // Returns false if the answer is one for whoever waits.
 bool UringReceives::go_on_parking(Operation& operation, const io_uring_cqe& entry) {

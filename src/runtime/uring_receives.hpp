@@ -8,6 +8,7 @@
 #include "buffer_queue.hpp"
 #include "finished_list.hpp"
 #include "loan.hpp"
+#include "multishot_receive.hpp"
 #include "provided_buffers.hpp"
 #include "uring_queues.hpp"
 #include "uring_requests.hpp"
@@ -16,6 +17,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <vector>
 
 namespace ringlet {
 
@@ -26,21 +29,31 @@ public:
 
     /// Behind those that wait for a buffer already.
     void start(Operation& operation) {
+        if (multishot_) [[unlikely]]
+            return start_shared(operation, false);
         if (!buffers_.empty()) [[unlikely]]
             return buffers_.park(operation);
         submit(operation);
     }
 
-    /// Answers an operation that waits for a buffer. Returns false if it does not.
-    bool cancel(Operation& operation) {
-        if (!buffers_.withdraw(operation)) return false;
-        finished_.add(operation, -ECANCELED);
+    /// A receive into other memory, on a connection whose multishot has data or will bring some. Returns
+    /// false if there is none.
+    bool start_plain(Operation& operation) {
+        if (!multishot_) [[likely]]
+            return false;
+        MultishotReceiver* receiver = find(operation.descriptor);
+        if (receiver == nullptr || receiver->is_quiet()) return false;
+        follow(*receiver, receiver->start(operation));
         return true;
     }
 
+    /// Answers an operation that waits here, and not in the kernel. Returns false if it does not.
+    bool cancel(Operation& operation);
+
     /// The receive is asked back, and a poll takes its place: it holds a third of the kernel's memory.
     void park(Operation& operation) {
-        if (BufferQueue::is_parked(operation)) return; // it holds nothing
+        if (BufferQueue::is_parked(operation) || waits_for_multishot(operation))
+            return; // it holds nothing
         operation.parking = Operation::Parking::asked;
         uring::submit_cancellation(queues_, uring::name_of(operation));
     }
@@ -62,6 +75,14 @@ public:
         finished_.add(operation, entry.res);
     }
 
+    void settle_multishot(const io_uring_cqe& entry);
+
+    /// Before a descriptor is closed: asks its multishot back. Returns false once the kernel has given it
+    /// back, or if there is none.
+    [[nodiscard]] bool take_back(Descriptor descriptor);
+    /// The same for all of them.
+    [[nodiscard]] bool take_all_back();
+
     /// When to look for a buffer again at the latest.
     [[nodiscard]] std::optional<Clock::time_point>
     next_look(std::optional<Clock::time_point> deadline) const {
@@ -73,6 +94,11 @@ public:
 
 private:
     void submit(Operation& operation) {
+        if (multishot_) [[unlikely]]
+            return start_shared(operation, true);
+        submit_single(operation);
+    }
+    void submit_single(Operation& operation) {
         if (buffers_.lend_to_wait(operation, own_buffers_limit_)) {
             return uring::submit_transfer(queues_, operation);
         }
@@ -80,6 +106,11 @@ private:
     }
     void submit_without_buffer(Operation& operation);
     void wait_for_buffer(Operation& operation);
+    void start_shared(Operation& operation, bool is_its_turn);
+    void follow(MultishotReceiver& receiver, const MultishotReceiver::Step& step);
+    void arm(MultishotReceiver& receiver);
+    [[nodiscard]] MultishotReceiver* find(Descriptor descriptor) const noexcept;
+    [[nodiscard]] bool waits_for_multishot(const Operation& operation) const noexcept;
     bool go_on_parking(Operation& operation, const io_uring_cqe& entry);
 
     UringQueues& queues_;
@@ -87,6 +118,8 @@ private:
     BufferQueue buffers_;
     std::unique_ptr<ProvidedBuffers> provided_; // null: every receive has memory while it waits
     std::size_t own_buffers_limit_;
+    bool multishot_;
+    std::vector<std::unique_ptr<MultishotReceiver>> receivers_; // see index_of
     bool ran_dry_ = false; // a receive found no provided buffer since the last wait
     std::uint64_t parked_count_ = 0;
 };

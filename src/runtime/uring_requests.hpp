@@ -29,6 +29,7 @@ constexpr std::uint64_t tag_bits = 7;
 
 template <class T>
 std::uint64_t name_of(const T& what, Tag tag) noexcept {
+    static_assert(alignof(T) > tag_bits);
     return reinterpret_cast<std::uintptr_t>(&what) | static_cast<std::uint64_t>(tag);
 }
 

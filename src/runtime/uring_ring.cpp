@@ -43,11 +43,16 @@ public:
           accept_poll_first_(queues_.features().accept_poll_first) {}
     ~UringRing() override {
         // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
+        for (int attempt = 0; attempt < disarm_attempts_limit && receives_.take_all_back();
+             ++attempt) {
+            wait_for_any();
+        }
         for (auto& [fd, listener] : listeners_) static_cast<void>(disarm(listener));
     }
 
     void start(Operation& operation) override {
         if (operation.opcode == Opcode::recv_buffer) return receives_.start(operation);
+        if (operation.opcode == Opcode::recv && receives_.start_plain(operation)) return;
         if (operation.moves_bytes()) [[likely]]
             return uring::submit_transfer(queues_, operation);
         if (operation.opcode == Opcode::connect) return submit_connect(operation);
@@ -84,6 +89,11 @@ public:
     }
 
     void close(Descriptor descriptor) noexcept override {
+        for (int attempt = 0; receives_.take_back(descriptor); ++attempt) {
+            RINGLET_ASSERT(attempt < disarm_attempts_limit,
+                           "the kernel does not give a receive back");
+            wait_for_any();
+        }
         if (descriptor.is_direct()) return direct_->close(descriptor);
         const UniqueFd fd(descriptor.fd()); // closed at the end
         const auto found = listeners_.find(fd.get());
@@ -98,16 +108,15 @@ public:
 
     // What else finishes meanwhile is kept for the next wait.
     Result<UniqueFd> install(Descriptor descriptor) override {
-        std::optional<std::int32_t> answer;
+        Installation made;
         io_uring_sqe* entry = queues_.next_entry();
         DirectDescriptors::prepare_install(*entry, descriptor);
-        io_uring_sqe_set_data64(entry, uring::name_of(answer, Tag::install));
-        while (!answer) {
-            queues_.enter(Patience::wait);
-            collect(std::numeric_limits<std::size_t>::max());
+        io_uring_sqe_set_data64(entry, uring::name_of(made, Tag::install));
+        while (!made.answer) {
+            wait_for_any();
         }
-        if (*answer < 0) return error_from_errno(-*answer);
-        return UniqueFd(*answer);
+        if (*made.answer < 0) return error_from_errno(-*made.answer);
+        return UniqueFd(*made.answer);
     }
 
     RingStats stats() const noexcept override {
@@ -121,6 +130,11 @@ public:
 private:
     using Patience = UringQueues::Patience;
     using Tag = uring::Tag;
+
+    // A descriptor of the process that is asked for.
+    struct alignas(8) Installation {
+        std::optional<std::int32_t> answer;
+    };
 
     void submit_connect(Operation& operation) {
         io_uring_sqe* entry = queues_.next_entry();
@@ -184,13 +198,18 @@ private:
         for (int attempt = 0; attempt < disarm_attempts_limit && listener.is_armed(); ++attempt) {
             // Each time: it may have missed the multishot. Its own answer ends the wait.
             submit_cancellation(name_of(listener));
-            queues_.enter(Patience::wait);
-            collect(std::numeric_limits<std::size_t>::max());
+            wait_for_any();
         }
         return !listener.is_armed();
     }
 
     // ---- the queues ------------------------------------------------------------------------------
+
+    // What finishes meanwhile is kept for the next wait.
+    void wait_for_any() {
+        queues_.enter(Patience::wait);
+        collect(std::numeric_limits<std::size_t>::max());
+    }
 
     // Takes answers out of the kernel's queue: as many as there is room for, if `limit` of them can wait
     // to be handed over.
@@ -209,9 +228,10 @@ private:
     }
 
     [[gnu::noinline]] void settle_rare(Tag tag, const io_uring_cqe& entry) {
+        if (tag == Tag::multishot_receive) return receives_.settle_multishot(entry);
         if (tag == Tag::multishot_accept) return settle_shared(entry);
         if (tag == Tag::install) {
-            *uring::address_in<std::optional<std::int32_t>>(entry) = entry.res;
+            uring::address_in<Installation>(entry)->answer = entry.res;
             return;
         }
         if (direct_ && entry.res < 0) direct_->release();

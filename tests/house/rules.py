@@ -16,7 +16,7 @@ FLOORS = (
     ("assert", "buffer", "buffer_pool", "canary", "clock", "cpus", "descriptor", "endpoint", "error", "fault", "fault_plan", "frame_pool", "intrusive_list", "kernel",
      "result", "sanitizer", "unique_fd", "version"),
     ("cancel_scope", "operation", "ready_queue", "task", "task_locals", "task_record", "wait"),
-    ("backend", "buffer_queue", "direct_descriptors", "epoll_ring", "finished_list", "loan", "loop_options", "make_ring", "multishot_accept", "provided_buffers", "ring", "simulated_kernel",
+    ("backend", "buffer_queue", "direct_descriptors", "epoll_ring", "finished_list", "loan", "loop_options", "make_ring", "multishot_accept", "multishot_receive", "provided_buffers", "ring", "simulated_kernel",
      "simulated_network", "simulated_network_wire", "simulated_ring", "uring_queues", "uring_receives", "uring_requests", "uring_ring"),
     ("blocking_job", "event_loop", "event_loop_threads", "event_loop_waits", "letter_stack", "mailbox", "spawned_task", "task_tree",
      "thread_pool", "timers", "watchdog"),

@@ -51,6 +51,11 @@ struct RingFeatures {
     /// once left 2,000 open descriptors in a server of at most 4 connections.
     bool multishot_accept = false;
 
+    /// One submission receives all that comes on a connection (Linux 6.0), into `provided_buffers`;
+    /// `own_buffers` are not used with it. Not used unless asked for: it costs as much as those
+    /// (docs/benchmarks.md), and takes up to four buffers ahead of a handler that is slow.
+    bool multishot_receive = false;
+
     /// Accepted connections are in a table of the ring's own, and no descriptors of the process
     /// (Linux 6.8). Each ring has room for as many as a process may have descriptors (RLIMIT_NOFILE), so
     /// that a process holds more connections than that by having several loops: `Workers`. Not used
