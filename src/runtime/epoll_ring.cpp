@@ -47,6 +47,7 @@ public:
             finished_.add(operation, -EBADF);
             return;
         }
+        if (operation.opcode == Opcode::send_zero_copy) operation.opcode = Opcode::send;
         Operation*& slot = slot_of(operation);
         RINGLET_ASSERT(slot == nullptr, "two operations of one direction on one descriptor");
         slot = &operation;
@@ -220,7 +221,9 @@ private:
             answer = ::send(operation.fd(), operation.rest(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
             break;
         case Opcode::read: answer = ::read(operation.fd(), operation.rest(), size); break;
-        case Opcode::connect: break; // see connect
+        case Opcode::connect:        // see connect
+        case Opcode::send_zero_copy: // became a send
+            break;
         }
         const bool outbound = operation.opcode == Opcode::send;
         bool& believed_ready = outbound ? descriptor.writable : descriptor.readable;

@@ -21,7 +21,7 @@ namespace {
 bool decide(const char* variable, bool decision, RingFeatures& features) {
     const char* value = std::getenv(variable);
     std::string_view names = value == nullptr ? std::string_view() : value;
-    const std::array<std::pair<std::string_view, bool*>, 9> known = {{
+    const std::array<std::pair<std::string_view, bool*>, 10> known = {{
         {"defer_taskrun", &features.defer_taskrun},
         {"registered_ring", &features.registered_ring},
         {"wait_with_timeout", &features.wait_with_timeout},
@@ -29,6 +29,7 @@ bool decide(const char* variable, bool decision, RingFeatures& features) {
         {"provided_buffers", &features.provided_buffers},
         {"own_buffers", &features.own_buffers},
         {"multishot_accept", &features.multishot_accept},
+        {"zero_copy_send", &features.zero_copy_send},
         {"multishot_receive", &features.multishot_receive},
         {"direct_descriptors", &features.direct_descriptors},
     }};

@@ -12,6 +12,7 @@ const char* to_string(Opcode opcode) noexcept {
     case Opcode::recv: return "recv";
     case Opcode::send: return "send";
     case Opcode::read: return "read";
+    case Opcode::send_zero_copy: return "send without a copy";
     }
     return "?";
 }

@@ -193,7 +193,8 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
         outbound = true;
         if (!answer) answer = send(*socket, operation);
         break;
-    case Opcode::read: return -EINVAL;
+    case Opcode::read:
+    case Opcode::send_zero_copy: return -EINVAL;
     }
     (outbound ? socket->outbound : socket->inbound) = answer ? nullptr : &operation;
     return answer;

@@ -53,6 +53,7 @@ public:
 
     void start(Operation& operation) override {
         ++stats_.submissions;
+        if (operation.opcode == Opcode::send_zero_copy) operation.opcode = Opcode::send;
         if (!flights_.emplace(&operation, Flight{.digest = digest(operation)}).second) {
             kernel_.fail("an operation was started that is in flight: " + operation.describe());
         }

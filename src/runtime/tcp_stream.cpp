@@ -42,9 +42,10 @@ WholeAwaiter TcpStream::recv_exactly(std::span<std::byte> memory) {
 namespace {
 
 // The kernel only reads what is sent; one Operation describes both directions.
-void configure_send(Socket& socket, std::span<const std::byte> bytes, Operation::Extent extent) {
-    socket.configure(socket.outbound, Opcode::send, const_cast<std::byte*>(bytes.data()),
-                     bytes.size(), extent);
+void configure_send(Socket& socket, std::span<const std::byte> bytes, Operation::Extent extent,
+                    Opcode opcode = Opcode::send) {
+    socket.configure(socket.outbound, opcode, const_cast<std::byte*>(bytes.data()), bytes.size(),
+                     extent);
 }
 
 } // namespace
@@ -58,6 +59,12 @@ TransferAwaiter TcpStream::send_some(std::span<const std::byte> bytes) {
 WholeAwaiter TcpStream::send_all(std::span<const std::byte> bytes) {
     Socket& socket = this->socket();
     configure_send(socket, bytes, Operation::Extent::whole);
+    return {socket, socket.outbound};
+}
+
+WholeAwaiter TcpStream::send_all_zero_copy(std::span<const std::byte> bytes) {
+    Socket& socket = this->socket();
+    configure_send(socket, bytes, Operation::Extent::whole, Opcode::send_zero_copy);
     return {socket, socket.outbound};
 }
 

@@ -23,7 +23,8 @@ enum class Tag : std::uint64_t {
     accept,
     install,
     recv_buffer,
-    multishot_receive
+    multishot_receive,
+    zero_copy_send
 };
 constexpr std::uint64_t tag_bits = 7;
 
@@ -34,9 +35,12 @@ std::uint64_t name_of(const T& what, Tag tag) noexcept {
 }
 
 inline std::uint64_t name_of(const Operation& operation) noexcept {
-    const bool lent = operation.opcode == Opcode::recv_buffer;
-    if (operation.opcode == Opcode::accept) return name_of(operation, Tag::accept);
-    return name_of(operation, lent ? Tag::recv_buffer : Tag::operation);
+    switch (operation.opcode) {
+    case Opcode::accept: return name_of(operation, Tag::accept);
+    case Opcode::recv_buffer: return name_of(operation, Tag::recv_buffer);
+    case Opcode::send_zero_copy: return name_of(operation, Tag::zero_copy_send);
+    default: return name_of(operation, Tag::operation);
+    }
 }
 
 inline Tag tag_of(const io_uring_cqe& entry) noexcept {

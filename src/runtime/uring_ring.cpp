@@ -29,6 +29,9 @@ namespace {
 
 // What liburing 2.3 does not know, of Linux 6.10.
 constexpr std::uint16_t accept_poll_first = 1U << 2; // IORING_ACCEPT_POLL_FIRST
+// And of Linux 6.2.
+constexpr std::uint16_t report_usage = 1U << 3; // IORING_SEND_ZC_REPORT_USAGE
+constexpr unsigned was_copied = 1U << 31;       // IORING_NOTIF_USAGE_ZC_COPIED
 
 // A listener that the kernel has not given back after so many attempts stays with it.
 constexpr int disarm_attempts_limit = 1000;
@@ -39,6 +42,7 @@ public:
         : queues_(std::move(queues)), receives_(queues_, finished_, buffer_limit),
           direct_(queues_.features().direct_descriptors ? DirectDescriptors::create(queues_.ring())
                                                         : nullptr),
+          zero_copy_send_(queues_.features().zero_copy_send),
           multishot_accept_(queues_.features().multishot_accept && !direct_),
           accept_poll_first_(queues_.features().accept_poll_first) {}
     ~UringRing() override {
@@ -53,6 +57,7 @@ public:
     void start(Operation& operation) override {
         if (operation.opcode == Opcode::recv_buffer) return receives_.start(operation);
         if (operation.opcode == Opcode::recv && receives_.start_plain(operation)) return;
+        if (operation.opcode == Opcode::send_zero_copy) return submit_zero_copy(operation);
         if (operation.moves_bytes()) [[likely]]
             return uring::submit_transfer(queues_, operation);
         if (operation.opcode == Opcode::connect) return submit_connect(operation);
@@ -124,6 +129,8 @@ public:
         stats.completions = completions_;
         stats.buffer_shortages = receives_.shortages();
         stats.parked_receives = receives_.parked_count();
+        stats.zero_copy_sends = zero_copy_sends_;
+        stats.copied_zero_copy_sends = copied_sends_;
         return stats;
     }
 
@@ -135,6 +142,42 @@ private:
     struct alignas(8) Installation {
         std::optional<std::int32_t> answer;
     };
+
+    // ---- sends from memory that the kernel does not copy -----------------------------------------
+
+    void submit_zero_copy(Operation& operation) {
+        if (!zero_copy_send_) return submit_copying(operation);
+        io_uring_sqe* entry = queues_.next_entry();
+        const auto size = static_cast<unsigned>(
+            std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
+        uring::prepare(*entry, IORING_OP_SEND_ZC, operation.descriptor, operation.rest(), size);
+        // The kernel sends the rest by itself: each piece would wait for the peer.
+        entry->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+        entry->ioprio |= report_usage;
+        io_uring_sqe_set_data64(entry, uring::name_of(operation));
+    }
+
+    void submit_copying(Operation& operation) {
+        operation.opcode = Opcode::send;
+        uring::submit_transfer(queues_, operation);
+    }
+
+    // Two answers: what was sent, and that the memory is free; or the first alone.
+    void settle_zero_copy(const io_uring_cqe& entry) {
+        auto& operation = *uring::address_in<Operation>(entry);
+        if ((entry.flags & IORING_CQE_F_NOTIF) == 0) {
+            operation.result = entry.res;
+            if (entry.res >= 0) ++zero_copy_sends_;
+            if ((entry.flags & IORING_CQE_F_MORE) != 0) return;
+        } else if ((static_cast<unsigned>(entry.res) & was_copied) != 0 && operation.result >= 0) {
+            ++copied_sends_;
+        }
+        const int answer = operation.result;
+        const bool is_refused =
+            answer == -EOPNOTSUPP || answer == -EINVAL || answer == -ENOMEM || answer == -ENOBUFS;
+        if (is_refused && !operation.cancel_requested) return submit_copying(operation);
+        finished_.add(operation, answer);
+    }
 
     void submit_connect(Operation& operation) {
         io_uring_sqe* entry = queues_.next_entry();
@@ -228,6 +271,7 @@ private:
     }
 
     [[gnu::noinline]] void settle_rare(Tag tag, const io_uring_cqe& entry) {
+        if (tag == Tag::zero_copy_send) return settle_zero_copy(entry);
         if (tag == Tag::multishot_receive) return receives_.settle_multishot(entry);
         if (tag == Tag::multishot_accept) return settle_shared(entry);
         if (tag == Tag::install) {
@@ -244,11 +288,14 @@ private:
     FinishedList finished_;
     UringReceives receives_;
     std::unique_ptr<DirectDescriptors> direct_; // null: accepts answer with those of the process
+    bool zero_copy_send_;
     bool multishot_accept_;
     bool accept_poll_first_;
     bool backlog_is_empty_ = false; // after the last accept
     bool accepted_ = false;         // a listener got an answer since it was looked after
     std::uint64_t completions_ = 0;
+    std::uint64_t zero_copy_sends_ = 0;
+    std::uint64_t copied_sends_ = 0;
     std::unordered_map<int, MultishotListener> listeners_; // by descriptor
 };
 

@@ -292,6 +292,8 @@ void add(LoopStats& all, const LoopStats& one) {
     all.ring.full_queue_flushes += one.ring.full_queue_flushes;
     all.ring.buffer_shortages += one.ring.buffer_shortages;
     all.ring.parked_receives += one.ring.parked_receives;
+    all.ring.zero_copy_sends += one.ring.zero_copy_sends;
+    all.ring.copied_zero_copy_sends += one.ring.copied_zero_copy_sends;
     all.ring.completion_overflows += one.ring.completion_overflows;
 }
 

@@ -47,6 +47,7 @@ TESTED_ELSEWHERE = {
 TESTS_WITHOUT_A_HEADER = {
     "compiler": "what compilers do wrong, and which of our rules they cause",
     "races": "pairs that can race, in every order: scopes and sockets together",
+    "zero_copy": "sends of tcp_stream whose memory the kernel keeps for longer",
     "stack": "awaits without end must not grow the stack: task and event_loop together",
 }
 

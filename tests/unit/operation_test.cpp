@@ -12,8 +12,8 @@ using namespace ringlet;
 
 namespace {
 
-constexpr std::array every_opcode = {Opcode::accept, Opcode::connect, Opcode::recv, Opcode::send,
-                                     Opcode::read};
+constexpr std::array every_opcode = {Opcode::accept, Opcode::connect, Opcode::recv,
+                                     Opcode::send,   Opcode::read,    Opcode::send_zero_copy};
 constexpr std::array moving_opcodes = {Opcode::recv, Opcode::send, Opcode::read};
 
 // An operation on ten bytes that the kernel has.

@@ -44,6 +44,8 @@ struct RingFeatures {
     bool own_buffers = true;       ///< but the first 1,024 that wait have theirs: it is faster
     bool accept_poll_first = true; ///< accept makes a socket when somebody has come (Linux 6.10)
 
+    bool zero_copy_send = true; ///< `send_all_zero_copy` is more than `send_all` (Linux 6.2)
+
     /// One submission accepts many connections (Linux 5.19). Where `accept_poll_first` works it gains
     /// 2 % or nothing; before Linux 6.10 it saves a server of short connections 1 to 12 % of its CPU
     /// (docs/benchmarks.md). Not used unless asked for: the kernel then accepts whoever is in the

@@ -10,8 +10,9 @@
 
 namespace ringlet {
 
-/// What can be asked of the kernel. No backend is named here. Those that move bytes come last.
-enum class Opcode : std::uint8_t { accept, connect, recv_buffer, recv, send, read };
+/// What can be asked of the kernel. No backend is named here. Those that move bytes come last. A ring
+/// that cannot send without a copy makes a `send` of it.
+enum class Opcode : std::uint8_t { accept, connect, recv_buffer, recv, send, read, send_zero_copy };
 
 /// The name of an opcode, for messages and dumps.
 [[nodiscard]] const char* to_string(Opcode opcode) noexcept;

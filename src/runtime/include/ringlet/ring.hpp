@@ -35,6 +35,9 @@ struct RingStats {
     std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
     std::uint64_t buffer_shortages = 0;   ///< receives that had to wait for a buffer
     std::uint64_t parked_receives = 0;    ///< that gave their memory back after a long wait
+    std::uint64_t zero_copy_sends =
+        0; ///< requests of `send_all_zero_copy` that the kernel took as such
+    std::uint64_t copied_zero_copy_sends = 0; ///< of these, those that it copied all the same
     std::uint64_t completion_overflows = 0; ///< completions that found no room; 0 where all is well
 };
 

@@ -95,6 +95,17 @@ public:
     /// Errors    As `send_some`.
     [[nodiscard]] WholeAwaiter send_all(std::span<const std::byte> bytes);
 
+    /// As `send_all`, and asks the kernel to send from this memory instead of copying it first: for large
+    /// messages to a network card that can (IORING_OP_SEND_ZC, Linux 6.2). On loopback the kernel
+    /// copies all the same, and it costs more (docs/benchmarks.md). Where it cannot be had, as on epoll,
+    /// it is `send_all`.
+    ///
+    /// Lifetime  The bytes are lent until the await ends, which is when the kernel needs them no more: the
+    ///           peer has acknowledged them. That takes a round trip at least, and as long as the peer
+    ///           does not read.
+    /// Cancel    As `send_all`; what had gone out before is waited for.
+    [[nodiscard]] WholeAwaiter send_all_zero_copy(std::span<const std::byte> bytes);
+
     /// How many bytes of the last `send_some` or `send_all` the kernel has taken, and of the last
     /// receive have arrived: also when it failed or was cancelled. Until the next one begins.
     [[nodiscard]] std::size_t last_sent_bytes() const noexcept;
