@@ -78,7 +78,7 @@ class Direct(unittest.TestCase):
                 client.echoes()
                 server.process.send_signal(signal.SIGUSR1)
                 peer = re.escape("127.0.0.1:%d" % client.getsockname()[1])
-                wait_until(lambda: re.search(rf"recv on direct descriptor \d+, peer {peer},", server.said()),
+                wait_until(lambda: re.search(rf"(recv|send) on direct descriptor \d+, peer {peer},", server.said()),
                            "the list of tasks")
 
 
