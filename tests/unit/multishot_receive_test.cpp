@@ -272,7 +272,7 @@ TEST_CASE("multishot: both kinds of receives on one stream, while the peer flood
         };
         auto read = [&]() -> Task<> {
             std::array<std::byte, 777> memory{};
-            for (int round = 0;; ++round) {
+            for (;;) {
                 auto piece = co_await stream.recv();
                 REQUIRE(piece);
                 if (piece->empty()) co_return;
