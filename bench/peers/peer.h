@@ -1,5 +1,5 @@
-/* What both C peers do the same way: read the port, listen, and fail with one clear line.
-   A source defines _GNU_SOURCE before it includes this. */
+/* What the peers in C and C++ do the same way: read the port, listen, and fail with one clear line.
+   A source in C defines _GNU_SOURCE before it includes this. */
 
 #pragma once
 
@@ -28,13 +28,16 @@ static void peer_usage(void) {
    Linux hands TCP_NODELAY down to the accepted sockets: it costs no system call per connection. */
 static int peer_listen(int argc, char** argv) {
     const char* name = program_invocation_short_name;
-    char* end = "";
-    long port = argc == 2 ? strtol(argv[1], &end, 10) : 0;
+    if (argc != 2) peer_usage();
+    char* end;
+    long port = strtol(argv[1], &end, 10);
     if (*end != '\0' || port < 1 || port > 65535) peer_usage();
 
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons((in_port_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address;
+    memset(&address, 0, sizeof address);
+    address.sin_family = AF_INET;
+    address.sin_port = htons((in_port_t)port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int on = 1;
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (listener < 0 || setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||

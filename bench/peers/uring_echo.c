@@ -1,6 +1,5 @@
-/* Echo with an io_uring loop and callbacks: what ringlet's coroutines are compared with. It asks the
-   kernel for the same as ringlet's ring: the same set-up, one system call per turn, the completions
-   of a turn handled newest first, because the last socket is still in the cache. How it receives:
+/* Echo with an io_uring loop and callbacks: what ringlet's coroutines are compared with. How it
+   receives:
 
      plain      one receive at a time, into 16 KiB of the connection's own, as ringlet does
      pool       one receive at a time, into a buffer that the kernel takes from a pool when bytes come
@@ -8,37 +7,16 @@
 
 #define _GNU_SOURCE
 #define PEER_ARGUMENTS "PORT [plain | pool | multishot]"
-#include "peer.h"
+#include "uring_loop.h"
 
-#include <fcntl.h>
-#include <liburing.h>
-#include <signal.h>
-#include <stdbool.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
-#include <unistd.h>
 
 enum {
-    submission_entries = 1024,
-    completion_entries = 8192,
-    completions_per_turn = 256,
     buffer_bytes = 16 * 1024,
     pool_buffers = 1024, /* a power of two */
     /* A connection that holds so many receives no more until all are sent: a client that does not
        read must leave some to the others. The kernel may have taken a few more by then. */
     held_limit = 8,
-};
-
-/* Linux 6.10; not in every liburing. */
-#define FEAT_RECVSEND_BUNDLE (1U << 14)
-#define ACCEPT_POLL_FIRST (1U << 2)
-
-struct connection;
-
-/* The user data of a submission is the address of one of these. */
-struct operation {
-    void (*finished)(struct connection* connection, int result, unsigned flags);
-    struct connection* connection;
 };
 
 struct connection {
@@ -53,25 +31,6 @@ struct connection {
     bool cancelling;       /* it was asked back */
     bool over;             /* receive no more; close when nothing is in flight */
 };
-
-static struct io_uring ring;
-
-static void fail(const char* what, int number) {
-    fprintf(stderr, "%s: %s: %s\n", program_invocation_short_name, what, strerror(number));
-    exit(EX_OSERR);
-}
-
-/* The kernel is short of something for a moment, or a signal came. */
-static bool passes(int number) { return number == -EINTR || number == -EAGAIN || number == -EBUSY; }
-
-static struct io_uring_sqe* next_entry(void) {
-    struct io_uring_sqe* entry;
-    while ((entry = io_uring_get_sqe(&ring)) == NULL) {
-        int submitted = io_uring_submit(&ring);
-        if (submitted < 0 && !passes(submitted)) fail("io_uring_enter", -submitted);
-    }
-    return entry;
-}
 
 static void send_rest(struct connection* connection) {
     struct io_uring_sqe* entry = next_entry();
@@ -257,37 +216,16 @@ static void make_pool(void) {
     for (int buffer = 0; buffer < pool_buffers; buffer++) give_back(buffer);
 }
 
-/* ---- accepting ---------------------------------------------------------------------------------- */
+static bool pooled;
 
-static int listener;
-static bool pooled, accept_poll_first, backlog_is_empty, stopped;
-
-static void accepted(struct connection* none, int result, unsigned flags);
-static struct operation accepting = {.finished = accepted};
-
-static void accept_next(void) {
-    struct io_uring_sqe* entry = next_entry();
-    io_uring_prep_accept(entry, listener, NULL, NULL, SOCK_CLOEXEC);
-    /* An attempt that finds nobody has made a socket in vain, and waits then. */
-    if (accept_poll_first && backlog_is_empty) entry->ioprio |= ACCEPT_POLL_FIRST;
-    io_uring_sqe_set_data(entry, &accepting);
-}
-
-static void accepted(struct connection* none, int result, unsigned flags) {
-    (void)none;
-    if (stopped) _exit(EX_OK); /* without a word of leaks: the kernel has what is in flight */
-    if (result < 0 && result != -ECONNABORTED && !passes(result)) fail("accept", -result);
-    backlog_is_empty = (flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
-    accept_next();
-    if (result < 0) return;
-
+static void connected(int descriptor) {
     size_t own_bytes = pooled ? 0 : buffer_bytes;
     struct connection* connection = malloc(sizeof *connection + own_bytes);
     if (connection == NULL) fail("malloc", errno);
     *connection = (struct connection){
         .receive = {pooled ? received_into_pool : received_plain, connection},
         .send = {pooled ? sent_from_pool : sent_plain, connection},
-        .descriptor = result,
+        .descriptor = descriptor,
         .bytes = (char*)(connection + 1),
     };
     if (pooled) {
@@ -297,74 +235,19 @@ static void accepted(struct connection* none, int result, unsigned flags) {
     }
 }
 
-/* ---- stopping ----------------------------------------------------------------------------------- */
-
-/* A ring that a process leaves behind is taken apart some time later, and an accept in there keeps the
-   port until then: SIGTERM and SIGINT end it first. */
-static void stop(struct connection* none, int result, unsigned flags) {
-    (void)none, (void)result, (void)flags;
-    stopped = true;
-    shutdown(listener, SHUT_RDWR);
-}
-
-static void stop_on_signals(void) {
-    static struct signalfd_siginfo arrived;
-    static struct operation stopping = {.finished = stop};
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    int descriptor = signalfd(-1, &signals, SFD_CLOEXEC);
-    if (descriptor < 0 || sigprocmask(SIG_BLOCK, &signals, NULL) < 0) fail("signalfd", errno);
-    struct io_uring_sqe* entry = next_entry();
-    io_uring_prep_read(entry, descriptor, &arrived, sizeof arrived, 0);
-    io_uring_sqe_set_data(entry, &stopping);
-}
-
-/* ---- the loop ----------------------------------------------------------------------------------- */
-
-static void make_ring(void) {
-    struct io_uring_params parameters = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
-                 IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
-        .cq_entries = completion_entries,
-    };
-    int answer = io_uring_queue_init_params(submission_entries, &ring, &parameters);
-    if (answer < 0) fail("io_uring_setup (Linux 6.1 or later is needed)", -answer);
-    io_uring_register_ring_fd(&ring);
-    accept_poll_first = (parameters.features & FEAT_RECVSEND_BUNDLE) != 0;
-}
-
-static void turn(void) {
-    int answer = io_uring_submit_and_wait(&ring, 1);
-    if (answer < 0 && !passes(answer)) fail("io_uring_enter", -answer);
-    struct io_uring_cqe* finished[completions_per_turn];
-    unsigned count = io_uring_peek_batch_cqe(&ring, finished, completions_per_turn);
-    for (unsigned index = 0; index < count; index++) {
-        /* What a multishot received must stay in order; then it is the sends that are turned round. */
-        const struct io_uring_cqe* entry = finished[pooled ? index : count - 1 - index];
-        struct operation* operation = io_uring_cqe_get_data(entry);
-        if (operation == NULL) continue; /* what a cancellation answers */
-        operation->finished(operation->connection, entry->res, entry->flags);
-    }
-    io_uring_cq_advance(&ring, count);
-    if (pooled) {
-        start_sending();
-        let_in_who_waits();
-    }
-}
-
 int main(int argc, char** argv) {
     const char* way = argc == 3 ? argv[2] : "plain";
     multishot = strcmp(way, "multishot") == 0;
     pooled = multishot || strcmp(way, "pool") == 0;
     if (!pooled && strcmp(way, "plain") != 0) peer_usage();
-    listener = peer_listen(argc == 3 ? 2 : argc, argv);
-    fcntl(listener, F_SETFL, 0); /* the ring waits; of a socket that must not it hears EAGAIN */
 
-    make_ring();
+    start_loop(peer_listen(argc == 3 ? 2 : argc, argv));
     if (pooled) make_pool();
-    stop_on_signals();
-    accept_next();
-    for (;;) turn();
+    for (;;) {
+        turn(
+            pooled); /* what a multishot received must stay in order: then the sends are turned round */
+        if (!pooled) continue;
+        start_sending();
+        let_in_who_waits();
+    }
 }
