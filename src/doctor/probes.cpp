@@ -32,12 +32,16 @@ using ringlet::UniqueFd;
 namespace {
 
 // What the kernel's headers may be too old to know.
-constexpr unsigned setup_single_issuer = 1U << 12;   // Linux 6.0
-constexpr unsigned setup_defer_taskrun = 1U << 13;   // Linux 6.1
-constexpr std::uint16_t accept_multishot = 1U << 0;  // Linux 5.19
-constexpr unsigned feature_no_iowait = 1U << 17;     // Linux 6.15
-constexpr std::uint16_t accept_poll_first = 1U << 2; // Linux 6.10
-constexpr long epoll_pwait2_number = 441;            // Linux 5.11, on all architectures
+constexpr unsigned setup_single_issuer = 1U << 12;    // Linux 6.0
+constexpr unsigned setup_defer_taskrun = 1U << 13;    // Linux 6.1
+constexpr std::uint16_t accept_multishot = 1U << 0;   // Linux 5.19
+constexpr unsigned feature_no_iowait = 1U << 17;      // Linux 6.15
+constexpr std::uint16_t accept_poll_first = 1U << 2;  // Linux 6.10
+constexpr std::uint16_t receive_multishot = 1U << 1;  // Linux 6.0
+constexpr std::uint8_t send_zero_copy = 47;           // Linux 6.0
+constexpr std::uint16_t report_copies = 1U << 3;      // Linux 6.2
+constexpr std::uint8_t fixed_descriptor_install = 54; // Linux 6.8
+constexpr long epoll_pwait2_number = 441;             // Linux 5.11, on all architectures
 
 // A probe that has no answer after so long gets none.
 constexpr unsigned patience_seconds = 5;
@@ -150,6 +154,73 @@ std::error_code accept_by_one_operation(RawRing& ring, std::uint16_t flags,
     return {};
 }
 
+// ---- what it takes to receive and send -------------------------------------------------------------
+
+struct Connection {
+    UniqueFd client;
+    UniqueFd server;
+};
+
+std::error_code connect_on_loopback(Connection& connection) {
+    Listener listener;
+    if (auto error = listen_on_loopback(listener)) return error;
+    connection.client.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!connection.client || ::connect(connection.client.get(), generic(listener.address),
+                                        sizeof listener.address) != 0) {
+        return last_error();
+    }
+    connection.server.reset(::accept4(listener.fd.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    return connection.server ? std::error_code() : last_error();
+}
+
+// One operation receives a byte, and is there for more.
+std::error_code receive_by_one_operation(RawRing& ring) {
+    static std::byte buffer[1];
+    Connection connection;
+    if (auto error = connect_on_loopback(connection)) return error;
+    if (auto error = ring.register_buffers(buffer)) return error;
+    const auto receive = [&](io_uring_sqe& entry) {
+        entry.opcode = IORING_OP_RECV;
+        entry.ioprio = receive_multishot;
+        entry.flags = IOSQE_BUFFER_SELECT;
+        entry.fd = connection.server.get();
+    };
+    if (auto error = ring.submit(receive)) return error;
+    if (::send(connection.client.get(), "x", 1, MSG_NOSIGNAL) != 1) return last_error();
+    io_uring_cqe completion{};
+    if (auto error = ring.wait(completion)) return error;
+    return (completion.flags & IORING_CQE_F_MORE) != 0 ? std::error_code() : not_in_this_kernel();
+}
+
+std::error_code send_without_a_copy(RawRing& ring) {
+    Connection connection;
+    if (auto error = connect_on_loopback(connection)) return error;
+    const auto send = [&](io_uring_sqe& entry) {
+        entry.opcode = send_zero_copy;
+        entry.ioprio = report_copies;
+        entry.fd = connection.client.get();
+        entry.addr = reinterpret_cast<std::uintptr_t>("x");
+        entry.len = 1;
+    };
+    if (auto error = ring.submit(send)) return error;
+    io_uring_cqe completion{};
+    return ring.wait(completion);
+}
+
+// A file in the ring's table gets a descriptor: the youngest part of what ringlet needs for it.
+std::error_code install_a_descriptor(RawRing& ring) {
+    UniqueFd file(::eventfd(0, EFD_CLOEXEC));
+    if (!file) return last_error();
+    if (auto error = ring.register_file(file.get())) return error;
+    const auto install = [](io_uring_sqe& entry) {
+        entry.opcode = fixed_descriptor_install;
+        entry.flags = IOSQE_FIXED_FILE;
+    };
+    if (auto error = ring.submit(install)) return error;
+    io_uring_cqe completion{};
+    return ring.wait(completion);
+}
+
 // ---- epoll -----------------------------------------------------------------------------------------
 
 // Makes an epoll with one event that is there already.
@@ -252,7 +323,31 @@ Answer try_provided_buffers() {
     return in_a_child([] {
         RawRing ring;
         if (auto error = ring.open(0)) return error;
-        return ring.register_buffers();
+        return ring.register_buffers({});
+    });
+}
+
+Answer try_multishot_receive() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        return receive_by_one_operation(ring);
+    });
+}
+
+Answer try_zero_copy_send() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        return send_without_a_copy(ring);
+    });
+}
+
+Answer try_direct_descriptors() {
+    return in_a_child([] {
+        RawRing ring;
+        if (auto error = ring.open(0)) return error;
+        return install_a_descriptor(ring);
     });
 }
 

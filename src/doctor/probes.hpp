@@ -43,6 +43,15 @@ struct Answer {
 /// A ring of buffers is registered (IORING_REGISTER_PBUF_RING, Linux 5.19).
 [[nodiscard]] Answer try_provided_buffers();
 
+/// A byte through a receive that stays (IORING_RECV_MULTISHOT, Linux 6.0).
+[[nodiscard]] Answer try_multishot_receive();
+
+/// A byte sent without a copy on a loopback connection, and whether it was copied all the same (IORING_OP_SEND_ZC, Linux 6.2).
+[[nodiscard]] Answer try_zero_copy_send();
+
+/// A descriptor for a file in the table of a ring (IORING_OP_FIXED_FD_INSTALL, Linux 6.8).
+[[nodiscard]] Answer try_direct_descriptors();
+
 /// Waits that are not counted as those for a disk (IORING_FEAT_NO_IOWAIT, Linux 6.15).
 [[nodiscard]] Answer try_no_iowait();
 

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <system_error>
 
 #include <linux/io_uring.h>
@@ -87,8 +88,8 @@ public:
         return {};
     }
 
-    // A ring of buffers of which the kernel may choose. None is in it.
-    std::error_code register_buffers() {
+    // A ring of buffers of which the kernel may choose: group 0, with one that has room for `buffer`.
+    std::error_code register_buffers(std::span<std::byte> buffer) {
         constexpr unsigned count = 256;
         alignas(4096) static std::byte memory[count * sizeof(io_uring_buf)];
         io_uring_buf_reg description{};
@@ -96,6 +97,19 @@ public:
         description.ring_entries = count;
         const long answer =
             ::syscall(SYS_io_uring_register, fd_.get(), register_buffer_ring, &description, 1);
+        if (answer < 0) return last_error();
+        auto& first = at<io_uring_buf>(memory, 0);
+        first.addr = reinterpret_cast<std::uintptr_t>(buffer.data());
+        first.len = static_cast<__u32>(buffer.size());
+        // The tail of the ring lies over the first entry's last two bytes.
+        std::atomic_ref<__u16>(first.resv).store(1);
+        return {};
+    }
+
+    // The ring's table of files has one place, and this file is in it.
+    std::error_code register_file(int file) {
+        const long answer =
+            ::syscall(SYS_io_uring_register, fd_.get(), IORING_REGISTER_FILES, &file, 1);
         return answer < 0 ? last_error() : std::error_code();
     }
 

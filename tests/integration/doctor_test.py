@@ -17,7 +17,8 @@ from programs import (DENY, PATIENCE_SECONDS, RINGLET_DOCTOR, USAGE, descriptor_
 IO_URING_WORKS, ONLY_EPOLL_WORKS, NOTHING_WORKS, CANNOT_WRITE = 0, 1, 2, 74
 NEEDED = ("setup", "noop", "ringlet_ring")
 FEATURES = ("nodrop", "wait_with_timeout", "registered_ring", "multishot_accept",
-            "provided_buffers", "defer_taskrun", "accept_poll_first")
+            "provided_buffers", "multishot_receive", "zero_copy_send", "defer_taskrun",
+            "direct_descriptors", "accept_poll_first")
 
 
 def environment(**more):
@@ -293,7 +294,7 @@ class OtherMachines(Doctor):
         self.finds(checks, "local_ports", "low", r"\A1,000 \(40000 to 40999\)",
                    "sysctl -w net.ipv4.ip_local_port_range=")
         # The loopback interface of a new namespace is down.
-        for name in ("multishot_accept", "accept_poll_first"):
+        for name in ("multishot_accept", "accept_poll_first", "multishot_receive", "zero_copy_send"):
             self.finds(checks, name, "no", "ENETUNREACH", "not io_uring")
 
     def test_old_kernel(self):
