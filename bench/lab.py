@@ -31,7 +31,12 @@ LOOK_SECONDS = 1  # an idle worker thread of io_uring lives for five: none is mi
 WARM_UP_ECHOES = 20  # per connection: page faults and first allocations are not the subject
 RESAMPLES = 10_000
 FEWEST_PAIRS = 6  # of fewer, all on one side happens by chance more often than 5 times in 100
-PROGRAMS = {"echo_coro": "src/server", "epoll_echo": "bench", "libev_echo": "bench", "uring_echo": "bench"}
+PROGRAMS = {
+    "echo_coro": "src/server",
+    "ladder": "bench/ladder",
+    **dict.fromkeys(("epoll_echo", "libev_echo", "uring_echo", "zero_copy_echo"), "bench"),
+}
+WITH_PORT_OPTION = ("echo_coro", "ladder")
 
 USAGE, UNAVAILABLE, INTERRUPTED = 64, 69, 130
 
@@ -74,7 +79,7 @@ def command_of(server, port):
         return shlex.split(server.replace("{port}", str(port)))
     name, *options = shlex.split(server) or [""]
     if name in PROGRAMS:
-        at_port = ["--port", str(port)] if name == "echo_coro" else [str(port)]
+        at_port = ["--port", str(port)] if name in WITH_PORT_OPTION else [str(port)]
         return [str(BUILD / PROGRAMS[name] / name), *at_port, *options]
     if name.endswith(".py") and (PEERS / name).exists():
         python = os.environ.get("PYTHON3", "/usr/bin/python3")
