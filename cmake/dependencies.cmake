@@ -1,5 +1,5 @@
 # Finds the packages, or downloads them where RINGLET_FETCH allows it. The library needs liburing
-# alone; the programs fmt, CLI11 and nlohmann_json; the tests doctest.
+# alone; the programs fmt, CLI11, nlohmann_json and zlib; the tests doctest.
 
 if(RINGLET_FETCH)
     include(FetchContent)
@@ -26,6 +26,12 @@ if(RINGLET_PROGRAMS OR RINGLET_BENCH)
     ringlet_package(CLI11 CLI11::CLI11 https://github.com/CLIUtils/CLI11.git v2.3.2 libcli11-dev)
     ringlet_package(nlohmann_json nlohmann_json::nlohmann_json
         https://github.com/nlohmann/json.git v3.11.2 nlohmann-json3-dev)
+endif()
+if(RINGLET_PROGRAMS)
+    find_package(ZLIB QUIET)
+    if(NOT TARGET ZLIB::ZLIB) # its own CMake files do not make this target: it is never downloaded
+        message(FATAL_ERROR "zlib was not found: install it (Debian: zlib1g-dev)")
+    endif()
 endif()
 if(RINGLET_TESTS)
     ringlet_package(doctest doctest::doctest https://github.com/doctest/doctest.git v2.4.9

@@ -32,7 +32,7 @@ groups_known='build bench test'
 needed_by() {
     case $1 in
     build) echo "g++ cmake ninja-build pkg-config liburing-dev libfmt-dev doctest-dev libcli11-dev \
-nlohmann-json3-dev libev-dev" ;;
+nlohmann-json3-dev zlib1g-dev libev-dev" ;;
     bench) echo "python3 python3-gevent python3-tornado python3-twisted util-linux" ;;
     test) echo "python3 python3-yaml socat strace relacy-dev" ;;
     esac

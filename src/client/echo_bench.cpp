@@ -1,23 +1,27 @@
 // echo_bench: loads an echo server with one coroutine per connection at a time, and compares every
 // byte that comes back.
 
-#include "backend_option.hpp"
-#include "busy_poll_option.hpp"
 #include "command_line.hpp"
-#include "duration_option.hpp"
+#include "environment.hpp"
 #include "hold.hpp"
 #include "load.hpp"
+#include "merge.hpp"
+#include "options.hpp"
+#include "payload.hpp"
+#include "read_file.hpp"
+#include "refusal.hpp"
 #include "report.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include <sys/resource.h>
 #include <sysexits.h>
@@ -27,151 +31,13 @@ using namespace ringlet;
 
 namespace {
 
-// A message, and all that are in flight together on one connection, may have this many bytes.
-constexpr std::uint64_t message_bytes_limit = 64 << 20;
-
-struct Settings {
-    LoadOptions load;
-    std::string host = "127.0.0.1";
-    std::uint16_t port = 3200;
-    LoopOptions loop;
-    std::string message_file;
-    std::uint64_t size_bytes = 64;
-    std::string json_file;
-    std::string hgrm_file;
-    bool progress = true;
-    HoldOptions hold;
-    std::string sources;
-};
-
-/// A reason to end before anything was measured.
-struct Refusal {
-    int status;
-    std::string line;
-};
-
-void add_hold_options(CLI::App& app, Settings& settings) {
-    auto* hold =
-        app.add_option("--hold", settings.hold.connections,
-                       "Instead of a load: hold so many connections at the same time, "
-                       "echo once on each when\n"
-                       "it is opened and once when all have been held for --hold-time, and "
-                       "say what one costs")
-            ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{10'000'000}));
-    for (const char* of_a_load :
-         {"-t", "-c", "-e", "--duration", "--warmup", "--rate", "--pipeline", "--hgrm"}) {
-        hold->excludes(app.get_option(of_a_load));
-    }
-    app.add_option("--sources", settings.sources,
-                   "Where the held connections come from; default 127.0.0.0/8 to a server at\n"
-                   "127.x.x.x, and the kernel's choice to others")
-        ->type_name("CIDR")
-        ->needs(hold);
-    add_duration(app, "--hold-time", settings.hold.hold_time, std::chrono::milliseconds(0),
-                 "How long all are held; default 1s")
-        ->needs(hold);
-    app.add_option("--server-pid", settings.hold.server_pid,
-                   "The server's process: say how much its memory grew for each connection")
-        ->check(CLI::Range(1, 1 << 30))
-        ->needs(hold);
-}
-
-void add_options(CLI::App& app, Settings& settings) {
-    LoadOptions& load = settings.load;
-    const CLI::Range up_to_a_million(std::uint64_t{1}, std::uint64_t{1'000'000});
-    app.set_version_flag("--version", "echo_bench " RINGLET_VERSION);
-    app.add_option("-t", load.coroutines, "Coroutines: connections at the same time")
-        ->check(up_to_a_million)
-        ->capture_default_str();
-    app.add_option("-c", load.connections_each, "Connections of each, one after another")
-        ->check(up_to_a_million)
-        ->capture_default_str();
-    app.add_option("-e", load.echoes_each, "Echoes on each connection")
-        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
-        ->capture_default_str();
-    app.add_option("-p", settings.port, "Port of the server")
-        ->check(CLI::Range(1, 65535))
-        ->capture_default_str();
-    auto* file = app.add_option("-f", settings.message_file, "File that holds the message");
-    app.add_option("--size", settings.size_bytes, "Or the size of a made-up message, in bytes")
-        ->check(CLI::Range(std::uint64_t{1}, message_bytes_limit))
-        ->capture_default_str()
-        ->excludes(file);
-    add_duration(app, "--duration", load.duration, std::chrono::milliseconds(1),
-                 "Measure for so long (as 500ms, 10s, 2min) instead of -c connections");
-    add_duration(app, "--warmup", load.warmup, std::chrono::milliseconds(0),
-                 "Load for so long before measuring");
-    add_duration(app, "--timeout", load.timeout, std::chrono::milliseconds(1),
-                 "A connection on which nothing moved for so long is an error; default 30s");
-    app.add_option("--rate", load.rate,
-                   "Open loop: begin so many echoes a second over all coroutines, and count each\n"
-                   "latency from when the echo was due. 0: each as soon as the last has come back")
-        ->check(CLI::Range(0.0, 1e9))
-        ->capture_default_str();
-    app.add_option("--pipeline", load.pipeline, "Echoes in flight together on each connection")
-        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{10'000}))
-        ->capture_default_str();
-    app.add_option("--json", settings.json_file, "Write the result to this file as JSON");
-    app.add_option("--hgrm", settings.hgrm_file,
-                   "Write the latencies to this file as percentiles (HdrHistogram's text form)");
-    app.add_flag("--progress,!--no-progress", settings.progress,
-                 "Show progress on stderr, if that is a terminal; the default");
-    add_hold_options(app, settings);
-    add_backend(app, settings.loop.backend);
-    add_busy_poll(app, settings.loop.busy_poll);
-    app.add_option("host", settings.host, "Address or name of the server")->capture_default_str();
-    app.footer(
-        "Every coroutine opens -c connections in turn and sends the message -e times on "
-        "each, waiting\n"
-        "for the whole echo and comparing every byte. The last line on stdout is\n"
-        "  Throughput: N [reqests/sec], errors: N\n"
-        "where errors counts the requests that did not come back whole and right. The exit "
-        "status is\n"
-        "0 without errors and 1 with; 64 bad option, 66 message file, 68 unknown host, 69 "
-        "no server or\n"
-        "--backend io_uring refused, 73 a result file cannot be written.\n"
-        "\n"
-        "The classic load:  echo_bench -t 2000 -c 5 -e 1000 -f bench/message.json -p 3200 "
-        "127.0.0.1\n"
-        "\n"
-        "--hold starts as many processes as their descriptors are needed for, and exits with 0 "
-        "only if all\n"
-        "were held and answered both times. The server's memory is Rss in "
-        "/proc/PID/smaps_rollup, the\n"
-        "kernel's is Slab in /proc/meminfo, which counts both ends when both are on this "
-        "machine. What is\n"
-        "told is how much they grew, so it takes a server that has just begun (a used one "
-        "has memory left\n"
-        "over), and says little below 1,000 connections.\n"
-        "Try it:  echo_bench --hold 15000 --server-pid PID -p 3200");
-}
-
-// Reads a whole file; false, with errno set, if that fails.
-bool read_file(const std::string& path, std::string& text) {
-    std::FILE* file = std::fopen(path.c_str(), "rb");
-    if (file == nullptr) return false;
-    std::array<char, 65'536> piece;
-    while (const std::size_t size = std::fread(piece.data(), 1, piece.size(), file)) {
-        text.append(piece.data(), size);
-        if (text.size() > message_bytes_limit) break; // is refused later
-    }
-    const int failure = std::ferror(file) != 0 ? errno : 0;
-    std::fclose(file);
-    errno = failure;
-    return failure == 0;
-}
-
 std::optional<Refusal> read_message(Settings& settings) {
     LoadOptions& load = settings.load;
     if (settings.message_file.empty()) {
-        // Every position differs from its neighbours, so that a shifted echo is found.
-        load.message.resize(settings.size_bytes);
-        for (std::size_t i = 0; i < load.message.size(); ++i) {
-            load.message[i] = static_cast<std::byte>('!' + i % 89);
-        }
+        load.message = make_message(settings.size_bytes);
     } else {
         std::string text;
-        if (!read_file(settings.message_file, text)) {
+        if (!read_file(settings.message_file, message_bytes_limit, text)) {
             return Refusal{EX_NOINPUT, fmt::format("cannot read the message file {}: {}",
                                                    settings.message_file, std::strerror(errno))};
         }
@@ -182,6 +48,7 @@ std::optional<Refusal> read_message(Settings& settings) {
         }
         const auto* bytes = reinterpret_cast<const std::byte*>(text.data());
         load.message.assign(bytes, bytes + text.size());
+        load.numbered = false;
     }
     if (load.message.size() * load.pipeline > message_bytes_limit) {
         return Refusal{EX_USAGE,
@@ -240,20 +107,11 @@ std::optional<Refusal> read_sources(Settings& settings) {
     return std::nullopt;
 }
 
-int refuse(const Refusal& refusal) {
-    fmt::print(stderr, "echo_bench: {}\n", refusal.line);
-    return refusal.status;
-}
-
 Refusal no_server(const Endpoint& server, const std::string& why) {
     return {EX_UNAVAILABLE,
             fmt::format("cannot connect to {}: {}. Is the server running? Start one "
                         "with 'echo_coro --port {}'",
                         server.to_string(), why, server.port())};
-}
-
-Refusal unwritten(const std::string& path) {
-    return {EX_CANTCREAT, fmt::format("cannot write {}: {}", path, std::strerror(errno))};
 }
 
 int measure_hold(Settings& settings) {
@@ -274,19 +132,25 @@ int measure_hold(Settings& settings) {
     }
     print_report(hold, result);
     if (!result.first_error.empty()) fmt::print(stderr, "echo_bench: {}\n", result.first_error);
-    if (!settings.json_file.empty() && !write_json(settings.json_file, hold, result)) {
-        return refuse(unwritten(settings.json_file));
-    }
+    const std::string failed = write_files(settings.files, hold, result);
+    if (!failed.empty()) return refuse(unwritten(failed));
     return total.last_echo_successes == hold.connections ? EX_OK : 1;
 }
 
-int measure_load(Settings& settings) {
+int measure_load(Settings& settings, std::vector<std::string> command_line) {
     LoadOptions& load = settings.load;
     if (auto refusal = fit_descriptors(load.coroutines)) return refuse(*refusal);
     auto loop = EventLoop::create(settings.loop);
     if (!loop) return refuse({exit_status(loop), loop.error().message()});
-    const LoadResult result = run_load(*loop, load);
-    print_report(load, result);
+    const nlohmann::ordered_json client = {{"program", "echo_bench " RINGLET_VERSION},
+                                           {"command_line", std::move(command_line)},
+                                           {"build", describe_build()},
+                                           {"machine", describe_machine()},
+                                           {"backend", loop->backend().to_string()}};
+    const Measurement measurement{describe_load(load, settings.loop.busy_poll),
+                                  {{client, run_load(*loop, load)}}};
+    const LoadResult& result = measurement.runs.front().result;
+    print_report(measurement);
 
     if (result.connections_made == 0) {
         return refuse(no_server(load.server, result.connect_error.message()));
@@ -295,16 +159,12 @@ int measure_load(Settings& settings) {
         fmt::print(stderr, "echo_bench: {} errors; the first: {}\n", result.errors,
                    result.first_error);
     }
-    if (!settings.json_file.empty() && !write_json(settings.json_file, load, result)) {
-        return refuse(unwritten(settings.json_file));
-    }
-    if (!settings.hgrm_file.empty() && !write_hgrm(settings.hgrm_file, result)) {
-        return refuse(unwritten(settings.hgrm_file));
-    }
+    const std::string failed = write_files(settings.files, measurement);
+    if (!failed.empty()) return refuse(unwritten(failed));
     return result.errors == 0 ? EX_OK : 1;
 }
 
-int measure(Settings& settings) {
+int measure(Settings& settings, std::vector<std::string> command_line) {
     if (auto refusal = read_message(settings)) return refuse(*refusal);
     auto server = Endpoint::resolve(settings.host, settings.port);
     if (!server) {
@@ -313,12 +173,14 @@ int measure(Settings& settings) {
     }
     settings.load.server = *server;
     settings.load.progress = settings.progress && ::isatty(STDERR_FILENO) != 0;
-    return settings.hold.connections > 0 ? measure_hold(settings) : measure_load(settings);
+    if (settings.hold.connections > 0) return measure_hold(settings);
+    return measure_load(settings, std::move(command_line));
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
+    if (argc > 1 && std::string_view(argv[1]) == "merge") return merge_results(argc - 1, argv + 1);
     Settings settings;
     CLI::App app(
         "Load client for echo servers: one coroutine per connection, on io_uring or epoll.",
@@ -326,5 +188,5 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
-    return measure(settings);
+    return measure(settings, {argv, argv + argc});
 }

@@ -4,72 +4,86 @@
 #include <bit>
 #include <cmath>
 
-#include <fmt/format.h>
+namespace {
+
+constexpr std::uint64_t buckets_of_a_power = std::uint64_t{1} << Histogram::precision_bits;
+
+// Values that are counted together differ in so many of their lowest bits.
+unsigned lost_bits(std::size_t bucket) {
+    const std::size_t power = bucket >> Histogram::precision_bits;
+    return power == 0 ? 0 : static_cast<unsigned>(power - 1);
+}
+
+Histogram::Nanoseconds nanoseconds(std::uint64_t value) {
+    return Histogram::Nanoseconds(static_cast<std::int64_t>(value));
+}
+
+} // namespace
 
 std::size_t Histogram::bucket_of(std::uint64_t value) {
+    value = std::min(value, largest_value);
     const unsigned bits = static_cast<unsigned>(std::bit_width(value));
     if (bits <= precision_bits) return value;
     const unsigned shift = bits - precision_bits - 1;
-    const std::size_t bucket = ((std::size_t{shift} + 1) << precision_bits) +
-                               ((value >> shift) - (std::uint64_t{1} << precision_bits));
-    return std::min(bucket, bucket_count - 1);
+    return (std::size_t{shift} << precision_bits) + (value >> shift);
+}
+
+std::uint64_t Histogram::smallest_in(std::size_t bucket) {
+    if (bucket < buckets_of_a_power) return bucket;
+    return (bucket % buckets_of_a_power + buckets_of_a_power) << lost_bits(bucket);
 }
 
 std::uint64_t Histogram::largest_in(std::size_t bucket) {
-    const std::size_t power = bucket >> precision_bits;
-    if (power == 0) return bucket;
-    const std::uint64_t offset = bucket & ((1U << precision_bits) - 1);
-    const std::uint64_t first = (offset + (1U << precision_bits)) << (power - 1);
-    return first + (std::uint64_t{1} << (power - 1)) - 1;
+    return smallest_in(bucket) + (std::uint64_t{1} << lost_bits(bucket)) - 1;
+}
+
+double Histogram::middle_of(std::size_t bucket) {
+    return static_cast<double>(smallest_in(bucket) + ((std::uint64_t{1} << lost_bits(bucket)) / 2));
 }
 
 void Histogram::add(Nanoseconds latency, std::uint64_t count) {
     const auto value = static_cast<std::uint64_t>(std::max<std::int64_t>(latency.count(), 0));
-    buckets_[bucket_of(value)] += count;
-    count_ += count;
-    sum_ += static_cast<double>(value) * static_cast<double>(count);
-    min_ = std::min(min_, latency);
-    max_ = std::max(max_, latency);
+    add_to_bucket(bucket_of(value), count);
 }
 
-Histogram::Nanoseconds Histogram::mean() const {
-    if (count_ == 0) return Nanoseconds{0};
-    return Nanoseconds(static_cast<std::int64_t>(sum_ / static_cast<double>(count_)));
+void Histogram::add_to_bucket(std::size_t bucket, std::uint64_t count) {
+    counts_[bucket] += count;
+    count_ += count;
+}
+
+Histogram& Histogram::operator+=(const Histogram& other) {
+    for (std::size_t bucket = 0; bucket < bucket_count; ++bucket) {
+        add_to_bucket(bucket, other.counts_[bucket]);
+    }
+    return *this;
+}
+
+Histogram::Nanoseconds Histogram::min() const {
+    const auto first = std::find_if(counts_.begin(), counts_.end(), [](auto n) { return n > 0; });
+    if (first == counts_.end()) return Nanoseconds{0};
+    return nanoseconds(smallest_in(static_cast<std::size_t>(first - counts_.begin())));
+}
+
+Histogram::Nanoseconds Histogram::max() const { return percentile(1); }
+
+std::chrono::duration<double, std::nano> Histogram::mean() const {
+    double sum = 0;
+    for (std::size_t bucket = 0; bucket < bucket_count; ++bucket) {
+        sum += middle_of(bucket) * static_cast<double>(counts_[bucket]);
+    }
+    return std::chrono::duration<double, std::nano>(
+        sum / static_cast<double>(std::max<std::uint64_t>(count_, 1)));
 }
 
 Histogram::Nanoseconds Histogram::percentile(double share) const {
-    const auto wanted = std::max<std::uint64_t>(
-        static_cast<std::uint64_t>(std::ceil(share * static_cast<double>(count_))), 1);
+    // A share that cannot be written exactly must not ask for one sample more.
+    const double exact = std::nextafter(share * static_cast<double>(count_), 0);
+    const auto wanted = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(std::ceil(exact)),
+                                                  std::uint64_t{1}, count_ + 1);
     std::uint64_t seen = 0;
     for (std::size_t bucket = 0; bucket < bucket_count; ++bucket) {
-        seen += buckets_[bucket];
-        if (seen >= wanted) {
-            return std::clamp(Nanoseconds(static_cast<std::int64_t>(largest_in(bucket))), min(),
-                              max_);
-        }
+        seen += counts_[bucket];
+        if (seen >= wanted) return nanoseconds(largest_in(bucket));
     }
-    return max_;
-}
-
-void Histogram::write_percentiles(std::FILE* file) const {
-    constexpr double ns_per_ms = 1e6;
-    fmt::print(file, "{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount",
-               "1/(1-Percentile)");
-    std::uint64_t seen = 0;
-    for (std::size_t bucket = 0; bucket < bucket_count; ++bucket) {
-        if (buckets_[bucket] == 0) continue;
-        seen += buckets_[bucket];
-        const double share = static_cast<double>(seen) / static_cast<double>(count_);
-        const double value = static_cast<double>(largest_in(bucket)) / ns_per_ms;
-        if (seen == count_) {
-            fmt::print(file, "{:12.3f} {:2.12f} {:10}\n", value, share, seen);
-        } else {
-            fmt::print(file, "{:12.3f} {:2.12f} {:10} {:14.2f}\n", value, share, seen,
-                       1 / (1 - share));
-        }
-    }
-    fmt::print(file, "#[Mean    = {:12.3f}, Max     = {:12.3f}]\n",
-               static_cast<double>(mean().count()) / ns_per_ms,
-               static_cast<double>(max_.count()) / ns_per_ms);
-    fmt::print(file, "#[Total count    = {:12}]\n", count_);
+    return Nanoseconds{0};
 }

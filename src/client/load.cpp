@@ -1,8 +1,10 @@
 #include "load.hpp"
 
 #include "exchange.hpp"
+#include "payload.hpp"
 
 #include <algorithm>
+#include <fstream>
 #include <span>
 
 #include <fmt/format.h>
@@ -18,6 +20,10 @@ namespace {
 constexpr std::uint64_t one_address_connections = 5'000;
 constexpr std::uint64_t source_addresses = 250;
 
+// Whoever sleeps until a request is due wakes up a little later; from here on the request is late, and
+// not for the server's sake.
+constexpr std::chrono::milliseconds late_send{1};
+
 nanoseconds cpu_time() {
     rusage usage{};
     ::getrusage(RUSAGE_SELF, &usage);
@@ -25,6 +31,15 @@ nanoseconds cpu_time() {
         return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
     };
     return of(usage.ru_utime) + of(usage.ru_stime);
+}
+
+// How long this thread, our only one, was ready to run and did not: the second number, in ns. Zero
+// where the kernel does not count it (CONFIG_SCHED_INFO).
+nanoseconds cpu_wait_time() {
+    std::uint64_t running = 0;
+    std::uint64_t waiting = 0;
+    std::ifstream("/proc/thread-self/schedstat") >> running >> waiting;
+    return nanoseconds(static_cast<std::int64_t>(waiting));
 }
 
 /// One run of the load: the warm-up is one, the measurement another.
@@ -40,7 +55,8 @@ private:
 
     Task<> wait_for_the_end();
     Task<> drive(std::uint64_t index);
-    Task<std::uint64_t> one_connection(std::uint64_t index, std::span<std::byte> reply);
+    Task<std::uint64_t> one_connection(std::uint64_t index, Payload& payload);
+    Task<Result<Clock::time_point>> wait_until_due(std::uint64_t wanted);
     Task<> end_silent_connections();
     Task<> show_progress();
     void note_error(std::string_view where, const std::string& what);
@@ -50,8 +66,8 @@ private:
     const LoadOptions& options_;
     std::chrono::milliseconds duration_;
     bool progress_;
-    bool spread_sources_;          // connect from several addresses
-    std::vector<std::byte> batch_; // the message, once for each request in flight
+    bool spread_sources_; // connect from several addresses
+    std::uint64_t connections_begun_ = 0;
     std::uint64_t running_ = 0;
     std::uint64_t requests_begun_ = 0;
     Clock::time_point begin_;
@@ -65,19 +81,19 @@ Phase::Phase(EventLoop& loop, const LoadOptions& options, std::chrono::milliseco
     const bool many =
         is_timed() || options.coroutines * options.connections_each > one_address_connections;
     spread_sources_ = many && options.server.to_string().starts_with("127.0.0.1:");
-    for (std::uint64_t i = 0; i < options.pipeline; ++i) {
-        batch_.insert(batch_.end(), options.message.begin(), options.message.end());
-    }
 }
 
 LoadResult Phase::run() {
+    result_.begin = std::chrono::system_clock::now();
     begin_ = Clock::now();
     end_ = begin_ + duration_;
     const nanoseconds cpu_before = cpu_time();
+    const nanoseconds cpu_wait_before = cpu_wait_time();
     auto ended = loop_.run([this] { return wait_for_the_end(); });
     static_cast<void>(ended); // the last coroutine stops the loop
     result_.wall = Clock::now() - begin_;
     result_.cpu = cpu_time() - cpu_before;
+    result_.cpu_wait = cpu_wait_time() - cpu_wait_before;
     // In a counted run every request that was planned and did not succeed is an error, also those
     // that a broken connection never came to.
     if (!is_timed()) result_.errors = planned_requests() - result_.successes;
@@ -100,9 +116,9 @@ Task<> Phase::wait_for_the_end() {
 }
 
 Task<> Phase::drive(std::uint64_t index) {
-    std::vector<std::byte> reply(batch_.size());
+    Payload payload(options_.message, options_.pipeline, options_.numbered);
     for (std::uint64_t i = 0; is_timed() ? !is_over() : i < options_.connections_each; ++i) {
-        auto succeeded = co_await one_connection(index, reply);
+        auto succeeded = co_await one_connection(index, payload);
         if (is_timed() && succeeded == 0) {
             // A server that is not there is asked again, but not in a hot loop.
             auto slept = co_await sleep_for(std::chrono::milliseconds(10));
@@ -113,12 +129,13 @@ Task<> Phase::drive(std::uint64_t index) {
 }
 
 // Returns the number of requests that succeeded.
-Task<std::uint64_t> Phase::one_connection(std::uint64_t index, std::span<std::byte> reply) {
+Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload) {
+    const auto begin = Clock::now();
     ConnectOptions connect_options;
     connect_options.limit_idle_time = true;
     if (spread_sources_) {
-        const auto source = fmt::format("127.0.0.{}:0", 1 + index % source_addresses);
-        connect_options.from = *Endpoint::parse(source);
+        const std::uint64_t source = (index + connections_begun_++) % source_addresses;
+        connect_options.from = *Endpoint::parse(fmt::format("127.0.0.{}:0", 1 + source));
     }
     auto connected = co_await TcpStream::connect(options_.server, connect_options);
     if (!connected) {
@@ -127,38 +144,56 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, std::span<std::by
         note_error("connecting", connected.error().message());
         co_return 0;
     }
-    ++result_.connections_made;
+    const std::uint64_t connection = ++result_.connections_made;
     TcpStream stream = std::move(*connected);
 
     std::uint64_t succeeded = 0;
     while (succeeded < options_.echoes_each && !is_over()) {
         const std::uint64_t wanted = std::min(options_.pipeline, options_.echoes_each - succeeded);
+        payload.prepare(connection, succeeded + 1, wanted);
         auto intended = Clock::now();
         if (options_.rate > 0) {
-            // Open loop: the latency of a request that had to wait counts from when it was due.
-            const double due_seconds = static_cast<double>(requests_begun_) / options_.rate;
-            requests_begun_ += wanted;
-            intended = begin_ + std::chrono::duration_cast<nanoseconds>(
-                                    std::chrono::duration<double>(due_seconds));
-            if (is_timed() && intended >= end_) break;
-            if (intended > Clock::now()) {
-                auto slept = co_await sleep_until(intended);
-                if (!slept) break;
-            }
+            auto due = co_await wait_until_due(wanted);
+            if (!due) break;
+            intended = *due;
         }
-        const std::size_t size = wanted * options_.message.size();
-        auto right = co_await exchange(stream, std::span(batch_).first(size), reply.first(size));
+        auto right = co_await exchange(stream, payload.request(), payload.reply());
         if (!right || !*right) {
             if (is_timed()) result_.errors += wanted;
             note_error("an echo",
-                       right ? "the answer is not what was sent" : right.error().message());
+                       right ? "the answer is not what was sent: " + payload.describe_difference()
+                             : right.error().message());
             break;
         }
         result_.latency.add(Clock::now() - intended, wanted);
         succeeded += wanted;
         result_.successes += wanted;
     }
+    if (options_.churn && succeeded == options_.echoes_each) {
+        auto closed = co_await stream.close();
+        static_cast<void>(closed);
+        ++result_.connections_whole;
+        result_.connection_latency.add(Clock::now() - begin);
+    }
     co_return succeeded;
+}
+
+// Open loop: returns when the next request was due, since when its latency counts also if it had to
+// wait for a connection. An error: no more are due in this run.
+Task<Result<Clock::time_point>> Phase::wait_until_due(std::uint64_t wanted) {
+    const std::chrono::duration<double> after_begin(static_cast<double>(requests_begun_) /
+                                                    options_.rate);
+    requests_begun_ += wanted;
+    const auto due = begin_ + std::chrono::duration_cast<nanoseconds>(after_begin);
+    if (is_timed() && due >= end_) co_return std::errc::operation_canceled;
+    if (due > Clock::now()) {
+        auto slept = co_await sleep_until(due);
+        if (!slept) co_return slept.error();
+        const nanoseconds late = Clock::now() - due;
+        if (late > late_send) result_.late_sends += wanted;
+        result_.latest_send = std::max(result_.latest_send, late);
+    }
+    co_return due;
 }
 
 Task<> Phase::end_silent_connections() {

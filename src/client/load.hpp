@@ -20,6 +20,8 @@ struct LoadOptions {
     std::uint64_t echoes_each = 200;
     std::uint64_t pipeline = 1;
     std::vector<std::byte> message;
+    bool numbered = true;                  ///< each message tells which it is, over its first bytes
+    bool churn = false;                    ///< what a whole connection takes is measured too
     std::chrono::milliseconds duration{0}; ///< 0: count, do not time
     std::chrono::milliseconds warmup{0};
     std::chrono::milliseconds timeout{30'000};
@@ -35,8 +37,14 @@ struct LoadResult {
     std::string first_error;
     std::error_code connect_error; ///< of the first connection that failed
     Histogram latency;
+    std::uint64_t connections_whole = 0; ///< with --churn: that did all their echoes
+    Histogram connection_latency;        ///< of these: connect, echo and close
+    std::chrono::system_clock::time_point begin;
     std::chrono::nanoseconds wall{0};
     std::chrono::nanoseconds cpu{0};
+    std::chrono::nanoseconds cpu_wait{0}; ///< ready to run, and others had the core
+    std::uint64_t late_sends = 0;         ///< open loop: that went out when we had slept too long
+    std::chrono::nanoseconds latest_send{0};
 };
 
 /// Runs the load on `loop`: the warm-up, whose figures are thrown away, then what is measured.

@@ -16,35 +16,8 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_HOST, NO_INPUT, UNAVAILABLE,
                       USAGE, EchoCoro, descriptor_limit, run, stderr_on_a_terminal)
+from load_client import Client, bench
 from scripted_server import MESSAGE_BYTES, ScriptedServer
-
-LAST_LINE = r"\AThroughput: \d+\.\d\d \[reqests/sec\], errors: (\d+)\Z"
-
-
-def bench(port, *arguments, **options):
-    return run(ECHO_BENCH, "-p", port, *arguments, **options)
-
-
-class Client(unittest.TestCase):
-    """What the tests of the client ask of every run."""
-
-    def enter(self, context):
-        value = context.__enter__()
-        self.addCleanup(context.__exit__, None, None, None)
-        return value
-
-    def ends(self, ended, status, errors):
-        self.assertTrue(ended.stdout.endswith("\n"), ended.stderr)
-        last = ended.stdout.splitlines()[-1]
-        self.assertRegex(last, LAST_LINE)
-        self.assertEqual((int(re.match(LAST_LINE, last)[1]), ended.returncode), (errors, status),
-                         ended.stdout + ended.stderr)
-
-    def refuses(self, ended, status, line):
-        self.assertEqual((ended.returncode, ended.stdout), (status, ""), ended.stderr)
-        self.assertRegex(ended.stderr, r"\Aecho_bench: [^\n]+\n\Z")
-        self.assertRegex(ended.stderr, line)
-
 
 class AgainstEchoCoro(Client):
     def setUp(self):
@@ -85,39 +58,8 @@ class AgainstEchoCoro(Client):
         with EchoCoro("--host", "::1") as server:
             self.ends(bench(server.port, "-t", 1, "-c", 1, "-e", 1, "::1"), 0, errors=0)
 
-    def test_json(self):
-        path = self.folder / "result.json"
-        ended = bench(self.server.port, "-t", 4, "-c", 3, "-e", 5, "--size", 100, "--json", path)
-        self.ends(ended, 0, errors=0)
-        told = json.loads(path.read_text())
-        expected = {
-            "schema_version": 1, "server": f"{HOST}:{self.server.port}", "coroutines": 4,
-            "connections_each": 3, "echoes_each": 5, "pipeline": 1, "message_bytes": 100,
-            "duration_s": 0, "warmup_s": 0, "rate_per_s": 0, "requests": 60, "errors": 0,
-            "first_error": "", "connections_made": 12, "connections_failed": 0}
-        self.assertEqual({key: told[key] for key in expected}, expected)
-        self.assertEqual(set(told) - set(expected), {
-            "program", "wall_s", "client_cpu_s", "throughput_per_s", "latency_us"})
-        latency = told["latency_us"]
-        self.assertEqual(set(latency), {"min", "mean", "p50", "p90", "p99", "max"})
-        ordered = [latency[key] for key in ("min", "p50", "p90", "p99", "max")]
-        self.assertEqual(ordered, sorted(ordered))
-        self.assertGreater(latency["min"], 0)
-        self.assertAlmostEqual(told["throughput_per_s"] * told["wall_s"], 60, delta=0.01)
-        printed = float(re.search(r"Throughput: ([\d.]+)", ended.stdout)[1])
-        self.assertAlmostEqual(printed, told["throughput_per_s"], delta=0.01)
-
-    def test_hgrm(self):
-        path = self.folder / "result.hgrm"
-        self.ends(bench(self.server.port, "-t", 2, "-c", 1, "-e", 50, "--hgrm", path), 0, errors=0)
-        text = path.read_text()
-        self.assertRegex(text, r"\A +Value +Percentile +TotalCount +1/\(1-Percentile\)\n\n")
-        rows = [line.split() for line in text.splitlines()[2:] if not line.startswith("#")]
-        self.assertEqual((float(rows[-1][1]), int(rows[-1][2])), (1.0, 100))
-        self.assertRegex(text, r"#\[Total count +=  *100\]\n\Z")
-
     def test_result_file_that_cannot_be_written(self):
-        for option in ("--json", "--hgrm"):
+        for option in ("--json", "--hgrm", "--hlog"):
             with self.subTest(option=option):
                 ended = bench(self.server.port, "-t", 1, "-c", 1, "-e", 1, option,
                               self.folder / "missing" / "result")
@@ -130,10 +72,10 @@ class AgainstEchoCoro(Client):
                       "--json", path)
         self.ends(ended, 0, errors=0)
         told = json.loads(path.read_text())
-        self.assertGreaterEqual(told["wall_s"], 0.7)
-        self.assertLess(told["wall_s"], 5)
-        self.assertGreater(told["requests"], 100)
-        self.assertEqual(told["duration_s"], 0.7)
+        self.assertGreaterEqual(told["total"]["wall_s"], 0.7)
+        self.assertLess(told["total"]["wall_s"], 5)
+        self.assertGreater(told["total"]["requests"], 100)
+        self.assertEqual((told["settings"]["duration_s"], told["settings"]["warmup_s"]), (0.7, 0.2))
 
     def test_progress_only_on_a_terminal(self):
         arguments = ("-p", self.server.port, "-t", 2, "--duration", "700ms")
@@ -329,10 +271,22 @@ class AgainstScripts(Client):
         with ScriptedServer(stalls_once) as server, tempfile.NamedTemporaryFile() as file:
             ended = bench(server.port, "-t", 1, "-c", 1, "-e", 100, "--rate", 100,
                           "--json", file.name)
-            told = json.load(file)
+            told = json.load(file)["total"]
         self.ends(ended, 0, errors=0)
         self.assertGreaterEqual(told["wall_s"], 0.98)
         self.assertGreater(told["latency_us"]["p90"], 200_000)
+
+    def test_rate_that_is_not_kept_is_told(self):
+        def slow(connection, whole):
+            for _ in range(10):
+                message = whole()
+                select.select([], [], [], 0.02)
+                connection.sendall(message)
+
+        with ScriptedServer(slow) as server:
+            ended = bench(server.port, "-t", 1, "-c", 1, "-e", 10, "--rate", 10_000)
+        self.ends(ended, 0, errors=0)
+        self.assertRegex(ended.stderr, r"the rate was not kept: \d\d\.\d\d of 10000\.00 a second")
 
 
 class Refusals(Client):
@@ -347,6 +301,9 @@ class Refusals(Client):
             (["--rate", -1], "--rate"), (["--rate", "fast"], "--rate"),
             (["--pipeline", 0], "--pipeline"), (["--pipeline", 10_001], "--pipeline"),
             (["--pipeline", 10_000, "--size", 60_000_000], "--pipeline"),
+            (["--churn"], "--duration"), (["--churn", "--duration", "1s", "--rate", 5], "--rate"),
+            (["--churn", "--duration", "1s", "-c", 5], "-c"), (["--hold", 5, "--churn"], "--churn"),
+            (["--hold", 5, "--hlog", "x"], "--hlog"),
             (["--no-such-option"], "--no-such-option"), ([HOST, "stray"], "stray"),
         )
         for arguments, named in table:
@@ -388,7 +345,8 @@ class Words(unittest.TestCase):
         ended = run(ECHO_BENCH, "--help")
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         for word in ("-t", "-c", "-e", "-p", "-f", "--size", "--duration", "--rate", "--pipeline",
-                     "--warmup", "--timeout", "--json", "--hgrm", "--progress", "host", "--version",
+                     "--warmup", "--timeout", "--json", "--hgrm", "--hlog", "--churn",
+                     "echo_bench merge", "--progress", "host", "--version",
                      "--hold", "--sources", "--hold-time", "--server-pid",
                      "Throughput: N [reqests/sec], errors: N", "exit status"):
             self.assertIn(word, " ".join(ended.stdout.split()))

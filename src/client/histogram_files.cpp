@@ -1,0 +1,91 @@
+#include "histogram_files.hpp"
+
+#include "histogram_codec.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+namespace {
+
+constexpr double ns_per_ms = 1e6;
+
+// From 0 % to 100 % in steps of which five make up half of what is left to 100 %.
+constexpr double steps_of_a_half = 5;
+
+double next_level(double level) {
+    const double halves = std::floor(std::log2(100 / (100 - level))) + 1;
+    return level + 100 / (steps_of_a_half * std::exp2(halves));
+}
+
+// Written with twelve digits, half a unit is rounded up, as Java does it.
+double written(double level) { return std::round(level * 1e10) / 1e12; }
+
+double deviation(const Histogram& histogram, double mean) {
+    double sum = 0;
+    const auto counts = histogram.counts();
+    for (std::size_t bucket = 0; bucket < counts.size(); ++bucket) {
+        const double distance = Histogram::middle_of(bucket) - mean;
+        sum += distance * distance * static_cast<double>(counts[bucket]);
+    }
+    return std::sqrt(sum / static_cast<double>(std::max<std::uint64_t>(histogram.count(), 1)));
+}
+
+double seconds(std::chrono::nanoseconds time) {
+    return std::chrono::duration<double>(time).count();
+}
+
+} // namespace
+
+void write_percentiles(std::FILE* file, const Histogram& histogram) {
+    fmt::print(file, "{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount",
+               "1/(1-Percentile)");
+    std::uint64_t seen = 0;
+    double level = 0;
+    const auto counts = histogram.counts();
+    for (std::size_t bucket = 0; seen < histogram.count(); ++bucket) {
+        if (counts[bucket] == 0) continue;
+        seen += counts[bucket];
+        const double reached =
+            100 * static_cast<double>(seen) / static_cast<double>(histogram.count());
+        const double value = static_cast<double>(Histogram::largest_in(bucket)) / ns_per_ms;
+        // Each level that is reached here has a line; of those up to 100 % only the next.
+        while (reached >= level) {
+            fmt::print(file, "{:12.3f} {:2.12f} {:10} {:14.2f}\n", value, written(level), seen,
+                       1 / (1 - level / 100));
+            level = next_level(level);
+            if (seen == histogram.count()) break;
+        }
+        if (seen == histogram.count()) {
+            fmt::print(file, "{:12.3f} {:2.12f} {:10}\n", value, 1.0, seen);
+        }
+    }
+    const double mean = histogram.mean().count();
+    fmt::print(file, "#[Mean    = {:12.3f}, StdDeviation   = {:12.3f}]\n", mean / ns_per_ms,
+               deviation(histogram, mean) / ns_per_ms);
+    fmt::print(file, "#[Max     = {:12.3f}, Total count    = {:12}]\n",
+               static_cast<double>(histogram.max().count()) / ns_per_ms, histogram.count());
+    fmt::print(file, "#[Buckets = {:12}, SubBuckets     = {:12}]\n",
+               Histogram::largest_bits - Histogram::precision_bits,
+               2U << Histogram::precision_bits);
+}
+
+void write_log(std::FILE* file, std::span<const Interval> intervals) {
+    const auto is_earlier = [](const Interval& a, const Interval& b) { return a.begin < b.begin; };
+    const auto first = std::min_element(intervals.begin(), intervals.end(), is_earlier)->begin;
+    fmt::print(file, "#[Histogram log format version 1.3]\n");
+    fmt::print(file, "#[StartTime: {:.3f} (seconds since epoch), {:%a %b %d %H:%M:%S UTC %Y}]\n",
+               seconds(first.time_since_epoch()),
+               fmt::gmtime(std::chrono::system_clock::to_time_t(first)));
+    fmt::print(file, "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\","
+                     "\"Interval_Compressed_Histogram\"\n");
+    for (const Interval& interval : intervals) {
+        if (!interval.tag.empty()) fmt::print(file, "Tag={},", interval.tag);
+        fmt::print(file, "{:.3f},{:.3f},{:.3f},{}\n", seconds(interval.begin - first),
+                   seconds(interval.length),
+                   static_cast<double>(interval.histogram.max().count()) / ns_per_ms,
+                   encode(interval.histogram));
+    }
+}

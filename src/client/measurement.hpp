@@ -1,0 +1,67 @@
+#pragma once
+
+// What was measured under one kind of load, by one client or by several at the same time: the content
+// of a result file, and what it says.
+
+#include "load.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+/// What one client measured.
+struct Run {
+    nlohmann::ordered_json client; ///< who that was: program, command line, build, machine
+    LoadResult result;
+};
+
+struct Measurement {
+    nlohmann::ordered_json settings; ///< of the load, the same for all clients
+    std::vector<Run> runs;           ///< at least one
+};
+
+/// The load as it stands in a result file.
+nlohmann::ordered_json describe_load(const LoadOptions& options,
+                                     std::chrono::microseconds busy_poll);
+
+/// All clients together. Their time is the longest that any took.
+LoadResult total_of(const Measurement& measurement);
+
+/// Requests, or whole connections, in a second: the sum of what each client reached in its time.
+double requests_per_second(const Measurement& measurement);
+double connections_per_second(const Measurement& measurement);
+
+/// Why a client, and not the server, may have been the limit: "cpu", "late_sends". Empty where
+/// nothing speaks for it; none where it cannot be judged: in a run too short, or of a client that
+/// looks for answers all the time.
+std::optional<std::vector<std::string>> client_limits(const nlohmann::ordered_json& settings,
+                                                      const LoadResult& result);
+
+/// The share of its time in which the client ran, or wanted to and had no core.
+double busy_share(const LoadResult& result);
+
+struct Percentile {
+    const char* name;
+    double share;
+    std::uint64_t samples_needed;
+};
+
+/// Below so many samples fewer than ten lie beyond the percentile: chance would decide it.
+inline constexpr Percentile percentiles[] = {{"p50", 0.5, 20},
+                                             {"p90", 0.9, 100},
+                                             {"p99", 0.99, 1'000},
+                                             {"p99.9", 0.999, 10'000},
+                                             {"p99.99", 0.9999, 100'000}};
+
+/// The content of a result file, and back.
+nlohmann::ordered_json to_json(const Measurement& measurement);
+
+/// Says in one line why a file is no result that can be read.
+class UnreadableResult : public std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+/// Throws `UnreadableResult`.
+Measurement measurement_from(const std::string& text);
