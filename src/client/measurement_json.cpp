@@ -82,9 +82,24 @@ Json all_limits(const Measurement& measurement) {
     return judged || !all.empty() ? Json(all) : Json();
 }
 
+// All that a load has, and of the types that they have in ours.
+void check_settings(const Json& settings) {
+    const auto kind = [](const Json& value) {
+        return value.is_number() ? Json::value_t::number_float : value.type();
+    };
+    const Json ours = describe_load({}, {});
+    for (const auto& [name, our_value] : ours.items()) {
+        const Json& value = settings.at(name);
+        const bool may_be_null = name == "connections_each";
+        if (kind(value) != kind(our_value) && !(may_be_null && value.is_null())) {
+            throw UnreadableResult(fmt::format("has {} as the setting {}", value.dump(), name));
+        }
+    }
+}
+
 Histogram histogram_from(const Json& json) {
     auto histogram = decode_histogram(json.get_ref<const std::string&>());
-    if (!histogram) throw UnreadableResult("a histogram in it cannot be read");
+    if (!histogram) throw UnreadableResult("has a histogram that cannot be read");
     return std::move(*histogram);
 }
 
@@ -108,7 +123,7 @@ LoadResult result_from(const Json& json, bool churn) {
         result.connection_latency = histogram_from(json.at("connection_histogram"));
     }
     if (result.wall <= nanoseconds(0) || result.latency.count() != result.successes) {
-        throw UnreadableResult("its figures contradict each other");
+        throw UnreadableResult("has figures that contradict each other");
     }
     return result;
 }
@@ -142,6 +157,7 @@ Measurement measurement_from(const std::string& text) {
             throw UnreadableResult("is the result of --hold, and only loads can be merged");
         }
         Measurement measurement{json.at("settings"), {}};
+        check_settings(measurement.settings);
         const bool churn = measurement.settings.at("churn").get<bool>();
         for (const Json& run : json.at("runs")) {
             measurement.runs.push_back({run.at("client"), result_from(run, churn)});

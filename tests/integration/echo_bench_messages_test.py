@@ -39,7 +39,7 @@ class Misplaced(Client):
     def test_every_message_tells_which_it_is(self):
         def echo(connection, whole):
             while True:
-                connection.sendall(whole())
+                connection.sendall(whole() + whole() + whole())
 
         with ScriptedServer(echo, message_bytes=2500) as server:
             self.ends(bench(server.port, "-t", 2, "-c", 2, "-e", 300, "--pipeline", 3, "--size", 2500),
@@ -170,7 +170,8 @@ class Churn(Client):
         self.ends(ended, 0, errors=0)
         self.assertEqual(told["settings"]["echoes_each"], 1)
         self.assertEqual(told["total"]["requests"], told["total"]["connections_whole"])
-        self.assertEqual(len(server.received), server.connection_count)
+        self.assertEqual(told["total"]["requests"], len(server.received))
+        self.assertGreater(len(server.received), 1)
         self.assertEqual(set(after_the_echo), {b""})  # it is the client that closes
 
     def test_a_connection_that_fails_is_not_whole(self):

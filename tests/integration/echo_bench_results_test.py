@@ -1,0 +1,154 @@
+"""The files that echo_bench writes: everybody who knows their format can read them, and they say what was
+measured."""
+
+import json
+import os
+import pathlib
+import platform
+import shutil
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import hdr_histogram
+from json_schema import complaints
+from load_client import Client, bench
+from programs import HOST, ROOT, EchoCoro, run
+
+SCHEMA = json.loads((ROOT / "docs/echo_bench.schema.json").read_text())
+
+# Reads a log as its first argument, and prints every histogram as percentiles, and how many samples the
+# whole log has, with what others have written.
+READ_BY_JS = """
+const hdr = require('hdr-histogram-js'), log = require('fs').readFileSync(process.argv[1], 'utf8');
+const reader = new hdr.HistogramLogReader(log);
+for (let h; (h = reader.nextIntervalHistogram()) !== null;) {
+    process.stdout.write(JSON.stringify({tag: h.tag, text: h.outputPercentileDistribution(5, 1e6)}) + '\\n');
+}
+"""
+
+
+class Files(Client):
+    def setUp(self):
+        self.folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
+        self.files = {name: self.folder / f"result.{name}" for name in ("json", "hgrm", "hlog")}
+        self.server = self.enter(EchoCoro())
+
+    def measure(self, *load):
+        """Runs a load, and returns what the three files hold."""
+        options = [word for name, path in self.files.items() for word in (f"--{name}", path)]
+        self.ends(bench(self.server.port, *load, *options), 0, errors=0)
+        told = json.loads(self.files["json"].read_text())
+        self.assertEqual(list(complaints(told, SCHEMA)), [])
+        return told, self.files["hgrm"].read_text(), self.files["hlog"].read_text()
+
+    def test_json_says_what_was_measured(self):
+        told, _, _ = self.measure("-t", 4, "-c", 3, "-e", 10, "--size", 100)
+        self.assertEqual(told["settings"], {
+            "server": f"{HOST}:{self.server.port}", "coroutines": 4, "connections_each": 3,
+            "echoes_each": 10, "pipeline": 1, "message_bytes": 100,
+            "message_crc32": told["settings"]["message_crc32"], "messages_numbered": True,
+            "churn": False, "duration_s": 0, "warmup_s": 0, "timeout_s": 30, "rate_per_s": 0,
+            "busy_poll_us": 0})
+        total, (one,) = told["total"], told["runs"]
+        for figures in (total, one):
+            expected = {"requests": 120, "errors": 0, "first_error": "", "connections_made": 12,
+                        "connections_failed": 0, "late_sends": 0}
+            self.assertEqual({key: figures[key] for key in expected}, expected)
+            self.assertAlmostEqual(figures["throughput_per_s"] * figures["wall_s"], 120, delta=0.01)
+            latency = figures["latency_us"]
+            self.assertEqual(list(latency), ["samples", "min", "mean", "p50", "p90", "max"])
+            self.assertEqual(latency["samples"], 120)
+            ordered = [latency[key] for key in ("min", "p50", "p90", "max")]
+            self.assertEqual(ordered, sorted(ordered))
+            self.assertGreater(latency["min"], 0)
+        self.assertEqual(sum(hdr_histogram.decode(one["latency_histogram"]).values()), 120)
+
+    def test_json_says_who_measured(self):
+        told, _, _ = self.measure("-t", 1, "-c", 1, "-e", 1)
+        client = told["runs"][0]["client"]
+        self.assertEqual(client["command_line"][1:6],
+                         ["-p", str(self.server.port), "-t", "1", "-c"])
+        self.assertRegex(client["program"], r"\Aecho_bench \d+\.\d+\.\d+\Z")
+        self.assertRegex(client["build"]["compiler"], r"\A(GNU|Clang) \d+\.")
+        self.assertRegex(client["backend"], r"io_uring|epoll")
+        machine = client["machine"]
+        self.assertEqual((machine["name"], machine["architecture"]),
+                         (platform.node(), platform.machine()))
+        self.assertIn(platform.release(), machine["kernel"])
+        self.assertEqual(machine["cpus_allowed"], len(os.sched_getaffinity(0)))
+        self.assertGreater(machine["memory_bytes"], 1 << 20)
+        folder = pathlib.Path("/sys/devices/system/cpu/vulnerabilities")
+        self.assertEqual(machine["mitigations"],
+                         {path.name: path.read_text().strip() for path in folder.glob("*")})
+        control = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+        self.assertEqual(machine["congestion_control"], control.read_text().strip())
+
+    def test_hgrm_and_hlog_hold_the_same_samples(self):
+        told, hgrm, hlog = self.measure("-t", 10, "-c", 2, "-e", 200)
+        (tag, begin, length, largest, counts), = hdr_histogram.read_log(hlog)
+        self.assertEqual((tag, begin, sum(counts.values())), ("", 0, 4000))
+        self.assertAlmostEqual(length, told["total"]["wall_s"], delta=0.0006)
+        self.assertAlmostEqual(largest, told["total"]["latency_us"]["max"] / 1e3, delta=0.0006)
+        self.assertEqual(counts, hdr_histogram.decode(told["runs"][0]["latency_histogram"]))
+        self.assertEqual(hgrm, hdr_histogram.percentiles(counts))
+
+    def test_churn_has_a_log_of_connections(self):
+        told, hgrm, hlog = self.measure("-t", 2, "-e", 3, "--churn", "--duration", "200ms")
+        echoes, connections = hdr_histogram.read_log(hlog)
+        self.assertEqual((echoes[0], connections[0]), ("", "connections"))
+        self.assertEqual(sum(echoes[4].values()), told["total"]["requests"])
+        self.assertEqual(sum(connections[4].values()), told["total"]["connections_whole"])
+        self.assertEqual(hgrm, hdr_histogram.percentiles(connections[4]))
+
+    def test_hlog_is_read_by_hdr_histogram_js(self):
+        why = why_no_hdr_histogram_js()
+        if why:
+            self.skipTest(why)
+        _, hgrm, _ = self.measure("-t", 4, "-c", 2, "-e", 300)
+        read, = self.read_by_js()
+        self.assertEqual(read["text"], hgrm)
+        _, hgrm, _ = self.measure("-t", 2, "--churn", "--duration", "200ms")
+        _, connections = self.read_by_js()
+        self.assertEqual((connections["tag"], connections["text"]), ("connections", hgrm))
+
+    def read_by_js(self):
+        ended = run("node", "-e", READ_BY_JS, self.files["hlog"], env=node_environment())
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def node_environment():
+    """Where packages lie that were installed with -g, too."""
+    folders = [os.environ.get("NODE_PATH", "")]
+    if shutil.which("npm"):
+        folders.append(run("npm", "root", "-g").stdout.strip())
+    return {**os.environ, "NODE_PATH": os.pathsep.join(filter(None, folders))}
+
+
+def why_no_hdr_histogram_js():
+    if not shutil.which("node"):
+        return "node is missing: install nodejs and npm, and then npm install -g hdr-histogram-js"
+    found = run("node", "-e", "require.resolve('hdr-histogram-js')", env=node_environment())
+    return "hdr-histogram-js is missing: npm install -g hdr-histogram-js" if found.returncode else None
+
+
+class Schema(unittest.TestCase):
+    """That it would be noticed if a result did not keep to it."""
+
+    def test_what_is_missing_too_much_or_of_another_type(self):
+        schema = {"type": "object", "required": ["a"], "additionalProperties": False,
+                  "properties": {"a": {"type": "integer", "minimum": 0},
+                                 "b": {"type": ["array", "null"], "items": {"enum": ["x"]}}}}
+        for value, wrong in (({"a": 1, "b": ["x"]}, []), ({"a": 1, "b": None}, []),
+                             ({}, ["$: has no a"]), ({"a": True}, ["$.a: True is no integer"]),
+                             ({"a": -1}, ["$.a: -1 is less than 0"]),
+                             ({"a": 1, "b": ["y"]}, ["$.b[0]: 'y' is not ['x']"]),
+                             ({"a": 1, "c": 1}, ["$: has a key c that nobody described"])):
+            with self.subTest(value=value):
+                self.assertEqual(list(complaints(value, schema)), wrong)
+
+
+if __name__ == "__main__":
+    unittest.main()
