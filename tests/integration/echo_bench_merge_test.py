@@ -97,7 +97,7 @@ class Sums(Merge):
         self.assertEqual(ended.stderr, "echo_bench: 2 errors; the first: an echo: no\n")
 
     def test_any_histogram_comes_through(self):
-        for counts in ({0: 1}, {0: 3, 1: 1, 3: 1, 6: 1}, {hdr_histogram.BUCKETS - 1: 1}, {1: 1 << 40},
+        for counts in ({0: 1}, {0: 3, 1: 1, 3: 1, 6: 1}, {hdr_histogram.BUCKETS - 1: 1}, {1: 1 << 62},
                        {2047: 1, 2048: 1, 3071: 1, 3072: 1}, dict.fromkeys(range(hdr_histogram.BUCKETS), 1),
                        *({i: 1 << 7 * i for i in range(first, 8)} for first in range(2)),
                        *(self.some_counts(buckets) for buckets in (10, 1000, 20_000))):
@@ -182,6 +182,7 @@ class Refused(Merge):
         for histogram in ("", "HIST", good[:-4], good[:-1] + "!", good.replace("A", "?"), good + "AAAA",
                           hdr_histogram.encode({1: 1}, digits=2),
                           hdr_histogram.encode({1: 1}, cookie=hdr_histogram.PLAIN + 16),
+                          hdr_histogram.encode({1: 1}, claimed=1), hdr_histogram.encode({1: 1}, claimed=-1),
                           hdr_histogram.encode({hdr_histogram.BUCKETS: 1}),
                           hdr_histogram.encode({}, payload=b"\x80"),  # the number goes on
                           hdr_histogram.encode({}, payload=hdr_histogram.leb128(-(1 << 63))),

@@ -38,7 +38,7 @@ def leb128(number):
     return bytes(encoded)
 
 
-def encode(counts, digits=3, payload=None, cookie=PLAIN):
+def encode(counts, digits=3, payload=None, cookie=PLAIN, claimed=0):
     if payload is None:
         payload, at = b"", 0
         for index in sorted(counts):
@@ -46,7 +46,7 @@ def encode(counts, digits=3, payload=None, cookie=PLAIN):
             payload += leb128(-zeros if zeros > 1 else 0) if zeros else b""
             payload += leb128(counts[index])
             at = index + 1
-    plain = struct.pack(">IIIIqqd", cookie, len(payload), 0, digits, 1, LARGEST, 1.0) + payload
+    plain = struct.pack(">IIIIqqd", cookie, len(payload) + claimed, 0, digits, 1, LARGEST, 1.0) + payload
     squeezed = zlib.compress(plain)
     return base64.b64encode(struct.pack(">II", COMPRESSED, len(squeezed)) + squeezed).decode()
 
