@@ -5,7 +5,10 @@ import json
 import os
 import pathlib
 import platform
+import select
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -14,7 +17,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import hdr_histogram
 from json_schema import complaints
 from load_client import Client, bench
-from programs import HOST, ROOT, EchoCoro, run
+from programs import ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, EchoCoro, run
+from scripted_server import ScriptedServer
 
 SCHEMA = json.loads((ROOT / "docs/echo_bench.schema.json").read_text())
 
@@ -64,6 +68,33 @@ class Files(Client):
             self.assertEqual(ordered, sorted(ordered))
             self.assertGreater(latency["min"], 0)
         self.assertEqual(sum(hdr_histogram.decode(one["latency_histogram"]).values()), 120)
+        self.assertGreater(one["client_cpu_s"], 0)
+        self.assertLess(one["client_cpu_s"] + one["client_cpu_wait_s"], one["wall_s"] + 0.1)
+
+    def test_client_that_has_no_core_knows_that_it_sent_late(self):
+        """It is stopped for 0.1 s of a run of 0.4 s: a quarter of the requests is due then."""
+        client = None
+
+        def stops_the_client(connection, whole):
+            while True:
+                message = whole()
+                if len(server.received) == 100:
+                    client.send_signal(signal.SIGSTOP)
+                    select.select([], [], [], 0.1)
+                    client.send_signal(signal.SIGCONT)
+                connection.sendall(message)
+
+        with ScriptedServer(stops_the_client) as server:
+            client = subprocess.Popen(
+                [ECHO_BENCH, "-p", str(server.port), "-t", "100", "-c", "1", "-e", "4", "--rate", "1000",
+                 "--json", self.files["json"]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            _, said = client.communicate(timeout=PATIENCE_SECONDS)
+        self.assertEqual(client.returncode, 0, said)
+        total = json.loads(self.files["json"].read_text())["total"]
+        self.assertIn("late_sends", total["client_limits"])
+        self.assertGreater(total["late_sends"], 40)
+        self.assertGreater(total["latest_send_us"], 50_000)
+        self.assertRegex(said, r"the client sent \d+ of 400 requests more than 1 ms late, one \d+\.\d ms")
 
     def test_json_says_who_measured(self):
         told, _, _ = self.measure("-t", 1, "-c", 1, "-e", 1)
