@@ -10,8 +10,8 @@ import subprocess
 import tempfile
 import time
 
-import lab
-from lab import Failure, Missing, run_client, running_server, show_progress, warm_up
+import measuring
+from measuring import Failure, Missing, run_client, running_server, show_progress, warm_up
 
 
 def measure_pairs(servers, pair_count, measure):
@@ -43,14 +43,12 @@ def measure_throughput(name, load, cpus):
 
 
 def cpu_nanoseconds(pid):
-    """CPU time of all threads of a process, as its scheduler counts it."""
-    total = 0
-    for thread in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that just ended
-            total += int((thread / "schedstat").read_text().split()[0])
-    if total == 0:
-        raise Missing("the kernel counts no CPU time in /proc/PID/schedstat (CONFIG_SCHED_INFO)")
-    return total
+    """CPU time of a process: of all its threads, also of those that have ended."""
+    clock = (~pid << 3) | 2  # what clock_getcpuclockid(3) makes of it
+    try:
+        return time.clock_gettime_ns(clock)
+    except OSError as error:
+        raise Failure(f"process {pid} has no CPU time: {error.strerror}") from None
 
 
 def needs(program):
@@ -69,19 +67,19 @@ def count_system_calls(name, load, cpus):
         summary = folder / "summary"
         command = ["strace", "-c", "-f", "-U", "calls,name", "-o", str(summary), "-p", str(server.pid)]
         with tempfile.TemporaryFile() as said:
-            strace = lab.start(command, None, stdout=subprocess.DEVNULL, stderr=said)
+            strace = measuring.start(command, None, stdout=subprocess.DEVNULL, stderr=said)
             try:
                 wait_until_traced(server.pid, strace)
                 run_client(load, server, cpus[1])
                 strace.send_signal(signal.SIGINT)  # lets go of the server and writes the summary
-                strace.wait(lab.STOP_SECONDS_LIMIT)
+                strace.wait(measuring.STOP_SECONDS_LIMIT)
             finally:
-                lab.stop(strace)
+                measuring.stop(strace)
         return read_strace_summary(summary.read_text())
 
 
 def wait_until_traced(pid, strace):
-    deadline = time.monotonic() + lab.START_SECONDS_LIMIT
+    deadline = time.monotonic() + measuring.START_SECONDS_LIMIT
     while "TracerPid:\t0\n" in pathlib.Path(f"/proc/{pid}/status").read_text():
         if strace.poll() is not None or time.monotonic() > deadline:
             raise Missing("strace could not attach to the server (is tracing allowed here?)")
@@ -109,8 +107,25 @@ def count_instructions(name, load, cpus):
 def read_callgrind(errors):
     counted = re.search(r"Collected : (\d+)", errors)
     if not counted:
-        raise Failure("callgrind counted nothing: " + (errors.splitlines() or ["it said nothing"])[-1])
+        raise Failure("callgrind counted nothing: " + last_line(errors))
     return int(counted[1])
+
+
+def count_allocations(name, load, cpus):
+    """Calls of malloc, operator new and the like in the whole life of a server, counted by memcheck."""
+    needs("valgrind")
+    show_progress(f"allocations: {name}")
+    under = ["valgrind", "--leak-check=no", "--undef-value-errors=no"]
+    with running_server(name, cpus[0], under) as server:
+        run_client(load, server, cpus[1])
+    counted = re.search(r"total heap usage: ([\d,]+) allocs", server.last_words)
+    if not counted:
+        raise Failure("memcheck counted nothing: " + last_line(server.last_words))
+    return int(counted[1].replace(",", ""))
+
+
+def last_line(text):
+    return (text.splitlines() or ["it said nothing"])[-1]
 
 
 def resident_bytes(pid):

@@ -10,10 +10,9 @@ import json
 import pathlib
 import signal
 import sys
-import time
 
-import lab
-from lab import INTERRUPTED, Failure, Missing
+import measuring
+from measuring import INTERRUPTED, Failure, Missing
 from targets import TARGETS, Extent
 
 FAILED = 1
@@ -28,7 +27,7 @@ how to read the table:
   reached     judged by the median: yes, no, or why it was not measured
 
 how it is measured:
-  CPU         of the server's threads (/proc/PID/schedstat), after a warm-up, a fresh server a run
+  CPU         of the server's process (its CPU clock), after a warm-up, a fresh server a run
   calls       strace -c -f, the difference of a run and one three times as long. strace slows the
               server, so that it may find more in one batch
   instructions  valgrind --tool=callgrind, by the same difference; what the kernel does is not in it
@@ -48,8 +47,8 @@ usage; 130 interrupted. Targets that are not reached do not change it.
 
 
 def read_options(arguments):
-    parser = lab.command_line("run.py", __doc__, EPILOG)
-    parser.add_argument("--pairs", type=lab.positive_number, help="pairs of runs (10)")
+    parser = measuring.command_line("run.py", __doc__, EPILOG)
+    parser.add_argument("--pairs", type=measuring.positive_number, help="pairs of runs (10)")
     parser.add_argument("--only", action="append", metavar="NAME", help="only this row; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
     parser.add_argument(
@@ -101,28 +100,16 @@ def as_json(target, measured, reached):
 # ---- measuring ----------------------------------------------------------------------------------
 
 
-class TimeLeft:
-    """Guesses from how long the rows usually take, and how long those that are done took."""
-
-    def __init__(self, targets, extent):
-        self.guesses = [target.seconds * (0.1 if extent.quick else 1) for target in targets]
-        self.begin, self.done = time.monotonic(), 0
-
-    def __str__(self):
-        done, left = sum(self.guesses[: self.done]), sum(self.guesses[self.done :])
-        seconds = left * (time.monotonic() - self.begin) / done if done else left
-        return f"[row {self.done + 1} of {len(self.guesses)}, about {seconds / 60:.0f} min left] "
-
-
 def measure_all(targets, extent):
     """(rows, failures, congestion control): for each target, what was measured, or why not."""
     rows, failures, congestion = [], [], ""
-    left = TimeLeft(targets, extent)
-    lab.progress_prefix = left
+    share = 0.1 if extent.quick else 1
+    left = measuring.TimeLeft("row", [target.seconds * share for target in targets])
+    measuring.progress_prefix = left
     for target in targets:
         measured = None
         try:
-            with lab.congestion_control() as congestion:
+            with measuring.congestion_control() as congestion:
                 measured = target.measure(extent)
             reached = target.verdict(measured)
         except (Failure, OSError) as failure:
@@ -130,8 +117,8 @@ def measure_all(targets, extent):
             if not isinstance(failure, Missing):
                 failures.append(f"{target.name}: {failure}")
         rows.append((target, measured, reached))
-        left.done += 1
-    lab.show_progress("")
+        left.step()
+    measuring.show_progress("")
     return rows, failures, congestion
 
 
@@ -139,14 +126,14 @@ def measure(options):
     """Prints the table; returns whether every run was well."""
     wanted = options.only or [target.name for target in TARGETS]
     targets = [target for target in TARGETS if target.name in wanted]
-    extent = Extent(options.pairs, options.quick, lab.choose_cpus())
+    extent = Extent(options.pairs, options.quick, measuring.choose_cpus())
     rows, failures, congestion = measure_all(targets, extent)
 
-    machine = lab.describe_machine(extent.cpus, congestion)
+    machine = measuring.describe_machine(extent.cpus, congestion)
     pinned = "not pinned" if extent.cpus[0] is None else "server on CPU {}, client on {}".format(*extent.cpus)
     print(f"Linux {machine['kernel']}, {machine['cpus']} CPUs; {congestion}; {pinned}; {options.pairs} pairs")
-    if options.quick or options.pairs < lab.FEWEST_PAIRS:
-        print(f"Too little to say anything: fewer than {lab.FEWEST_PAIRS} pairs, or short runs.")
+    if options.quick or options.pairs < measuring.FEWEST_PAIRS:
+        print(f"Too little to say anything: fewer than {measuring.FEWEST_PAIRS} pairs, or short runs.")
     print()
     for line in layout([HEADINGS, *(cells(*row) for row in rows)]):
         print(line)
@@ -170,7 +157,7 @@ def main():
     try:
         sys.exit(0 if measure(options) else FAILED)
     except KeyboardInterrupt:
-        lab.show_progress("")
+        measuring.show_progress("")
         sys.exit(INTERRUPTED)
 
 

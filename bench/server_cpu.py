@@ -14,9 +14,9 @@ import statistics
 import sys
 
 from cost import count_system_calls, measure_cpu, measure_pairs, needs
-from lab import FEWEST_PAIRS, INTERRUPTED, UNAVAILABLE, Failure, Load
-from lab import choose_cpus, command_line, command_of, congestion_control, describe_machine
-from lab import paired_ratio, positive_number, show_progress
+from measuring import FEWEST_PAIRS, INTERRUPTED, UNAVAILABLE, Failure, Load
+from measuring import choose_cpus, command_line, command_of, congestion_control, describe_machine
+from measuring import paired_ratio, positive_number, show_progress
 
 EPILOG = """\
 A server is one of these names, or any command with {port} in it:

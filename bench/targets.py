@@ -10,8 +10,8 @@ import statistics
 import tempfile
 
 import cost
-import lab
-from lab import Failure, Load, Missing
+import measuring
+from measuring import Failure, Load, Missing
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 MEMORY_OF_A_CONNECTION = 12 * KIBIBYTE  # both ends, with something over
@@ -63,13 +63,13 @@ class Target:
 
 
 def too_few(pairs):
-    return f"{pairs} pairs are too few" if pairs < lab.FEWEST_PAIRS else ""
+    return f"{pairs} pairs are too few" if pairs < measuring.FEWEST_PAIRS else ""
 
 
 def paired(extent, first, second, measure, show):
     """The ratio first/second; the one that is not ringlet's server is the anchor."""
     pairs = cost.measure_pairs((first, second), extent.pairs, measure)
-    median, low, high = lab.paired_ratio(pairs)
+    median, low, high = measuring.paired_ratio(pairs)
     texts = [show(statistics.median(column)) for column in zip(*pairs)]
     ours = 0 if first.startswith("echo_coro") else 1
     anchor = f"{(first, second)[1 - ours]} {texts[1 - ours]}"
@@ -157,12 +157,12 @@ def micro_runs(extent):
     """The rows of several runs of the program `micro`: {name: [values]}."""
     runs = {}
     for number in range(1, (1 if extent.quick else 7) + 1):
-        lab.show_progress(f"micro: run {number}")
+        measuring.show_progress(f"micro: run {number}")
         with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
-            command = [str(lab.BUILD / "bench/micro/micro"), "--json", file.name]
-            ended = lab.run_to_its_end(command, extent.cpus[0])
+            command = [str(measuring.BUILD / "bench/micro/micro"), "--json", file.name]
+            ended = measuring.run_to_its_end(command, extent.cpus[0])
             if ended.returncode != 0:
-                raise Failure(f"micro ended with status {ended.returncode}: {lab.last_words(ended)}")
+                raise Failure(f"micro ended with status {ended.returncode}: {measuring.last_words(ended)}")
             for row in json.load(file)["results"]:
                 runs.setdefault(row["name"], []).append(row["value"])
     return runs
@@ -173,7 +173,7 @@ def piece(name):
         runs = micro_runs(extent)
         if name not in runs:
             raise Missing(f"micro has no row '{name}'")
-        median, low, high = lab.median_interval(runs[name])
+        median, low, high = measuring.median_interval(runs[name])
         too_little = "one run is too few" if extent.quick else ""
         return Measured(median, f"{median:.2f} ns", interval=(low, high), too_little=too_little,
                         samples=runs[name])  # fmt: skip
@@ -188,11 +188,11 @@ def growth(extent):
     """What is resident more after a million connections than after the first 100,000."""
     at_once = 100
     total = 20_000 if extent.quick else 1_000_000
-    with lab.running_server("echo_coro", extent.cpus[0]) as server:
+    with measuring.running_server("echo_coro", extent.cpus[0]) as server:
         resident = []
         for count in (total // 10, total - total // 10):
-            lab.show_progress(f"{count:,} connections, one after another")
-            lab.run_client(Load(at_once, count // at_once, 1), server, extent.cpus[1])
+            measuring.show_progress(f"{count:,} connections, one after another")
+            measuring.run_client(Load(at_once, count // at_once, 1), server, extent.cpus[1])
             resident.append(cost.resident_bytes(server.pid))
     grown = resident[1] - resident[0]
     too_little = f"{total:,} connections are too few" if extent.quick else ""
@@ -202,19 +202,19 @@ def growth(extent):
 
 def hold(extent, count, server="echo_coro"):
     """What echo_bench says of so many connections that stay open and idle."""
-    client = str(lab.BUILD / "src/client/echo_bench")
-    if "--hold" not in lab.run_to_its_end([client, "--help"], None).stdout:
+    client = str(measuring.BUILD / "src/client/echo_bench")
+    if "--hold" not in measuring.run_to_its_end([client, "--help"], None).stdout:
         raise Missing("echo_bench has no option --hold")
-    lab.show_progress(f"{count:,} idle connections")
-    with lab.running_server(server, extent.cpus[0]) as server:
+    measuring.show_progress(f"{count:,} idle connections")
+    with measuring.running_server(server, extent.cpus[0]) as server:
         with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
             command = [client, "--hold", str(count), "--sources", "127.0.0.0/8"]
             command += ["--server-pid", str(server.pid), "-p", str(server.port)]
-            command += ["--json", file.name, lab.HOST]
-            ended = lab.run_to_its_end(command, extent.cpus[1], server)
+            command += ["--json", file.name, measuring.HOST]
+            ended = measuring.run_to_its_end(command, extent.cpus[1], server)
             with contextlib.suppress(ValueError):
                 return json.load(file)["hold"]
-    raise Missing(f"echo_bench --hold: {lab.last_words(ended)}")
+    raise Missing(f"echo_bench --hold: {measuring.last_words(ended)}")
 
 
 def idle_bytes(extent):

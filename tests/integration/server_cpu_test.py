@@ -23,7 +23,7 @@ USAGE, UNAVAILABLE = 64, 69
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(PROGRAM.parent))
 import cost
-import lab
+import measuring
 import server_cpu
 
 
@@ -39,27 +39,27 @@ def noisy_pairs(ratio, count, seed, noise=0.05):
 
 class Statistics(unittest.TestCase):
     def test_known_ratio(self):
-        median, low, high = lab.paired_ratio([(2.0, 1.0), (6.0, 3.0), (10.0, 5.0)])
+        median, low, high = measuring.paired_ratio([(2.0, 1.0), (6.0, 3.0), (10.0, 5.0)])
         self.assertEqual((median, low, high), (2.0, 2.0, 2.0))
 
     def test_median_of_ratios_not_ratio_of_medians(self):
         pairs = [(1.0, 1.0), (30.0, 10.0), (100.0, 50.0)]  # ratios 1, 3, 2; medians 30 and 10
-        self.assertEqual(lab.paired_ratio(pairs)[0], 2.0)
+        self.assertEqual(measuring.paired_ratio(pairs)[0], 2.0)
 
     def test_one_outlier_moves_nothing(self):
         pairs = [(1.1, 1.0)] * 9 + [(900.0, 1.0)]
-        median, low, high = lab.paired_ratio(pairs)
+        median, low, high = measuring.paired_ratio(pairs)
         self.assertEqual((median, low, high), (1.1, 1.1, 1.1))
 
     def test_same_samples_give_the_same_interval(self):
         pairs = noisy_pairs(1.05, 10, seed=7)
-        self.assertEqual(lab.paired_ratio(pairs), lab.paired_ratio(pairs))
+        self.assertEqual(measuring.paired_ratio(pairs), measuring.paired_ratio(pairs))
 
     def test_interval_holds_the_median_and_lies_within_the_samples(self):
         for seed in range(20):
             pairs = noisy_pairs(1.05, 10, seed)
             ratios = [first / second for first, second in pairs]
-            median, low, high = lab.paired_ratio(pairs)
+            median, low, high = measuring.paired_ratio(pairs)
             self.assertEqual(median, statistics.median(ratios))
             self.assertLessEqual(min(ratios), low)
             self.assertLess(low, high)
@@ -69,15 +69,15 @@ class Statistics(unittest.TestCase):
 
     def test_swapping_the_servers_inverts_the_interval(self):
         pairs = noisy_pairs(1.2, 11, seed=3)  # odd: the median is one of the ratios
-        median, low, high = lab.paired_ratio(pairs)
-        inverted = lab.paired_ratio([(second, first) for first, second in pairs])
+        median, low, high = measuring.paired_ratio(pairs)
+        inverted = measuring.paired_ratio([(second, first) for first, second in pairs])
         self.assertAlmostEqual(inverted[0], 1 / median)
         self.assertAlmostEqual(inverted[1], 1 / high, delta=0.01)
         self.assertAlmostEqual(inverted[2], 1 / low, delta=0.01)
 
     def test_interval_narrows_with_more_pairs(self):
         def width(count):
-            _, low, high = lab.paired_ratio(noisy_pairs(1.05, count, seed=1))
+            _, low, high = measuring.paired_ratio(noisy_pairs(1.05, count, seed=1))
             return high - low
 
         self.assertLess(width(100), width(10) / 2)
@@ -87,7 +87,7 @@ class Statistics(unittest.TestCase):
         with_fewer_resamples(self, 500)
         covered = 0
         for seed in range(200):
-            _, low, high = lab.paired_ratio(noisy_pairs(1.05, 10, seed))
+            _, low, high = measuring.paired_ratio(noisy_pairs(1.05, 10, seed))
             covered += low <= 1.05 <= high
         self.assertGreaterEqual(covered, 0.88 * 200)
         self.assertLess(covered, 200)  # an interval that never misses is too wide to say anything
@@ -101,9 +101,9 @@ class Statistics(unittest.TestCase):
 
 
 def with_fewer_resamples(test, count):
-    resamples = lab.RESAMPLES
-    lab.RESAMPLES = count
-    test.addCleanup(setattr, lab, "RESAMPLES", resamples)
+    resamples = measuring.RESAMPLES
+    measuring.RESAMPLES = count
+    test.addCleanup(setattr, measuring, "RESAMPLES", resamples)
 
 
 class Counting(unittest.TestCase):
@@ -144,12 +144,12 @@ class Counting(unittest.TestCase):
 
     def test_commands(self):
         self.assertEqual(
-            lab.command_of("./mine --at '{port} x'", 80), ["./mine", "--at", "80 x"]
+            measuring.command_of("./mine --at '{port} x'", 80), ["./mine", "--at", "80 x"]
         )
-        self.assertEqual(lab.command_of("echo_coro", 80)[1:], ["--port", "80"])
-        self.assertEqual(lab.command_of("gevent_echo.py", 80)[2:], ["80"])
-        with self.assertRaises(lab.Failure):
-            lab.command_of("erlang", 80)
+        self.assertEqual(measuring.command_of("echo_coro", 80)[1:], ["--port", "80"])
+        self.assertEqual(measuring.command_of("gevent_echo.py", 80)[2:], ["80"])
+        with self.assertRaises(measuring.Failure):
+            measuring.command_of("erlang", 80)
 
 
 CLIENT = f"""\

@@ -21,7 +21,7 @@ FAILED, USAGE = 1, 64
 
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(PROGRAM.parent), str(ROOT / "tests" / "support")]
-import lab
+import measuring
 import run
 import targets
 from programs import stderr_on_a_terminal
@@ -31,13 +31,13 @@ from targets import Extent, Load, Measured, Target
 class Statistics(unittest.TestCase):
     def test_interval_of_a_known_distribution(self):
         """The median of n normal samples has a standard error of 1.2533 / sqrt(n)."""
-        self.addCleanup(setattr, lab, "RESAMPLES", lab.RESAMPLES)
-        lab.RESAMPLES = 500
+        self.addCleanup(setattr, measuring, "RESAMPLES", measuring.RESAMPLES)
+        measuring.RESAMPLES = 500
         widths = []
         for seed in range(10):
             disturb = random.Random(seed)
             samples = [disturb.gauss(10, 1) for _ in range(400)]
-            median, low, high = lab.median_interval(samples)
+            median, low, high = measuring.median_interval(samples)
             self.assertAlmostEqual(median, 10, delta=0.25)
             self.assertTrue(low <= median <= high)
             widths.append(high - low)
@@ -45,7 +45,7 @@ class Statistics(unittest.TestCase):
         self.assertAlmostEqual(sum(widths) / len(widths), expected, delta=expected / 5)
 
     def test_interval_of_samples_that_agree(self):
-        self.assertEqual(lab.median_interval([3.0] * 7), (3.0, 3.0, 3.0))
+        self.assertEqual(measuring.median_interval([3.0] * 7), (3.0, 3.0, 3.0))
 
     def test_difference_of_two_runs_has_no_connecting_in_it(self):
         def count(name, load, cpus):
@@ -76,18 +76,18 @@ class Parsing(unittest.TestCase):
             ("0 overflows of the completion queue", 0),
             ("0 pauses of accepting", 0),
         ):
-            self.assertEqual(lab.overflow_count(last.format(text)), count, text)
+            self.assertEqual(measuring.overflow_count(last.format(text)), count, text)
 
     def test_callgrind(self):
         told = "==7== \n==7== Events    : Ir\n==7== Collected : 123456\n==7== \n"
         self.assertEqual(targets.cost.read_callgrind(told), 123456)
-        with self.assertRaisesRegex(lab.Failure, "no such tool"):
+        with self.assertRaisesRegex(measuring.Failure, "no such tool"):
             targets.cost.read_callgrind("valgrind: no such tool")
 
     def test_commands_with_options(self):
-        polling = lab.command_of("echo_coro --busy-poll 50us", 80)
+        polling = measuring.command_of("echo_coro --busy-poll 50us", 80)
         self.assertEqual(polling[1:], ["--port", "80", "--busy-poll", "50us"])
-        self.assertEqual(lab.command_of("uring_echo pool", 80)[1:], ["80", "pool"])
+        self.assertEqual(measuring.command_of("uring_echo pool", 80)[1:], ["80", "pool"])
 
 
 def target(required, at_least):
@@ -125,13 +125,11 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(len(set(names)), len(names))
 
     def test_time_left(self):
-        left = run.TimeLeft(targets.TARGETS, Extent(10, False, ()))
-        whole = sum(known.seconds for known in targets.TARGETS)
-        self.assertIn(f"row 1 of {len(targets.TARGETS)}, about {whole / 60:.0f} min", str(left))
-        left.done = 1
-        left.begin = time.monotonic() - 2 * left.guesses[0]  # it took twice as long as it should
-        rest = 2 * (whole - left.guesses[0])
-        self.assertIn(f"row 2 of {len(targets.TARGETS)}, about {rest / 60:.0f} min", str(left))
+        left = measuring.TimeLeft("row", [60, 120, 240])
+        self.assertIn("row 1 of 3, about 7 min", str(left))
+        left.step()
+        left.begin = time.monotonic() - 2 * 60  # it took twice as long as it should
+        self.assertIn("row 2 of 3, about 12 min", str(left))
 
 
 # A server that echoes and ends by SIGTERM; what it does wrong stands in place of {wrong}.

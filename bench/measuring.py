@@ -327,6 +327,23 @@ def show_progress(text):
         print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
 
 
+class TimeLeft:
+    """Guesses from how long the pieces usually take, and how long those that are done took."""
+
+    def __init__(self, piece, guesses):
+        self.piece, self.guesses = piece, guesses
+        self.begin, self.done = time.monotonic(), 0
+
+    def step(self):
+        self.done += 1
+
+    def __str__(self):
+        done, left = sum(self.guesses[: self.done]), sum(self.guesses[self.done :])
+        seconds = left * (time.monotonic() - self.begin) / done if done else left
+        place = f"{self.piece} {self.done + 1} of {len(self.guesses)}"
+        return f"[{place}, about {seconds / 60:.0f} min left] "
+
+
 # ---- the command line ---------------------------------------------------------------------------
 
 

@@ -1,0 +1,144 @@
+"""What does a coroutine per connection cost on this machine? Measures, and writes a report."""
+
+import datetime
+import hashlib
+import json
+import pathlib
+import platform
+import random
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import measuring
+from field import field_rows
+from journal import Journal
+from measuring import INTERRUPTED, UNAVAILABLE, Failure, Missing
+from plan import Plan
+from results import results
+from samples import Sampler
+
+FAILED = 1
+PROGRAMS = ("bench/ladder/ladder", "bench/uring_echo", "bench/epoll_echo", "src/client/echo_bench")
+PARTS = ("cpu", "latency", "accept_close", "counts", "scaling", "field")
+
+EPILOG = """\
+The ladder is the same echo again and again, with one thing changed at each step: callbacks in C, a
+coroutine per connection, a child task per message, frames from malloc, timeouts, a task group, a
+fiber, a thread. The field is what else one could take; what is not installed is skipped
+(cmake/install_dependencies.sh field).
+
+what is measured:
+  cpu           CPU time of the server per echo, all steps in turn, as a ratio to step 0
+  latency       at 50 % and 80 % of what step 0 can do, sent at a rate that waits for no answer
+  accept_close  CPU time per connection that is opened, echoes once and is closed
+  counts        instructions, system calls, allocations, context switches, bytes per idle connection
+  scaling       CPU time per echo from 1 to 10,000 connections
+  field         throughput, CPU time, memory and latency of the other systems
+
+Each sample is written to DIR/journal.jsonl as soon as it is there. Ctrl-C loses at most the one that
+is being taken: the same command goes on from there. Then DIR/results.json has all figures, and
+DIR/report.html with its pictures shows them (bench/report).
+
+A full measurement takes about three quarters of an hour, a quick one two minutes: it shows that all
+works, and roughly what comes out. RINGLET_BUILD_DIR names another build directory than build/release.
+
+exit status: 0; 1 something failed, and the rest was measured; 64 wrong usage; 69 a program is
+missing; 130 interrupted.
+"""
+
+
+def read_options(arguments):
+    parser = measuring.command_line("bench/lab", __doc__, EPILOG)
+    parser.add_argument("--quick", action="store_true", help="a rough measurement of two minutes")
+    parser.add_argument("--only", action="append", choices=PARTS, metavar="PART",
+                        help=f"only this part; may be repeated: {', '.join(PARTS)}")  # fmt: skip
+    parser.add_argument("--output", type=pathlib.Path, metavar="DIR", default=pathlib.Path("build/lab"),
+                        help="where the results go (%(default)s)")  # fmt: skip
+    parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
+    return parser.parse_args(arguments)
+
+
+def fingerprint():
+    """Of the programs: samples of other ones are not mixed with theirs."""
+    digest = hashlib.sha256()
+    for name in PROGRAMS:
+        path = measuring.BUILD / name
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            raise Missing(f"{path}: {error.strerror}; build the preset release first") from None
+    return digest.hexdigest()[:16]
+
+
+def open_journal(options):
+    path = options.output / "journal.jsonl"
+    if options.fresh:
+        path.unlink(missing_ok=True)
+    header = {"schema": 1, "kind": "ringlet-lab-journal", "quick": options.quick}
+    header.update(programs=fingerprint(), kernel=platform.release(), node=platform.node())
+    header["started"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return Journal(path, header)
+
+
+def take(samples, sampler, journal):
+    """Takes those that are not in the journal. Returns what failed."""
+    samples = [sample for sample in samples if sample.key not in journal]
+    left = measuring.TimeLeft("sample", [sample.seconds for sample in samples])
+    measuring.progress_prefix = left
+    for sample in samples:
+        measuring.show_progress(" ".join(map(str, sample.key)))
+        begin = time.monotonic()
+        try:
+            journal.add(sample.key, sample.take(sampler, journal), time.monotonic() - begin)
+        except (Failure, OSError) as failure:
+            journal.failed(sample.key, str(failure))
+        left.step()
+    measuring.show_progress("")
+
+
+def write_report(options, told):
+    path = options.output / "results.json"
+    path.write_text(json.dumps(told, indent=1) + "\n")
+    report = pathlib.Path(__file__).resolve().parents[1] / "report"
+    subprocess.run([sys.executable, str(report), str(path), "-o", str(options.output)], check=True)
+    print(f"{path}\n{options.output / 'report.html'}")
+
+
+def measure(options):
+    random.seed(1)
+    rows = field_rows()
+    plan = Plan(options.quick, [row for row in rows if not row.missing])
+    journal = open_journal(options)
+    with measuring.congestion_control():
+        sampler = Sampler(measuring.choose_cpus(), options.quick)
+        wanted = ["machine", *(options.only or PARTS)]
+        take([sample for part in wanted for sample in plan.parts[part]], sampler, journal)
+    everything = [sample for part in plan.parts.values() for sample in part]
+    finished = all(sample.key in journal for sample in everything)
+    write_report(options, results(journal, rows, finished))
+    for key, why in journal.failures.items():
+        print(f"lab: {' '.join(map(str, key))}: {why}", file=sys.stderr)
+    return not journal.failures
+
+
+def main():
+    options = read_options(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the server too
+    try:
+        sys.exit(0 if measure(options) else FAILED)
+    except Failure as failure:
+        measuring.show_progress("")
+        print(f"lab: {failure}", file=sys.stderr)
+        sys.exit(UNAVAILABLE)
+    except KeyboardInterrupt:
+        measuring.show_progress("")
+        print("lab: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""Which samples are taken, in which order: what is compared takes turns, in random order in each round."""
+
+import dataclasses
+import random
+import statistics
+
+from steps import BASE, SCALED, STEPS
+
+LOADS = (0.5, 0.8)  # of what step 0 can do
+CAPACITY = ("capacity", BASE.key)
+COUNTED = ("instructions", "system_calls", "allocations", "context_switches", "idle_bytes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    key: tuple
+    take: object  # take(sampler, journal) returns what is written down
+    seconds: float  # that it takes about
+
+
+class Plan:
+    """A list of samples. `rounds(full, quick)` says how often something is repeated."""
+
+    def __init__(self, quick, field_rows):
+        self.quick = quick
+        self.random = random.Random(1)  # a measurement that goes on has the same order
+        self.parts = {
+            "machine": [Sample(("machine",), lambda sampler, _: sampler.machine(), 1)],
+            "cpu": self.rounds("cpu", STEPS, 12, 3, 1.3, cpu),
+            "latency": [Sample(CAPACITY, find_capacity, self.guess(12)), *self.latencies()],
+            "accept_close": self.rounds("accept_close", STEPS, 5, 1, 0.9, accept_close),
+            "counts": [self.counted(what, step) for what in COUNTED for step in STEPS],
+            "scaling": self.scaling(),
+            "field": self.field(field_rows),
+        }
+
+    def guess(self, seconds):
+        return seconds * (0.4 if self.quick else 1)
+
+    def shuffled(self, things):
+        things = list(things)
+        self.random.shuffle(things)
+        return things
+
+    def rounds(self, what, steps, full, quick, seconds, take):
+        count = quick if self.quick else full
+        return [
+            Sample((what, step.key, number), take(step.server), self.guess(seconds))
+            for number in range(count)
+            for step in self.shuffled(steps)
+        ]
+
+    def latencies(self):
+        return [
+            Sample(("latency", step.key, load), latency(step.server, load), self.guess(12))
+            for load in LOADS
+            for step in self.shuffled(STEPS)
+        ]
+
+    def counted(self, what, step):
+        def take(sampler, _):
+            return getattr(sampler, what)(step.server)
+
+        seconds = {"instructions": 8, "system_calls": 4, "allocations": 8}.get(what, 2)
+        return Sample((what, step.key), take, self.guess(seconds))
+
+    def scaling(self):
+        counts = (1, 100, 1000) if self.quick else (1, 10, 100, 1000, 10_000)
+        return [
+            Sample(("scaling", step.key, connections, number), scaled(step.server, connections),
+                   self.guess(2))
+            for number in range(1 if self.quick else 3)
+            for connections in counts
+            for step in self.shuffled(SCALED)
+        ]  # fmt: skip
+
+    def field(self, rows):
+        samples = [
+            Sample(("field", row.name, "cpu", number), cpu(row.command), self.guess(1.5))
+            for number in range(1 if self.quick else 5)
+            for row in self.shuffled(rows)
+        ]
+        for row in rows:
+            samples.append(Sample(("field", row.name, "idle"), idle(row.command), self.guess(2)))
+            if not self.quick:
+                samples.append(Sample(("field", row.name, "latency"), latency(row.command, LOADS[0]), 12))
+        return samples
+
+
+def cpu(server):
+    return lambda sampler, _: sampler.cpu(server)
+
+
+def accept_close(server):
+    return lambda sampler, _: sampler.accept_close(server)
+
+
+def idle(server):
+    return lambda sampler, _: sampler.idle_bytes(server)
+
+
+def scaled(server, connections):
+    echoes = max(4, 40_000 // connections) if connections > 1 else 10_000
+    return lambda sampler, _: sampler.cpu(server, connections, sampler.of(echoes, echoes // 4))
+
+
+def latency(server, load):
+    return lambda sampler, journal: sampler.latency(server, load * journal[CAPACITY])
+
+
+def find_capacity(sampler, journal):
+    """Requests per second that step 0 keeps up with when they come at a rate."""
+    closed_loop = statistics.median(sample["throughput"] for sample in journal.all("cpu", BASE.key))
+    return sampler.capacity(BASE.server, closed_loop)

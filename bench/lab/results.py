@@ -1,0 +1,97 @@
+"""From the journal to the figures that the report shows."""
+
+import statistics
+
+import measuring
+from plan import CAPACITY, COUNTED, LOADS
+from steps import BASE, SCALED, STEPS
+
+SCHEMA = 1
+
+
+def results(journal, field_rows, finished):
+    return {
+        "schema": SCHEMA,
+        "kind": "ringlet-lab",
+        "quick": journal.header["quick"],
+        "finished": finished,
+        "started": journal.header["started"],
+        "seconds": round(journal.seconds),
+        "machine": journal.get("machine"),
+        "capacity_per_s": journal.get(*CAPACITY),
+        "ladder": [of_step(journal, step) for step in STEPS],
+        "field": [of_row(journal, row) for row in field_rows],
+        "scaling": [of_scale(journal, step) for step in SCALED],
+    }
+
+
+def median_of(values):
+    values = list(values)
+    return statistics.median(values) if values else None
+
+
+def of_step(journal, step):
+    samples = journal.all("cpu", step.key)
+    told = {"step": str(step.number), "name": step.name, "title": step.title, "backend": step.backend}
+    told["cpu_us_per_echo"] = median_of(sample["cpu_us"] for sample in samples)
+    told["cpu_us_samples"] = [sample["cpu_us"] for sample in samples]
+    told["ratio_to_step_0"] = ratio(journal, step)
+    for what in COUNTED[:-1]:
+        told[f"{what}_per_echo"] = journal.get(what, step.key)
+    held = journal.get("idle_bytes", step.key) or {}
+    told["user_bytes_per_idle_connection"] = held.get("user")
+    told["kernel_bytes_per_idle_connection"] = held.get("kernel")
+    told["accept_close_us"] = median_of(journal.all("accept_close", step.key))
+    told["latency"] = [
+        {"load": load, **journal["latency", step.key, load]}
+        for load in LOADS
+        if ("latency", step.key, load) in journal
+    ]
+    if not samples:
+        told["skipped"] = journal.why_failed("cpu", step.key) or "not measured yet"
+    return told
+
+
+def ratio(journal, step):
+    """Of the CPU time to that of step 0 in the same round."""
+    rounds = [key[2] for key in journal.values if key[:2] == ("cpu", step.key)]
+    pairs = [
+        (journal["cpu", step.key, number]["cpu_us"], journal["cpu", BASE.key, number]["cpu_us"])
+        for number in sorted(rounds)
+        if ("cpu", BASE.key, number) in journal
+    ]
+    if not pairs:
+        return None
+    median, low, high = measuring.paired_ratio(pairs)
+    return {"pairs": len(pairs), "median": median, "low": low, "high": high}
+
+
+def of_row(journal, row):
+    told = {"name": row.name, "language": row.language, "style": row.style, "row": row.kind}
+    samples = journal.all("field", row.name, "cpu")
+    if not samples:
+        why = journal.why_failed("field", row.name)
+        return {**told, "skipped": row.missing or why or "not measured yet"}
+    held = journal.get("field", row.name, "idle") or {}
+    at_rate = journal.get("field", row.name, "latency")
+    return {
+        **told,
+        "throughput_per_s": median_of(sample["throughput"] for sample in samples),
+        "cpu_us_per_echo": median_of(sample["cpu_us"] for sample in samples),
+        "memory_bytes_per_connection": held.get("user"),
+        "latency": [{"load": LOADS[0], **at_rate}] if at_rate else [],
+    }
+
+
+def of_scale(journal, step):
+    counts = sorted({key[2] for key in journal.values if key[:2] == ("scaling", step.key)})
+    points = [
+        {
+            "connections": count,
+            "cpu_us_per_echo": median_of(
+                sample["cpu_us"] for sample in journal.all("scaling", step.key, count)
+            ),
+        }
+        for count in counts
+    ]
+    return {"step": str(step.number), "name": step.name, "backend": step.backend, "points": points}

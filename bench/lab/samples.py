@@ -1,0 +1,169 @@
+"""What one sample of each kind is, and how long it takes. A sample is anything that JSON can hold."""
+
+import json
+import pathlib
+import re
+import tempfile
+import threading
+
+import cost
+import measuring
+import targets
+from measuring import Failure, Load
+
+CONNECTIONS = 50
+MESSAGE_BYTES = 64
+
+# A rate is kept when so much of it was reached, and half of the answers came so soon.
+KEPT_SHARE, KEPT_MEDIAN_US = 0.98, 2000
+
+
+class Sampler:
+    """Takes samples on two CPUs: the server on one, the client on the other."""
+
+    def __init__(self, cpus, quick):
+        self.cpus, self.quick = cpus, quick
+
+    def of(self, count, quickly):
+        return quickly if self.quick else count
+
+    def machine(self):
+        """What the client says of itself and of where it runs."""
+        with measuring.running_server("uring_echo", self.cpus[0]) as running:
+            client = self.run_client(running, "-t", "1", "-c", "1", "-e", "1")["runs"][0]["client"]
+        machine, build = client["machine"], client["build"]
+        return {
+            "processor": machine["cpu"],
+            "cores": machine["cpus_online"],
+            "memory_bytes": machine["memory_bytes"],
+            "kernel": machine["kernel"],
+            "mitigations": machine["mitigations"],
+            "congestion_control": machine["congestion_control"],
+            "compiler": build["compiler"],
+            "flags": build["flags"],
+            "ringlet": client["program"].split()[-1],
+        }
+
+    def run_client(self, running, *options):
+        """The result of echo_bench."""
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+            command = [str(measuring.BUILD / "src/client/echo_bench"), "-p", str(running.port)]
+            command += ["--size", str(MESSAGE_BYTES), *options, "--json", file.name, measuring.HOST]
+            ended = measuring.run_to_its_end(command, self.cpus[1], running)
+            if ended.returncode != 0:
+                raise Failure(f"the client failed: {measuring.last_words(ended)}")
+            return json.load(file)
+
+    def cpu(self, server, connections=CONNECTIONS, echoes=None):
+        """CPU microseconds of the server per echo, and echoes per second."""
+        echoes = echoes or self.of(1000, 300)
+        load = Load(connections, 1, echoes, MESSAGE_BYTES)
+        with measuring.running_server(server, self.cpus[0]) as running:
+            measuring.warm_up(load, running, self.cpus[1])
+            before = cost.cpu_nanoseconds(running.pid)
+            throughput = measuring.run_client(load, running, self.cpus[1])
+            used = cost.cpu_nanoseconds(running.pid) - before
+        return {"cpu_us": used / 1000 / load.echo_count, "throughput": throughput}
+
+    def accept_close(self, server):
+        """CPU microseconds of the server per connection that is opened, echoes once and is closed."""
+        load = Load(10, self.of(500, 100), 1, MESSAGE_BYTES)
+        return cost.measure_cpu(server, load, self.cpus) / 1000
+
+    def instructions(self, server):
+        load = Load(CONNECTIONS, 1, self.of(200, 40), MESSAGE_BYTES)
+        return targets.per_echo(cost.count_instructions, server, load, self.cpus)
+
+    def system_calls(self, server):
+        load = Load(CONNECTIONS, 1, self.of(500, 100), MESSAGE_BYTES)
+        return targets.per_echo(targets.system_call_count, server, load, self.cpus)
+
+    def allocations(self, server):
+        load = Load(CONNECTIONS, 1, self.of(100, 20), MESSAGE_BYTES)
+        return targets.per_echo(cost.count_allocations, server, load, self.cpus)
+
+    def context_switches(self, server):
+        """Per echo, of all threads of the server, those that end on the way counted as last seen."""
+        load = Load(CONNECTIONS, 1, self.of(1000, 300), MESSAGE_BYTES)
+        with measuring.running_server(server, self.cpus[0]) as running:
+            measuring.warm_up(load, running, self.cpus[1])
+            with SwitchCounter(running.pid) as counter:
+                measuring.run_client(load, running, self.cpus[1])
+            return counter.total / load.echo_count
+
+    def idle_bytes(self, server):
+        """Bytes of the server and of the kernel per idle connection."""
+        extent = targets.Extent(1, False, self.cpus)
+        told = targets.hold(extent, self.of(5000, 1500), server)
+        if told["connections"] != told["wanted"]:
+            raise Failure(f"{server} held {told['connections']} of {told['wanted']} connections")
+        return {
+            "user": told["server_user_bytes_per_connection"],
+            "kernel": told["kernel_bytes_per_connection"],
+        }
+
+    def capacity(self, server, at_most):
+        """The highest rate that is kept, found by going down in tenths of `at_most`."""
+        for tenths in range(10, 0, -1):
+            rate = at_most * tenths / 10
+            told = self.latency(server, rate, self.of(2, 0.5))
+            if told["reached_per_s"] >= KEPT_SHARE * rate and told["median_us"] <= KEPT_MEDIAN_US:
+                return rate
+        raise Failure(f"{server} keeps not even {rate:.0f} requests per second")
+
+    def latency(self, server, rate, seconds=None):
+        """The latencies at a rate that does not wait for answers."""
+        seconds, warm_up = seconds or self.of(10, 2), self.of(1, 0.3)
+        with measuring.running_server(server, self.cpus[0]) as running:
+            total = self.run_client(
+                running, "-t", str(CONNECTIONS), "-e", "1000000000", "--rate", f"{rate:.0f}",
+                "--duration", f"{seconds * 1000:.0f}ms", "--warmup", f"{warm_up * 1000:.0f}ms"
+            )["total"]  # fmt: skip
+        told = total["latency_us"]
+        return {
+            "rate_per_s": rate,
+            "reached_per_s": total["throughput_per_s"],
+            "client_limits": total["client_limits"] or [],
+            "samples": told["samples"],
+            "median_us": told.get("p50"),
+            "percentiles": [[float(name[1:]), told[name]] for name in told if re.match(r"p\d", name)],
+        }
+
+
+class SwitchCounter:
+    """Looks at the threads of a process every few milliseconds."""
+
+    SECONDS_BETWEEN = 0.02
+
+    def __init__(self, pid):
+        self.folder = pathlib.Path(f"/proc/{pid}/task")
+        self.first, self.last = {}, {}
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    @property
+    def total(self):
+        return sum(count - self.first.get(name, 0) for name, count in self.last.items())
+
+    def look(self):
+        for thread in self.folder.iterdir():
+            try:
+                status = (thread / "status").read_text()
+            except (FileNotFoundError, ProcessLookupError):  # it just ended
+                continue
+            self.last[thread.name] = sum(map(int, re.findall(r"voluntary_ctxt_switches:\s+(\d+)", status)))
+
+    def watch(self):
+        while not self.ended.wait(self.SECONDS_BETWEEN):
+            self.look()
+
+    def __enter__(self):
+        self.look()
+        self.first = dict(self.last)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.thread.join()
+        self.look()
