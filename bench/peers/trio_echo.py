@@ -8,7 +8,7 @@ with peer.package("trio"):
 
 async def echo(stream):
     try:
-        async for chunk in stream:
+        while chunk := await stream.receive_some(16384):
             await stream.send_all(chunk)
     except trio.BrokenResourceError:
         pass  # the client has gone
