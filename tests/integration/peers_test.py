@@ -28,7 +28,7 @@ BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")
 PYTHON3 = os.environ.get("PYTHON3", "/usr/bin/python3")
 PYTHON2 = os.environ.get("PYTHON2") or shutil.which("python2") or "python2"
 
-JAVA = ["java", "-XX:+UseSerialGC"]
+JAVA = ["java", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true"]
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 30
@@ -568,9 +568,14 @@ def socket_of_process(pid, peer_address):
     process = checked(pidfd_open, pid, 0)
     try:
         for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-            if not os.readlink(entry).startswith("socket:"):
-                continue
-            candidate = socket.socket(fileno=checked(pidfd_getfd, process, int(entry.name), 0))
+            try:
+                if not os.readlink(entry).startswith("socket:"):
+                    continue
+                candidate = socket.socket(fileno=checked(pidfd_getfd, process, int(entry.name), 0))
+            except PermissionError:
+                raise
+            except OSError:
+                continue  # the server has closed it meanwhile
             try:
                 if candidate.getpeername() == peer_address:
                     return candidate
