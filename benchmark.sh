@@ -104,7 +104,7 @@ erlang         3090 thread    escript         erlang_echo.escript   erlang-base
 java_options='-XX:+UseSerialGC -Djava.net.preferIPv4Stack=true'
 
 names_of() {
-    echo "$1" | sed 's/ .*//' | tr '\n' ' '
+    echo "$1" | sed -n 's/ .*//p' | tr '\n' ' '
 }
 classic_names=$(names_of "$classic_rows")
 field_names=$(names_of "$field_rows")
@@ -208,7 +208,7 @@ find_row() {
         [ "$runner" = program ] && return
         heading="$runner $heading"
         arguments="$runner $program $arguments"
-        program=env
+        program='env'
         return
         ;;
     python2) program=$python2 arguments="${server}_echo.py $port" ;;

@@ -18,7 +18,8 @@ struct Socket {
     fibers::context* waiting = nullptr;
 
     /// Tries until the kernel has an answer. It reports changes only: nobody waits without a try.
-    template <class Operation> ssize_t finish(Operation operation) {
+    template <class Operation>
+    ssize_t finish(Operation operation) {
         for (;;) {
             ssize_t answer = operation(descriptor);
             if (answer >= 0 || errno != EAGAIN) return answer;
@@ -29,7 +30,7 @@ struct Socket {
 };
 
 class Poller : public fibers::algo::round_robin {
-  public:
+public:
     explicit Poller(int poll) : poll_(poll) {}
 
     /// Nothing here waits for a time, nor wakes this thread from another one.
@@ -43,7 +44,7 @@ class Poller : public fibers::algo::round_robin {
         }
     }
 
-  private:
+private:
     int poll_;
 };
 
@@ -61,8 +62,8 @@ static void echo(int poll, int descriptor) {
         received = socket.finish([&](int from) { return recv(from, bytes, sizeof bytes, 0); });
         for (ssize_t done = 0; done < received && sent >= 0; done += sent) {
             auto rest = static_cast<std::size_t>(received - done);
-            sent = socket.finish(
-                [&](int to) { return send(to, bytes + done, rest, MSG_NOSIGNAL); });
+            sent =
+                socket.finish([&](int to) { return send(to, bytes + done, rest, MSG_NOSIGNAL); });
         }
     } while (received > 0 && sent >= 0);
     close(descriptor);
@@ -87,8 +88,9 @@ int main(int argc, char** argv) {
     fibers::use_scheduling_algorithm<Poller>(poll);
     fibers::pooled_fixedsize_stack stacks(64 * 1024);
     for (;;) {
-        auto connection = static_cast<int>(listener.finish(
-            [](int from) { return accept4(from, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC); }));
+        auto connection = static_cast<int>(listener.finish([](int from) {
+            return accept4(from, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        }));
         if (connection < 0 && errno != ECONNABORTED) peer_fail(port, errno);
         if (connection >= 0)
             fibers::fiber(std::allocator_arg, stacks, echo, poll, connection).detach();

@@ -18,8 +18,7 @@ inline unsigned short peer_port(int argc, char** argv) {
     bool number = digits.size() < 6 && digits.find_first_not_of("0123456789") == digits.npos;
     int port = number && !digits.empty() ? std::atoi(argv[1]) : 0;
     if (port < 1 || port > 65535) {
-        std::fprintf(stderr,
-                     "usage: %s PORT    (echoes on 127.0.0.1:PORT; PORT is 1 to 65535)\n",
+        std::fprintf(stderr, "usage: %s PORT    (echoes on 127.0.0.1:PORT; PORT is 1 to 65535)\n",
                      program_invocation_short_name);
         std::exit(EX_USAGE);
     }
