@@ -476,6 +476,18 @@ congestion  $congestion_now$congestion_note
 files       $(ulimit -n) descriptors per process
 load        echo_bench $client_load, $runs runs a row
 END
+    if [ -n "$field_group" ]; then
+        echo "field       $(versions_of_field)" >&2
+    fi
+}
+
+# The packages of the field's selected rows with their versions, where dpkg knows them.
+versions_of_field() {
+    for name in $selected; do
+        find_row "$name"
+        [ "$package" != - ] && is_of_the_field "$name" &&
+            dpkg-query -W -f '${Package} ${Version}\n' "$package" 2>/dev/null
+    done | sort -u | awk '{ printf "%s%s", separator, $0; separator = ", " }'
 }
 
 version_of() {

@@ -18,7 +18,7 @@ if (port < 1 || port > 65535)
     fail(usage, `usage: node_echo PORT    (echoes on ${host}:PORT; PORT is 1 to 65535)`);
 
 // A pipe stops reading while the socket takes no more, and ends it when the client has finished.
-const server = net.createServer({allowHalfOpen: true}, (connection) => {
+const server = net.createServer((connection) => {
     connection.setNoDelay(true);
     connection.on("error", () => connection.destroy()); // the client has gone
     connection.pipe(connection);
