@@ -22,7 +22,9 @@ the servers that create no coroutine per connection, then those that do.
   ...
 
 what to run:
-  --only ROW,ROW...    only these rows; --list shows their names
+  --field              the rows of the field too: what a user would take instead of ringlet
+                       (docs/benchmarks.md). Installs and builds more, for Go, Rust, Java and others
+  --only ROW,ROW...    only these rows, of the field too; --list --field shows their names
   --runs N             N runs of the client per row (5)
   --full               the load of the classic logs: -t 2000 -c 5 -e 1000 instead of
                        -t 100 -c 5 -e 200. Ten million echoes a run: a row takes many minutes
@@ -56,22 +58,57 @@ exit status:
 END
 }
 
-# One line per row, in the order of the log: name, port, what runs it, which server. The rows of
-# "callback" create no coroutine per connection, those of "coroutine" do.
-rows='
-libev     3100 callback  program bench/libev_echo
-epoll2    3900 callback  python2 epoll
-epoll3    4000 callback  python3 epoll
-twisted2  3600 callback  python2 twisted
-twisted3  3700 callback  python3 twisted
-echo_coro 3200 coroutine program src/server/echo_coro
-gevent2   3250 coroutine python2 gevent
-gevent3   3300 coroutine python3 gevent
-tornado2  3400 coroutine python2 tornado
-tornado3  3500 coroutine python3 tornado
-asyncio3  3800 coroutine python3 asyncio
+# The rows of the classic log, and those of the field, in the order of the log.
+#   kind     callback   no coroutine per connection
+#            coroutine  one coroutine, or a greenlet, per connection
+#            thread     one light thread with a stack of its own per connection
+#   runner   program: the server itself; NAME=VALUE: the same, with that in its environment; else
+#            the interpreter of a source
+#   server   a program in the build directory, or a source in bench/peers (x is x_echo.py)
+#   package  what to install where the row cannot run
+#
+# row          port kind      runner          server                package
+classic_rows='
+libev          3100 callback  program         bench/libev_echo      libev-dev
+epoll2         3900 callback  python2         epoll                 python2
+epoll3         4000 callback  python3         epoll                 python3
+twisted2       3600 callback  python2         twisted               python-twisted
+twisted3       3700 callback  python3         twisted               python3-twisted
+echo_coro      3200 coroutine program         src/server/echo_coro  -
+gevent2        3250 coroutine python2         gevent                python-gevent
+gevent3        3300 coroutine python3         gevent                python3-gevent
+tornado2       3400 coroutine python2         tornado               python-tornado
+tornado3       3500 coroutine python3         tornado               python3-tornado
+asyncio3       3800 coroutine python3         asyncio               python3
 '
-row_names=$(echo "$rows" | sed 's/ .*//' | tr '\n' ' ')
+field_rows='
+epoll          3005 callback  program         bench/epoll_echo      -
+uring          3010 callback  program         bench/uring_echo      -
+libev_uring    3015 callback  LIBEV_FLAGS=128 bench/libev_echo      libev-dev
+libuv          3020 callback  program         bench/libuv_echo      libuv1-dev
+node           3025 callback  node            node_echo.js          nodejs
+java           3030 callback  java            java_echo.java        default-jdk-headless
+pypy_epoll     3035 callback  pypy3           epoll                 pypy3
+asio_epoll     3040 coroutine program         bench/asio_epoll_echo libasio-dev
+asio_uring     3045 coroutine program         bench/asio_uring_echo libasio-dev
+tokio          3050 coroutine program         bench/tokio_echo      librust-tokio-dev
+uvloop         3055 coroutine python3         uvloop                python3-uvloop
+trio           3060 coroutine python3         trio                  python3-trio
+eventlet       3065 coroutine python3         eventlet              python3-eventlet
+pypy_asyncio   3070 coroutine pypy3           asyncio               pypy3
+st             3075 thread    program         bench/st_echo         libst-dev
+fiber          3080 thread    program         bench/fiber_echo      libboost-fiber-dev
+go             3085 thread    program         bench/go_echo         golang-go
+erlang         3090 thread    escript         erlang_echo.escript   erlang-base
+'
+java_options='-XX:+UseSerialGC -Djava.net.preferIPv4Stack=true'
+
+names_of() {
+    echo "$1" | sed -n 's/ .*//p' | tr '\n' ' '
+}
+classic_names=$(names_of "$classic_rows")
+field_names=$(names_of "$field_rows")
+row_names="$classic_names$field_names"
 
 start_seconds_limit=20
 stop_seconds_limit=3
@@ -79,6 +116,7 @@ client_load='-t 100 -c 5 -e 200'
 time_limit=
 runs=5
 only=
+default_names=$classic_names
 port_offset=0
 action=run
 
@@ -114,6 +152,7 @@ read_options() {
         case $option in
         --only) only="$only $(echo "$value" | tr ',' ' ')" ;;
         --runs) number "$option" "$value" 1 1000 && runs=$value ;;
+        --field) default_names=$row_names ;;
         --full) client_load='-t 2000 -c 5 -e 1000' time_limit=${time_limit:-3600} ;;
         --client-options) client_load=$value ;;
         --time-limit) number "$option" "$value" 1 100000 && time_limit=$value ;;
@@ -131,55 +170,71 @@ read_options() {
         *) wrong_usage "no row is called '$name'; the rows are: ${row_names# }" ;;
         esac
     done
-    selected=
+    selected='' field_group=''
     for name in $row_names; do
-        case " ${only:-$row_names} " in
-        *" $name "*) selected="$selected $name" ;;
+        case " ${only:-$default_names} " in
+        *" $name "*)
+            selected="$selected $name"
+            is_of_the_field "$name" && field_group=field
+            ;;
         esac
     done
 }
 
+is_of_the_field() {
+    case " $field_names " in
+    *" $1 "*) ;;
+    *) return 1 ;;
+    esac
+}
+
 # ---- rows ---------------------------------------------------------------------------------------
 
-# Sets what is known about a row: port kind runner server directory program arguments heading.
+# Sets what is known about a row: port kind runner server package directory program arguments
+# heading.
 find_row() {
     # shellcheck disable=SC2046 # the words of one line of the table
-    set -- $(echo "$rows" | sed -n "s/^$1 //p")
-    port=$(($1 + port_offset)) kind=$2 runner=$3 server=$4
+    set -- $(echo "$classic_rows$field_rows" | sed -n "s/^$1 //p")
+    port=$(($1 + port_offset)) kind=$2 runner=$3 server=$4 package=$5
+    directory=$root/bench/peers
+    program=$runner
     case $runner in
-    program)
+    program | *=*)
         directory=$build/$(dirname "$server")
         program=./$(basename "$server")
         arguments=$port
         [ "$server" = src/server/echo_coro ] && arguments="--port $port"
         heading="$program $arguments"
+        [ "$runner" = program ] && return
+        heading="$runner $heading"
+        arguments="$runner $program $arguments"
+        program='env'
+        return
         ;;
-    *)
-        directory=$root/bench/peers
-        program=$python3
-        [ "$runner" = python2 ] && program=$python2
-        arguments="${server}_echo.py $port"
-        heading="$runner $arguments"
-        ;;
+    python2) program=$python2 arguments="${server}_echo.py $port" ;;
+    python3) program=$python3 arguments="${server}_echo.py $port" ;;
+    pypy3) arguments="${server}_echo.py $port" ;;
+    java) arguments="$java_options $server $port" ;;
+    *) arguments="$server $port" ;;
     esac
+    heading="$runner $arguments"
 }
 
 # Prints why the row that was found cannot run here, or nothing.
 why_not() {
     case $runner in
-    program)
-        [ -x "$directory/$program" ] && return
-        case $server in
-        *libev*) echo "libev_echo is not built (install the package libev-dev)" ;;
-        *) echo "$(basename "$server") is not built" ;;
-        esac
+    program | *=*)
+        [ -x "$build/$server" ] && return
+        hint=" (install the package $package)"
+        [ "$package" = - ] && hint=
+        echo "$(basename "$server") is not built$hint"
         ;;
     python2)
         if ! python_can "$python2" 'import sys; sys.exit(sys.version_info[0] != 2)'; then
             echo "Python 2 is missing (install the package python2 where the system still has it," \
                 "or set PYTHON2)"
         elif ! python_can "$python2" "$(import_of "$server")"; then
-            echo "Python 2 has no $server (install the package python-$server where the system" \
+            echo "Python 2 has no $server (install the package $package where the system" \
                 "still has it, or set PYTHON2)"
         fi
         ;;
@@ -187,9 +242,21 @@ why_not() {
         if ! python_can "$python3" 'import sys; sys.exit(sys.version_info < (3, 8))'; then
             echo "Python 3.8 or later is missing (install the package python3, or set PYTHON3)"
         elif ! python_can "$python3" "$(import_of "$server")"; then
-            echo "Python 3 has no $server (install the package python3-$server)"
+            echo "Python 3 has no $server (install the package $package)"
         fi
         ;;
+    *)
+        needed=$runner
+        [ "$runner" = java ] && needed=javac # it runs a source only where there is a compiler
+        command -v "$needed" >/dev/null || echo "$needed is missing (install the package $package)"
+        ;;
+    esac
+}
+
+is_built_here() {
+    case $runner in
+    program | *=*) ;;
+    *) return 1 ;;
     esac
 }
 
@@ -207,11 +274,11 @@ python_can() {
 }
 
 list_rows() {
-    printf '%-10s %-5s %s\n' row port 'can it run here?'
+    printf '%-12s %-5s %s\n' row port 'can it run here?'
     for name in $selected; do
         find_row "$name"
         answer=$(why_not)
-        if [ -n "$answer" ] && [ "$runner" = program ] && [ -z "${RINGLET_BUILD_DIR:-}" ]; then
+        if [ -n "$answer" ] && is_built_here && [ -z "${RINGLET_BUILD_DIR:-}" ]; then
             answer="yes, after the build ($answer)"
         elif [ -n "$answer" ]; then
             answer="no: $answer"
@@ -220,7 +287,7 @@ list_rows() {
         else
             answer="yes"
         fi
-        printf '%-10s %-5s %s\n' "$name" "$port" "$answer"
+        printf '%-12s %-5s %s\n' "$name" "$port" "$answer"
     done
 }
 
@@ -295,7 +362,8 @@ show_progress() {
 # ---- preparation --------------------------------------------------------------------------------
 
 build_programs() {
-    sh "$root/cmake/install_dependencies.sh" build bench ||
+    # shellcheck disable=SC2086 # $field_group is a word or nothing
+    sh "$root/cmake/install_dependencies.sh" build bench $field_group ||
         say "going on with what is installed"
     command -v cmake >/dev/null || {
         say "cmake is missing: install the package cmake"
@@ -312,6 +380,12 @@ build_programs() {
     cmake --build --preset release --target libev_echo >"$scratch/build" 2>&1 || {
         tail -n 20 "$scratch/build" >&2
         say "libev_echo could not be built: its row is left out"
+    }
+    [ -z "$field_group" ] && return
+    # Ninja's -k 0: one that cannot be built does not keep the others from it.
+    cmake --build --preset release --target field_peers -- -k 0 >"$scratch/build" 2>&1 || {
+        tail -n 20 "$scratch/build" >&2
+        say "not all of the field could be built: some of its rows are left out"
     }
 }
 
@@ -402,6 +476,18 @@ congestion  $congestion_now$congestion_note
 files       $(ulimit -n) descriptors per process
 load        echo_bench $client_load, $runs runs a row
 END
+    if [ -n "$field_group" ]; then
+        echo "field       $(versions_of_field)" >&2
+    fi
+}
+
+# The packages of the field's selected rows with their versions, where dpkg knows them.
+versions_of_field() {
+    for name in $selected; do
+        find_row "$name"
+        [ "$package" != - ] && is_of_the_field "$name" &&
+            dpkg-query -W -f '${Package} ${Version}\n' "$package" 2>/dev/null
+    done | sort -u | awk '{ printf "%s%s", separator, $0; separator = ", " }'
 }
 
 version_of() {
@@ -528,6 +614,25 @@ run_row() {
     return "$row_failed"
 }
 
+# Prints a line where another kind of servers begins.
+announce() {
+    group=$kind
+    is_of_the_field "$name" && group="field $kind"
+    [ "$group" = "$group_before" ] && return
+    group_before=$group
+    case $group in
+    coroutine)
+        echo "The servers above create no coroutine per connection. Those below create one" \
+            "(or a greenlet) for each."
+        ;;
+    'field callback') echo "The field: no coroutine per connection." ;;
+    'field coroutine') echo "The field: one coroutine (or a greenlet) per connection." ;;
+    'field thread') echo "The field: one light thread with a stack of its own per connection." ;;
+    *) return ;;
+    esac
+    echo
+}
+
 refuse_taken_ports() {
     taken=
     for name in $selected; do
@@ -575,15 +680,10 @@ main() {
     describe_machine
 
     failed=0
-    kind_before=
+    group_before=
     for name in $selected; do
         find_row "$name"
-        if [ "$kind" = coroutine ] && [ "$kind_before" != coroutine ]; then
-            echo "The servers above create no coroutine per connection. Those below create one" \
-                "(or a greenlet) for each."
-            echo
-        fi
-        kind_before=$kind
+        announce
         run_row || failed=1
     done
     exit "$failed"

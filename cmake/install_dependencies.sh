@@ -7,11 +7,12 @@ usage() {
 usage: cmake/install_dependencies.sh [--check | --list] [GROUP...]
 
 Installs what is missing of the named groups with apt-get, as root or through sudo. Says nothing
-and takes no time when nothing is missing. Without a group it takes all of them.
+and takes no time when nothing is missing. Without a group it takes all of them but the field.
 
 groups:
   build      compiler, CMake, libraries
   bench      what benchmark.sh runs beside ringlet: Python and its servers
+  field      what benchmark.sh --field runs beside that: libraries, Go, Rust, Erlang, Node, Java, PyPy
   test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy
 
 options:
@@ -27,13 +28,15 @@ Lists asked for go to stdout. All else goes to stderr: stdout belongs to the log
 END
 }
 
-groups_known='build bench test'
+groups_known='build bench field test'
+groups_by_default='build bench test'
 
 needed_by() {
     case $1 in
     build) echo "g++ cmake ninja-build pkg-config liburing-dev libfmt-dev doctest-dev libcli11-dev \
 nlohmann-json3-dev zlib1g-dev libev-dev" ;;
     bench) echo "python3 python3-gevent python3-tornado python3-twisted util-linux" ;;
+    field) ;;
     test) echo "python3 python3-yaml socat strace relacy-dev" ;;
     esac
 }
@@ -43,6 +46,9 @@ optional_for() {
     case $1 in
     build) echo "ccache" ;;
     bench) ;;
+    field) echo "libuv1-dev libst-dev libasio-dev libboost-fiber-dev golang-go rustc cargo \
+librust-tokio-dev erlang-base nodejs default-jdk-headless python3-uvloop python3-trio \
+python3-eventlet pypy3" ;;
     test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2" ;;
     esac
 }
@@ -154,7 +160,7 @@ for argument; do
         ;;
     esac
 done
-groups=${groups:-$groups_known}
+groups=${groups:-$groups_by_default}
 
 if [ "$action" = list ]; then
     for group in $groups; do

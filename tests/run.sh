@@ -55,7 +55,7 @@ for preset in $presets; do
     targets=unit_tests
     tests='^unit[.]'
     case $preset in
-    dev) targets=all tests=. ;;
+    dev) targets='all field_peers' tests=. ;;
     asan | clang-asan)
         targets='unit_tests stress simulated_stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
         tests='^(unit|stress|simulated_stress[.]hundred|epoll|integration[.](echo|faults|kernel_faults|doctor))'

@@ -1,9 +1,11 @@
-/* Echo with libev: one watcher and one callback per connection. */
+/* Echo with libev: one watcher and one callback per connection. LIBEV_FLAGS chooses the backend: libev's
+   own is epoll, 128 is io_uring. */
 
 #define _GNU_SOURCE
 #include "peer.h"
 
 #include <ev.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <unistd.h>
 
@@ -63,8 +65,19 @@ static void accept_all(struct ev_loop* loop, ev_io* watcher, int events) {
     }
 }
 
+static int listener;
+
+/* On io_uring a poll that is left behind would keep the port for a while. */
+static void stop(int signal_number) {
+    (void)signal_number;
+    shutdown(listener, SHUT_RDWR);
+    _exit(EX_OK);
+}
+
 int main(int argc, char** argv) {
-    int listener = peer_listen(argc, argv);
+    listener = peer_listen(argc, argv);
+    signal(SIGTERM, stop);
+    signal(SIGINT, stop);
     struct ev_loop* loop = EV_DEFAULT;
     ev_io watcher;
     ev_io_init(&watcher, accept_all, listener, EV_READ);

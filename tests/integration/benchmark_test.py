@@ -25,6 +25,12 @@ ROWS = (
     "libev epoll2 epoll3 twisted2 twisted3 "  # no coroutine per connection
     "echo_coro gevent2 gevent3 tornado2 tornado3 asyncio3"
 ).split()
+FIELD_PORTS = {"libev_uring": 3015, "node": 3025, "st": 3075, "go": 3085}
+FIELD = (
+    "epoll uring libev_uring libuv node java pypy_epoll "  # no coroutine per connection
+    "asio_epoll asio_uring tokio uvloop trio eventlet pypy_asyncio "  # coroutines
+    "st fiber go erlang"  # light threads
+).split()
 PATIENCE_SECONDS = 60
 USAGE, UNAVAILABLE = 64, 69
 
@@ -34,7 +40,7 @@ import os, pathlib, runpy, socket, sys
 sys.argv[1:] = sys.argv[-1:]  # --port PORT, or PORT
 probe = socket.socket()
 pathlib.Path(__file__ + ".seen").write_text(repr(dict(
-    pid=os.getpid(), cpus=sorted(os.sched_getaffinity(0)),
+    pid=os.getpid(), cpus=sorted(os.sched_getaffinity(0)), flags=os.environ.get("LIBEV_FLAGS"),
     congestion=probe.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).strip(b"\\0"),
 )))
 sys.path.insert(0, {str(ROOT / "bench/peers")!r})
@@ -87,7 +93,7 @@ def can_listen(port):
 def free_port_offset():
     for _ in range(1000):
         offset = random.randrange(3000, 25000)
-        if all(can_listen(port + offset) for port in PORTS.values()):
+        if all(can_listen(port + offset) for port in (PORTS | FIELD_PORTS).values()):
             return offset
     raise AssertionError("no free range of ports found")
 
@@ -171,6 +177,15 @@ class Options(Fixture):
         shown = {name: int(port) for name, port, _ in lines}
         self.assertEqual({name: shown[name] for name in PORTS}, PORTS)
 
+    def test_list_shows_the_field_after_the_others_when_asked(self):
+        self.offset = 0
+        lines = [line.split(maxsplit=2) for line in self.run_it("--list", "--field").stdout.splitlines()]
+        self.assertEqual([line[0] for line in lines[1:]], [*ROWS, *FIELD])
+        ports = [int(line[1]) for line in lines[1:]]
+        self.assertEqual(len(ports), len(set(ports)), "two rows have one port")
+        shown = dict(zip([*ROWS, *FIELD], ports))
+        self.assertEqual({name: shown[name] for name in FIELD_PORTS}, FIELD_PORTS)
+
     def test_list_says_why_a_row_cannot_run(self):
         self.environment["PYTHON3"] = str(self.program("python3", NO_PACKAGES))
         self.server.unlink()
@@ -187,16 +202,16 @@ class Options(Fixture):
         ended = self.run_it("--help")
         self.assertEqual(ended.returncode, 0)
         for option in (
-            "--only --runs --full --client-options --time-limit --port-offset --list --help "
+            "--field --only --runs --full --client-options --time-limit --port-offset --list --help "
             "RINGLET_BUILD_DIR PYTHON2 PYTHON3"
         ).split():
             self.assertIn(option, ended.stdout)
 
     def test_unknown_row_is_a_usage_error(self):
-        ended = self.run_it("--only", "libev,erlang")
+        ended = self.run_it("--only", "libev,cobol")
         self.assertEqual(ended.returncode, USAGE)
         self.assertEqual(ended.stdout, "")
-        self.assertIn("'erlang'", ended.stderr)
+        self.assertIn("'cobol'", ended.stderr)
         self.assertIn("echo_coro", ended.stderr)
 
     def test_wrong_options_are_usage_errors(self):
@@ -277,6 +292,30 @@ class Rows(Fixture):
         self.assertRegex(ended.stdout, r"(?m)^python2 gevent_echo.py \d+\nskipped: .*python2.*\n\n")
         self.assertRegex(ended.stdout, r"(?m)^python3 gevent_echo.py \d+\nskipped: .*python3-gev")
         self.assertEqual(ended.stdout.count(GOOD_LINE), 1)
+
+    def test_rows_of_the_field_come_last_and_say_their_kind(self):
+        self.program("bench/go_echo", SERVER)
+        ended = self.run_it("--only", "go,libev_uring,echo_coro", "--runs", "1")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertRegex(
+            ended.stdout,
+            r"\AThe servers above create .*\n\n\./echo_coro --port \d+\nThroughput: .*\n\n"
+            r"The field: no coroutine .*\n\nLIBEV_FLAGS=128 \./libev_echo \d+\nThroughput: .*\n\n"
+            r"The field: one light thread .*\n\n\./go_echo \d+\nThroughput: .*\n\n\Z",
+        )
+        self.assertEqual(self.seen(self.server)["flags"], "128")
+
+    def test_missing_package_of_the_field_is_said(self):
+        tools = self.temporary.parent / "tools"  # all of the system's but Node
+        tools.mkdir()
+        for tool in pathlib.Path("/usr/bin").iterdir():
+            if tool.name not in ("node", "nodejs"):
+                (tools / tool.name).symlink_to(tool)
+        self.environment["PATH"] = str(tools)
+        ended = self.run_it("--only", "node,st", "--runs", "1")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertRegex(ended.stdout, r"(?m)^node node_echo.js \d+\nskipped: .*package nodejs\)\n\n")
+        self.assertRegex(ended.stdout, r"(?m)^\./st_echo \d+\nskipped: .*package libst-dev\)\n\n")
 
     def test_runs_with_errors_are_shown_and_counted(self):
         nine = CLIENT.replace("errors: {errors}", "errors: 9").replace("exit(errors)", "exit(1)")

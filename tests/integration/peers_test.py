@@ -2,8 +2,9 @@
 
 Every test goes through all peers that can run here; Availability skips for each that cannot.
 Run one with   /usr/bin/python3 tests/integration/peers_test.py Peers.test_echoes
-The C peers come from RINGLET_BUILD_DIR (default: build/release); PYTHON3 and PYTHON2 name other
-interpreters than /usr/bin/python3 and the python2 on PATH.
+Those that are compiled come from RINGLET_BUILD_DIR (default: build/release), the field's from its
+target field_peers; PYTHON3 and PYTHON2 name other interpreters than /usr/bin/python3 and the python2
+on PATH.
 """
 
 import contextlib
@@ -26,6 +27,8 @@ PEERS = ROOT / "bench" / "peers"
 BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")).resolve()
 PYTHON3 = os.environ.get("PYTHON3", "/usr/bin/python3")
 PYTHON2 = os.environ.get("PYTHON2") or shutil.which("python2") or "python2"
+
+JAVA = ["java", "-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true"]
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 30
@@ -131,17 +134,45 @@ def python_can(interpreter, line):
     return ended.returncode == 0
 
 
-class CPeer:
-    def __init__(self, name, way=None):
-        self.name, self.title = name, f"{name} {way}" if way else name
+class BuiltPeer:
+    """A program of the build; `package` is what has to be there for it to be built."""
+
+    def __init__(self, name, way=None, package=None, settings=()):
+        self.name = name
+        self.title = " ".join([*settings, name, *([way] if way else [])])
+        self.package = package
         self.program = BUILD / "bench" / name
-        self.command = [str(self.program)]
+        self.command = [*(["env", *settings] if settings else []), str(self.program)]
         self.after_port = [way] if way else []
 
     def why_not(self):
         """What is missing for this peer to run here, or nothing."""
-        if not self.program.exists():
-            return f"{self.program} is not built (libev's needs the package libev-dev)"
+        if self.program.exists():
+            return None
+        hint = f": install the package {self.package}" if self.package else ""
+        return f"{self.program} is not built{hint}"
+
+
+class FieldPeer(BuiltPeer):
+    """A program that only the target field_peers builds."""
+
+    def why_not(self):
+        why_not = super().why_not()
+        return why_not and f"{why_not} and build the target field_peers"
+
+
+class SourcePeer:
+    """A source that an interpreter, or a compiler in the place of one, runs as it is."""
+
+    def __init__(self, source, command, package, needs=None):
+        self.name, self.package, self.needs = source.split(".")[0], package, needs or command[0]
+        self.title = f"{source} by {command[0]}"
+        self.command = [*command, str(PEERS / source)]
+        self.after_port = []
+
+    def why_not(self):
+        if not shutil.which(self.needs):
+            return f"{self.needs} is missing: install the package {self.package}"
         return None
 
 
@@ -164,11 +195,11 @@ class PythonPeer:
 
 
 ALL_PEERS = {
-    "libev": CPeer("libev_echo"),
-    "epoll": CPeer("epoll_echo"),
-    "uring_plain": CPeer("uring_echo", "plain"),
-    "uring_pool": CPeer("uring_echo", "pool"),
-    "uring_multishot": CPeer("uring_echo", "multishot"),
+    "libev": BuiltPeer("libev_echo", package="libev-dev"),
+    "epoll": BuiltPeer("epoll_echo"),
+    "uring_plain": BuiltPeer("uring_echo", "plain"),
+    "uring_pool": BuiltPeer("uring_echo", "pool"),
+    "uring_multishot": BuiltPeer("uring_echo", "multishot"),
     "epoll2": PythonPeer(2, "epoll_echo"),
     "epoll3": PythonPeer(3, "epoll_echo"),
     "gevent2": PythonPeer(2, "gevent_echo", "gevent"),
@@ -178,6 +209,23 @@ ALL_PEERS = {
     "twisted2": PythonPeer(2, "twisted_echo", "twisted"),
     "twisted3": PythonPeer(3, "twisted_echo", "twisted"),
     "asyncio3": PythonPeer(3, "asyncio_echo"),
+    # The field.
+    "libev_uring": BuiltPeer("libev_echo", package="libev-dev", settings=["LIBEV_FLAGS=128"]),
+    "libuv": FieldPeer("libuv_echo", package="libuv1-dev"),
+    "node": SourcePeer("node_echo.js", ["node"], "nodejs"),
+    "java": SourcePeer("java_echo.java", JAVA, "default-jdk-headless", needs="javac"),
+    "pypy_epoll": SourcePeer("epoll_echo.py", ["pypy3"], "pypy3"),
+    "asio_epoll": FieldPeer("asio_epoll_echo", package="libasio-dev"),
+    "asio_uring": FieldPeer("asio_uring_echo", package="libasio-dev"),
+    "tokio": FieldPeer("tokio_echo", package="librust-tokio-dev"),
+    "uvloop": PythonPeer(3, "uvloop_echo", "uvloop"),
+    "trio": PythonPeer(3, "trio_echo", "trio"),
+    "eventlet": PythonPeer(3, "eventlet_echo", "eventlet"),
+    "pypy_asyncio": SourcePeer("asyncio_echo.py", ["pypy3"], "pypy3"),
+    "st": FieldPeer("st_echo", package="libst-dev"),
+    "fiber": FieldPeer("fiber_echo", package="libboost-fiber-dev"),
+    "go": FieldPeer("go_echo", package="golang-go"),
+    "erlang": SourcePeer("erlang_echo.escript", ["escript"], "erlang-base"),
 }
 
 
@@ -225,6 +273,54 @@ class Availability(unittest.TestCase):
 
     def test_asyncio3(self):
         self.check("asyncio3")
+
+    def test_libev_uring(self):
+        self.check("libev_uring")
+
+    def test_libuv(self):
+        self.check("libuv")
+
+    def test_node(self):
+        self.check("node")
+
+    def test_java(self):
+        self.check("java")
+
+    def test_pypy_epoll(self):
+        self.check("pypy_epoll")
+
+    def test_asio_epoll(self):
+        self.check("asio_epoll")
+
+    def test_asio_uring(self):
+        self.check("asio_uring")
+
+    def test_tokio(self):
+        self.check("tokio")
+
+    def test_uvloop(self):
+        self.check("uvloop")
+
+    def test_trio(self):
+        self.check("trio")
+
+    def test_eventlet(self):
+        self.check("eventlet")
+
+    def test_pypy_asyncio(self):
+        self.check("pypy_asyncio")
+
+    def test_st(self):
+        self.check("st")
+
+    def test_fiber(self):
+        self.check("fiber")
+
+    def test_go(self):
+        self.check("go")
+
+    def test_erlang(self):
+        self.check("erlang")
 
     def check(self, name):
         why_not = ALL_PEERS[name].why_not()
@@ -413,7 +509,7 @@ class Peers(unittest.TestCase):
             ended = run_to_its_end(peer.command, str(port), *peer.after_port)
         self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
         self.assertRegex(
-            ended.stderr, rf"\A{peer.name}: 127\.0\.0\.1:{port}: Address already in use \(.+\)\n\Z"
+            ended.stderr, rf"\A{peer.name}: 127\.0\.0\.1:{port}: [Aa]ddress already in use \(.+\)\n\Z"
         )
 
     @for_each_peer
@@ -472,9 +568,14 @@ def socket_of_process(pid, peer_address):
     process = checked(pidfd_open, pid, 0)
     try:
         for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-            if not os.readlink(entry).startswith("socket:"):
-                continue
-            candidate = socket.socket(fileno=checked(pidfd_getfd, process, int(entry.name), 0))
+            try:
+                if not os.readlink(entry).startswith("socket:"):
+                    continue
+                candidate = socket.socket(fileno=checked(pidfd_getfd, process, int(entry.name), 0))
+            except PermissionError:
+                raise
+            except OSError:
+                continue  # the server has closed it meanwhile
             try:
                 if candidate.getpeername() == peer_address:
                     return candidate
@@ -490,8 +591,8 @@ class MissingPackage(unittest.TestCase):
     """A package that is not there is one line which names what to install."""
 
     def test_names_the_debian_package(self):
-        for program in ("gevent_echo", "tornado_echo", "twisted_echo"):
-            package = program.split("_")[0]
+        for package in ("gevent", "tornado", "twisted", "uvloop", "trio", "eventlet"):
+            program = f"{package}_echo"
             with self.subTest(program=program):
                 ended = subprocess.run(  # -S: without site-packages no package is found
                     [PYTHON3, "-S", str(PEERS / f"{program}.py"), str(free_port())],
