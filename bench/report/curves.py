@@ -179,7 +179,8 @@ def scaling(results):
     drawing.line(left, bottom, RIGHT, bottom)
     ends = []
     for number, (row, points) in enumerate(lines):
-        how = style_of_step(row, number) if "step" in row else Style(number)
+        before = sum(other.get("step") == row.get("step") for other, _ in lines[:number])
+        how = Style(int(row["step"]), before) if row.get("step", "").isdigit() else Style(number)
         placed = [(across(count), up(us)) for count, us in points]
         drawing.path(placed, f"curve {how.colour}", how.dash)
         for (count, us), (x, y) in zip(points, placed):
