@@ -69,14 +69,16 @@ def ladder(results):
     for tick in apart(list(filter(near, candidates)), place, 34):
         drawing.line(place(tick), 28, place(tick), bottom, "axis" if tick == 1 else "grid")
         drawing.text(place(tick), bottom + 16, f"{tick:g}", "soft small", "middle")
-    drawing.text(left, 14, "less CPU than step 0  ·  more", "soft small")
+    drawing.text(place(1) + 7, 14, "more CPU time →", "soft small")
+    if place(1) - left > 50:
+        drawing.text(place(1) - 7, 14, "← less", "soft small", "end")
     drawing.text(WIDTH, 14, "ratio [95 % interval]", "soft small", "end")
     for row, (lines, y) in zip(rows, placed):
         drawing.lines(0, y, lines)
         if row is base:
             drawing.text(place(1) + 7, y + 4, "1, what the others are divided by", "soft small")
         elif "skipped" in row:
-            draw_skipped(drawing, left, y, row["skipped"])
+            draw_skipped(drawing, place(1) + 7, y, row["skipped"])
         else:
             draw_ratio(drawing, row, place, y)
     drawing.height = bottom + 24
@@ -118,7 +120,7 @@ def field(results):
         drawing.text(0, y - 1, row["name"], "head" if sentences.is_ours(row) else "")
         drawing.text(0, y + 13, kind_of(row), "soft small")
         if "skipped" in row:
-            draw_skipped(drawing, left, y + 2, row["skipped"])
+            draw_skipped(drawing, left + 6, y + 2, row["skipped"])
     middle = (left + WIDTH) / 2
     for key, heading, begin, end in (
         (keys[0], "echoes per second", left, middle - 14),

@@ -3,7 +3,7 @@
 import math
 
 import results as lab_results
-from charts import Chart, label_of
+from charts import Chart
 from pairs import samples_needed
 from svg import (DASHES, MARKERS, WIDTH, Drawing, apart, data, linear, linear_ticks, log_ticks, logarithmic, short,
                  spread, text_width, wrapped)  # fmt: skip
@@ -33,11 +33,12 @@ def draw_labels(drawing, ends, top, bottom):
     for (x, y, label, style), place in zip(ends, places):
         drawing.path([(x + 5, y), (RIGHT + 6, place), (RIGHT + 14, place)], "lead", "1 2")
         drawing.parts[-1] = drawing.parts[-1].replace("<path", '<path fill="none"')
-        drawing.marker(style.shape, RIGHT + 22, place, style.colour)
-        room = WIDTH - RIGHT - 34
+        drawing.path([(RIGHT + 15, place), (RIGHT + 37, place)], f"curve {style.colour}", style.dash)
+        drawing.marker(style.shape, RIGHT + 26, place, style.colour)
+        room = WIDTH - RIGHT - 44
         lines = wrapped(label, room)
         text = lines[0] if len(lines) == 1 else f"{lines[0]} …"
-        drawing.text(RIGHT + 32, place + 4, text)
+        drawing.text(RIGHT + 43, place + 4, text)
 
 
 def panel_height(count):
@@ -80,8 +81,13 @@ def share(percentile):
     return -math.log10(1 - percentile / 100)
 
 
+def short_label(row, results):
+    on = f", {row['backend']}" if lab_results.has_several_backends(results) and row["backend"] != "io_uring" else ""
+    return f"{row['step']} {row['name'].replace('_', ' ')}{on}"
+
+
 def latency_of_ladder(results):
-    label = lambda row: label_of(row, results)  # noqa: E731
+    label = lambda row: short_label(row, results)  # noqa: E731
     return latency("latency-ladder", results["ladder"], label, style_of_step,
                    "The steps' latency was not measured, or there are too few samples for any percentile.")  # fmt: skip
 
@@ -111,7 +117,7 @@ def latency(name, rows, label, style, missing):
         begin, end = top + 34, top + 34 + panel_height(len(lines))
         up = logarithmic(low, high, end, begin)
         drawing.text(0, top + 14, heading(load, [curve for _, _, curve, _ in lines]), "head")
-        drawing.text(left - 8, top + 30, "µs", "soft small", "end")
+        drawing.text(RIGHT, top + 14, "latency in µs", "soft small", "end")
         for tick in apart(log_ticks(low, high), up, 18):
             drawing.line(left, up(tick), RIGHT, up(tick), "grid")
             drawing.text(left - 8, up(tick) + 4, short(tick).removesuffix(".00").removesuffix(".0"), "soft small", "end")

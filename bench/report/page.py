@@ -2,6 +2,7 @@
 
 import html
 import pathlib
+import re
 
 import charts
 import curves
@@ -28,7 +29,9 @@ def alone(drawing):
 
 
 def escaped(text):
-    return html.escape(text).replace("\u00ad", "&shy;")
+    """As HTML; an interval in brackets stays on one line."""
+    text = html.escape(text).replace("\u00ad", "&shy;")
+    return re.sub(r"\[[\d., ]+\]", lambda interval: interval[0].replace(" ", "&nbsp;"), text)
 
 
 def paragraph(text, kind=""):
@@ -68,6 +71,8 @@ def opening(results):
     text = "<header><h1>What a coroutine costs</h1>" + paragraph(sentences.machine(results), "where") + "</header>"
     text += "".join(paragraph(warning, "warning") for warning in sentences.warnings(results))
     text += paragraph(("Roughly: " if results.get("quick") and findings else "") + first, "lead")
+    if sentences.ladder(results):
+        text += paragraph("Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.", "note")
     if others:
         text += '<ul class="findings">' + "".join(f"<li>{escaped(other)}</li>" for other in others) + "</ul>"
     return text

@@ -41,30 +41,28 @@ def difference(ratio):
     return "more" if ratio["low"] > 1 else "less"
 
 
-def sentence(row):
-    """Of one step of the ladder against step 0, or '' without a ratio."""
+def sentence(row, whole=True):
+    """Of one step of the ladder against step 0, or '' without a ratio. The first of many is a whole one."""
     ratio = row.get("ratio_to_step_0")
     if not ratio:
         return ""
-    subject, found = subject_of(row), difference(ratio)
-    one = row["step"] in PLURAL
+    subject, found, several = subject_of(row), difference(ratio), row["step"] in PLURAL
     interval = f"{ratio['median']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
     if row["step"] == "0":
-        subject = f"Callbacks on {row['backend']}"
-        one = True
+        subject, several = f"Callbacks on {row['backend']}", True
+    end = "" if several else "s"
     if found == "too few":
         few = f"{ratio['pairs']:.0f} pair" + ("s are" if ratio["pairs"] != 1 else " is")
         return f"{subject}: {few} too few to say anything (the ratio was {ratio['median']:.2f})."
     if found == "none":
-        verb = "differ" if one else "differs"
-        return f"No difference could be seen: that {lower(subject)} {verb} from callbacks is not shown, the ratio is {interval}."
+        return f"No difference could be seen between {lower(subject).rstrip(',')} and callbacks: the ratio is {interval}."
     if ratio["low"] >= 2:
         ends = f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
-        return f"{subject} take{'' if one else 's'} {ratio['median']:.2f} times {ends} the CPU time of an echo."
+        return f"{subject} take{end} {ratio['median']:.2f} times {ends} the CPU time{' of an echo' if whole else ''}."
     median, near, far = percents(ratio)
     if found == "more":
-        return f"{subject} add{'' if one else 's'} {median} % [{near}, {far}] to the CPU time of an echo on this machine."
-    return f"{subject} save{'' if one else 's'} {median} % [{near}, {far}] of the CPU time of an echo on this machine."
+        return f"{subject} add{end} {median} % [{near}, {far}]{' to the CPU time of an echo on this machine' if whole else ''}."
+    return f"{subject} save{end} {median} % [{near}, {far}]{' of the CPU time of an echo on this machine' if whole else ''}."
 
 
 def lower(text):
@@ -74,8 +72,11 @@ def lower(text):
 def ladder(results):
     """A sentence for each step that was compared, without the one that all are compared with."""
     base = lab_results.base(results)
-    said = [sentence(row) for row in results["ladder"] if row is not base and "skipped" not in row]
-    return [text for text in said if text]
+    said = []
+    for row in results["ladder"]:
+        if row is not base and "skipped" not in row:
+            said += filter(None, [sentence(row, whole=not said)])
+    return said
 
 
 def memory(results):

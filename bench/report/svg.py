@@ -24,7 +24,7 @@ DASHES = ("", "6 3", "2 3", "9 3 2 3")
 
 
 def text_width(text, size=FONT):
-    return len(text) * size * 0.61
+    return len(text) * size * 0.57
 
 
 def wrapped(text, width, size=FONT):
@@ -71,7 +71,7 @@ def linear_ticks(low, high, about=5):
 
 def log_ticks(low, high):
     """1, 2, 5, 10, ... or only powers of ten where there are many."""
-    factors = (1, 2, 5) if high / low < 300 else (1,)
+    factors = (1, 2, 5) if high / low < 2000 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [factor * 10.0**power for power in powers for factor in factors]
     return [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]

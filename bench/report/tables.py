@@ -33,7 +33,7 @@ def cell(row, key):
     if value is None:
         return NOTHING
     if key == "ratio_to_step_0":
-        return f"{value['median']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+        return f"{value['median']:.3f} [{value['low']:.3f},\u00a0{value['high']:.3f}]"
     return f"{value:,.0f}" if "bytes" in key or key == "throughput_per_s" else short(value)
 
 
