@@ -9,7 +9,6 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))  # bench: p
 import chromium
 import page
 import results as lab_results
-from svg import WIDTH
 
 USAGE, WRONG_DATA, NO_INPUT, CANNOT_CREATE = 64, 65, 66, 73
 PNG_SCALE = 2  # pixels for each unit of a drawing: sharp in print
@@ -56,7 +55,7 @@ def read(path):
 
 
 def write(folder, results):
-    """The page and the drawings; returns the files of the drawings with their heights."""
+    """The page and the drawings; returns the files of the drawings with their sizes."""
     drawn = page.all_charts(results)
     files = {}
     (folder / "charts").mkdir(parents=True, exist_ok=True)
@@ -66,15 +65,15 @@ def write(folder, results):
         if chart.drawing:
             path = folder / "charts" / f"{name}.svg"
             path.write_text(page.alone(chart.drawing), encoding="utf-8")
-            files[path] = round(chart.drawing.height)
+            files[path] = chart.drawing.size_alone()
     (folder / "report.html").write_text(page.page(results, drawn), encoding="utf-8")
     return files
 
 
 def photograph(files):
     with chromium.Browser() as browser:
-        for path, height in files.items():
-            browser.resize(WIDTH, height, PNG_SCALE)
+        for path, size in files.items():
+            browser.resize(*size, PNG_SCALE)
             browser.open(path)
             path.with_suffix(".png").write_bytes(browser.screenshot())
 

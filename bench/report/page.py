@@ -70,7 +70,7 @@ def opening(results):
     first, *others = findings or ["Nothing was compared with callbacks, so there is nothing to say yet."]
     text = "<header><h1>What a coroutine costs</h1>" + paragraph(sentences.machine(results), "where") + "</header>"
     text += "".join(paragraph(warning, "warning") for warning in sentences.warnings(results))
-    text += paragraph(("Roughly: " if results.get("quick") and findings else "") + first, "lead")
+    text += paragraph(f"Roughly: {sentences.lower(first)}" if results.get("quick") and findings else first, "lead")
     if sentences.ladder(results):
         text += paragraph("Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.", "note")
     if others:
@@ -83,7 +83,7 @@ def ladder(results, drawn):
     over = f"step 0 on {base['backend']}" if base else "step 0"
     return (
         "<h2>From callbacks to threads, one step at a time</h2>"
-        + paragraph("Each step is the same echo server with one thing added. Its runs and those of step 0 took turns, "
+        + paragraph("Each step is the same echo server, written another way. Its runs and those of step 0 took turns, "
                     "and each pair of runs gave one ratio of CPU time.")
         + figure(drawn["ladder"], f"CPU time per echo divided by that of {over}, on a logarithmic axis: the median of the paired ratios with "
                  "its 95 % interval. Blue where a difference could be seen, grey where the interval holds 1 or there are too few pairs.")
@@ -139,7 +139,7 @@ def how_to_read(results):
     several = f"{cores:.0f} cores" if cores and cores > 1 else "one core" if cores else "few cores"
     told = (
         "[1.2, 3.0] is a 95 % interval: were all of it measured again and again, 19 of 20 such intervals would hold the true median.",
-        "An interval that holds 1 shows no difference. That is not proof that there is none, only that it is smaller than what this machine does by itself.",
+        "An interval that holds 1 shows no difference. That is not proof that there is none, only that it is smaller than what this machine does by chance.",
         "CPU time is that of the server's threads, in the program and in the kernel. It is what a machine full of work has less of.",
         "A percentile is shown only where at least ten samples lie beyond it: 1,000 samples for 99 %, 10,000 for 99.9 %.",
     )

@@ -75,7 +75,7 @@ def ladder(results):
     said = []
     for row in results["ladder"]:
         if row is not base and "skipped" not in row:
-            said += filter(None, [sentence(row, whole=not said)])
+            said += filter(None, [sentence(row, whole=not any("CPU time of" in text for text in said))])
     return said
 
 

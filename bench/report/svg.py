@@ -9,6 +9,7 @@ import math
 
 WIDTH = 720  # the drawing's own units; on the page it is as wide as the column
 FONT = 12
+MARGIN = 16  # around a drawing that is a file of its own
 MARKERS = {
     "circle": "M{x0} 0a{r} {r} 0 1 0 {d} 0a{r} {r} 0 1 0 -{d} 0",
     "square": "M{x0} {x0}h{d}v{d}h-{d}z",
@@ -164,16 +165,20 @@ class Drawing:
         self.add("path", tip, d=way, transform=f"translate({number(float(x))} {number(float(y))})",
                  class_=f"mark {class_}{open_}", **pairs)  # fmt: skip
 
+    def size_alone(self):
+        return WIDTH + 2 * MARGIN, round(self.height) + 2 * MARGIN
+
     def render(self, style=""):
         """The element; with a style, a file of its own."""
         alone = ' xmlns="http://www.w3.org/2000/svg"' if style else ""
-        size = f' width="{WIDTH}" height="{self.height:.0f}"' if style else ""
-        inner = f"<style>{style}</style>" if style else ""
-        if style:
-            inner += '<rect class="paper" width="100%" height="100%"/>'
+        width, height = self.size_alone() if style else (WIDTH, round(self.height))
+        edge = -MARGIN if style else 0
+        size = f' width="{width}" height="{height}"' if style else ""
+        paper = f'<rect class="paper" x="{edge}" y="{edge}" width="{width}" height="{height}"/>'
+        inner = f"<style>{style}</style>{paper}" if style else ""
         name = self.name
         return (
-            f'<svg{alone}{size} id="chart-{name}" class="chart" viewBox="0 0 {WIDTH} {self.height:.0f}" role="img" '
+            f'<svg{alone}{size} id="chart-{name}" class="chart" viewBox="{edge} {edge} {width} {height}" role="img" '
             f'aria-labelledby="{name}-title {name}-description">'
             f'<title id="{name}-title">{html.escape(self.title)}</title>'
             f'<desc id="{name}-description">{html.escape(self.description)}</desc>'
