@@ -167,7 +167,7 @@ class Pages(Reports):
             for selector, property_, least in (
                 ("p, li, th, td, caption, figcaption, summary, h1, h2", "color", 4.5),
                 ("svg text", "fill", 4.5),
-                ("svg .curve", "stroke", 2.8),
+                ("svg .curve", "stroke", 3),
                 ("svg .ours, svg .user", "fill", 3),
             ):
                 told = browser.evaluate(
@@ -266,7 +266,7 @@ class Words(Reports):
 
     def test_quick_and_unfinished_runs_say_so(self):
         content = lab_results.whole()
-        self.assertNotRegex(self.page(content), "rough|did not finish")
+        self.assertNotRegex(self.page(content), "are rough|did not finish")
         content.update(quick=True, finished=False)
         text = self.page(content)
         self.assertIn("This is a quick run: the figures are rough.", text)
