@@ -37,9 +37,7 @@ def median_interval(samples, seed=1):
     The seed is fixed: the same samples give the same interval.
     """
     resample = random.Random(seed)
-    medians = sorted(
-        statistics.median(resample.choices(samples, k=len(samples))) for _ in range(RESAMPLES)
-    )
+    medians = sorted(statistics.median(resample.choices(samples, k=len(samples))) for _ in range(RESAMPLES))
     tail = round(0.025 * RESAMPLES)
     return statistics.median(samples), medians[tail], medians[-1 - tail]
 

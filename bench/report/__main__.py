@@ -33,8 +33,12 @@ def read_options(arguments):
 
     parser = Parser(prog="bench/report", description=__doc__, epilog=EPILOG, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("results", type=pathlib.Path, metavar="RESULTS.json", help="what the lab has measured")
-    parser.add_argument("-o", "--output", type=pathlib.Path, metavar="DIR", required=True, help="made if it is not there")
+    parser.add_argument(
+        "results", type=pathlib.Path, metavar="RESULTS.json", help="what the lab has measured"
+    )
+    parser.add_argument(
+        "-o", "--output", type=pathlib.Path, metavar="DIR", required=True, help="made if it is not there"
+    )
     return parser.parse_args(arguments)
 
 

@@ -19,7 +19,11 @@ class Chart:
 
 def label_of(row, results):
     """What a step of the ladder is called on a chart."""
-    on = f", {row['backend']}" if lab_results.has_several_backends(results) and row["backend"] != "io_uring" else ""
+    on = (
+        f", {row['backend']}"
+        if lab_results.has_several_backends(results) and row["backend"] != "io_uring"
+        else ""
+    )
     return f"{row['step']}  {row['title']}{on}"
 
 
@@ -61,7 +65,9 @@ def ladder(results):
     high = max(1.03, *(ratio["high"] for ratio in ratios)) * 1.01
     left, right = label_width(labels) + 14, WIDTH - 150
     place = logarithmic(low, high, left, right)
-    says = "; ".join(f"step {row['step']} on {row['backend']} {row['ratio_to_step_0']['median']:.3f}" for row in drawn)
+    says = "; ".join(
+        f"step {row['step']} on {row['backend']} {row['ratio_to_step_0']['median']:.3f}" for row in drawn
+    )
     drawing = Drawing("ladder", "CPU time per echo, divided by that of step 0", f"Bars from 1 to the median ratio, with 95 % intervals: {says}.")  # fmt: skip
 
     candidates = [tick for tick in RATIO_TICKS if low <= tick <= high]
@@ -110,10 +116,14 @@ def field(results):
         return Chart("field", missing="No other server was measured, so there is no field to compare with.")
     measured.sort(key=lambda row: (row.get("cpu_us_per_echo", float("inf")), -row.get("throughput_per_s", 0)))
     rows = measured + [row for row in results["field"] if "skipped" in row]
-    left = min(LABEL_LIMIT, max(text_width(words) for row in rows for words in (row["name"], kind_of(row)))) + 16
+    left = (
+        min(LABEL_LIMIT, max(text_width(words) for row in rows for words in (row["name"], kind_of(row)))) + 16
+    )
     top, height = 34, 36
     bottom = top + height * len(rows)
-    says = "; ".join(f"{row['name']} {short(row['cpu_us_per_echo'])} µs" for row in measured if "cpu_us_per_echo" in row)
+    says = "; ".join(
+        f"{row['name']} {short(row['cpu_us_per_echo'])} µs" for row in measured if "cpu_us_per_echo" in row
+    )
     drawing = Drawing("field", "Throughput and CPU time per echo of each server", f"Two rows of bars, the least CPU time first: {says}.")  # fmt: skip
     for number, row in enumerate(rows):
         y = top + height * number + height / 2

@@ -104,7 +104,13 @@ class Browser:
                 return answer["result"]
 
     def resize(self, width, height=900, scale=1):
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False)
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=False,
+        )
 
     def use(self, scheme="light", media=""):
         features = [{"name": "prefers-color-scheme", "value": scheme}]

@@ -5,6 +5,7 @@ import math
 import results as lab_results
 from charts import Chart
 from pairs import samples_needed
+
 from svg import (DASHES, MARKERS, WIDTH, Drawing, apart, data, linear, linear_ticks, log_ticks, logarithmic, short,
                  spread, text_width, wrapped)  # fmt: skip
 
@@ -61,7 +62,12 @@ def trusted(curve):
 def left_out(rows):
     """How many percentiles were given that too few samples stand behind."""
     curves = [curve for row in rows for curve in row.get("latency", ())]
-    given = [point for curve in curves for point in curve.get("percentiles", ()) if len(point) == 2 and 0 < point[0] < 100]
+    given = [
+        point
+        for curve in curves
+        for point in curve.get("percentiles", ())
+        if len(point) == 2 and 0 < point[0] < 100
+    ]
     return len(given) - sum(len(trusted(curve)) for curve in curves)
 
 
@@ -82,7 +88,11 @@ def share(percentile):
 
 
 def short_label(row, results):
-    on = f", {row['backend']}" if lab_results.has_several_backends(results) and row["backend"] != "io_uring" else ""
+    on = (
+        f", {row['backend']}"
+        if lab_results.has_several_backends(results) and row["backend"] != "io_uring"
+        else ""
+    )
     return f"{row['step']} {row['name'].replace('_', ' ')}{on}"
 
 
@@ -104,13 +114,20 @@ def latency(name, rows, label, style, missing):
         return Chart(name, missing=missing)
     every = [point for lines in loads.values() for *_, points in lines for point in points]
     left = 52
-    across = linear(min(share(50), *(share(p) for p, _ in every)), max(share(99), *(share(p) for p, _ in every)), left, RIGHT)
+    across = linear(
+        min(share(50), *(share(p) for p, _ in every)),
+        max(share(99), *(share(p) for p, _ in every)),
+        left,
+        RIGHT,
+    )
     low, high = min(us for _, us in every) / 1.1, max(us for _, us in every) * 1.1
     says = "; ".join(
         f"{label(row)} at load {load:g}: " + ", ".join(f"p{p:g} {short(us)} µs" for p, us in points)
         for load, lines in loads.items() for _, row, _, points in lines
     )  # fmt: skip
-    drawing = Drawing(name, "Latency by percentile", f"A line for each server, in µs on a logarithmic axis. {says}.")
+    drawing = Drawing(
+        name, "Latency by percentile", f"A line for each server, in µs on a logarithmic axis. {says}."
+    )
     top = 0
     ticks = sorted({p for p, _ in every} | {50, 99})
     for load, lines in loads.items():
@@ -120,7 +137,13 @@ def latency(name, rows, label, style, missing):
         drawing.text(RIGHT, top + 14, "latency in µs", "soft small", "end")
         for tick in apart(log_ticks(low, high), up, 18):
             drawing.line(left, up(tick), RIGHT, up(tick), "grid")
-            drawing.text(left - 8, up(tick) + 4, short(tick).removesuffix(".00").removesuffix(".0"), "soft small", "end")
+            drawing.text(
+                left - 8,
+                up(tick) + 4,
+                short(tick).removesuffix(".00").removesuffix(".0"),
+                "soft small",
+                "end",
+            )
         for tick in apart(ticks, lambda p: across(share(p)), 44):
             drawing.line(across(share(tick)), end, across(share(tick)), end + 4)
             drawing.text(across(share(tick)), end + 17, f"{tick:g} %", "soft small", "middle")
@@ -162,7 +185,9 @@ def points_of(row):
 def scaling(results):
     lines = [(row, points_of(row)) for row in results["scaling"] if points_of(row)]
     if not lines:
-        return Chart("scaling", missing="How CPU time changes with the number of connections was not measured.")
+        return Chart(
+            "scaling", missing="How CPU time changes with the number of connections was not measured."
+        )
     every = [point for _, points in lines for point in points]
     counts = [count for count, _ in every]
     left, top = 52, 34
@@ -172,9 +197,17 @@ def scaling(results):
     margin = (high - low or high) * 0.08
     low, high = max(0, low - margin), high + margin
     up = linear(low, high, bottom, top)
-    says = "; ".join(f"{row['name']} " + ", ".join(f"{short(us)} µs with {count:,.0f}" for count, us in points) for row, points in lines)
+    says = "; ".join(
+        f"{row['name']} " + ", ".join(f"{short(us)} µs with {count:,.0f}" for count, us in points)
+        for row, points in lines
+    )
     drawing = Drawing("scaling", "CPU time per echo with more connections", f"A line for each server, connections on a logarithmic axis. {says}.")  # fmt: skip
-    drawing.text(0, 14, "µs of CPU time per echo" + ("" if low == 0 else " (the axis does not begin at 0)"), "soft small")
+    drawing.text(
+        0,
+        14,
+        "µs of CPU time per echo" + ("" if low == 0 else " (the axis does not begin at 0)"),
+        "soft small",
+    )
     for tick in linear_ticks(low, high, 6):
         drawing.line(left, up(tick), RIGHT, up(tick), "grid")
         drawing.text(left - 8, up(tick) + 4, f"{tick:g}", "soft small", "end")

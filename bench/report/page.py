@@ -68,11 +68,20 @@ def figure(chart, caption):
 def opening(results):
     findings = tables.findings(results)
     first, *others = findings or ["Nothing was compared with callbacks, so there is nothing to say yet."]
-    text = "<header><h1>What a coroutine costs</h1>" + paragraph(sentences.machine(results), "where") + "</header>"
+    text = (
+        "<header><h1>What a coroutine costs</h1>"
+        + paragraph(sentences.machine(results), "where")
+        + "</header>"
+    )
     text += "".join(paragraph(warning, "warning") for warning in sentences.warnings(results))
-    text += paragraph(f"Roughly: {sentences.lower(first)}" if results.get("quick") and findings else first, "lead")
+    text += paragraph(
+        f"Roughly: {sentences.lower(first)}" if results.get("quick") and findings else first, "lead"
+    )
     if sentences.ladder(results):
-        text += paragraph("Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.", "note")
+        text += paragraph(
+            "Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.",
+            "note",
+        )
     if others:
         text += '<ul class="findings">' + "".join(f"<li>{escaped(other)}</li>" for other in others) + "</ul>"
     return text
@@ -121,7 +130,9 @@ def memory(results, drawn):
 
 
 def scaling(results, drawn):
-    text = "<h2>With more connections</h2>" + figure(drawn["scaling"], "CPU time of the server for one echo, while so many connections echo at once.")
+    text = "<h2>With more connections</h2>" + figure(
+        drawn["scaling"], "CPU time of the server for one echo, while so many connections echo at once."
+    )
     return text + (behind(tables.scaling(results)) if drawn["scaling"].drawing else "")
 
 

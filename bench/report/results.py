@@ -84,7 +84,9 @@ def parse(text):
     if not isinstance(whole, dict) or whole.get("kind") != KIND:
         raise WrongResults(f'this is no result of the lab: it has no "kind": "{KIND}"')
     if whole.get("schema") != SCHEMA or isinstance(whole["schema"], bool):
-        raise WrongResults(f"it has schema {json.dumps(whole.get('schema'))}; this program knows schema {SCHEMA}")
+        raise WrongResults(
+            f"it has schema {json.dumps(whole.get('schema'))}; this program knows schema {SCHEMA}"
+        )
     results = known(whole, SHAPE, "results")
     for part, names in NEEDED.items():
         for index, row in enumerate(results.setdefault(part, [])):

@@ -86,7 +86,10 @@ def latency_of_field(results):
 def scaling(results):
     lines = [(row["name"], dict(curves.points_of(row))) for row in results["scaling"]]
     counts = sorted({count for _, points in lines for count in points})
-    rows = [[name, *(short(points[count]) if count in points else NOTHING for count in counts)] for name, points in lines]
+    rows = [
+        [name, *(short(points[count]) if count in points else NOTHING for count in counts)]
+        for name, points in lines
+    ]
     return Table("µs of CPU time per echo", ("connections", *(f"{count:,.0f}" for count in counts)), rows)
 
 

@@ -47,7 +47,7 @@ class Order(unittest.TestCase):
         found = pairs.measure_pairs(("a", "b"), 200, measure, chance=random.Random(1))
         self.assertEqual(found, [(1.0, 2.0)] * 200)
         for begin in range(0, 400, 2):
-            self.assertEqual(sorted(measured[begin:begin + 2]), ["a", "b"])
+            self.assertEqual(sorted(measured[begin : begin + 2]), ["a", "b"])
         self.assertTrue(70 < measured[::2].count("a") < 130, measured[::2].count("a"))
 
     def test_a_server_that_is_compared_with_itself_is_measured_twice(self):
@@ -91,8 +91,10 @@ class Intervals(unittest.TestCase):
         self.assertEqual(pairs.median_interval([3.0] * 7), (3.0, 3.0, 3.0))
 
     def test_same_samples_give_the_same_interval(self):
-        made = noisy_pairs(1.05, 10, seed=7)
+        with_fewer_resamples(self, 100)
+        made = noisy_pairs(1.05, 200, seed=7)
         self.assertEqual(pairs.paired_ratio(made), pairs.paired_ratio(made))
+        self.assertNotEqual(pairs.paired_ratio(made, seed=1), pairs.paired_ratio(made, seed=2))
 
     def test_width_of_a_known_distribution(self):
         """The median of n normal samples has a standard error of 1.2533 / sqrt(n)."""

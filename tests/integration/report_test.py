@@ -109,8 +109,13 @@ class Pages(Reports):
             self.all_alike(scales(lambda mark: mark.get("figure") == figure, width))
         self.all_alike(scales(lambda mark: mark["chart"] == "memory" and float(mark["value"]) > 1000, width))
         math_of = lambda value: abs(math.log(value))
-        self.all_alike(scales(lambda mark: mark["chart"] == "ladder" and abs(float(mark["value"]) - 1) > 0.03, width))
-        for chart, axis, height in (("scaling", "connections", float), ("latency-ladder", "percentile", math.log)):
+        self.all_alike(
+            scales(lambda mark: mark["chart"] == "ladder" and abs(float(mark["value"]) - 1) > 0.03, width)
+        )
+        for chart, axis, height in (
+            ("scaling", "connections", float),
+            ("latency-ladder", "percentile", math.log),
+        ):
             points = [mark for mark in marks if mark["chart"] == chart and mark.get("load") in (None, "0.5")]
             centre = lambda mark, side: (mark["box"][side] + mark["box"][side + 2]) / 2
             points.sort(key=lambda mark: float(mark["value"]))
@@ -145,15 +150,21 @@ class Pages(Reports):
 
     def test_texts_of_charts_are_whole_and_apart(self):
         browser = self.opened(lab_results.whole())
-        frames = browser.evaluate("Object.fromEntries(all(\"[...document.querySelectorAll('svg')].map(svg => [svg.id, box(svg)])\"))")
+        frames = browser.evaluate(
+            "Object.fromEntries(all(\"[...document.querySelectorAll('svg')].map(svg => [svg.id, box(svg)])\"))"
+        )
         self.assertEqual(sorted(frames), sorted(f"chart-{name}" for name in NAMES))
         texts = browser.evaluate(f"all({json.dumps(TEXTS)})")
         self.assertGreater(len(texts), 100)
         for number, text in enumerate(texts):
             left, top, right, bottom = text["box"]
             frame = frames[text["chart"]]
-            self.assertTrue(frame[0] - 0.5 <= left and right <= frame[2] + 0.5, f"{text} is cut off by {frame}")
-            self.assertTrue(frame[1] - 0.5 <= top and bottom <= frame[3] + 0.5, f"{text} is cut off by {frame}")
+            self.assertTrue(
+                frame[0] - 0.5 <= left and right <= frame[2] + 0.5, f"{text} is cut off by {frame}"
+            )
+            self.assertTrue(
+                frame[1] - 0.5 <= top and bottom <= frame[3] + 0.5, f"{text} is cut off by {frame}"
+            )
             for other in texts[:number]:
                 apart = (other["box"][2] <= left or right <= other["box"][0]
                          or other["box"][3] <= top + 2 or bottom <= other["box"][1] + 2)  # fmt: skip
@@ -181,13 +192,17 @@ class Pages(Reports):
     def test_print_is_on_paper_and_shows_every_table(self):
         browser = self.opened(lab_results.whole(), 700, "dark", "print")
         self.assertGreater(browser.evaluate(f"(() => {{ {LUMINANCE} return paper; }})()"), 0.9)
-        heights = browser.evaluate("[...document.querySelectorAll('table')].map(table => table.checkVisibility({contentVisibilityAuto: true}) ? table.getBoundingClientRect().height : 0)")
+        heights = browser.evaluate(
+            "[...document.querySelectorAll('table')].map(table => table.checkVisibility({contentVisibilityAuto: true}) ? table.getBoundingClientRect().height : 0)"
+        )
         self.assertEqual(len(heights), 5)
         self.assertGreater(min(heights), 50, heights)
 
     def test_charts_are_told_to_who_cannot_see_them(self):
         browser = self.opened(lab_results.whole())
-        told = browser.evaluate("[...document.querySelectorAll('svg')].map(svg => [svg.getAttribute('role'), ...svg.getAttribute('aria-labelledby').split(' ').map(id => document.getElementById(id).textContent)])")
+        told = browser.evaluate(
+            "[...document.querySelectorAll('svg')].map(svg => [svg.getAttribute('role'), ...svg.getAttribute('aria-labelledby').split(' ').map(id => document.getElementById(id).textContent)])"
+        )
         self.assertEqual(len(told), len(NAMES))
         for role, title, description in told:
             self.assertEqual(role, "img")
@@ -197,7 +212,10 @@ class Pages(Reports):
     def test_pictures(self):
         out = self.report(lab_results.whole())
         self.assertEqual((self.ended.returncode, self.ended.stderr), (0, ""))
-        self.assertEqual(sorted(path.name for path in (out / "charts").glob("*.png")), sorted(f"{name}.png" for name in NAMES))
+        self.assertEqual(
+            sorted(path.name for path in (out / "charts").glob("*.png")),
+            sorted(f"{name}.png" for name in NAMES),
+        )
         for name in NAMES:
             width, height, changes = look_at(out / "charts" / f"{name}.png")
             size = re.search(r'width="(\d+)" height="(\d+)"', (out / "charts" / f"{name}.svg").read_text())
@@ -209,8 +227,8 @@ def look_at(path):
     """(width, height, bytes that differ from what is beside or above) of a PNG."""
     content, place, packed = path.read_bytes(), 8, b""
     while place < len(content):
-        length, kind = struct.unpack(">I4s", content[place:place + 8])
-        packed += content[place + 8:place + 8 + length] if kind == b"IDAT" else b""
+        length, kind = struct.unpack(">I4s", content[place : place + 8])
+        packed += content[place + 8 : place + 8 + length] if kind == b"IDAT" else b""
         place += length + 12
     raw = zlib.decompress(packed)
     return (*struct.unpack(">II", content[16:24]), len(raw) - raw.count(0))
@@ -221,7 +239,9 @@ def expected_marks(content):
     for row in content["ladder"]:
         ratio = row.get("ratio_to_step_0")
         if ratio:
-            yield "ladder", row["backend"], *(repr(ratio[key]) for key in ("high", "low")), row["step"], repr(ratio["median"])
+            yield "ladder", row["backend"], *(repr(ratio[key]) for key in ("high", "low")), row["step"], repr(
+                ratio["median"]
+            )
         for side in ("kernel", "user"):
             yield "memory", row["backend"], side, row["step"], repr(row[f"{side}_bytes_per_idle_connection"])
     for row in content["field"]:
@@ -232,7 +252,9 @@ def expected_marks(content):
             for curve in row["latency"]:
                 for percentile, us in curve["percentiles"]:
                     backend = [row["backend"]] if part == "ladder" else []
-                    yield f"latency-{part}", *backend, repr(curve["load"]), row["name"], repr(percentile), repr(us)
+                    yield f"latency-{part}", *backend, repr(curve["load"]), row["name"], repr(
+                        percentile
+                    ), repr(us)
     for row in content["scaling"]:
         for point in row["points"]:
             yield "scaling", repr(point["connections"]), row["name"], repr(point["cpu_us_per_echo"])
@@ -241,27 +263,49 @@ def expected_marks(content):
 class Words(Reports):
     def said(self, median, low, high, number="1", backend="io_uring", pairs=20):
         ratio = {"pairs": pairs, "median": median, "low": low, "high": high}
-        return sentences.sentence({"step": number, "name": "x", "title": "X", "backend": backend, "ratio_to_step_0": ratio})
+        return sentences.sentence(
+            {"step": number, "name": "x", "title": "X", "backend": backend, "ratio_to_step_0": ratio}
+        )
 
     def test_more_and_less(self):
-        self.assertEqual(self.said(1.021, 1.012, 1.03), "A coroutine per connection adds 2.1 % [1.2, 3.0] to the CPU time of an echo on this machine.")
-        self.assertEqual(self.said(0.96, 0.95, 0.98, "3"), "Coroutines whose frames come from malloc save 4.0 % [2.0, 5.0] of the CPU time of an echo on this machine.")
-        self.assertEqual(self.said(2.41, 2.3, 2.5, "7"), "A thread per connection takes 2.41 times [2.30, 2.50] the CPU time of an echo.")
+        self.assertEqual(
+            self.said(1.021, 1.012, 1.03),
+            "A coroutine per connection adds 2.1 % [1.2, 3.0] to the CPU time of an echo on this machine.",
+        )
+        self.assertEqual(
+            self.said(0.96, 0.95, 0.98, "3"),
+            "Coroutines whose frames come from malloc save 4.0 % [2.0, 5.0] of the CPU time of an echo on this machine.",
+        )
+        self.assertEqual(
+            self.said(2.41, 2.3, 2.5, "7"),
+            "A thread per connection takes 2.41 times [2.30, 2.50] the CPU time of an echo.",
+        )
         self.assertIn("Callbacks on epoll add 30.0 %", self.said(1.3, 1.2, 1.4, "0", "epoll"))
 
     def test_no_difference(self):
         for low, high in ((0.99, 1.02), (1.0, 1.02), (0.99, 1.0)):
             told = self.said(1.0, low, high, "6")
-            self.assertIn("No difference could be seen between a stackful fiber per connection and callbacks", told)
+            self.assertIn(
+                "No difference could be seen between a stackful fiber per connection and callbacks", told
+            )
             self.assertNotIn("add", told)
 
     def test_too_few_pairs(self):
-        self.assertEqual(self.said(1.5, 1.4, 1.6, pairs=5), "A coroutine per connection: 5 pairs are too few to say anything (the ratio was 1.50).")
+        self.assertEqual(
+            self.said(1.5, 1.4, 1.6, pairs=5),
+            "A coroutine per connection: 5 pairs are too few to say anything (the ratio was 1.50).",
+        )
         self.assertIn("adds", self.said(1.5, 1.4, 1.6, pairs=6))
 
     def test_machine(self):
         text = self.page(lab_results.whole())
-        for words in ("Some CPU 7 (2 cores, 32 GiB of memory)", "Linux 6.18.1", "g++ 12.2.0", "1 March 2026", "ringlet 0.1.0"):
+        for words in (
+            "Some CPU 7 (2 cores, 32 GiB of memory)",
+            "Linux 6.18.1",
+            "g++ 12.2.0",
+            "1 March 2026",
+            "ringlet 0.1.0",
+        ):
             self.assertIn(words, text)
 
     def test_quick_and_unfinished_runs_say_so(self):
@@ -278,7 +322,9 @@ class Words(Reports):
         content["ladder"][0]["latency"] = lab_results.latency(1, 9_999)
         text = self.page(content)
         self.assertIn("4 percentiles are not shown", text)  # 99.9 and 99.99 of two loads
-        shown = re.findall(r'data-name="callbacks" data-backend="io_uring" data-load="0.5" data-percentile="([\d.]+)"', text)
+        shown = re.findall(
+            r'data-name="callbacks" data-backend="io_uring" data-load="0.5" data-percentile="([\d.]+)"', text
+        )
         self.assertEqual(shown, ["50", "75", "90", "99"])
 
 
@@ -309,7 +355,12 @@ class Missing(Reports):
 
     def test_skipped_step(self):
         content = lab_results.whole()
-        content["ladder"][6] = {"step": "6", "name": "fiber", "title": "A fiber", "skipped": "no <Boost.Context> here"}
+        content["ladder"][6] = {
+            "step": "6",
+            "name": "fiber",
+            "title": "A fiber",
+            "skipped": "no <Boost.Context> here",
+        }
         text = self.page(content)
         self.assertIn("<dt>step 6 on io_uring, A fiber</dt><dd>no &lt;Boost.Context&gt; here</dd>", text)
         self.assertIn("skipped: no &lt;Boost.Context&gt; here</text>", text)
@@ -353,7 +404,10 @@ class Files(Reports):
 
     def test_files_that_cannot_be_read_or_written(self):
         ended = run(self.folder / "nowhere.json", "-o", self.folder)
-        self.assertEqual((ended.returncode, ended.stderr), (NO_INPUT, f"report: {self.folder}/nowhere.json: No such file or directory\n"))
+        self.assertEqual(
+            (ended.returncode, ended.stderr),
+            (NO_INPUT, f"report: {self.folder}/nowhere.json: No such file or directory\n"),
+        )
         (self.folder / "out").write_text("a file")
         self.fails(CANNOT_CREATE, "out", lab_results.whole())
 
@@ -365,8 +419,13 @@ class Files(Reports):
 
     def test_without_chromium(self):
         self.page(lab_results.whole())
-        self.assertEqual(self.ended.stderr, "report: no PNG is made: Chromium is missing: install the package chromium\n")
-        self.assertEqual(sorted(path.name for path in (self.folder / "out" / "charts").iterdir()), sorted(f"{name}.svg" for name in NAMES))
+        self.assertEqual(
+            self.ended.stderr, "report: no PNG is made: Chromium is missing: install the package chromium\n"
+        )
+        self.assertEqual(
+            sorted(path.name for path in (self.folder / "out" / "charts").iterdir()),
+            sorted(f"{name}.svg" for name in NAMES),
+        )
 
     def test_the_page_needs_nothing_else(self):
         self.assertNotRegex(self.page(lab_results.whole()), r"https?:|<script|@import|url\(|<img|src=")

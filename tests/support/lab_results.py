@@ -42,7 +42,12 @@ def step(number, name, title, ratio, backend="io_uring"):
         "latency": latency(ratio),
     }  # fmt: skip
     if ratio != 1:
-        row["ratio_to_step_0"] = {"pairs": 20, "median": ratio, "low": round(ratio - 0.011, 4), "high": round(ratio + 0.009, 4)}
+        row["ratio_to_step_0"] = {
+            "pairs": 20,
+            "median": ratio,
+            "low": round(ratio - 0.011, 4),
+            "high": round(ratio + 0.009, 4),
+        }
     return row
 
 
