@@ -109,7 +109,10 @@ def field(results, drawn):
 
 
 def latency(results, drawn):
-    caption = "Each nine of the horizontal axis takes as much room as the one before. All panels have one vertical axis, and it is logarithmic."
+    caption = (
+        "Each nine of the horizontal axis takes as much room as the one before. All panels have one vertical"
+        " axis, and it is logarithmic."
+    )
     text = "<h2>How long an echo takes</h2>" + figure(drawn["latency-ladder"], caption)
     if drawn["latency-ladder"].drawing:
         text += behind(tables.latency_of_ladder(results))
@@ -149,16 +152,40 @@ def how_to_read(results):
     cores = results["machine"].get("cores")
     several = f"{cores:.0f} cores" if cores and cores > 1 else "one core" if cores else "few cores"
     told = (
-        "[1.2, 3.0] is a 95 % interval: were all of it measured again and again, 19 of 20 such intervals would hold the true median.",
-        "An interval that holds 1 shows no difference. That is not proof that there is none, only that it is smaller than what this machine does by chance.",
-        "CPU time is that of the server's threads, in the program and in the kernel. It is what a machine full of work has less of.",
-        "A percentile is shown only where at least ten samples lie beyond it: 1,000 samples for 99 %, 10,000 for 99.9 %.",
+        (
+            "[1.2, 3.0] is a 95 % interval: were all of it measured again and again, 19 of 20 such intervals"
+            " would hold the true median."
+        ),
+        (
+            "An interval that holds 1 shows no difference. That is not proof that there is none, only that it"
+            " is smaller than what this machine does by chance."
+        ),
+        (
+            "CPU time is that of the server's threads, in the program and in the kernel. It is what a machine"
+            " full of work has less of."
+        ),
+        (
+            "A percentile is shown only where at least ten samples lie beyond it: 1,000 samples for 99 %,"
+            " 10,000 for 99.9 %."
+        ),
     )
     not_told = (
-        f"Server, client and kernel shared {several}, and messages went over loopback: no card, no driver, no cable. Throughput here is not that of a network.",
-        "Most of an echo is the kernel's work. A server that does more for each message has a smaller share of it to lose or to win by coroutines.",
-        "Where the client was at its limit, throughput says how the server groups its answers, not how fast it is. Look at CPU time instead.",
-        "Latency of few microseconds is mostly that of waking a thread. On a machine that others use, the high percentiles are theirs.",
+        (
+            f"Server, client and kernel shared {several}, and messages went over loopback: no card, no"
+            " driver, no cable. Throughput here is not that of a network."
+        ),
+        (
+            "Most of an echo is the kernel's work. A server that does more for each message has a smaller"
+            " share of it to lose or to win by coroutines."
+        ),
+        (
+            "Where the client was at its limit, throughput says how the server groups its answers, not how"
+            " fast it is. Look at CPU time instead."
+        ),
+        (
+            "Latency of few microseconds is mostly that of waking a thread. On a machine that others use, the"
+            " high percentiles are theirs."
+        ),
     )
     settings = ", ".join(f"{words} {results['machine'][key]}" for words, key in (("congestion control", "congestion_control"), ("mitigations", "mitigations")) if key in results["machine"])  # fmt: skip
     lists = "".join(

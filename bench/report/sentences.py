@@ -55,14 +55,26 @@ def sentence(row, whole=True):
         few = f"{ratio['pairs']:.0f} pair" + ("s are" if ratio["pairs"] != 1 else " is")
         return f"{subject}: {few} too few to say anything (the ratio was {ratio['median']:.2f})."
     if found == "none":
-        return f"No difference could be seen between {lower(subject).rstrip(',')} and callbacks: the ratio is {interval}."
+        return (
+            f"No difference could be seen between {lower(subject).rstrip(',')} and callbacks: the ratio is"
+            f" {interval}."
+        )
     if ratio["low"] >= 2:
         ends = f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
-        return f"{subject} take{end} {ratio['median']:.2f} times {ends} the CPU time{' of an echo' if whole else ''}."
+        return (
+            f"{subject} take{end} {ratio['median']:.2f} times {ends} the CPU"
+            f" time{' of an echo' if whole else ''}."
+        )
     median, near, far = percents(ratio)
     if found == "more":
-        return f"{subject} add{end} {median} % [{near}, {far}]{' to the CPU time of an echo on this machine' if whole else ''}."
-    return f"{subject} save{end} {median} % [{near}, {far}]{' of the CPU time of an echo on this machine' if whole else ''}."
+        return (
+            f"{subject} add{end} {median} % [{near},"
+            f" {far}]{' to the CPU time of an echo on this machine' if whole else ''}."
+        )
+    return (
+        f"{subject} save{end} {median} % [{near},"
+        f" {far}]{' of the CPU time of an echo on this machine' if whole else ''}."
+    )
 
 
 def lower(text):
@@ -84,7 +96,10 @@ def memory(results):
         user, kernel = (row.get(f"{side}_bytes_per_idle_connection") for side in ("user", "kernel"))
         if row["step"] == "1" and user is not None:
             rest = f", and {kernel:,.0f} bytes in the kernel" if kernel is not None else ""
-            return f"While it waits, a connection with its coroutine holds {user:,.0f} bytes in the server's process{rest}."
+            return (
+                f"While it waits, a connection with its coroutine holds {user:,.0f} bytes in the server's"
+                f" process{rest}."
+            )
     return ""
 
 
@@ -101,7 +116,10 @@ def field(results):
     mine = min(ours, key=lambda row: row["cpu_us_per_echo"])
     told = f"{mine['name']} needed {short(mine['cpu_us_per_echo'])} µs"
     if least is mine:
-        return f"Of {len(rows)} servers {told} of CPU time per echo, the least; no interval says how sure that is."
+        return (
+            f"Of {len(rows)} servers {told} of CPU time per echo, the least; no interval says how sure"
+            " that is."
+        )
     return (f"Of {len(rows)} servers {least['name']} needed the least CPU time per echo, "
             f"{short(least['cpu_us_per_echo'])} µs; {told}.")  # fmt: skip
 
@@ -144,7 +162,8 @@ def warnings(results):
     said = []
     if results.get("quick"):
         said.append(
-            "This is a quick run: the figures are rough. They show that everything works, and measure nothing."
+            "This is a quick run: the figures are rough. They show that everything works, and measure"
+            " nothing."
         )
     if results.get("finished") is False:
         said.append("The measurement did not finish: what is missing here was not reached.")

@@ -178,7 +178,8 @@ class Drawing:
         inner = f"<style>{style}</style>{paper}" if style else ""
         name = self.name
         return (
-            f'<svg{alone}{size} id="chart-{name}" class="chart" viewBox="{edge} {edge} {width} {height}" role="img" '
+            f'<svg{alone}{size} id="chart-{name}" class="chart" viewBox="{edge} {edge} {width} {height}"'
+            ' role="img" '
             f'aria-labelledby="{name}-title {name}-description">'
             f'<title id="{name}-title">{html.escape(self.title)}</title>'
             f'<desc id="{name}-description">{html.escape(self.description)}</desc>'
