@@ -12,7 +12,9 @@ and takes no time when nothing is missing. Without a group it takes all of them.
 groups:
   build      compiler, CMake, libraries
   bench      what benchmark.sh runs beside ringlet: Python and its servers
-  test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy
+  test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy,
+             Chromium
+  report     what bench/report draws PNG files with
 
 options:
   --check    install nothing; list what is missing; exit status 1 if any of it is needed
@@ -27,7 +29,7 @@ Lists asked for go to stdout. All else goes to stderr: stdout belongs to the log
 END
 }
 
-groups_known='build bench test'
+groups_known='build bench test report'
 
 needed_by() {
     case $1 in
@@ -35,6 +37,7 @@ needed_by() {
 nlohmann-json3-dev libev-dev" ;;
     bench) echo "python3 python3-gevent python3-tornado python3-twisted util-linux" ;;
     test) echo "python3 python3-yaml socat strace relacy-dev" ;;
+    report) echo "python3" ;;
     esac
 }
 
@@ -43,7 +46,8 @@ optional_for() {
     case $1 in
     build) echo "ccache" ;;
     bench) ;;
-    test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2" ;;
+    test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2 chromium fonts-dejavu-core" ;;
+    report) echo "chromium fonts-dejavu-core" ;;
     esac
 }
 

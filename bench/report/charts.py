@@ -4,7 +4,8 @@ import dataclasses
 
 import results as lab_results
 import sentences
-from svg import WIDTH, Drawing, apart, data, linear, linear_ticks, logarithmic, short, text_width, wrapped
+from svg import (WIDTH, Drawing, apart, data, fitted, linear, linear_ticks, logarithmic, short, text_width,
+                 wrapped)  # fmt: skip
 
 LABEL_LIMIT = 225
 RATIO_TICKS = (0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100)
@@ -43,8 +44,7 @@ def rows_with_heights(labels, top):
 
 
 def draw_skipped(drawing, x, y, why):
-    fit = wrapped(f"skipped: {why}", WIDTH - x)
-    drawing.lines(x, y, fit[:1] if len(fit) == 1 else [fit[0] + " …"], "soft small")
+    drawing.text(x, y + 4, fitted(f"skipped: {why}", WIDTH - x, 11), "soft small")
 
 
 # ---- the ladder ---------------------------------------------------------------------------------
@@ -127,8 +127,8 @@ def field(results):
     drawing = Drawing("field", "Throughput and CPU time per echo of each server", f"Two rows of bars, the least CPU time first: {says}.")  # fmt: skip
     for number, row in enumerate(rows):
         y = top + height * number + height / 2
-        drawing.text(0, y - 1, row["name"], "head" if sentences.is_ours(row) else "")
-        drawing.text(0, y + 13, kind_of(row), "soft small")
+        drawing.text(0, y - 1, fitted(row["name"], left - 16), "head" if sentences.is_ours(row) else "")
+        drawing.text(0, y + 13, fitted(kind_of(row), left - 16, 11), "soft small")
         if "skipped" in row:
             draw_skipped(drawing, left + 6, y + 2, row["skipped"])
     middle = (left + WIDTH) / 2
@@ -139,7 +139,7 @@ def field(results):
         drawing.text(begin, 14, heading, "soft small")
         drawing.line(begin, 24, begin, bottom, "axis")
         figures = [row[key] for row in measured if key in row]
-        place = linear(0, max(figures, default=1) or 1, 0, end - begin - 58)
+        place = linear(0, max(figures, default=1) or 1, 0, end - begin - 8 - max(50, text_width(short(max(figures, default=1)))))
         for number, row in enumerate(measured):
             y = top + height * number + height / 2
             if key not in row:
@@ -173,7 +173,8 @@ def memory(results):
         return Chart("memory", missing="The memory of idle connections was not measured.")
     labels = [label_of(row, results) for row in rows]
     placed, bottom = rows_with_heights(labels, 34)
-    left, right = label_width(labels) + 14, WIDTH - 116
+    left = label_width(labels) + 14
+    right = WIDTH - 10 - max(106, *(text_width(text_of(parts(row))) for row in rows))
     most = max(sum(value or 0 for value in parts(row).values()) for row in rows) or 1
     place = linear(0, most, left, right)
     says = "; ".join(f"step {row['step']} on {row['backend']}: {text_of(parts(row))}" for row in rows)

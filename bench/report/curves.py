@@ -5,9 +5,8 @@ import math
 import results as lab_results
 from charts import Chart
 from pairs import samples_needed
-
-from svg import (DASHES, MARKERS, WIDTH, Drawing, apart, data, linear, linear_ticks, log_ticks, logarithmic, short,
-                 spread, text_width, wrapped)  # fmt: skip
+from svg import (DASHES, MARKERS, WIDTH, Drawing, apart, data, fitted, linear, linear_ticks, log_ticks, logarithmic,
+                 short, spread, text_width)  # fmt: skip
 
 RIGHT = 500  # where the labels of the lines begin, a little further on
 PANEL = 210
@@ -24,7 +23,7 @@ class Style:
 
 
 def style_of_step(row, number):
-    step = int(row["step"]) if row["step"].isdigit() else number
+    step = int(row["step"]) if row["step"].isdecimal() else number
     return Style(step, 1 if row.get("backend", "io_uring") != "io_uring" else 0)
 
 
@@ -36,10 +35,7 @@ def draw_labels(drawing, ends, top, bottom):
         drawing.parts[-1] = drawing.parts[-1].replace("<path", '<path fill="none"')
         drawing.path([(RIGHT + 15, place), (RIGHT + 37, place)], f"curve {style.colour}", style.dash)
         drawing.marker(style.shape, RIGHT + 26, place, style.colour)
-        room = WIDTH - RIGHT - 44
-        lines = wrapped(label, room)
-        text = lines[0] if len(lines) == 1 else f"{lines[0]} …"
-        drawing.text(RIGHT + 43, place + 4, text)
+        drawing.text(RIGHT + 43, place + 4, fitted(label, WIDTH - RIGHT - 43))
 
 
 def panel_height(count):
@@ -113,14 +109,14 @@ def latency(name, rows, label, style, missing):
     if not loads:
         return Chart(name, missing=missing)
     every = [point for lines in loads.values() for *_, points in lines for point in points]
-    left = 52
+    low, high = min(us for _, us in every) / 1.1, max(us for _, us in every) * 1.1
+    left = 16 + max(36, text_width(f"{high:,.0f}", 11))
     across = linear(
         min(share(50), *(share(p) for p, _ in every)),
         max(share(99), *(share(p) for p, _ in every)),
         left,
         RIGHT,
     )
-    low, high = min(us for _, us in every) / 1.1, max(us for _, us in every) * 1.1
     says = "; ".join(
         f"{label(row)} at load {load:g}: " + ", ".join(f"p{p:g} {short(us)} µs" for p, us in points)
         for load, lines in loads.items() for _, row, _, points in lines
@@ -219,7 +215,7 @@ def scaling(results):
     ends = []
     for number, (row, points) in enumerate(lines):
         before = sum(other.get("step") == row.get("step") for other, _ in lines[:number])
-        how = Style(int(row["step"]), before) if row.get("step", "").isdigit() else Style(number)
+        how = Style(int(row["step"]), before) if row.get("step", "").isdecimal() else Style(number)
         placed = [(across(count), up(us)) for count, us in points]
         drawing.path(placed, f"curve {how.colour}", how.dash)
         for (count, us), (x, y) in zip(points, placed):

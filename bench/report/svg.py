@@ -40,6 +40,15 @@ def wrapped(text, width, size=FONT):
     return lines
 
 
+def fitted(text, width, size=FONT):
+    """As much of the text as fits into the width."""
+    if text_width(text, size) <= width:
+        return text
+    while text and text_width(text + "…", size) > width:
+        text = text[:-1]
+    return text.rstrip() + "…"
+
+
 def short(value):
     """Three or four digits that mean something: 0.046, 4.57, 12.3, 1,234."""
     if value == 0:
