@@ -4,6 +4,7 @@ import dataclasses
 
 import results as lab_results
 import sentences
+
 from svg import (WIDTH, Drawing, apart, data, fitted, linear, linear_ticks, logarithmic, short, text_width,
                  wrapped)  # fmt: skip
 
@@ -68,9 +69,14 @@ def ladder(results):
     says = "; ".join(
         f"step {row['step']} on {row['backend']} {row['ratio_to_step_0']['median']:.3f}" for row in drawn
     )
-    drawing = Drawing("ladder", "CPU time per echo, divided by that of step 0", f"Bars from 1 to the median ratio, with 95 % intervals: {says}.")  # fmt: skip
+    drawing = Drawing(
+        "ladder",
+        "CPU time per echo, divided by that of step 0",
+        f"Bars from 1 to the median ratio, with 95 % intervals: {says}.",
+    )
 
-    candidates = [tick for tick in RATIO_TICKS if low <= tick <= high]
+    fine = linear_ticks(low, high, 7) if high / low < 1.5 else RATIO_TICKS
+    candidates = [tick for tick in fine if low <= tick <= high]
     near = lambda tick: tick == 1 or abs(place(tick) - place(1)) >= 34  # noqa: E731
     for tick in apart(list(filter(near, candidates)), place, 34):
         drawing.line(place(tick), 28, place(tick), bottom, "axis" if tick == 1 else "grid")
@@ -124,7 +130,11 @@ def field(results):
     says = "; ".join(
         f"{row['name']} {short(row['cpu_us_per_echo'])} µs" for row in measured if "cpu_us_per_echo" in row
     )
-    drawing = Drawing("field", "Throughput and CPU time per echo of each server", f"Two rows of bars, the least CPU time first: {says}.")  # fmt: skip
+    drawing = Drawing(
+        "field",
+        "Throughput and CPU time per echo of each server",
+        f"Two rows of bars, the least CPU time first: {says}.",
+    )
     for number, row in enumerate(rows):
         y = top + height * number + height / 2
         drawing.text(0, y - 1, fitted(row["name"], left - 16), "head" if sentences.is_ours(row) else "")
@@ -139,7 +149,12 @@ def field(results):
         drawing.text(begin, 14, heading, "soft small")
         drawing.line(begin, 24, begin, bottom, "axis")
         figures = [row[key] for row in measured if key in row]
-        place = linear(0, max(figures, default=1) or 1, 0, end - begin - 8 - max(50, text_width(short(max(figures, default=1)))))
+        place = linear(
+            0,
+            max(figures, default=1) or 1,
+            0,
+            end - begin - 8 - max(50, text_width(short(max(figures, default=1)))),
+        )
         for number, row in enumerate(measured):
             y = top + height * number + height / 2
             if key not in row:
@@ -178,7 +193,11 @@ def memory(results):
     most = max(sum(value or 0 for value in parts(row).values()) for row in rows) or 1
     place = linear(0, most, left, right)
     says = "; ".join(f"step {row['step']} on {row['backend']}: {text_of(parts(row))}" for row in rows)
-    drawing = Drawing("memory", "Memory of one idle connection, in bytes", f"Stacked bars, {SIDES[0][1]} and {SIDES[1][1]}: {says}.")  # fmt: skip
+    drawing = Drawing(
+        "memory",
+        "Memory of one idle connection, in bytes",
+        f"Stacked bars, {SIDES[0][1]} and {SIDES[1][1]}: {says}.",
+    )
     x = left
     for side, words in SIDES:
         drawing.bar(x, 6, 9, 9, side)
@@ -195,8 +214,15 @@ def memory(results):
             value = parts(row)[side]
             if value is not None:
                 width = place(value) - left
-                drawing.bar(begin, y - 6, width, 12, side, f"{row['title']}: {value:,.0f} bytes {words}",
-                            **data(chart="memory", step=row["step"], backend=row["backend"], side=side, value=value))  # fmt: skip
+                drawing.bar(
+                    begin,
+                    y - 6,
+                    width,
+                    12,
+                    side,
+                    f"{row['title']}: {value:,.0f} bytes {words}",
+                    **data(chart="memory", step=row["step"], backend=row["backend"], side=side, value=value),
+                )
                 begin += width
         drawing.text(begin + 6, y + 4, text_of(parts(row)))
     drawing.height = bottom + 24

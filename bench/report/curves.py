@@ -5,6 +5,7 @@ import math
 import results as lab_results
 from charts import Chart
 from pairs import samples_needed
+
 from svg import (DASHES, MARKERS, WIDTH, Drawing, apart, data, fitted, linear, linear_ticks, log_ticks, logarithmic,
                  short, spread, text_width)  # fmt: skip
 
@@ -94,26 +95,36 @@ def short_label(row, results):
 
 def latency_of_ladder(results):
     label = lambda row: short_label(row, results)  # noqa: E731
-    return latency("latency-ladder", results["ladder"], label, style_of_step,
-                   "The steps' latency was not measured, or there are too few samples for any percentile.")  # fmt: skip
+    return latency(
+        "latency-ladder",
+        results["ladder"],
+        label,
+        style_of_step,
+        "The steps' latency was not measured, or too few samples were taken for a curve.",
+    )
 
 
 def latency_of_field(results):
     style = lambda row, number: Style(number)  # noqa: E731
-    return latency("latency-field", results["field"], lambda row: row["name"], style,
-                   "The other servers' latency was not measured, or there are too few samples for any percentile.")  # fmt: skip
+    return latency(
+        "latency-field",
+        results["field"],
+        lambda row: row["name"],
+        style,
+        "The other servers' latency was not measured, or too few samples were taken for a curve.",
+    )
 
 
 def latency(name, rows, label, style, missing):
     loads = by_load(rows)
-    if not loads:
+    if not any(len(points) > 1 for lines in loads.values() for *_, points in lines):
         return Chart(name, missing=missing)
     every = [point for lines in loads.values() for *_, points in lines for point in points]
     low, high = min(us for _, us in every) / 1.1, max(us for _, us in every) * 1.1
     left = 16 + max(36, text_width(f"{high:,.0f}", 11))
     across = linear(
         min(share(50), *(share(p) for p, _ in every)),
-        max(share(99), *(share(p) for p, _ in every)),
+        max(share(90), *(share(p) for p, _ in every)),
         left,
         RIGHT,
     )
@@ -125,7 +136,7 @@ def latency(name, rows, label, style, missing):
         name, "Latency by percentile", f"A line for each server, in µs on a logarithmic axis. {says}."
     )
     top = 0
-    ticks = sorted({p for p, _ in every} | {50, 99})
+    ticks = sorted({p for p, _ in every} | {50, 90})
     for load, lines in loads.items():
         begin, end = top + 34, top + 34 + panel_height(len(lines))
         up = logarithmic(low, high, end, begin)
@@ -197,7 +208,11 @@ def scaling(results):
         f"{row['name']} " + ", ".join(f"{short(us)} µs with {count:,.0f}" for count, us in points)
         for row, points in lines
     )
-    drawing = Drawing("scaling", "CPU time per echo with more connections", f"A line for each server, connections on a logarithmic axis. {says}.")  # fmt: skip
+    drawing = Drawing(
+        "scaling",
+        "CPU time per echo with more connections",
+        f"A line for each server, connections on a logarithmic axis. {says}.",
+    )
     drawing.text(
         0,
         14,

@@ -90,22 +90,29 @@ def opening(results):
 def ladder(results, drawn):
     base = lab_results.base(results)
     over = f"step 0 on {base['backend']}" if base else "step 0"
+    caption = (
+        f"CPU time per echo divided by that of {over}, on a logarithmic axis: the median of the paired ratios"
+        " with its 95 % interval. Blue where a difference could be seen, grey where the interval holds 1 or"
+        " there are too few pairs."
+    )
+    text = "<h2>From callbacks to threads, one step at a time</h2>" + paragraph(
+        "Each step is the same echo server, written another way. Its runs and those of step 0 took turns, and"
+        " each pair of runs gave one ratio of CPU time."
+    )
     return (
-        "<h2>From callbacks to threads, one step at a time</h2>"
-        + paragraph("Each step is the same echo server, written another way. Its runs and those of step 0 took turns, "
-                    "and each pair of runs gave one ratio of CPU time.")
-        + figure(drawn["ladder"], f"CPU time per echo divided by that of {over}, on a logarithmic axis: the median of the paired ratios with "
-                 "its 95 % interval. Blue where a difference could be seen, grey where the interval holds 1 or there are too few pairs.")
+        text
+        + figure(drawn["ladder"], caption)
         + (as_html(tables.ladder(results)) if results["ladder"] else "")
-    )  # fmt: skip
+    )
 
 
 def field(results, drawn):
-    return (
-        "<h2>Beside other servers</h2>"
-        + figure(drawn["field"], "The least CPU time first; ringlet in blue. These have no intervals: differences of a few percent mean nothing.")
-        + (as_html(tables.field(results)) if results["field"] else "")
-    )  # fmt: skip
+    caption = (
+        "The least CPU time first; ringlet in blue. These have no intervals: differences of a few percent"
+        " mean nothing."
+    )
+    text = "<h2>Beside other servers</h2>" + figure(drawn["field"], caption)
+    return text + (as_html(tables.field(results)) if results["field"] else "")
 
 
 def latency(results, drawn):
@@ -114,11 +121,9 @@ def latency(results, drawn):
         " axis, and it is logarithmic."
     )
     text = "<h2>How long an echo takes</h2>" + figure(drawn["latency-ladder"], caption)
-    if drawn["latency-ladder"].drawing:
-        text += behind(tables.latency_of_ladder(results))
+    text += behind(tables.latency_of_ladder(results))
     text += figure(drawn["latency-field"], "The other servers, in the same way.")
-    if drawn["latency-field"].drawing:
-        text += behind(tables.latency_of_field(results))
+    text += behind(tables.latency_of_field(results))
     count = curves.left_out([*results["ladder"], *results["field"]])
     if count:
         points = "1 percentile is" if count == 1 else f"{count} percentiles are"
@@ -127,9 +132,11 @@ def latency(results, drawn):
 
 
 def memory(results, drawn):
-    return "<h2>What an idle connection holds</h2>" + figure(
-        drawn["memory"], "What the server's process and the kernel hold for each connection that waits for a message: process + kernel. "
-        "The kernel's part is what the whole machine grew by, and so that of both ends.")  # fmt: skip
+    caption = (
+        "What the server's process and the kernel hold for each connection that waits for a message:"
+        " process + kernel. The kernel's part is what the whole machine grew by, and so that of both ends."
+    )
+    return "<h2>What an idle connection holds</h2>" + figure(drawn["memory"], caption)
 
 
 def scaling(results, drawn):
@@ -187,12 +194,13 @@ def how_to_read(results):
             " high percentiles are theirs."
         ),
     )
-    settings = ", ".join(f"{words} {results['machine'][key]}" for words, key in (("congestion control", "congestion_control"), ("mitigations", "mitigations")) if key in results["machine"])  # fmt: skip
+    known = (("congestion control", "congestion_control"), ("mitigations", "mitigations"))
+    settings = [f"{words} {results['machine'][key]}" for words, key in known if key in results["machine"]]
     lists = "".join(
         f"<h2>{heading}</h2><ul>" + "".join(f"<li>{escaped(item)}</li>" for item in items) + "</ul>"
         for heading, items in (("How to read this", told), ("What not to conclude", not_told))
     )
-    return lists + (paragraph(f"Settings of the machine: {settings}.", "note") if settings else "")
+    return lists + (paragraph(f"Settings of the machine: {', '.join(settings)}.", "note") if settings else "")
 
 
 def page(results, drawn):

@@ -39,8 +39,14 @@ def cell(row, key):
 
 def ladder(results):
     columns = [(heading, key) for heading, key in LADDER if any(key in row for row in results["ladder"])]
-    rows = [[label_of(row, results), f"skipped: {row['skipped']}"] if "skipped" in row
-            else [label_of(row, results), *(cell(row, key) for _, key in columns)] for row in results["ladder"]]  # fmt: skip
+    rows = [
+        (
+            [label_of(row, results), f"skipped: {row['skipped']}"]
+            if "skipped" in row
+            else [label_of(row, results), *(cell(row, key) for _, key in columns)]
+        )
+        for row in results["ladder"]
+    ]
     return Table("All figures of the ladder", ("step", *(heading for heading, _ in columns)), rows)
 
 
@@ -70,8 +76,14 @@ def latency(rows, name):
         for _, row, curve, points in lines:
             by_percentile = dict(points)
             samples = f"{curve['samples']:,.0f}" if "samples" in curve else NOTHING
-            told.append([name(row), f"{load:g}", samples,
-                         *(short(by_percentile[p]) if p in by_percentile else NOTHING for p in wanted)])  # fmt: skip
+            told.append(
+                [
+                    name(row),
+                    f"{load:g}",
+                    samples,
+                    *(short(by_percentile[p]) if p in by_percentile else NOTHING for p in wanted),
+                ]
+            )
     return Table("Latency in µs", ("server", "load", "samples", *(f"{p:g} %" for p in wanted)), told)
 
 

@@ -14,10 +14,12 @@ USAGE, WRONG_DATA, NO_INPUT, CANNOT_CREATE = 64, 65, 66, 73
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from reporting import NAMES, Reports, run  # first: it knows where the report is
+import charts
 import lab_results
 import page
 import results as report_results
 import sentences
+import svg
 
 
 class Words(Reports):
@@ -99,6 +101,17 @@ class Missing(Reports):
         self.assertIn("Nothing was compared with callbacks", text)
         self.assertEqual(list((self.folder / "out" / "charts").iterdir()), [])
 
+    def test_one_percentile_is_no_curve(self):
+        content = lab_results.whole()
+        for row in content["ladder"]:
+            row["latency"] = lab_results.latency(1, samples=99)
+        text = self.page(content)
+        self.assertIn('id="missing-latency-ladder">', text)
+        self.assertNotIn('id="missing-latency-field">', text)
+        self.assertRegex(
+            text, r"<th scope=.row.>0 callbacks</th>|<th scope=.row.>0  C callbacks"
+        )  # its table
+
     def test_null_is_absent(self):
         content = lab_results.whole()
         nothing = dict.fromkeys(content["ladder"][1])
@@ -140,6 +153,33 @@ class Missing(Reports):
 def make_page(content):
     told = report_results.parse(json.dumps(content))
     return page.page(told, page.all_charts(told))
+
+
+class Axes(unittest.TestCase):
+    def ticks(self, median):
+        content = lab_results.whole()
+        for row in content["ladder"]:
+            if "ratio_to_step_0" in row:
+                row["ratio_to_step_0"].update(median=median, low=median * 0.99, high=median * 1.01)
+        drawing = charts.ladder(report_results.parse(json.dumps(content))).drawing
+        return re.findall(r'text-anchor="middle">([\d.]+)<', "".join(drawing.parts))
+
+    def test_every_range_of_ratios_has_ticks(self):
+        for median in (0.2, 0.9, 0.99, 1, 1.01, 1.1, 1.3, 2, 10, 60):
+            ticks = self.ticks(median)
+            self.assertIn("1", ticks)
+            self.assertGreaterEqual(len(ticks), 3, f"{median}: {ticks}")
+
+    def test_labels_do_not_share_a_place(self):
+        places = svg.spread([5, 5, 5, 90, 91], 10, 0, 100)
+        self.assertEqual(sorted(places), places)
+        for one, next_ in zip(places, places[1:]):
+            self.assertGreaterEqual(next_ - one, 10 - 1e-9)
+        self.assertTrue(0 <= places[0] and places[-1] <= 100, places)
+
+    def test_linear_ticks_are_round(self):
+        for low, high, ticks in ((0, 30, [0, 10, 20, 30]), (0.96, 1.04, [0.96, 0.98, 1.0, 1.02, 1.04])):
+            self.assertEqual(svg.linear_ticks(low, high, 5), ticks)
 
 
 class Files(Reports):
