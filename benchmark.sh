@@ -158,6 +158,7 @@ read_options() {
         --time-limit) number "$option" "$value" 1 100000 && time_limit=$value ;;
         --port-offset) number "$option" "$value" 0 61535 && port_offset=$value ;;
         --list) action=list ;;
+        --commands) action=commands ;;
         --help | -h) usage && exit 0 ;;
         *) wrong_usage "unknown option '$option'" ;;
         esac
@@ -288,6 +289,15 @@ list_rows() {
             answer="yes"
         fi
         printf '%-12s %-5s %s\n' "$name" "$port" "$answer"
+    done
+}
+
+# For other programs: name, kind, why it cannot run, and the command, with {port}, between tabs.
+print_commands() {
+    for name in $selected; do
+        find_row "$name"
+        printf '%s\t%s\t%s\t%s\n' "$name" "$kind" "$(why_not)" \
+            "env --chdir=$directory $program ${arguments%"$port"}{port}"
     done
 }
 
@@ -655,6 +665,10 @@ main() {
     export PYTHONDONTWRITEBYTECODE=1
 
     read_options "$@"
+    if [ "$action" = commands ]; then
+        print_commands
+        exit 0
+    fi
     if [ "$action" = list ]; then
         list_rows
         exit 0

@@ -2,7 +2,6 @@
 
 import contextlib
 import pathlib
-import random
 import re
 import shutil
 import signal
@@ -12,18 +11,6 @@ import time
 
 import measuring
 from measuring import Failure, Missing, run_client, running_server, show_progress, warm_up
-
-
-def measure_pairs(servers, pair_count, measure):
-    """measure(server) for both, (first, second) for each pair; who begins is left to chance."""
-    pairs = []
-    for number in range(1, pair_count + 1):
-        pair = [0.0, 0.0]
-        for which in random.sample((0, 1), 2):
-            show_progress(f"pair {number} of {pair_count}: {servers[which]}")
-            pair[which] = measure(servers[which])
-        pairs.append(tuple(pair))
-    return pairs
 
 
 def measure_cpu(name, load, cpus):

@@ -1,4 +1,4 @@
-"""What the comparisons of this folder share: statistics, servers, the client, a quiet machine."""
+"""What the comparisons of this folder share: servers, the client, a quiet machine."""
 
 import argparse
 import contextlib
@@ -7,12 +7,10 @@ import fcntl
 import os
 import pathlib
 import platform
-import random
 import re
 import shlex
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,8 +27,6 @@ STOP_SECONDS_LIMIT = 10
 RUN_SECONDS_LIMIT = 600
 LOOK_SECONDS = 1  # an idle worker thread of io_uring lives for five: none is missed
 WARM_UP_ECHOES = 20  # per connection: page faults and first allocations are not the subject
-RESAMPLES = 10_000
-FEWEST_PAIRS = 6  # of fewer, all on one side happens by chance more often than 5 times in 100
 PROGRAMS = {
     "echo_coro": "src/server",
     "ladder": "bench/ladder",
@@ -47,27 +43,6 @@ class Failure(Exception):
 
 class Missing(Failure):
     """Something that is not here, so that nothing could be measured."""
-
-
-# ---- statistics ---------------------------------------------------------------------------------
-
-
-def median_interval(samples, seed=1):
-    """Median and its 95 % bootstrap interval: (median, low, high).
-
-    The seed is fixed: the same samples give the same interval.
-    """
-    resample = random.Random(seed)
-    medians = sorted(
-        statistics.median(resample.choices(samples, k=len(samples))) for _ in range(RESAMPLES)
-    )
-    tail = round(0.025 * RESAMPLES)
-    return statistics.median(samples), medians[tail], medians[-1 - tail]
-
-
-def paired_ratio(pairs):
-    """Of first/second over the pairs: (median, low, high)."""
-    return median_interval([first / second for first, second in pairs])
 
 
 # ---- servers ------------------------------------------------------------------------------------

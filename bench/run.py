@@ -13,6 +13,7 @@ import sys
 
 import measuring
 from measuring import INTERRUPTED, Failure, Missing
+from pairs import FEWEST_PAIRS
 from targets import TARGETS, Extent
 
 FAILED = 1
@@ -132,8 +133,8 @@ def measure(options):
     machine = measuring.describe_machine(extent.cpus, congestion)
     pinned = "not pinned" if extent.cpus[0] is None else "server on CPU {}, client on {}".format(*extent.cpus)
     print(f"Linux {machine['kernel']}, {machine['cpus']} CPUs; {congestion}; {pinned}; {options.pairs} pairs")
-    if options.quick or options.pairs < measuring.FEWEST_PAIRS:
-        print(f"Too little to say anything: fewer than {measuring.FEWEST_PAIRS} pairs, or short runs.")
+    if options.quick or options.pairs < FEWEST_PAIRS:
+        print(f"Too little to say anything: fewer than {FEWEST_PAIRS} pairs, or short runs.")
     print()
     for line in layout([HEADINGS, *(cells(*row) for row in rows)]):
         print(line)

@@ -13,10 +13,11 @@ import signal
 import statistics
 import sys
 
-from cost import count_system_calls, measure_cpu, measure_pairs, needs
-from measuring import FEWEST_PAIRS, INTERRUPTED, UNAVAILABLE, Failure, Load
+from cost import count_system_calls, measure_cpu, needs
+from measuring import INTERRUPTED, UNAVAILABLE, Failure, Load
 from measuring import choose_cpus, command_line, command_of, congestion_control, describe_machine
-from measuring import paired_ratio, positive_number, show_progress
+from measuring import positive_number, show_progress
+from pairs import FEWEST_PAIRS, measure_pairs, paired_ratio
 
 EPILOG = """\
 A server is one of these names, or any command with {port} in it:
@@ -82,7 +83,7 @@ def compare(options):
     load = Load(options.connections, options.in_turn, options.echoes, options.size)
     with congestion_control() as congestion:
         measure = functools.partial(measure_cpu, load=load, cpus=cpus)
-        pairs = measure_pairs(servers, options.pairs, measure)
+        pairs = measure_pairs(servers, options.pairs, measure, show_progress)
         traced = servers if options.syscalls else []
         calls = [system_calls_per_echo(server, load, cpus) for server in traced]
     show_progress("")

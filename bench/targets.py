@@ -12,6 +12,7 @@ import tempfile
 import cost
 import measuring
 from measuring import Failure, Load, Missing
+from pairs import FEWEST_PAIRS, measure_pairs, median_interval, paired_ratio
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 MEMORY_OF_A_CONNECTION = 12 * KIBIBYTE  # both ends, with something over
@@ -62,14 +63,14 @@ class Target:
 # ---- paired ratios ------------------------------------------------------------------------------
 
 
-def too_few(pairs):
-    return f"{pairs} pairs are too few" if pairs < measuring.FEWEST_PAIRS else ""
+def too_few(count):
+    return f"{count} pairs are too few" if count < FEWEST_PAIRS else ""
 
 
 def paired(extent, first, second, measure, show):
     """The ratio first/second; the one that is not ringlet's server is the anchor."""
-    pairs = cost.measure_pairs((first, second), extent.pairs, measure)
-    median, low, high = measuring.paired_ratio(pairs)
+    pairs = measure_pairs((first, second), extent.pairs, measure, measuring.show_progress)
+    median, low, high = paired_ratio(pairs)
     texts = [show(statistics.median(column)) for column in zip(*pairs)]
     ours = 0 if first.startswith("echo_coro") else 1
     anchor = f"{(first, second)[1 - ours]} {texts[1 - ours]}"
@@ -173,7 +174,7 @@ def piece(name):
         runs = micro_runs(extent)
         if name not in runs:
             raise Missing(f"micro has no row '{name}'")
-        median, low, high = measuring.median_interval(runs[name])
+        median, low, high = median_interval(runs[name])
         too_little = "one run is too few" if extent.quick else ""
         return Measured(median, f"{median:.2f} ns", interval=(low, high), too_little=too_little,
                         samples=runs[name])  # fmt: skip

@@ -12,8 +12,10 @@ and takes no time when nothing is missing. Without a group it takes all of them 
 groups:
   build      compiler, CMake, libraries
   bench      what benchmark.sh runs beside ringlet: Python and its servers
-  field      what benchmark.sh --field runs beside that: libraries, Go, Rust, Erlang, Node, Java, PyPy
-  test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy
+  field      what benchmark.sh --field and --lab run beside that: libraries, Go, Rust, Erlang, Node, Java, PyPy
+  test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy,
+             Chromium
+  report     what bench/lab counts with, and bench/report draws PNG files with
 
 options:
   --check    install nothing; list what is missing; exit status 1 if any of it is needed
@@ -28,7 +30,7 @@ Lists asked for go to stdout. All else goes to stderr: stdout belongs to the log
 END
 }
 
-groups_known='build bench field test'
+groups_known='build bench field test report'
 groups_by_default='build bench test'
 
 needed_by() {
@@ -38,6 +40,7 @@ nlohmann-json3-dev zlib1g-dev libev-dev" ;;
     bench) echo "python3 python3-gevent python3-tornado python3-twisted util-linux" ;;
     field) ;;
     test) echo "python3 python3-yaml socat strace relacy-dev" ;;
+    report) echo "python3" ;;
     esac
 }
 
@@ -49,7 +52,9 @@ optional_for() {
     field) echo "libuv1-dev libst-dev libasio-dev libboost-fiber-dev golang-go rustc cargo \
 librust-tokio-dev erlang-base nodejs default-jdk-headless python3-uvloop python3-trio \
 python3-eventlet pypy3" ;;
-    test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2" ;;
+    test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2 chromium fonts-dejavu-core \
+libboost-context-dev" ;;
+    report) echo "chromium fonts-dejavu-core valgrind libboost-context-dev" ;;
     esac
 }
 

@@ -2,7 +2,7 @@
 
 import statistics
 
-import measuring
+from pairs import paired_ratio
 from plan import CAPACITY, COUNTED, LOADS
 from steps import BASE, SCALED, STEPS
 
@@ -62,7 +62,7 @@ def ratio(journal, step):
     ]
     if not pairs:
         return None
-    median, low, high = measuring.paired_ratio(pairs)
+    median, low, high = paired_ratio(pairs)
     return {"pairs": len(pairs), "median": median, "low": low, "high": high}
 
 

@@ -7,7 +7,6 @@ import fcntl
 import json
 import os
 import pathlib
-import random
 import subprocess
 import sys
 import tempfile
@@ -28,25 +27,7 @@ from programs import stderr_on_a_terminal
 from targets import Extent, Load, Measured, Target
 
 
-class Statistics(unittest.TestCase):
-    def test_interval_of_a_known_distribution(self):
-        """The median of n normal samples has a standard error of 1.2533 / sqrt(n)."""
-        self.addCleanup(setattr, measuring, "RESAMPLES", measuring.RESAMPLES)
-        measuring.RESAMPLES = 500
-        widths = []
-        for seed in range(10):
-            disturb = random.Random(seed)
-            samples = [disturb.gauss(10, 1) for _ in range(400)]
-            median, low, high = measuring.median_interval(samples)
-            self.assertAlmostEqual(median, 10, delta=0.25)
-            self.assertTrue(low <= median <= high)
-            widths.append(high - low)
-        expected = 2 * 1.96 * 1.2533 / 400**0.5
-        self.assertAlmostEqual(sum(widths) / len(widths), expected, delta=expected / 5)
-
-    def test_interval_of_samples_that_agree(self):
-        self.assertEqual(measuring.median_interval([3.0] * 7), (3.0, 3.0, 3.0))
-
+class Pairs(unittest.TestCase):
     def test_difference_of_two_runs_has_no_connecting_in_it(self):
         def count(name, load, cpus):
             return 5000 + 17 * load.connections + 2 * load.echo_count

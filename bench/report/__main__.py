@@ -1,0 +1,99 @@
+"""Makes a page of what the lab has measured: words, charts and tables, in one file."""
+
+import argparse
+import pathlib
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))  # bench: pairs
+import chromium
+import page
+import results as lab_results
+
+USAGE, WRONG_DATA, NO_INPUT, CANNOT_CREATE = 64, 65, 66, 73
+PNG_SCALE = 2  # pixels for each unit of a drawing: sharp in print
+
+EPILOG = """\
+writes into DIR:
+  report.html       the page; it needs no other file, no script and no network
+  charts/NAME.svg   each chart by itself
+  charts/NAME.png   the same for places that show no SVG, drawn by Chromium if it is installed
+
+A figure that RESULTS.json does not have is left out; a chart without figures says so in its place.
+
+exit status: 0; 64 wrong usage; 65 RESULTS.json is not what the lab writes; 66 it cannot be read;
+73 DIR cannot be written.
+"""
+
+
+def read_options(arguments):
+    class Parser(argparse.ArgumentParser):
+        def error(self, message):
+            self.exit(USAGE, f"report: {message}; --help explains the options\n")
+
+    parser = Parser(prog="bench/report", description=__doc__, epilog=EPILOG, allow_abbrev=False,
+                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument(
+        "results", type=pathlib.Path, metavar="RESULTS.json", help="what the lab has measured"
+    )
+    parser.add_argument(
+        "-o", "--output", type=pathlib.Path, metavar="DIR", required=True, help="made if it is not there"
+    )
+    return parser.parse_args(arguments)
+
+
+def fail(status, text):
+    print(f"report: {text}", file=sys.stderr)
+    sys.exit(status)
+
+
+def read(path):
+    try:
+        return lab_results.parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        fail(NO_INPUT, f"{path}: {error.strerror}")
+    except UnicodeDecodeError:
+        fail(WRONG_DATA, f"{path}: this is no text")
+    except lab_results.WrongResults as wrong:
+        fail(WRONG_DATA, f"{path}: {wrong}")
+
+
+def write(folder, results):
+    """The page and the drawings; returns the files of the drawings with their sizes."""
+    drawn = page.all_charts(results)
+    files = {}
+    (folder / "charts").mkdir(parents=True, exist_ok=True)
+    for name, chart in drawn.items():
+        for old in (folder / "charts").glob(f"{name}.*"):  # another run's must not look like this one's
+            old.unlink()
+        if chart.drawing:
+            path = folder / "charts" / f"{name}.svg"
+            path.write_text(page.alone(chart.drawing), encoding="utf-8")
+            files[path] = chart.drawing.size_alone()
+    (folder / "report.html").write_text(page.page(results, drawn), encoding="utf-8")
+    return files
+
+
+def photograph(files):
+    with chromium.Browser() as browser:
+        for path, size in files.items():
+            browser.resize(*size, PNG_SCALE)
+            browser.open(path)
+            path.with_suffix(".png").write_bytes(browser.screenshot())
+
+
+def main():
+    options = read_options(sys.argv[1:])
+    results = read(options.results)
+    try:
+        files = write(options.output, results)
+        if files:
+            photograph(files)
+    except chromium.Unavailable as missing:
+        print(f"report: no PNG is made: {missing}", file=sys.stderr)
+    except OSError as error:
+        fail(CANNOT_CREATE, f"{error.filename or options.output}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    main()

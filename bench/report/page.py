@@ -1,0 +1,217 @@
+"""One HTML page that needs nothing else: words, charts, and the tables behind them."""
+
+import html
+import pathlib
+import re
+
+import charts
+import curves
+import results as lab_results
+import sentences
+import tables
+
+HERE = pathlib.Path(__file__).resolve().parent
+LOOK = (HERE / "look.css").read_text()
+
+
+def all_charts(results):
+    makers = (charts.ladder, charts.field, curves.latency_of_ladder, curves.latency_of_field, charts.memory,
+              curves.scaling)  # fmt: skip
+    return {chart.name: chart for chart in (make(results) for make in makers)}
+
+
+def alone(drawing):
+    """The drawing as a file of its own."""
+    return drawing.render(LOOK).replace('class="chart"', 'class="chart alone"') + "\n"
+
+
+# ---- pieces -------------------------------------------------------------------------------------
+
+
+def escaped(text):
+    """As HTML; an interval in brackets stays on one line."""
+    text = html.escape(text).replace("\u00ad", "&shy;")
+    return re.sub(r"\[[\d., ]+\]", lambda interval: interval[0].replace(" ", "&nbsp;"), text)
+
+
+def paragraph(text, kind=""):
+    return f'<p class="{kind}">{escaped(text)}</p>' if kind else f"<p>{escaped(text)}</p>"
+
+
+def as_html(table):
+    head = "".join(f'<th scope="col">{escaped(heading)}</th>' for heading in table.headings)
+    body = ""
+    for name, *cells in table.rows:
+        if len(cells) == 1 < len(table.headings) - 1:
+            inner = f'<td class="why" colspan="{len(table.headings) - 1}">{escaped(cells[0])}</td>'
+        else:
+            inner = "".join(f"<td>{escaped(cell)}</td>" for cell in cells)
+        body += f'<tr><th scope="row">{escaped(name)}</th>{inner}</tr>'
+    return (f'<div class="scroll"><table><caption>{escaped(table.caption)}</caption>'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")  # fmt: skip
+
+
+def behind(table):
+    """A table that is shown on request, and always in print."""
+    return f"<details><summary>The numbers</summary>{as_html(table)}</details>" if table.rows else ""
+
+
+def figure(chart, caption):
+    if chart.drawing is None:
+        return f'<p class="missing" id="missing-{chart.name}">{escaped(chart.missing)}</p>'
+    return f"<figure>{chart.drawing.render()}<figcaption>{escaped(caption)}</figcaption></figure>"
+
+
+# ---- sections -----------------------------------------------------------------------------------
+
+
+def opening(results):
+    findings = tables.findings(results)
+    first, *others = findings or ["Nothing was compared with callbacks, so there is nothing to say yet."]
+    text = (
+        "<header><h1>What a coroutine costs</h1>"
+        + paragraph(sentences.machine(results), "where")
+        + "</header>"
+    )
+    text += "".join(paragraph(warning, "warning") for warning in sentences.warnings(results))
+    text += paragraph(
+        f"Roughly: {sentences.lower(first)}" if results.get("quick") and findings else first, "lead"
+    )
+    if sentences.ladder(results):
+        text += paragraph(
+            "Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.",
+            "note",
+        )
+    if others:
+        text += '<ul class="findings">' + "".join(f"<li>{escaped(other)}</li>" for other in others) + "</ul>"
+    return text
+
+
+def ladder(results, drawn):
+    base = lab_results.base(results)
+    over = f"step 0 on {base['backend']}" if base else "step 0"
+    caption = (
+        f"CPU time per echo divided by that of {over}, on a logarithmic axis: the median of the paired ratios"
+        " with its 95 % interval. Blue where a difference could be seen, grey where the interval holds 1 or"
+        " there are too few pairs."
+    )
+    text = "<h2>From callbacks to threads, one step at a time</h2>" + paragraph(
+        "Each step is the same echo server, written another way. Its runs and those of step 0 took turns, and"
+        " each pair of runs gave one ratio of CPU time."
+    )
+    return (
+        text
+        + figure(drawn["ladder"], caption)
+        + (as_html(tables.ladder(results)) if results["ladder"] else "")
+    )
+
+
+def field(results, drawn):
+    caption = (
+        "The least CPU time first; ringlet in blue. These have no intervals: differences of a few percent"
+        " mean nothing."
+    )
+    text = "<h2>Beside other servers</h2>" + figure(drawn["field"], caption)
+    return text + (as_html(tables.field(results)) if results["field"] else "")
+
+
+def latency(results, drawn):
+    caption = (
+        "Each nine of the horizontal axis takes as much room as the one before. All panels have one vertical"
+        " axis, and it is logarithmic."
+    )
+    text = "<h2>How long an echo takes</h2>" + figure(drawn["latency-ladder"], caption)
+    text += behind(tables.latency_of_ladder(results))
+    text += figure(drawn["latency-field"], "The other servers, in the same way.")
+    text += behind(tables.latency_of_field(results))
+    count = curves.left_out([*results["ladder"], *results["field"]])
+    if count:
+        points = "1 percentile is" if count == 1 else f"{count} percentiles are"
+        text += paragraph(f"{points} not shown, because fewer than ten samples lie beyond.", "note")
+    return text
+
+
+def memory(results, drawn):
+    caption = (
+        "What the server's process and the kernel hold for each connection that waits for a message:"
+        " process + kernel. The kernel's part is what the whole machine grew by, and so that of both ends."
+    )
+    return "<h2>What an idle connection holds</h2>" + figure(drawn["memory"], caption)
+
+
+def scaling(results, drawn):
+    text = "<h2>With more connections</h2>" + figure(
+        drawn["scaling"], "CPU time of the server for one echo, while so many connections echo at once."
+    )
+    return text + (behind(tables.scaling(results)) if drawn["scaling"].drawing else "")
+
+
+def left_out(results):
+    rows = list(lab_results.skipped(results))
+    text = "<h2>What was skipped, and why</h2>"
+    if not rows:
+        return text + paragraph("Nothing was skipped.")
+    items = "".join(f"<dt>{escaped(what)}</dt><dd>{escaped(why)}</dd>" for what, why in rows)
+    return text + f'<dl class="skipped">{items}</dl>'
+
+
+def how_to_read(results):
+    cores = results["machine"].get("cores")
+    several = f"{cores:.0f} cores" if cores and cores > 1 else "one core" if cores else "few cores"
+    told = (
+        (
+            "[1.2, 3.0] is a 95 % interval: were all of it measured again and again, 19 of 20 such intervals"
+            " would hold the true median."
+        ),
+        (
+            "An interval that holds 1 shows no difference. That is not proof that there is none, only that it"
+            " is smaller than what this machine does by chance."
+        ),
+        (
+            "CPU time is that of the server's threads, in the program and in the kernel. It is what a machine"
+            " full of work has less of."
+        ),
+        (
+            "A percentile is shown only where at least ten samples lie beyond it: 1,000 samples for 99 %,"
+            " 10,000 for 99.9 %."
+        ),
+    )
+    not_told = (
+        (
+            f"Server, client and kernel shared {several}, and messages went over loopback: no card, no"
+            " driver, no cable. Throughput here is not that of a network."
+        ),
+        (
+            "Most of an echo is the kernel's work. A server that does more for each message has a smaller"
+            " share of it to lose or to win by coroutines."
+        ),
+        (
+            "Where the client was at its limit, throughput says how the server groups its answers, not how"
+            " fast it is. Look at CPU time instead."
+        ),
+        (
+            "Latency of few microseconds is mostly that of waking a thread. On a machine that others use, the"
+            " high percentiles are theirs."
+        ),
+    )
+    known = (("congestion control", "congestion_control"), ("mitigations", "mitigations"))
+    settings = [f"{words} {results['machine'][key]}" for words, key in known if key in results["machine"]]
+    lists = "".join(
+        f"<h2>{heading}</h2><ul>" + "".join(f"<li>{escaped(item)}</li>" for item in items) + "</ul>"
+        for heading, items in (("How to read this", told), ("What not to conclude", not_told))
+    )
+    return lists + (paragraph(f"Settings of the machine: {', '.join(settings)}.", "note") if settings else "")
+
+
+def page(results, drawn):
+    parts = (ladder, field, latency, memory, scaling)
+    sections = "".join(f"<section>{part(results, drawn)}</section>" for part in parts)
+    style = LOOK + (HERE / "page.css").read_text()
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
+        f"<title>What a coroutine costs</title><style>{style}</style></head>\n<body><main>"
+        f"{opening(results)}{sections}<section>{left_out(results)}</section>"
+        f"<section>{how_to_read(results)}</section></main></body></html>\n"
+    )

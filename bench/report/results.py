@@ -1,0 +1,129 @@
+"""Reads what the lab has measured, and refuses what is not that. Any figure may be missing."""
+
+import json
+import math
+
+KIND, SCHEMA = "ringlet-lab", 1
+NUMBER, TEXT, FLAG = "a number that is not negative", "a text", "true or false"
+
+LATENCY = [{"load": NUMBER, "rate_per_s": NUMBER, "samples": NUMBER, "percentiles": [[NUMBER]]}]
+SHAPE = {
+    "quick": FLAG,
+    "finished": FLAG,
+    "started": TEXT,
+    "seconds": NUMBER,
+    "machine": {
+        **dict.fromkeys(("processor", "kernel", "mitigations", "congestion_control"), TEXT),
+        **dict.fromkeys(("compiler", "flags", "ringlet"), TEXT),
+        **dict.fromkeys(("cores", "memory_bytes"), NUMBER),
+    },
+    "ladder": [{
+        **dict.fromkeys(("step", "name", "title", "backend", "skipped"), TEXT),
+        "cpu_us_per_echo": NUMBER,
+        "ratio_to_step_0": dict.fromkeys(("pairs", "median", "low", "high"), NUMBER),
+        "instructions_per_echo": NUMBER,
+        "system_calls_per_echo": NUMBER,
+        "allocations_per_echo": NUMBER,
+        "context_switches_per_echo": NUMBER,
+        "user_bytes_per_idle_connection": NUMBER,
+        "kernel_bytes_per_idle_connection": NUMBER,
+        "accept_close_us": NUMBER,
+        "latency": LATENCY,
+    }],
+    "field": [{
+        **dict.fromkeys(("name", "language", "style", "row", "skipped"), TEXT),
+        **dict.fromkeys(("throughput_per_s", "cpu_us_per_echo"), NUMBER),
+        "memory_bytes_per_connection": NUMBER,
+        "latency": LATENCY,
+    }],
+    "scaling": [{
+        **dict.fromkeys(("step", "name"), TEXT),
+        "points": [dict.fromkeys(("connections", "cpu_us_per_echo"), NUMBER)],
+    }],
+}  # fmt: skip
+NEEDED = {"ladder": ("step", "name"), "field": ("name",), "scaling": ("name",)}
+
+
+class WrongResults(Exception):
+    """What is wrong with the file, in one line."""
+
+
+def is_right(value, kind):
+    if kind == NUMBER:
+        return type(value) in (int, float) and math.isfinite(value) and value >= 0
+    return isinstance(value, str if kind == TEXT else bool)
+
+
+def known(value, shape, place):
+    """The value without what is null or not in the shape."""
+    if isinstance(shape, dict):
+        if not isinstance(value, dict):
+            raise WrongResults(f"{place} is not an object")
+        kept = {key: known(value[key], shape[key], f"{place}.{key}") for key in shape
+                if value.get(key) is not None}  # fmt: skip
+        return {key: inner for key, inner in kept.items() if inner not in ({}, [])}
+    if isinstance(shape, list):
+        if not isinstance(value, list):
+            raise WrongResults(f"{place} is not a list")
+        return [known(inner, shape[0], f"{place}[{index}]") for index, inner in enumerate(value)
+                if inner is not None]  # fmt: skip
+    if not is_right(value, shape):
+        raise WrongResults(f"{place} is not {shape}: {json.dumps(value)[:60]}")
+    return value
+
+
+def parse(text):
+    """All of it as one dictionary, where absent and null are the same.
+
+    Errors  WrongResults: no JSON, another program's, another schema, a value of the wrong kind.
+    """
+    try:
+        whole = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise WrongResults(f"this is no JSON: {error}") from None
+    if not isinstance(whole, dict) or whole.get("kind") != KIND:
+        raise WrongResults(f'this is no result of the lab: it has no "kind": "{KIND}"')
+    if whole.get("schema") != SCHEMA or isinstance(whole["schema"], bool):
+        raise WrongResults(
+            f"it has schema {json.dumps(whole.get('schema'))}; this program knows schema {SCHEMA}"
+        )
+    results = known(whole, SHAPE, "results")
+    for part, names in NEEDED.items():
+        for index, row in enumerate(results.setdefault(part, [])):
+            for name in names:
+                if name not in row:
+                    raise WrongResults(f"results.{part}[{index}] has no {name}")
+    for row in results["ladder"]:
+        row.setdefault("title", row["name"])
+        row.setdefault("backend", "io_uring")
+        drop_broken_ratio(row)
+    results.setdefault("machine", {})
+    return results
+
+
+def drop_broken_ratio(row):
+    """A ratio has a median and both ends, in order, or there is none."""
+    ratio = row.get("ratio_to_step_0", {})
+    median, low, high = (ratio.get(key, 0) for key in ("median", "low", "high"))
+    if not 0 < low <= median <= high:
+        row.pop("ratio_to_step_0", None)
+
+
+def base(results):
+    """The row of step 0 that the ratios are to: that on io_uring, or on epoll if there is no other."""
+    steps = [row for row in results["ladder"] if row["step"] == "0" and "skipped" not in row]
+    return next((row for row in steps if row["backend"] == "io_uring"), steps[0] if steps else None)
+
+
+def has_several_backends(results):
+    return len({row["backend"] for row in results["ladder"]}) > 1
+
+
+def skipped(results):
+    """(what, why) of everything that was not measured."""
+    for row in results["ladder"]:
+        if "skipped" in row:
+            yield f"step {row['step']} on {row['backend']}, {row['title']}", row["skipped"]
+    for row in results["field"]:
+        if "skipped" in row:
+            yield row["name"], row["skipped"]

@@ -1,0 +1,170 @@
+"""What the figures say, in words. A sentence claims a difference only where the interval shows one."""
+
+import datetime
+import re
+
+import results as lab_results
+from pairs import FEWEST_PAIRS
+from svg import short
+
+# step: (the subject of a sentence, its verb)
+SUBJECTS = {
+    "1": "A coroutine per connection",
+    "2": "A child task for each message",
+    "3": "Coroutines whose frames come from malloc",
+    "4": "A timeout around each message",
+    "5": "A task group with a second coroutine that writes",
+    "6": "A stackful fiber per connection",
+    "7": "A thread per connection",
+}
+PLURAL = ("3",)
+
+
+def subject_of(row):
+    subject = SUBJECTS.get(row["step"], row["title"])
+    return f"{subject}, on {row['backend']}," if row["backend"] != "io_uring" else subject
+
+
+def percents(ratio):
+    """Differences in percent (median, nearer end, farther end), none of them negative."""
+    ends = [abs(ratio[key] - 1) * 100 for key in ("median", "low", "high")]
+    digits = 1 if min(ends) >= 0.05 else 2
+    return [f"{end:.{digits}f}" for end in (ends[0], *sorted(ends[1:]))]
+
+
+def difference(ratio):
+    """'none', 'more', 'less', or 'too few' pairs to say."""
+    if ratio.get("pairs", FEWEST_PAIRS) < FEWEST_PAIRS:
+        return "too few"
+    if ratio["low"] <= 1 <= ratio["high"]:
+        return "none"
+    return "more" if ratio["low"] > 1 else "less"
+
+
+def sentence(row, whole=True):
+    """Of one step of the ladder against step 0, or '' without a ratio. The first of many is a whole one."""
+    ratio = row.get("ratio_to_step_0")
+    if not ratio:
+        return ""
+    subject, found, several = subject_of(row), difference(ratio), row["step"] in PLURAL
+    interval = f"{ratio['median']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
+    if row["step"] == "0":
+        subject, several = f"Callbacks on {row['backend']}", True
+    end = "" if several else "s"
+    if found == "too few":
+        few = f"{ratio['pairs']:.0f} pair" + ("s are" if ratio["pairs"] != 1 else " is")
+        return f"{subject}: {few} too few to say anything (the ratio was {ratio['median']:.2f})."
+    if found == "none":
+        return (
+            f"No difference could be seen between {lower(subject).rstrip(',')} and callbacks: the ratio is"
+            f" {interval}."
+        )
+    if ratio["low"] >= 2:
+        ends = f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
+        return (
+            f"{subject} take{end} {ratio['median']:.2f} times {ends} the CPU"
+            f" time{' of an echo' if whole else ''}."
+        )
+    median, near, far = percents(ratio)
+    if found == "more":
+        return (
+            f"{subject} add{end} {median} % [{near},"
+            f" {far}]{' to the CPU time of an echo on this machine' if whole else ''}."
+        )
+    return (
+        f"{subject} save{end} {median} % [{near},"
+        f" {far}]{' of the CPU time of an echo on this machine' if whole else ''}."
+    )
+
+
+def lower(text):
+    return text[:1].lower() + text[1:]
+
+
+def ladder(results):
+    """A sentence for each step that was compared, without the one that all are compared with."""
+    base = lab_results.base(results)
+    said = []
+    for row in results["ladder"]:
+        if row is not base and "skipped" not in row:
+            said += filter(None, [sentence(row, whole=not any("CPU time of" in text for text in said))])
+    return said
+
+
+def memory(results):
+    for row in results["ladder"]:
+        user, kernel = (row.get(f"{side}_bytes_per_idle_connection") for side in ("user", "kernel"))
+        if row["step"] == "1" and user is not None:
+            rest = f", and {kernel:,.0f} bytes in the kernel" if kernel is not None else ""
+            return (
+                f"While it waits, a connection with its coroutine holds {user:,.0f} bytes in the server's"
+                f" process{rest}."
+            )
+    return ""
+
+
+def is_ours(row):
+    return bool(re.match(r"ringlet|echo_coro", row["name"], re.IGNORECASE))
+
+
+def field(results):
+    rows = [row for row in results["field"] if "cpu_us_per_echo" in row and "skipped" not in row]
+    ours = [row for row in rows if is_ours(row)]
+    if not ours or len(rows) < 2:
+        return ""
+    least = min(rows, key=lambda row: row["cpu_us_per_echo"])
+    mine = min(ours, key=lambda row: row["cpu_us_per_echo"])
+    told = f"{mine['name']} needed {short(mine['cpu_us_per_echo'])} µs"
+    if least is mine:
+        return (
+            f"Of {len(rows)} servers {told} of CPU time per echo, the least; no interval says how sure"
+            " that is."
+        )
+    return (f"Of {len(rows)} servers {least['name']} needed the least CPU time per echo, "
+            f"{short(least['cpu_us_per_echo'])} µs; {told}.")  # fmt: skip
+
+
+def date(results):
+    """As people write it; what is no date stays as it is."""
+    try:
+        day = datetime.datetime.fromisoformat(results["started"])
+    except (KeyError, ValueError):
+        return results.get("started", "")
+    return f"{day.day} {day:%B %Y}"
+
+
+def machine(results):
+    """Where, with what and when, in one sentence."""
+    told = results["machine"]
+    on = told.get("processor", "a machine that was not named")
+    sizes = []
+    if "cores" in told:
+        sizes.append(f"{told['cores']:.0f} core" + ("s" if told["cores"] != 1 else ""))
+    if "memory_bytes" in told:
+        sizes.append(f"{told['memory_bytes'] / 2**30:.0f} GiB of memory")
+    text = f"Measured on {on}" + (f" ({', '.join(sizes)})" if sizes else "")
+    if "kernel" in told:
+        text += f", Linux {told['kernel'].removeprefix('Linux ')}"
+    if "compiler" in told:
+        text += f", {told['compiler']}" + (f" ({told['flags']})" if "flags" in told else "")
+    if date(results):
+        text += f", on {date(results)}"
+    if "seconds" in results:
+        minutes = results["seconds"] / 60
+        text += f", in {minutes:.0f} minutes" if minutes >= 2 else f", in {results['seconds']:.0f} seconds"
+    text += "."
+    if "ringlet" in told:
+        text += f" ringlet {told['ringlet']}."
+    return text
+
+
+def warnings(results):
+    said = []
+    if results.get("quick"):
+        said.append(
+            "This is a quick run: the figures are rough. They show that everything works, and measure"
+            " nothing."
+        )
+    if results.get("finished") is False:
+        said.append("The measurement did not finish: what is missing here was not reached.")
+    return said

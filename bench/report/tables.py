@@ -1,0 +1,110 @@
+"""The figures behind the charts, as tables."""
+
+import dataclasses
+
+import curves
+import sentences
+from charts import label_of
+from svg import short
+
+NOTHING = "–"
+LADDER = (
+    ("CPU, µs per echo", "cpu_us_per_echo"),
+    ("ratio to step 0", "ratio_to_step_0"),
+    ("accept and close, µs", "accept_close_us"),
+    ("instruc­tions per echo", "instructions_per_echo"),
+    ("system calls per echo", "system_calls_per_echo"),
+    ("allo­cations per echo", "allocations_per_echo"),
+    ("context switches per echo", "context_switches_per_echo"),
+    ("idle: bytes in the process", "user_bytes_per_idle_connection"),
+    ("idle: bytes in the kernel", "kernel_bytes_per_idle_connection"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    caption: str
+    headings: tuple
+    rows: list  # of texts; a row of two is a name and why it was skipped
+
+
+def cell(row, key):
+    value = row.get(key)
+    if value is None:
+        return NOTHING
+    if key == "ratio_to_step_0":
+        return f"{value['median']:.3f} [{value['low']:.3f},\u00a0{value['high']:.3f}]"
+    return f"{value:,.0f}" if "bytes" in key or key == "throughput_per_s" else short(value)
+
+
+def ladder(results):
+    columns = [(heading, key) for heading, key in LADDER if any(key in row for row in results["ladder"])]
+    rows = [
+        (
+            [label_of(row, results), f"skipped: {row['skipped']}"]
+            if "skipped" in row
+            else [label_of(row, results), *(cell(row, key) for _, key in columns)]
+        )
+        for row in results["ladder"]
+    ]
+    return Table("All figures of the ladder", ("step", *(heading for heading, _ in columns)), rows)
+
+
+FIELD = (
+    ("echoes per second", "throughput_per_s"),
+    ("CPU, µs per echo", "cpu_us_per_echo"),
+    ("bytes per connection", "memory_bytes_per_connection"),
+)
+
+
+def field(results):
+    def name(row):
+        kind = ", ".join(dict.fromkeys(row[key] for key in ("language", "row", "style") if key in row))
+        return f"{row['name']} ({kind})" if kind else row["name"]
+
+    rows = [[name(row), f"skipped: {row['skipped']}"] if "skipped" in row
+            else [name(row), *(cell(row, key) for _, key in FIELD)] for row in results["field"]]  # fmt: skip
+    return Table("All servers of the field", ("server", *(heading for heading, _ in FIELD)), rows)
+
+
+def latency(rows, name):
+    """µs at each percentile, a line for each server and load."""
+    loads = curves.by_load(rows)
+    wanted = sorted({p for lines in loads.values() for *_, points in lines for p, _ in points})
+    told = []
+    for load, lines in loads.items():
+        for _, row, curve, points in lines:
+            by_percentile = dict(points)
+            samples = f"{curve['samples']:,.0f}" if "samples" in curve else NOTHING
+            told.append(
+                [
+                    name(row),
+                    f"{load:g}",
+                    samples,
+                    *(short(by_percentile[p]) if p in by_percentile else NOTHING for p in wanted),
+                ]
+            )
+    return Table("Latency in µs", ("server", "load", "samples", *(f"{p:g} %" for p in wanted)), told)
+
+
+def latency_of_ladder(results):
+    return latency(results["ladder"], lambda row: label_of(row, results))
+
+
+def latency_of_field(results):
+    return latency(results["field"], lambda row: row["name"])
+
+
+def scaling(results):
+    lines = [(row["name"], dict(curves.points_of(row))) for row in results["scaling"]]
+    counts = sorted({count for _, points in lines for count in points})
+    rows = [
+        [name, *(short(points[count]) if count in points else NOTHING for count in counts)]
+        for name, points in lines
+    ]
+    return Table("µs of CPU time per echo", ("connections", *(f"{count:,.0f}" for count in counts)), rows)
+
+
+def findings(results):
+    """Of the ladder, in words; the first is the one that people come for."""
+    return [*sentences.ladder(results), *filter(None, (sentences.memory(results), sentences.field(results)))]

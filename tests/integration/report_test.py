@@ -1,0 +1,236 @@
+"""The report says what was measured, and nothing else. (Its looks: report_page_test.py.)
+
+Run one with   /usr/bin/python3 tests/integration/report_test.py Words.test_more_and_less
+"""
+
+import json
+import pathlib
+import re
+import sys
+import unittest
+
+USAGE, WRONG_DATA, NO_INPUT, CANNOT_CREATE = 64, 65, 66, 73
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from reporting import NAMES, Reports, run  # first: it knows where the report is
+import charts
+import lab_results
+import page
+import results as report_results
+import sentences
+import svg
+
+
+class Words(Reports):
+    def said(self, median, low, high, number="1", backend="io_uring", pairs=20):
+        ratio = {"pairs": pairs, "median": median, "low": low, "high": high}
+        return sentences.sentence(
+            {"step": number, "name": "x", "title": "X", "backend": backend, "ratio_to_step_0": ratio}
+        )
+
+    def test_more_and_less(self):
+        self.assertEqual(
+            self.said(1.021, 1.012, 1.03),
+            "A coroutine per connection adds 2.1 % [1.2, 3.0] to the CPU time of an echo on this machine.",
+        )
+        self.assertEqual(
+            self.said(0.96, 0.95, 0.98, "3"),
+            (
+                "Coroutines whose frames come from malloc save 4.0 % [2.0, 5.0] of the CPU time of an echo on"
+                " this machine."
+            ),
+        )
+        self.assertEqual(
+            self.said(2.41, 2.3, 2.5, "7"),
+            "A thread per connection takes 2.41 times [2.30, 2.50] the CPU time of an echo.",
+        )
+        self.assertIn("Callbacks on epoll add 30.0 %", self.said(1.3, 1.2, 1.4, "0", "epoll"))
+
+    def test_no_difference(self):
+        for low, high in ((0.99, 1.02), (1.0, 1.02), (0.99, 1.0)):
+            told = self.said(1.0, low, high, "6")
+            self.assertIn(
+                "No difference could be seen between a stackful fiber per connection and callbacks", told
+            )
+            self.assertNotIn("add", told)
+
+    def test_too_few_pairs(self):
+        self.assertEqual(
+            self.said(1.5, 1.4, 1.6, pairs=5),
+            "A coroutine per connection: 5 pairs are too few to say anything (the ratio was 1.50).",
+        )
+        self.assertIn("adds", self.said(1.5, 1.4, 1.6, pairs=6))
+
+    def test_machine(self):
+        text = self.page(lab_results.whole())
+        for words in (
+            "Some CPU 7 (2 cores, 32 GiB of memory)",
+            "Linux 6.18.1",
+            "g++ 12.2.0",
+            "1 March 2026",
+            "ringlet 0.1.0",
+        ):
+            self.assertIn(words, text)
+
+    def test_quick_and_unfinished_runs_say_so(self):
+        content = lab_results.whole()
+        self.assertNotRegex(self.page(content), "are rough|did not finish")
+        content.update(quick=True, finished=False)
+        text = self.page(content)
+        self.assertIn("This is a quick run: the figures are rough.", text)
+        self.assertIn("Roughly: a coroutine per connection adds", text)
+        self.assertIn("The measurement did not finish", text)
+
+    def test_percentiles_of_too_few_samples_are_left_out(self):
+        content = lab_results.whole()
+        content["ladder"][0]["latency"] = lab_results.latency(1, 9_999)
+        text = self.page(content)
+        self.assertIn("4 percentiles are not shown", text)  # 99.9 and 99.99 of two loads
+        shown = re.findall(
+            r'data-name="callbacks" data-backend="io_uring" data-load="0.5" data-percentile="([\d.]+)"', text
+        )
+        self.assertEqual(shown, ["50", "75", "90", "99"])
+
+
+class Missing(Reports):
+    def test_charts_without_figures_say_so(self):
+        text = self.page(lab_results.empty())
+        self.assertNotIn("<svg", text)
+        self.assertEqual(re.findall(r'id="missing-([\w-]+)">[A-Z][^<]+\.<', text), list(NAMES))
+        self.assertIn("Nothing was compared with callbacks", text)
+        self.assertEqual(list((self.folder / "out" / "charts").iterdir()), [])
+
+    def test_one_percentile_is_no_curve(self):
+        content = lab_results.whole()
+        for row in content["ladder"]:
+            row["latency"] = lab_results.latency(1, samples=99)
+        text = self.page(content)
+        self.assertIn('id="missing-latency-ladder">', text)
+        self.assertNotIn('id="missing-latency-field">', text)
+        self.assertRegex(
+            text, r"<th scope=.row.>0 callbacks</th>|<th scope=.row.>0  C callbacks"
+        )  # its table
+
+    def test_null_is_absent(self):
+        content = lab_results.whole()
+        nothing = dict.fromkeys(content["ladder"][1])
+        content["ladder"][1] = {**nothing, "step": "1", "name": "coroutine"}
+        with_null = self.page(content)
+        content["ladder"][1] = {"step": "1", "name": "coroutine"}
+        self.assertEqual(self.page(content), with_null)
+
+    def test_any_figure_may_be_missing(self):
+        for part in ("ladder", "field", "scaling"):
+            for key in lab_results.whole()[part][0]:
+                content = lab_results.whole()
+                for row in content[part]:
+                    if key not in ("step", "name") or part == "scaling" and key == "step":
+                        row.pop(key, None)
+                self.assertIn("</html>", make_page(content), f"{part} without {key}")
+
+    def test_skipped_step(self):
+        content = lab_results.whole()
+        content["ladder"][6] = {
+            "step": "6",
+            "name": "fiber",
+            "title": "A fiber",
+            "skipped": "no <Boost.Context> here",
+        }
+        text = self.page(content)
+        self.assertIn("<dt>step 6 on io_uring, A fiber</dt><dd>no &lt;Boost.Context&gt; here</dd>", text)
+        self.assertIn("skipped: no &lt;Boost.Context&gt; here</text>", text)
+        self.assertNotIn('data-step="6"', text)
+        self.assertIn("Nothing was skipped", self.page(lab_results.whole()))
+
+    def test_pictures_of_an_earlier_run_go_away(self):
+        self.page(lab_results.whole())
+        self.assertEqual(len(list((self.folder / "out" / "charts").iterdir())), len(NAMES))
+        self.page(lab_results.empty())
+        self.assertEqual(list((self.folder / "out" / "charts").iterdir()), [])
+
+
+def make_page(content):
+    told = report_results.parse(json.dumps(content))
+    return page.page(told, page.all_charts(told))
+
+
+class Axes(unittest.TestCase):
+    def ticks(self, median):
+        content = lab_results.whole()
+        for row in content["ladder"]:
+            if "ratio_to_step_0" in row:
+                row["ratio_to_step_0"].update(median=median, low=median * 0.99, high=median * 1.01)
+        drawing = charts.ladder(report_results.parse(json.dumps(content))).drawing
+        return re.findall(r'text-anchor="middle">([\d.]+)<', "".join(drawing.parts))
+
+    def test_every_range_of_ratios_has_ticks(self):
+        for median in (0.2, 0.9, 0.99, 1, 1.01, 1.1, 1.3, 2, 10, 60):
+            ticks = self.ticks(median)
+            self.assertIn("1", ticks)
+            self.assertGreaterEqual(len(ticks), 3, f"{median}: {ticks}")
+
+    def test_labels_do_not_share_a_place(self):
+        places = svg.spread([5, 5, 5, 90, 91], 10, 0, 100)
+        self.assertEqual(sorted(places), places)
+        for one, next_ in zip(places, places[1:]):
+            self.assertGreaterEqual(next_ - one, 10 - 1e-9)
+        self.assertTrue(0 <= places[0] and places[-1] <= 100, places)
+
+    def test_linear_ticks_are_round(self):
+        for low, high, ticks in ((0, 30, [0, 10, 20, 30]), (0.96, 1.04, [0.96, 0.98, 1.0, 1.02, 1.04])):
+            self.assertEqual(svg.linear_ticks(low, high, 5), ticks)
+
+
+class Files(Reports):
+    def fails(self, status, words, content):
+        out = self.report(content)
+        self.assertEqual(self.ended.returncode, status, self.ended.stderr)
+        self.assertRegex(self.ended.stderr, f"^report: .*{words}.*\n$")
+        self.assertFalse((out / "report.html").exists())
+
+    def test_what_is_no_result_is_refused(self):
+        self.fails(WRONG_DATA, "no JSON", "{")
+        self.fails(WRONG_DATA, "no result of the lab", "[]")
+        self.fails(WRONG_DATA, "no result of the lab", {"schema": 1, "kind": "targets"})
+        self.fails(WRONG_DATA, "schema 2; this program knows schema 1", {"schema": 2, "kind": "ringlet-lab"})
+
+    def test_figures_of_the_wrong_kind_are_refused(self):
+        for value in ("4", -1, True, float("nan"), [1], {}):
+            content = lab_results.whole()
+            content["ladder"][2]["cpu_us_per_echo"] = value
+            self.fails(WRONG_DATA, r"results.ladder\[2\].cpu_us_per_echo is not a number", content)
+        content["ladder"][2] = {"step": "2"}
+        self.fails(WRONG_DATA, r"results.ladder\[2\] has no name", content)
+
+    def test_files_that_cannot_be_read_or_written(self):
+        ended = run(self.folder / "nowhere.json", "-o", self.folder)
+        self.assertEqual(
+            (ended.returncode, ended.stderr),
+            (NO_INPUT, f"report: {self.folder}/nowhere.json: No such file or directory\n"),
+        )
+        (self.folder / "out").write_text("a file")
+        self.fails(CANNOT_CREATE, "out", lab_results.whole())
+
+    def test_usage(self):
+        ended = run("x.json")
+        self.assertEqual(ended.returncode, USAGE)
+        self.assertIn("--help explains the options", ended.stderr)
+        self.assertIn("report.html", run("--help").stdout)
+
+    def test_without_chromium(self):
+        self.page(lab_results.whole())
+        self.assertEqual(
+            self.ended.stderr, "report: no PNG is made: Chromium is missing: install the package chromium\n"
+        )
+        self.assertEqual(
+            sorted(path.name for path in (self.folder / "out" / "charts").iterdir()),
+            sorted(f"{name}.svg" for name in NAMES),
+        )
+
+    def test_the_page_needs_nothing_else(self):
+        self.assertNotRegex(self.page(lab_results.whole()), r"https?:|<script|@import|url\(|<img|src=")
+
+
+if __name__ == "__main__":
+    unittest.main()

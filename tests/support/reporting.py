@@ -1,0 +1,43 @@
+"""Makes reports of results, as a user would, for the tests."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "bench" / "report"
+PATIENCE_SECONDS = 110
+NAMES = ("ladder", "field", "latency-ladder", "latency-field", "memory", "scaling")
+
+sys.path[:0] = [str(PROGRAM), str(PROGRAM.parent)]
+
+
+def run(*arguments, **options):
+    return subprocess.run([sys.executable, str(PROGRAM), *map(str, arguments)], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, timeout=PATIENCE_SECONDS, check=False, **options)  # fmt: skip
+
+
+class Reports(unittest.TestCase):
+    """Makes reports in a folder that is taken away."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="ringlet-report-test-")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def report(self, content, **options):
+        """The folder with the report of some results."""
+        source = self.folder / "results.json"
+        source.write_text(content if isinstance(content, str) else json.dumps(content))
+        self.ended = run(source, "-o", self.folder / "out", **options)
+        return self.folder / "out"
+
+    def page(self, content):
+        """The text of the page, made without pictures: that is faster."""
+        out = self.report(content, env={**os.environ, "PATH": ""})
+        self.assertEqual(self.ended.returncode, 0, self.ended.stderr)
+        return (out / "report.html").read_text()
