@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 namespace fibers = boost::fibers;
+static constexpr std::size_t stack_bytes = 65536;
 
 /// A non-blocking descriptor and the fiber that waits for it.
 struct Socket {
@@ -79,14 +80,15 @@ int main(int argc, char** argv) {
     Socket listener{socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
     setsockopt(listener.descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     setsockopt(listener.descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); // for the accepted
-    if (bind(listener.descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0 ||
+    if (listener.descriptor < 0 ||
+        bind(listener.descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0 ||
         listen(listener.descriptor, peer_backlog) < 0)
         peer_fail(port, errno);
 
     int poll = epoll_create1(EPOLL_CLOEXEC);
     watch(poll, listener);
     fibers::use_scheduling_algorithm<Poller>(poll);
-    fibers::pooled_fixedsize_stack stacks(64 * 1024);
+    fibers::pooled_fixedsize_stack stacks(stack_bytes);
     for (;;) {
         auto connection = static_cast<int>(listener.finish([](int from) {
             return accept4(from, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
