@@ -161,9 +161,9 @@ def field(results):
                 drawing.text(begin + 6, y + 6, "not measured", "soft small")
                 continue
             kind = "ours" if sentences.is_ours(row) else "theirs"
-            drawing.bar(begin, y - 4, place(row[key]), 12, kind, f"{row['name']}: {short(row[key])} {heading}",
+            drawing.bar(begin, y - 4, max(0, place(row[key])), 12, kind, f"{row['name']}: {short(row[key])} {heading}",
                         **data(chart="field", name=row["name"], figure=key, value=row[key]))  # fmt: skip
-            drawing.text(begin + place(row[key]) + 5, y + 6, short(row[key]))
+            drawing.text(begin + max(0, place(row[key])) + 5, y + 6, short(row[key]))
     drawing.height = bottom + 6
     return Chart("field", drawing)
 
@@ -190,7 +190,7 @@ def memory(results):
     placed, bottom = rows_with_heights(labels, 34)
     left = label_width(labels) + 14
     right = WIDTH - 10 - max(106, *(text_width(text_of(parts(row))) for row in rows))
-    most = max(sum(value or 0 for value in parts(row).values()) for row in rows) or 1
+    most = max(sum(max(value or 0, 0) for value in parts(row).values()) for row in rows) or 1
     place = linear(0, most, left, right)
     says = "; ".join(f"step {row['step']} on {row['backend']}: {text_of(parts(row))}" for row in rows)
     drawing = Drawing(
@@ -213,7 +213,7 @@ def memory(results):
         for side, words in SIDES:
             value = parts(row)[side]
             if value is not None:
-                width = place(value) - left
+                width = max(0, place(value) - left)
                 drawing.bar(
                     begin,
                     y - 6,

@@ -94,7 +94,7 @@ def ladder(results):
 def memory(results):
     for row in results["ladder"]:
         user, kernel = (row.get(f"{side}_bytes_per_idle_connection") for side in ("user", "kernel"))
-        if row["step"] == "1" and user is not None:
+        if row["step"] == "1" and user is not None and user >= 0:
             rest = f", and {kernel:,.0f} bytes in the kernel" if kernel is not None else ""
             return (
                 f"While it waits, a connection with its coroutine holds {user:,.0f} bytes in the server's"
@@ -144,9 +144,9 @@ def machine(results):
         sizes.append(f"{told['memory_bytes'] / 2**30:.0f} GiB of memory")
     text = f"Measured on {on}" + (f" ({', '.join(sizes)})" if sizes else "")
     if "kernel" in told:
-        text += f", Linux {told['kernel'].removeprefix('Linux ')}"
+        text += f", Linux {told['kernel'].removeprefix('Linux ').split(' #')[0]}"
     if "compiler" in told:
-        text += f", {told['compiler']}" + (f" ({told['flags']})" if "flags" in told else "")
+        text += f", {re.sub('^GNU ', 'g++ ', told['compiler'])}" + (f" ({told['flags']})" if "flags" in told else "")
     if date(results):
         text += f", on {date(results)}"
     if "seconds" in results:
@@ -156,6 +156,18 @@ def machine(results):
     if "ringlet" in told:
         text += f" ringlet {told['ringlet']}."
     return text
+
+
+def mitigations(results):
+    """Which weaknesses of the processor the kernel works around, at some cost, and which it leaves."""
+    told = results["machine"].get("mitigations", "")
+    if isinstance(told, str):
+        return told
+    parts = []
+    for words, beginning in (("on for", "Mitigation"), ("none for", "Vulnerable")):
+        names = [name for name, state in sorted(told.items()) if state.startswith(beginning)]
+        parts += [f"{words} {', '.join(names)}"] if names else []
+    return "; ".join(parts)
 
 
 def warnings(results):

@@ -96,7 +96,7 @@ def latency_of_field(results):
 
 
 def scaling(results):
-    lines = [(row["name"], dict(curves.points_of(row))) for row in results["scaling"]]
+    lines = [(curves.name_of(row), dict(curves.points_of(row))) for row in results["scaling"]]
     counts = sorted({count for _, points in lines for count in points})
     rows = [
         [name, *(short(points[count]) if count in points else NOTHING for count in counts)]

@@ -231,7 +231,7 @@ def expected_marks(content):
                     ), repr(us)
     for row in content["scaling"]:
         for point in row["points"]:
-            yield "scaling", repr(point["connections"]), row["name"], repr(point["cpu_us_per_echo"])
+            yield "scaling", row["backend"], repr(point["connections"]), row["name"], repr(point["cpu_us_per_echo"])
 
 
 if __name__ == "__main__":
