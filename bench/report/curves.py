@@ -26,7 +26,7 @@ class Style:
 
 def style_of_step(row, number):
     step = int(row["step"]) if row.get("step", "").isdecimal() else number
-    return Style(step, 1 if row.get("backend", "io_uring") != "io_uring" else 0)
+    return Style(step, 1 if lab_results.is_on_epoll(row) else 0)
 
 
 def draw_labels(drawing, ends, top, bottom):
@@ -38,6 +38,10 @@ def draw_labels(drawing, ends, top, bottom):
         drawing.path([(RIGHT + 15, place), (RIGHT + 37, place)], f"curve {style.colour}", style.dash)
         drawing.marker(style.shape, RIGHT + 26, place, style.colour)
         drawing.text(RIGHT + 43, place + 4, fitted(label, WIDTH - RIGHT - 43))
+
+
+def name_of(row):
+    return row["name"].replace("_", " ") + (", epoll" if lab_results.is_on_epoll(row) else "")
 
 
 def panel_height(count):
@@ -93,21 +97,15 @@ def share(percentile):
     return -math.log10(1 - percentile / 100)
 
 
-def short_label(row, results):
-    on = (
-        f", {row['backend']}"
-        if lab_results.has_several_backends(results) and row["backend"] != "io_uring"
-        else ""
-    )
-    return f"{row['step']} {row['name'].replace('_', ' ')}{on}"
+def short_label(row):
+    return f"{row['step']} {name_of(row)}"
 
 
 def latency_of_ladder(results):
-    label = lambda row: short_label(row, results)  # noqa: E731
     return latency(
         "latency-ladder",
         results["ladder"],
-        label,
+        short_label,
         style_of_step,
         "The steps' latency was not measured, or too few samples were taken for a curve.",
     )
@@ -196,10 +194,6 @@ def points_of(row):
     """(connections, µs), fewest first."""
     return sorted((point["connections"], point["cpu_us_per_echo"]) for point in row.get("points", ())
                   if point.get("connections", 0) > 0 and point.get("cpu_us_per_echo", 0) > 0)  # fmt: skip
-
-
-def name_of(row):
-    return row["name"].replace("_", " ") + (f", {row['backend']}" if row["backend"] != "io_uring" else "")
 
 
 def scaling(results):

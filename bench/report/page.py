@@ -75,9 +75,10 @@ def opening(results):
     )
     text += "".join(paragraph(warning, "warning") for warning in sentences.warnings(results))
     text += paragraph(
-        f"Roughly: {sentences.lower(first)}" if results.get("quick") and findings else first, "lead"
+        f"Roughly: {sentences.lower(first)}" if results.get("quick") and "CPU time of" in first else first,
+        "lead",
     )
-    if sentences.ladder(results):
+    if any("%" in text for text in sentences.ladder(results)):
         text += paragraph(
             "Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.",
             "note",
@@ -132,7 +133,7 @@ def latency(results, drawn):
     )
     text = "<h2>How long an echo takes</h2>" + figure(drawn["latency-ladder"], caption)
     text += behind(tables.latency_of_ladder(results))
-    text += overloaded(results["ladder"], lambda row: curves.short_label(row, results))
+    text += overloaded(results["ladder"], curves.short_label)
     text += figure(drawn["latency-field"], "The other servers, in the same way.")
     text += behind(tables.latency_of_field(results))
     text += overloaded(results["field"], lambda row: row["name"])

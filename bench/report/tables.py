@@ -41,9 +41,9 @@ def ladder(results):
     columns = [(heading, key) for heading, key in LADDER if any(key in row for row in results["ladder"])]
     rows = [
         (
-            [label_of(row, results), f"skipped: {row['skipped']}"]
+            [label_of(row), f"skipped: {row['skipped']}"]
             if "skipped" in row
-            else [label_of(row, results), *(cell(row, key) for _, key in columns)]
+            else [label_of(row), *(cell(row, key) for _, key in columns)]
         )
         for row in results["ladder"]
     ]
@@ -88,7 +88,7 @@ def latency(rows, name):
 
 
 def latency_of_ladder(results):
-    return latency(results["ladder"], lambda row: label_of(row, results))
+    return latency(results["ladder"], lambda row: label_of(row))
 
 
 def latency_of_field(results):

@@ -62,6 +62,24 @@ class Words(Reports):
         )
         self.assertIn("adds", self.said(1.5, 1.4, 1.6, pairs=6))
 
+    def test_a_ladder_of_too_few_pairs_says_it_once(self):
+        content = lab_results.whole()
+        for row in content["ladder"]:
+            row.get("ratio_to_step_0", {})["pairs"] = 3
+        content["quick"] = True
+        text = self.page(content)
+        self.says(">Too few runs to say what a coroutine costs: 3 for each step, and it takes 6.<", text)
+        self.says_not("are too few to say anything", text)
+        self.says_not("Roughly", text)
+
+    def test_only_epoll_is_told(self):
+        content = lab_results.whole()
+        content["ladder"][7]["backend"] = "blocking calls"
+        text = self.page(content)
+        self.says_not("calls</text>", text)
+        self.says("A coroutine per connection on epoll adds", text)
+        self.says("1 coroutine, epoll</text>", text)
+
     def test_machine(self):
         text = self.page(lab_results.whole())
         for words in (
@@ -255,7 +273,9 @@ class Files(Reports):
         )
 
     def test_the_page_needs_nothing_else(self):
-        self.assertEqual(re.findall(r"https?:|<script|@import|url\(|<img|src=", self.page(lab_results.whole())), [])
+        self.assertEqual(
+            re.findall(r"https?:|<script|@import|url\(|<img|src=", self.page(lab_results.whole())), []
+        )
 
 
 if __name__ == "__main__":
