@@ -77,6 +77,7 @@ class Words(Reports):
         content["ladder"][7]["backend"] = "blocking calls"
         text = self.page(content)
         self.says_not("calls</text>", text)
+        self.says_not("7 thread, epoll", text)
         self.says("A coroutine per connection on epoll adds", text)
         self.says("1 coroutine, epoll</text>", text)
 
