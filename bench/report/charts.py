@@ -19,13 +19,9 @@ class Chart:
     missing: str = ""
 
 
-def label_of(row, results):
+def label_of(row):
     """What a step of the ladder is called on a chart."""
-    on = (
-        f", {row['backend']}"
-        if lab_results.has_several_backends(results) and row["backend"] != "io_uring"
-        else ""
-    )
+    on = ", epoll" if lab_results.is_on_epoll(row) else ""
     return f"{row['step']}  {row['title']}{on}"
 
 
@@ -58,7 +54,7 @@ def ladder(results):
     if base is None or not any(row is not base for row in drawn):
         return Chart("ladder", missing="No step was compared with step 0, so there is no ladder to draw.")
     rows = [row for row in rows if row is base or row in drawn or "skipped" in row]
-    labels = [label_of(row, results) for row in rows]
+    labels = [label_of(row) for row in rows]
     placed, bottom = rows_with_heights(labels, 34)
 
     ratios = [row["ratio_to_step_0"] for row in drawn]
@@ -161,9 +157,9 @@ def field(results):
                 drawing.text(begin + 6, y + 6, "not measured", "soft small")
                 continue
             kind = "ours" if sentences.is_ours(row) else "theirs"
-            drawing.bar(begin, y - 4, place(row[key]), 12, kind, f"{row['name']}: {short(row[key])} {heading}",
+            drawing.bar(begin, y - 4, max(0, place(row[key])), 12, kind, f"{row['name']}: {short(row[key])} {heading}",
                         **data(chart="field", name=row["name"], figure=key, value=row[key]))  # fmt: skip
-            drawing.text(begin + place(row[key]) + 5, y + 6, short(row[key]))
+            drawing.text(begin + max(0, place(row[key])) + 5, y + 6, short(row[key]))
     drawing.height = bottom + 6
     return Chart("field", drawing)
 
@@ -186,11 +182,11 @@ def memory(results):
             if "skipped" not in row and any(value is not None for value in parts(row).values())]  # fmt: skip
     if not rows:
         return Chart("memory", missing="The memory of idle connections was not measured.")
-    labels = [label_of(row, results) for row in rows]
+    labels = [label_of(row) for row in rows]
     placed, bottom = rows_with_heights(labels, 34)
     left = label_width(labels) + 14
     right = WIDTH - 10 - max(106, *(text_width(text_of(parts(row))) for row in rows))
-    most = max(sum(value or 0 for value in parts(row).values()) for row in rows) or 1
+    most = max(sum(max(value or 0, 0) for value in parts(row).values()) for row in rows) or 1
     place = linear(0, most, left, right)
     says = "; ".join(f"step {row['step']} on {row['backend']}: {text_of(parts(row))}" for row in rows)
     drawing = Drawing(
@@ -213,7 +209,7 @@ def memory(results):
         for side, words in SIDES:
             value = parts(row)[side]
             if value is not None:
-                width = place(value) - left
+                width = max(0, place(value) - left)
                 drawing.bar(
                     begin,
                     y - 6,

@@ -1,19 +1,23 @@
 """A headless Chromium that is talked with through a pipe: no port, no network, no library."""
 
 import base64
+import contextlib
 import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 
 PATIENCE_SECONDS = 60
+CLOSE_SECONDS = 10
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 OPTIONS = (
     "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--disable-dev-shm-usage",
+    "--disable-breakpad", "--disable-crash-reporter",
     "--no-sandbox",  # needed by root and in containers; only files of our own are opened
     "--remote-debugging-pipe",
 )  # fmt: skip
@@ -47,6 +51,7 @@ class Browser:
 
         self.process = subprocess.Popen(
             [program, *OPTIONS, f"--user-data-dir={self.folder.name}", "about:blank"], close_fds=False,
+            start_new_session=True, env={**os.environ, "XDG_CONFIG_HOME": self.folder.name},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=at_3_and_4,
         )  # fmt: skip
         os.close(theirs_in)
@@ -65,7 +70,12 @@ class Browser:
         return self
 
     def __exit__(self, *_):
-        self.process.kill()
+        with contextlib.suppress(Unavailable, OSError, subprocess.TimeoutExpired):
+            self.session = None
+            self.ask("Browser.close")
+            self.process.wait(CLOSE_SECONDS)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # and those that it has started
         self.process.wait()
         os.close(self.commands)
         os.close(self.answers)

@@ -12,6 +12,7 @@ from svg import (DASHES, MARKERS, WIDTH, Drawing, apart, data, fitted, linear, l
 RIGHT = 500  # where the labels of the lines begin, a little further on
 PANEL = 210
 LINE_GAP = 15
+KEPT_SHARE = 0.95  # of a rate; less is not kept
 SHAPES = tuple(MARKERS)
 
 
@@ -24,8 +25,8 @@ class Style:
 
 
 def style_of_step(row, number):
-    step = int(row["step"]) if row["step"].isdecimal() else number
-    return Style(step, 1 if row.get("backend", "io_uring") != "io_uring" else 0)
+    step = int(row["step"]) if row.get("step", "").isdecimal() else number
+    return Style(step, 1 if lab_results.is_on_epoll(row) else 0)
 
 
 def draw_labels(drawing, ends, top, bottom):
@@ -37,6 +38,10 @@ def draw_labels(drawing, ends, top, bottom):
         drawing.path([(RIGHT + 15, place), (RIGHT + 37, place)], f"curve {style.colour}", style.dash)
         drawing.marker(style.shape, RIGHT + 26, place, style.colour)
         drawing.text(RIGHT + 43, place + 4, fitted(label, WIDTH - RIGHT - 43))
+
+
+def name_of(row):
+    return row["name"].replace("_", " ") + (", epoll" if lab_results.is_on_epoll(row) else "")
 
 
 def panel_height(count):
@@ -68,6 +73,14 @@ def left_out(rows):
     return len(given) - sum(len(trusted(curve)) for curve in curves)
 
 
+def too_slow(rows):
+    """(row, curve) of all that did not keep the rate which they were asked for."""
+    for row in rows:
+        for curve in row.get("latency", ()) if "skipped" not in row else ():
+            if curve.get("reached_per_s", math.inf) < KEPT_SHARE * curve.get("rate_per_s", 0):
+                yield row, curve
+
+
 def by_load(rows):
     """{load: [(number of the row, row, curve, points)]}, smallest load first."""
     loads = {}
@@ -84,21 +97,15 @@ def share(percentile):
     return -math.log10(1 - percentile / 100)
 
 
-def short_label(row, results):
-    on = (
-        f", {row['backend']}"
-        if lab_results.has_several_backends(results) and row["backend"] != "io_uring"
-        else ""
-    )
-    return f"{row['step']} {row['name'].replace('_', ' ')}{on}"
+def short_label(row):
+    return f"{row['step']} {name_of(row)}"
 
 
 def latency_of_ladder(results):
-    label = lambda row: short_label(row, results)  # noqa: E731
     return latency(
         "latency-ladder",
         results["ladder"],
-        label,
+        short_label,
         style_of_step,
         "The steps' latency was not measured, or too few samples were taken for a curve.",
     )
@@ -205,7 +212,7 @@ def scaling(results):
     low, high = max(0, low - margin), high + margin
     up = linear(low, high, bottom, top)
     says = "; ".join(
-        f"{row['name']} " + ", ".join(f"{short(us)} µs with {count:,.0f}" for count, us in points)
+        f"{name_of(row)} " + ", ".join(f"{short(us)} µs with {count:,.0f}" for count, us in points)
         for row, points in lines
     )
     drawing = Drawing(
@@ -229,14 +236,13 @@ def scaling(results):
     drawing.line(left, bottom, RIGHT, bottom)
     ends = []
     for number, (row, points) in enumerate(lines):
-        before = sum(other.get("step") == row.get("step") for other, _ in lines[:number])
-        how = Style(int(row["step"]), before) if row.get("step", "").isdecimal() else Style(number)
+        how = style_of_step(row, number)
         placed = [(across(count), up(us)) for count, us in points]
         drawing.path(placed, f"curve {how.colour}", how.dash)
         for (count, us), (x, y) in zip(points, placed):
-            drawing.marker(how.shape, x, y, how.colour, f"{row['name']}, {count:,.0f} connections: {short(us)} µs",
-                           **data(chart="scaling", name=row["name"], connections=count, value=us))  # fmt: skip
-        ends.append((*placed[-1], row["name"], how))
+            drawing.marker(how.shape, x, y, how.colour, f"{name_of(row)}, {count:,.0f} connections: {short(us)} µs",
+                           **data(chart="scaling", name=row["name"], backend=row["backend"], connections=count, value=us))  # fmt: skip
+        ends.append((*placed[-1], name_of(row), how))
     draw_labels(drawing, ends, top, bottom - 4)
     drawing.height = bottom + 26
     return Chart("scaling", drawing)

@@ -75,9 +75,10 @@ def opening(results):
     )
     text += "".join(paragraph(warning, "warning") for warning in sentences.warnings(results))
     text += paragraph(
-        f"Roughly: {sentences.lower(first)}" if results.get("quick") and findings else first, "lead"
+        f"Roughly: {sentences.lower(first)}" if results.get("quick") and "CPU time of" in first else first,
+        "lead",
     )
-    if sentences.ladder(results):
+    if any("%" in text for text in sentences.ladder(results)):
         text += paragraph(
             "Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.",
             "note",
@@ -115,6 +116,16 @@ def field(results, drawn):
     return text + (as_html(tables.field(results)) if results["field"] else "")
 
 
+def overloaded(rows, label):
+    """Who was asked for more than it could do."""
+    late = [f"{label(row)} at load {curve.get('load', 0):g} ({curve['reached_per_s']:,.0f} of {curve['rate_per_s']:,.0f})"
+            for row, curve in curves.too_slow(rows)]  # fmt: skip
+    if not late:
+        return ""
+    return paragraph(f"Did not reach the rate that was asked for, in echoes per second: {', '.join(late)}. Such latency is"
+                     " that of a queue that grows, and says how long was measured.", "note")  # fmt: skip
+
+
 def latency(results, drawn):
     caption = (
         "Each nine of the horizontal axis takes as much room as the one before. All panels have one vertical"
@@ -122,8 +133,10 @@ def latency(results, drawn):
     )
     text = "<h2>How long an echo takes</h2>" + figure(drawn["latency-ladder"], caption)
     text += behind(tables.latency_of_ladder(results))
+    text += overloaded(results["ladder"], curves.short_label)
     text += figure(drawn["latency-field"], "The other servers, in the same way.")
     text += behind(tables.latency_of_field(results))
+    text += overloaded(results["field"], lambda row: row["name"])
     count = curves.left_out([*results["ladder"], *results["field"]])
     if count:
         points = "1 percentile is" if count == 1 else f"{count} percentiles are"
@@ -194,13 +207,16 @@ def how_to_read(results):
             " high percentiles are theirs."
         ),
     )
-    known = (("congestion control", "congestion_control"), ("mitigations", "mitigations"))
-    settings = [f"{words} {results['machine'][key]}" for words, key in known if key in results["machine"]]
+    known = {
+        "congestion control": results["machine"].get("congestion_control"),
+        "mitigations": sentences.mitigations(results),
+    }
+    settings = [f"{words} {value}" for words, value in known.items() if value]
     lists = "".join(
         f"<h2>{heading}</h2><ul>" + "".join(f"<li>{escaped(item)}</li>" for item in items) + "</ul>"
         for heading, items in (("How to read this", told), ("What not to conclude", not_told))
     )
-    return lists + (paragraph(f"Settings of the machine: {', '.join(settings)}.", "note") if settings else "")
+    return lists + (paragraph(f"Settings of the machine: {'; '.join(settings)}.", "note") if settings else "")
 
 
 def page(results, drawn):

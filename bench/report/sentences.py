@@ -10,9 +10,9 @@ from svg import short
 # step: (the subject of a sentence, its verb)
 SUBJECTS = {
     "1": "A coroutine per connection",
-    "2": "A child task for each message",
+    "2": "A coroutine with a child task for each message",
     "3": "Coroutines whose frames come from malloc",
-    "4": "A timeout around each message",
+    "4": "A coroutine with a timeout around each message",
     "5": "A task group with a second coroutine that writes",
     "6": "A stackful fiber per connection",
     "7": "A thread per connection",
@@ -22,7 +22,7 @@ PLURAL = ("3",)
 
 def subject_of(row):
     subject = SUBJECTS.get(row["step"], row["title"])
-    return f"{subject}, on {row['backend']}," if row["backend"] != "io_uring" else subject
+    return f"{subject} on epoll" if lab_results.is_on_epoll(row) else subject
 
 
 def percents(ratio):
@@ -55,10 +55,7 @@ def sentence(row, whole=True):
         few = f"{ratio['pairs']:.0f} pair" + ("s are" if ratio["pairs"] != 1 else " is")
         return f"{subject}: {few} too few to say anything (the ratio was {ratio['median']:.2f})."
     if found == "none":
-        return (
-            f"No difference could be seen between {lower(subject).rstrip(',')} and callbacks: the ratio is"
-            f" {interval}."
-        )
+        return f"No difference could be seen between {lower(subject)} and callbacks: the ratio is {interval}."
     if ratio["low"] >= 2:
         ends = f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
         return (
@@ -84,17 +81,24 @@ def lower(text):
 def ladder(results):
     """A sentence for each step that was compared, without the one that all are compared with."""
     base = lab_results.base(results)
+    rows = [row for row in results["ladder"]
+            if row is not base and "skipped" not in row and "ratio_to_step_0" in row]  # fmt: skip
+    if rows and all(difference(row["ratio_to_step_0"]) == "too few" for row in rows):
+        most = max(row["ratio_to_step_0"]["pairs"] for row in rows)
+        return [
+            f"Too few runs to say what a coroutine costs: {most:.0f} for each step, and it takes"
+            f" {FEWEST_PAIRS}."
+        ]
     said = []
-    for row in results["ladder"]:
-        if row is not base and "skipped" not in row:
-            said += filter(None, [sentence(row, whole=not any("CPU time of" in text for text in said))])
+    for row in rows:
+        said.append(sentence(row, whole=not any("CPU time of" in text for text in said)))
     return said
 
 
 def memory(results):
     for row in results["ladder"]:
         user, kernel = (row.get(f"{side}_bytes_per_idle_connection") for side in ("user", "kernel"))
-        if row["step"] == "1" and user is not None:
+        if row["step"] == "1" and user is not None and user >= 0:
             rest = f", and {kernel:,.0f} bytes in the kernel" if kernel is not None else ""
             return (
                 f"While it waits, a connection with its coroutine holds {user:,.0f} bytes in the server's"
@@ -144,9 +148,11 @@ def machine(results):
         sizes.append(f"{told['memory_bytes'] / 2**30:.0f} GiB of memory")
     text = f"Measured on {on}" + (f" ({', '.join(sizes)})" if sizes else "")
     if "kernel" in told:
-        text += f", Linux {told['kernel'].removeprefix('Linux ')}"
+        text += f", Linux {told['kernel'].removeprefix('Linux ').split(' #')[0]}"
     if "compiler" in told:
-        text += f", {told['compiler']}" + (f" ({told['flags']})" if "flags" in told else "")
+        text += f", {re.sub('^GNU ', 'g++ ', told['compiler'])}" + (
+            f" ({told['flags']})" if "flags" in told else ""
+        )
     if date(results):
         text += f", on {date(results)}"
     if "seconds" in results:
@@ -156,6 +162,18 @@ def machine(results):
     if "ringlet" in told:
         text += f" ringlet {told['ringlet']}."
     return text
+
+
+def mitigations(results):
+    """Which weaknesses of the processor the kernel works around, at some cost, and which it leaves."""
+    told = results["machine"].get("mitigations", "")
+    if isinstance(told, str):
+        return told
+    parts = []
+    for words, beginning in (("on for", "Mitigation"), ("none for", "Vulnerable")):
+        names = [name for name, state in sorted(told.items()) if state.startswith(beginning)]
+        parts += [f"{words} {', '.join(names)}"] if names else []
+    return "; ".join(parts)
 
 
 def warnings(results):

@@ -41,9 +41,9 @@ def ladder(results):
     columns = [(heading, key) for heading, key in LADDER if any(key in row for row in results["ladder"])]
     rows = [
         (
-            [label_of(row, results), f"skipped: {row['skipped']}"]
+            [label_of(row), f"skipped: {row['skipped']}"]
             if "skipped" in row
-            else [label_of(row, results), *(cell(row, key) for _, key in columns)]
+            else [label_of(row), *(cell(row, key) for _, key in columns)]
         )
         for row in results["ladder"]
     ]
@@ -88,7 +88,7 @@ def latency(rows, name):
 
 
 def latency_of_ladder(results):
-    return latency(results["ladder"], lambda row: label_of(row, results))
+    return latency(results["ladder"], lambda row: label_of(row))
 
 
 def latency_of_field(results):
@@ -96,7 +96,7 @@ def latency_of_field(results):
 
 
 def scaling(results):
-    lines = [(row["name"], dict(curves.points_of(row))) for row in results["scaling"]]
+    lines = [(curves.name_of(row), dict(curves.points_of(row))) for row in results["scaling"]]
     counts = sorted({count for _, points in lines for count in points})
     rows = [
         [name, *(short(points[count]) if count in points else NOTHING for count in counts)]

@@ -5,6 +5,7 @@ Run one with   /usr/bin/python3 tests/integration/report_page_test.py Pages.test
 
 import json
 import math
+import os
 import pathlib
 import re
 import struct
@@ -183,6 +184,16 @@ class Pages(Reports):
             self.assertGreater(len(title), 10)
             self.assertRegex(description, r"\d")
 
+    def test_nothing_is_left_behind(self):
+        temporary = self.folder / "temporary"
+        temporary.mkdir()
+        self.report(lab_results.whole(), env={**os.environ, "TMPDIR": str(temporary)})
+        self.assertEqual(self.ended.stderr, "")
+        self.assertEqual(list(temporary.iterdir()), [])
+        left = [path.parent.name for path in pathlib.Path("/proc").glob("[0-9]*/cmdline")
+                if str(temporary).encode() in contents(path)]  # fmt: skip
+        self.assertEqual(left, [])
+
     def test_pictures(self):
         out = self.report(lab_results.whole())
         self.assertEqual((self.ended.returncode, self.ended.stderr), (0, ""))
@@ -195,6 +206,14 @@ class Pages(Reports):
             size = re.search(r'width="(\d+)" height="(\d+)"', (out / "charts" / f"{name}.svg").read_text())
             self.assertEqual((width, height), (2 * int(size[1]), 2 * int(size[2])))
             self.assertGreater(changes, 20_000, f"{name} is blank")
+
+
+def contents(path):
+    """Of a file that may have gone."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def look_at(path):
@@ -231,7 +250,7 @@ def expected_marks(content):
                     ), repr(us)
     for row in content["scaling"]:
         for point in row["points"]:
-            yield "scaling", repr(point["connections"]), row["name"], repr(point["cpu_us_per_echo"])
+            yield "scaling", row["backend"], repr(point["connections"]), row["name"], repr(point["cpu_us_per_echo"])
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def whole():
     field = [{"name": name, "language": language, "style": "loop", "row": row, "throughput_per_s": throughput,
               "cpu_us_per_echo": cpu, "memory_bytes_per_connection": memory, "latency": latency(cpu / 4.5)}
              for name, language, row, throughput, cpu, memory in FIELD]  # fmt: skip
-    scaling = [{"step": number, "name": name,
+    scaling = [{"step": number, "name": name, "backend": "io_uring",
                 "points": [{"connections": count, "cpu_us_per_echo": round(4.53 * ratio * factor, 3)}
                            for count, factor in ((1, 1.9), (10, 1.15), (100, 1), (1000, 1.35), (10_000, 1.9))]}
                for number, name, _, ratio in STEPS if number in "0147"]  # fmt: skip

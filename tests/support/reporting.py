@@ -41,3 +41,10 @@ class Reports(unittest.TestCase):
         out = self.report(content, env={**os.environ, "PATH": ""})
         self.assertEqual(self.ended.returncode, 0, self.ended.stderr)
         return (out / "report.html").read_text()
+
+    def says(self, words, text):
+        """As assertIn, which would print all of the page."""
+        self.assertTrue(words in text, f"the page does not say '{words}'")
+
+    def says_not(self, words, text):
+        self.assertFalse(words in text, f"the page says '{words}'")
