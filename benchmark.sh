@@ -24,6 +24,10 @@ the servers that create no coroutine per connection, then those that do.
 what to run:
   --field              the rows of the field too: what a user would take instead of ringlet
                        (docs/benchmarks.md). Installs and builds more, for Go, Rust, Java and others
+  --lab                not the log: what a coroutine per connection costs here, step by step, and the
+                       field, as a page with pictures (bench/lab --help). Half an hour the first time;
+                       after Ctrl-C the same command goes on
+  --quick              the same, roughly, in two to three minutes
   --only ROW,ROW...    only these rows, of the field too; --list --field shows their names
   --runs N             N runs of the client per row (5)
   --full               the load of the classic logs: -t 2000 -c 5 -e 1000 instead of
@@ -119,6 +123,7 @@ only=
 default_names=$classic_names
 port_offset=0
 action=run
+quick='' lab_group=''
 
 say() {
     echo "benchmark: $*" >&2
@@ -157,6 +162,8 @@ read_options() {
         --client-options) client_load=$value ;;
         --time-limit) number "$option" "$value" 1 100000 && time_limit=$value ;;
         --port-offset) number "$option" "$value" 0 61535 && port_offset=$value ;;
+        --lab) action=lab lab_group=report default_names=$row_names ;;
+        --quick) action=lab lab_group=report quick=--quick default_names=$row_names ;;
         --list) action=list ;;
         --commands) action=commands ;;
         --help | -h) usage && exit 0 ;;
@@ -372,8 +379,8 @@ show_progress() {
 # ---- preparation --------------------------------------------------------------------------------
 
 build_programs() {
-    # shellcheck disable=SC2086 # $field_group is a word or nothing
-    sh "$root/cmake/install_dependencies.sh" build bench $field_group ||
+    # shellcheck disable=SC2086 # words, or nothing
+    sh "$root/cmake/install_dependencies.sh" build bench $field_group $lab_group ||
         say "going on with what is installed"
     command -v cmake >/dev/null || {
         say "cmake is missing: install the package cmake"
@@ -391,11 +398,20 @@ build_programs() {
         tail -n 20 "$scratch/build" >&2
         say "libev_echo could not be built: its row is left out"
     }
+    [ "$action" = lab ] && build_the_ladder
     [ -z "$field_group" ] && return
     # Ninja's -k 0: one that cannot be built does not keep the others from it.
     cmake --build --preset release --target field_peers -- -k 0 >"$scratch/build" 2>&1 || {
         tail -n 20 "$scratch/build" >&2
         say "not all of the field could be built: some of its rows are left out"
+    }
+}
+
+build_the_ladder() {
+    cmake --build --preset release --target ladder uring_echo epoll_echo >"$scratch/build" 2>&1 || {
+        cat "$scratch/build" >&2
+        say "the build of the ladder failed"
+        exit 70
     }
 }
 
@@ -686,6 +702,11 @@ main() {
         say "the client is missing: $build/src/client/echo_bench"
         exit 69
     }
+    if [ "$action" = lab ]; then
+        # shellcheck disable=SC2086 # an option, or nothing
+        RINGLET_BUILD_DIR=$build "$python3" "$root/bench/lab" $quick
+        exit
+    fi
     measure_alone
     refuse_taken_ports
     ulimit -n "$(ulimit -H -n)" 2>/dev/null

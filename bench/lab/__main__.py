@@ -5,7 +5,6 @@ import hashlib
 import json
 import pathlib
 import platform
-import random
 import signal
 import subprocess
 import sys
@@ -43,8 +42,8 @@ Each sample is written to DIR/journal.jsonl as soon as it is there. Ctrl-C loses
 is being taken: the same command goes on from there. Then DIR/results.json has all figures, and
 DIR/report.html with its pictures shows them (bench/report).
 
-A full measurement takes about three quarters of an hour, a quick one two minutes: it shows that all
-works, and roughly what comes out. RINGLET_BUILD_DIR names another build directory than build/release.
+A full measurement takes about half an hour, a quick one two to three minutes: it shows that all works,
+and roughly what comes out. RINGLET_BUILD_DIR names another build directory than build/release.
 
 exit status: 0; 1 something failed, and the rest was measured; 64 wrong usage; 69 a program is
 missing; 130 interrupted.
@@ -56,10 +55,13 @@ def read_options(arguments):
     parser.add_argument("--quick", action="store_true", help="a rough measurement of two minutes")
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART",
                         help=f"only this part; may be repeated: {', '.join(PARTS)}")  # fmt: skip
-    parser.add_argument("--output", type=pathlib.Path, metavar="DIR", default=pathlib.Path("build/lab"),
-                        help="where the results go (%(default)s)")  # fmt: skip
+    parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
+                        help="where the results go (build/lab, with --quick build/lab-quick)")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    folder = "lab-quick" if options.quick else "lab"
+    options.output = options.output or measuring.ROOT / "build" / folder
+    return options
 
 
 def fingerprint():
@@ -109,7 +111,6 @@ def write_report(options, told):
 
 
 def measure(options):
-    random.seed(1)
     rows = field_rows()
     plan = Plan(options.quick, [row for row in rows if not row.missing])
     journal = open_journal(options)

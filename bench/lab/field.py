@@ -12,11 +12,6 @@ LANGUAGES = {
     "echo_coro": "C++", "asio_epoll": "C++", "asio_uring": "C++", "fiber": "C++", "tokio": "Rust",
     "go": "Go", "erlang": "Erlang", "node": "JavaScript", "java": "Java",
 }  # fmt: skip
-STYLES = {
-    "callback": "callbacks, one thread",
-    "coroutine": "a coroutine per connection",
-    "thread": "a light thread per connection",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +24,6 @@ class Row:
     @property
     def language(self):
         return LANGUAGES.get(self.name, "PyPy" if self.name.startswith("pypy") else "Python")
-
-    @property
-    def style(self):
-        return STYLES[self.kind]
 
 
 def field_rows():

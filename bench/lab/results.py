@@ -47,7 +47,7 @@ def of_step(journal, step):
         for load in LOADS
         if ("latency", step.key, load) in journal
     ]
-    if not samples:
+    if not any(key[1:2] == (step.key,) for key in journal.values):
         told["skipped"] = journal.why_failed("cpu", step.key) or "not measured yet"
     return told
 
@@ -67,7 +67,7 @@ def ratio(journal, step):
 
 
 def of_row(journal, row):
-    told = {"name": row.name, "language": row.language, "style": row.style, "row": row.kind}
+    told = {"name": row.name, "language": row.language, "row": row.kind}
     samples = journal.all("field", row.name, "cpu")
     if not samples:
         why = journal.why_failed("field", row.name)

@@ -1,0 +1,278 @@
+"""The laboratory loses nothing, compares what took turns, and its servers echo.
+
+Run one with   /usr/bin/python3 tests/integration/lab_test.py Journals.test_goes_on
+"""
+
+import importlib.util
+import json
+import math
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LAB = ROOT / "bench" / "lab"
+PATIENCE_SECONDS = 120
+INTERRUPTED, UNAVAILABLE, USAGE = 130, 69, 64
+
+sys.dont_write_bytecode = True
+sys.path[:0] = [str(LAB), str(ROOT / "bench"), str(ROOT / "tests" / "support")]
+import measuring
+from field import Row
+from journal import Journal
+from measuring import Failure, Load
+from plan import CAPACITY, COUNTED, Plan
+from results import results
+from steps import BASE, COROUTINE, SCALED, STEPS
+
+ROWS = [Row("echo_coro", "coroutine", "", "echo_coro {port}"), Row("go", "thread", "", "go_echo {port}"),
+        Row("trio", "coroutine", "no trio", "trio {port}")]  # fmt: skip
+
+
+def ladder_is_built():
+    return (measuring.BUILD / "bench/ladder/ladder").exists()
+
+
+class Folder(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        self.path = self.folder / "journal.jsonl"
+
+    def journal(self, **changed):
+        return Journal(self.path, {"kind": "journal", "quick": False, "started": "now", **changed})
+
+
+class Journals(Folder):
+    def test_goes_on(self):
+        first = self.journal()
+        first.add(("cpu", "1 on io_uring", 3), {"cpu_us": 4.5}, 2.0)
+        first.add(("machine",), None, 0.5)
+        second = self.journal(started="later")
+        self.assertEqual(second["cpu", "1 on io_uring", 3], {"cpu_us": 4.5})
+        self.assertIn(("machine",), second)
+        self.assertNotIn(("cpu",), second)
+        self.assertEqual((second.header["started"], second.seconds), ("now", 2.5))
+
+    def test_line_that_was_cut_off_is_taken_again(self):
+        journal = self.journal()
+        journal.add(("a",), 1, 0)
+        with self.path.open("a") as file:
+            file.write('[["b"], 2')
+        again = self.journal()
+        self.assertEqual(again.values, {("a",): 1})
+        again.add(("b",), 3, 0)
+        self.assertEqual(self.journal().values, {("a",): 1, ("b",): 3})
+
+    def test_other_measurements_are_not_mixed_in(self):
+        self.journal().add(("a",), 1, 0)
+        with self.assertRaisesRegex(Failure, "quick differ.*--fresh"):
+            self.journal(quick=True)
+        with self.assertRaisesRegex(Failure, "programs differ"):
+            self.journal(programs="other")
+
+    def test_what_is_no_journal(self):
+        for text in ("hello\n", "{\n"):
+            self.path.write_text(text)
+            with self.assertRaisesRegex(Failure, "is no journal"):
+                self.journal()
+
+    def test_failures_are_tried_again(self):
+        journal = self.journal()
+        journal.failed(("cpu", "x", 1), "it fell over")
+        self.assertNotIn(("cpu", "x", 1), journal)
+        self.assertEqual((journal.why_failed("cpu", "x"), journal.why_failed("cpu", "y")), ("it fell over", None))
+        self.assertEqual(self.journal().failures, {})
+
+
+class Plans(unittest.TestCase):
+    def test_all_steps_take_turns_in_every_round(self):
+        orders = []
+        samples = Plan(False, ROWS).parts["cpu"]
+        for number in range(12):
+            of_round = samples[number * len(STEPS) :][: len(STEPS)]
+            self.assertEqual({sample.key for sample in of_round}, {("cpu", s.key, number) for s in STEPS})
+            orders.append(tuple(sample.key[1] for sample in of_round))
+        self.assertEqual(len(samples), 12 * len(STEPS))
+        self.assertGreater(len(set(orders)), 10)
+
+    def test_order_is_the_same_when_it_goes_on(self):
+        def keys(plan):
+            return [sample.key for part in plan.parts.values() for sample in part]
+
+        self.assertEqual(keys(Plan(False, ROWS)), keys(Plan(False, ROWS)))
+        self.assertEqual(len(set(keys(Plan(False, ROWS)))), len(keys(Plan(False, ROWS))))
+
+    def test_rates_are_shares_of_the_capacity(self):
+        class Sampler:
+            def latency(self, server, rate):
+                return rate
+
+        rates = {
+            sample.key[2]: sample.take(Sampler(), {CAPACITY: 1000})
+            for sample in Plan(False, []).parts["latency"]
+            if sample.key != CAPACITY
+        }
+        self.assertEqual(rates, {0.5: 500, 0.8: 800})
+
+    def test_time_is_guessed(self):
+        def seconds(quick):
+            return sum(sample.seconds for part in Plan(quick, ROWS).parts.values() for sample in part)
+
+        self.assertGreater(seconds(False), 3 * seconds(True))
+
+
+class Figures(Folder):
+    def measured(self):
+        journal = self.journal()
+        for number, shared in enumerate((1.0, 1.5, 3.0, 1.1, 0.9, 2.0)):  # what the machine does meanwhile
+            for step in STEPS[:-1]:
+                cost = shared * (4 + step.number) * (2 if step.backend == "epoll" else 1)
+                journal.add(("cpu", step.key, number), {"cpu_us": cost, "throughput": 1e6 / cost}, 1)
+        for number in range(5):
+            journal.add(("accept_close", COROUTINE.key, number), 20 + number, 1)
+            journal.add(("scaling", COROUTINE.key, 100, number), {"cpu_us": 7 - number}, 1)
+            journal.add(("field", "go", "cpu", number), {"cpu_us": 8 + number, "throughput": 100 - number}, 1)
+        for what in COUNTED:
+            value = {"user": 500, "kernel": 9000} if what == "idle_bytes" else len(what)
+            journal.add((what, COROUTINE.key), value, 1)
+        journal.add(("latency", COROUTINE.key, 0.5), {"samples": 9, "percentiles": [[50.0, 30.0]]}, 1)
+        return journal
+
+    def test_ratios_are_those_of_one_round(self):
+        told = results(self.measured(), ROWS, False)
+        for step, of_step in zip(STEPS[:-1], told["ladder"]):
+            ratio = of_step["ratio_to_step_0"]
+            expected = (4 + step.number) * (2 if step.backend == "epoll" else 1) / 4
+            self.assertEqual(ratio["pairs"], 6)
+            for name in ("median", "low", "high"):
+                self.assertTrue(math.isclose(ratio[name], expected), (step.key, name, ratio))
+
+    def test_round_without_step_0_is_no_pair(self):
+        journal = self.measured()
+        del journal.values["cpu", BASE.key, 2]
+        self.assertEqual(results(journal, ROWS, False)["ladder"][1]["ratio_to_step_0"]["pairs"], 5)
+
+    def test_figures_of_a_step(self):
+        of_step = results(self.measured(), ROWS, False)["ladder"][1]
+        self.assertEqual((of_step["step"], of_step["name"], of_step["backend"]), ("1", "coroutine", "io_uring"))
+        self.assertEqual(of_step["cpu_us_per_echo"], 5 * 1.3)
+        self.assertEqual(of_step["accept_close_us"], 22)
+        self.assertEqual(of_step["instructions_per_echo"], len("instructions"))
+        self.assertEqual(of_step["user_bytes_per_idle_connection"], 500)
+        self.assertEqual(of_step["kernel_bytes_per_idle_connection"], 9000)
+        self.assertEqual(of_step["latency"], [{"load": 0.5, "samples": 9, "percentiles": [[50.0, 30.0]]}])
+
+    def test_what_is_missing_says_why(self):
+        journal = self.measured()
+        self.assertEqual(results(journal, ROWS, False)["ladder"][-1]["skipped"], "not measured yet")
+        journal.failed(("cpu", STEPS[-1].key, 0), "it fell over")
+        told = results(journal, ROWS, False)
+        self.assertEqual(told["ladder"][-1]["skipped"], "it fell over")
+        by_name = {row["name"]: row for row in told["field"]}
+        self.assertEqual(by_name["trio"]["skipped"], "no trio")
+        self.assertEqual(by_name["echo_coro"]["skipped"], "not measured yet")
+        self.assertEqual((by_name["go"]["cpu_us_per_echo"], by_name["go"]["throughput_per_s"]), (10, 98))
+        self.assertNotIn("skipped", by_name["go"])
+
+    def test_scaling(self):
+        told = results(self.measured(), ROWS, True)["scaling"]
+        self.assertEqual(len(told), len(SCALED))
+        self.assertEqual(told[1]["points"], [{"connections": 100, "cpu_us_per_echo": 5}])
+        self.assertEqual(told[0]["points"], [])
+
+    def test_the_report_reads_them(self):
+        specification = importlib.util.spec_from_file_location("report_results", ROOT / "bench/report/results.py")
+        report = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(report)
+        parsed = report.parse(json.dumps(results(self.measured(), ROWS, True)))
+        self.assertEqual(parsed["ladder"][1]["cpu_us_per_echo"], 6.5)
+
+
+@unittest.skipUnless(ladder_is_built(), "the ladder is not built here")
+class Ladder(unittest.TestCase):
+    def test_every_step_echoes(self):
+        for step in STEPS:
+            with self.subTest(step.key):
+                try:
+                    with measuring.running_server(step.server, None) as server:
+                        measuring.run_client(Load(10, 2, 50, 3000), server, None)
+                except Failure as failure:
+                    if "without Boost.Context" not in str(failure):
+                        raise
+                    self.skipTest("the ladder is built without Boost.Context (libboost-context-dev)")
+
+    def test_wrong_steps(self):
+        program = str(measuring.BUILD / "bench/ladder/ladder")
+        for options, why in ((["--step", "8"], "no step '8'"), (["--step", "fiber", "--backend", "epoll"], "io_uring only"),
+                             (["--port", "0"], "--port")):  # fmt: skip
+            ended = subprocess.run([program, *options], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+            self.assertEqual(ended.returncode, USAGE)
+            self.assertIn(why, ended.stderr)
+
+    def test_sends_without_a_copy(self):
+        for server in ("zero_copy_echo", "zero_copy_echo copied"):
+            with self.subTest(server), measuring.running_server(server, None) as running:
+                measuring.run_client(Load(5, 1, 20, 300_000), running, None)
+
+
+@unittest.skipUnless(ladder_is_built(), "the ladder is not built here")
+class Program(Folder):
+    def start(self, *options):
+        command = [sys.executable, str(LAB), "--quick", "--only", "accept_close", "--output", str(self.folder)]
+        process = subprocess.Popen([*command, *options], text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+        self.addCleanup(process.kill)
+        return process
+
+    def lines(self):
+        return self.path.read_text().splitlines() if self.path.exists() else []
+
+    def test_goes_on_after_ctrl_c(self):
+        first = self.start()
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while len(self.lines()) < 4:
+            self.assertIsNone(first.poll(), "it ended before it was interrupted")
+            self.assertLess(time.monotonic(), deadline, "no samples were written down")
+            time.sleep(0.02)
+        first.send_signal(signal.SIGINT)
+        _, said = first.communicate(timeout=PATIENCE_SECONDS)
+        self.assertEqual(first.returncode, INTERRUPTED, said)
+        self.assertIn("goes on from here", said)
+        before = self.lines()
+        self.assertLess(len(before), 2 + len(STEPS))
+
+        second = self.start()
+        printed, said = second.communicate(timeout=PATIENCE_SECONDS)
+        self.assertEqual(second.returncode, 0, said)
+        self.assertEqual(self.lines()[: len(before)], before)
+        self.assertEqual(len(self.lines()), 2 + len(STEPS))
+        told = json.loads((self.folder / "results.json").read_text())
+        self.assertFalse(told["finished"], "other parts are missing")
+        self.assertTrue(all(step["accept_close_us"] > 0 for step in told["ladder"]))
+        self.assertGreater(told["machine"]["cores"], 0)
+        self.assertIn(str(self.folder / "report.html"), printed)
+        self.assertIn("Nothing was compared", (self.folder / "report.html").read_text())
+
+    def test_programs_are_missing(self):
+        environment = {**os.environ, "RINGLET_BUILD_DIR": str(self.folder)}
+        ended = subprocess.run([sys.executable, str(LAB), "--output", str(self.folder / "out")], text=True,
+                               capture_output=True, env=environment, timeout=PATIENCE_SECONDS)  # fmt: skip
+        self.assertEqual(ended.returncode, UNAVAILABLE)
+        self.assertIn("build the preset release first", ended.stderr)
+
+    def test_wrong_usage(self):
+        ended = subprocess.run([sys.executable, str(LAB), "--only", "nothing"], capture_output=True,
+                               text=True, timeout=PATIENCE_SECONDS)  # fmt: skip
+        self.assertEqual(ended.returncode, USAGE)
+        self.assertIn("cpu", ended.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
