@@ -216,7 +216,7 @@ class Options(Fixture):
 
     def test_wrong_options_are_usage_errors(self):
         for options in (
-            ["--quick"],
+            ["--quickly"],
             ["libev"],
             ["--only"],
             ["--runs", "0"],
