@@ -106,7 +106,9 @@ def write_report(options, told):
     path = options.output / "results.json"
     path.write_text(json.dumps(told, indent=1) + "\n")
     report = pathlib.Path(__file__).resolve().parents[1] / "report"
-    subprocess.run([sys.executable, str(report), str(path), "-o", str(options.output)], check=True)
+    ended = subprocess.run([sys.executable, str(report), str(path), "-o", str(options.output)])
+    if ended.returncode != 0:
+        raise Failure(f"{path} is there, but bench/report made no page of it")
     print(f"{path}\n{options.output / 'report.html'}")
 
 

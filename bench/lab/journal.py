@@ -14,7 +14,7 @@ class Journal:
     def __init__(self, path, header):
         self.path, self.header, self.values, self.seconds = path, header, {}, 0.0
         self.failures = {}  # of this time: the next one tries again
-        if path.exists():
+        if path.exists() and path.stat().st_size > 0:
             self.read()
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,9 +25,11 @@ class Journal:
         whole = [line for line in lines if line.endswith("\n")]  # the last may have been cut off
         try:
             header, *samples = map(json.loads, whole)
-        except ValueError as error:
+            self.values = {tuple(key): value for key, value, _ in samples}
+            self.seconds = sum(seconds for _, _, seconds in samples)
+            different = [name for name in self.header if header.get(name) != self.header[name]]
+        except (ValueError, TypeError, AttributeError) as error:
             raise Failure(f"{self.path} is no journal: {error}") from None
-        different = [name for name in self.header if header.get(name) != self.header[name]]
         different = [name for name in different if name != "started"]
         if different:
             raise Failure(
@@ -35,8 +37,6 @@ class Journal:
                 "--output, or --fresh to begin again"
             )
         self.header = header
-        self.values = {tuple(key): value for key, value, _ in samples}
-        self.seconds = sum(seconds for _, _, seconds in samples)
         if whole != lines:
             self.path.write_text("".join(whole))
 

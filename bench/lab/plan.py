@@ -80,10 +80,9 @@ class Plan:
             for number in range(1 if self.quick else 5)
             for row in self.shuffled(rows)
         ]
-        for row in rows:
-            samples.append(Sample(("field", row.name, "idle"), idle(row.command), self.guess(2)))
-            if not self.quick:
-                samples.append(Sample(("field", row.name, "latency"), latency(row.command, LOADS[0]), 12))
+        for row in [] if self.quick else rows:
+            samples.append(Sample(("field", row.name, "idle"), idle(row.command), 2))
+            samples.append(Sample(("field", row.name, "latency"), latency(row.command, LOADS[0]), 12))
         return samples
 
 

@@ -78,10 +78,15 @@ class Journals(Folder):
             self.journal(programs="other")
 
     def test_what_is_no_journal(self):
-        for text in ("hello\n", "{\n"):
+        for text in ("hello\n", "{\n", "[1]\n", '{"kind": "journal"}\n[1, 2]\n'):
             self.path.write_text(text)
             with self.assertRaisesRegex(Failure, "is no journal"):
                 self.journal()
+
+    def test_empty_file_is_a_new_journal(self):
+        self.path.touch()
+        self.journal().add(("a",), 1, 0)
+        self.assertEqual(self.journal().values, {("a",): 1})
 
     def test_failures_are_tried_again(self):
         journal = self.journal()
