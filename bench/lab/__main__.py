@@ -115,8 +115,8 @@ def write_report(options, told):
 def measure(options):
     rows = field_rows()
     plan = Plan(options.quick, [row for row in rows if not row.missing])
-    journal = open_journal(options)
     with measuring.congestion_control():
+        journal = open_journal(options)  # whom we waited for may have written to it
         sampler = Sampler(measuring.choose_cpus(), options.quick)
         wanted = ["machine", *(options.only or PARTS)]
         take([sample for part in wanted for sample in plan.parts[part]], sampler, journal)

@@ -7,6 +7,7 @@ import statistics
 from steps import BASE, SCALED, STEPS
 
 LOADS = (0.5, 0.8)  # of what step 0 can do
+FIELD_RATE = 20_000  # per second: what the slowest of the field keep up with, too
 CAPACITY = ("capacity", BASE.key)
 COUNTED = ("instructions", "system_calls", "allocations", "context_switches", "idle_bytes")
 
@@ -82,7 +83,7 @@ class Plan:
         ]
         for row in [] if self.quick else rows:
             samples.append(Sample(("field", row.name, "idle"), idle(row.command), 2))
-            samples.append(Sample(("field", row.name, "latency"), latency(row.command, LOADS[0]), 12))
+            samples.append(Sample(("field", row.name, "latency"), at_field_rate(row.command), 12))
         return samples
 
 
@@ -105,6 +106,10 @@ def scaled(server, connections):
 
 def latency(server, load):
     return lambda sampler, journal: sampler.latency(server, load * journal[CAPACITY])
+
+
+def at_field_rate(server):
+    return lambda sampler, _: sampler.latency(server, FIELD_RATE)
 
 
 def find_capacity(sampler, journal):

@@ -3,7 +3,7 @@
 import statistics
 
 from pairs import paired_ratio
-from plan import CAPACITY, COUNTED, LOADS
+from plan import CAPACITY, COUNTED, FIELD_RATE, LOADS
 from steps import BASE, SCALED, STEPS
 
 SCHEMA = 1
@@ -74,12 +74,13 @@ def of_row(journal, row):
         return {**told, "skipped": row.missing or why or "not measured yet"}
     held = journal.get("field", row.name, "idle") or {}
     at_rate = journal.get("field", row.name, "latency")
+    share = round(FIELD_RATE / (journal.get(*CAPACITY) or FIELD_RATE), 2)
     return {
         **told,
         "throughput_per_s": median_of(sample["throughput"] for sample in samples),
         "cpu_us_per_echo": median_of(sample["cpu_us"] for sample in samples),
         "memory_bytes_per_connection": held.get("user"),
-        "latency": [{"load": LOADS[0], **at_rate}] if at_rate else [],
+        "latency": [{"load": share, **at_rate}] if at_rate else [],
     }
 
 
