@@ -27,7 +27,7 @@ what to run:
   --lab                not the log: what a coroutine per connection costs here, step by step, and the
                        field, as a page with pictures (bench/lab --help). Half an hour the first time;
                        after Ctrl-C the same command goes on
-  --quick              the same, roughly, in two to three minutes
+  --quick              the same, roughly, in two minutes
   --only ROW,ROW...    only these rows, of the field too; --list --field shows their names
   --runs N             N runs of the client per row (5)
   --full               the load of the classic logs: -t 2000 -c 5 -e 1000 instead of

@@ -42,7 +42,7 @@ Each sample is written to DIR/journal.jsonl as soon as it is there. Ctrl-C loses
 is being taken: the same command goes on from there. Then DIR/results.json has all figures, and
 DIR/report.html with its pictures shows them (bench/report).
 
-A full measurement takes about half an hour, a quick one two to three minutes: it shows that all works,
+A full measurement takes about half an hour, a quick one two minutes: it shows that all works,
 and roughly what comes out. RINGLET_BUILD_DIR names another build directory than build/release.
 
 exit status: 0; 1 something failed, and the rest was measured; 64 wrong usage; 69 a program is
