@@ -13,20 +13,21 @@ import measuring
 from measuring import Failure, Missing, run_client, running_server, show_progress, warm_up
 
 
-def measure_cpu(name, load, cpus):
-    """CPU nanoseconds per echo of one fresh server under one run of the client."""
+def measure_run(name, load, cpus):
+    """One fresh server under one run of the client: (CPU nanoseconds per echo, echoes per second)."""
     with running_server(name, cpus[0]) as server:
         warm_up(load, server, cpus[1])
         before = cpu_nanoseconds(server.pid)
-        run_client(load, server, cpus[1])
-        return (cpu_nanoseconds(server.pid) - before) / load.echo_count
+        throughput = run_client(load, server, cpus[1])
+        return (cpu_nanoseconds(server.pid) - before) / load.echo_count, throughput
+
+
+def measure_cpu(name, load, cpus):
+    return measure_run(name, load, cpus)[0]
 
 
 def measure_throughput(name, load, cpus):
-    """Echoes per second of one fresh server under one run of the client."""
-    with running_server(name, cpus[0]) as server:
-        warm_up(load, server, cpus[1])
-        return run_client(load, server, cpus[1])
+    return measure_run(name, load, cpus)[1]
 
 
 def cpu_nanoseconds(pid):
@@ -105,9 +106,13 @@ def count_allocations(name, load, cpus):
     under = ["valgrind", "--leak-check=no", "--undef-value-errors=no"]
     with running_server(name, cpus[0], under) as server:
         run_client(load, server, cpus[1])
-    counted = re.search(r"total heap usage: ([\d,]+) allocs", server.last_words)
+    return read_memcheck(server.last_words)
+
+
+def read_memcheck(errors):
+    counted = re.search(r"total heap usage: ([\d,]+) allocs", errors)
     if not counted:
-        raise Failure("memcheck counted nothing: " + last_line(server.last_words))
+        raise Failure("memcheck counted nothing: " + last_line(errors))
     return int(counted[1].replace(",", ""))
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import random
 import statistics
 
+from measuring import Missing
 from steps import BASE, SCALED, STEPS
 
 LOADS = (0.5, 0.8)  # of what step 0 can do
@@ -105,7 +106,12 @@ def scaled(server, connections):
 
 
 def latency(server, load):
-    return lambda sampler, journal: sampler.latency(server, load * journal[CAPACITY])
+    def take(sampler, journal):
+        if CAPACITY not in journal:
+            raise Missing("what step 0 can do is not known, and the rate follows from it")
+        return sampler.latency(server, load * journal[CAPACITY])
+
+    return take
 
 
 def at_field_rate(server):
@@ -114,5 +120,8 @@ def at_field_rate(server):
 
 def find_capacity(sampler, journal):
     """Requests per second that step 0 keeps up with when they come at a rate."""
-    closed_loop = statistics.median(sample["throughput"] for sample in journal.all("cpu", BASE.key))
+    samples = journal.all("cpu", BASE.key)
+    if not samples:
+        raise Missing("measure the part cpu first: where to look follows from it")
+    closed_loop = statistics.median(sample["throughput"] for sample in samples)
     return sampler.capacity(BASE.server, closed_loop)

@@ -59,12 +59,8 @@ class Sampler:
         """CPU microseconds of the server per echo, and echoes per second."""
         echoes = echoes or self.of(1000, 300)
         load = Load(connections, 1, echoes, MESSAGE_BYTES)
-        with measuring.running_server(server, self.cpus[0]) as running:
-            measuring.warm_up(load, running, self.cpus[1])
-            before = cost.cpu_nanoseconds(running.pid)
-            throughput = measuring.run_client(load, running, self.cpus[1])
-            used = cost.cpu_nanoseconds(running.pid) - before
-        return {"cpu_us": used / 1000 / load.echo_count, "throughput": throughput}
+        nanoseconds, throughput = cost.measure_run(server, load, self.cpus)
+        return {"cpu_us": nanoseconds / 1000, "throughput": throughput}
 
     def accept_close(self, server):
         """CPU microseconds of the server per connection that is opened, echoes once and is closed."""

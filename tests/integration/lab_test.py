@@ -23,11 +23,12 @@ INTERRUPTED, UNAVAILABLE, USAGE = 130, 69, 64
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(LAB), str(ROOT / "bench"), str(ROOT / "tests" / "support")]
 import measuring
-from field import Row
+from field import Row, field_rows
 from journal import Journal
 from measuring import Failure, Load
 from plan import CAPACITY, COUNTED, Plan
 from results import results
+from samples import SwitchCounter
 from steps import BASE, COROUTINE, SCALED, STEPS
 
 ROWS = [Row("echo_coro", "coroutine", "", "echo_coro {port}"), Row("go", "thread", "", "go_echo {port}"),
@@ -125,6 +126,36 @@ class Plans(unittest.TestCase):
             if sample.key != CAPACITY
         }
         self.assertEqual(rates, {0.5: 500, 0.8: 800})
+
+    def test_no_rate_without_a_capacity(self):
+        class Nothing(dict):
+            def all(self, *_):
+                return []
+
+        for sample in Plan(False, []).parts["latency"]:
+            with self.assertRaises(Failure):
+                sample.take(None, Nothing())
+
+    def test_rows_of_the_field(self):
+        rows = {row.name: row for row in field_rows()}
+        self.assertTrue(rows["echo_coro"].command.endswith("echo_coro --port {port}"))
+        self.assertEqual((rows["go"].language, rows["go"].kind), ("Go", "thread"))
+        self.assertTrue(rows["asyncio3"].command.endswith("asyncio_echo.py {port}"))
+        self.assertEqual([name for name in rows if name.endswith("2")], [])
+
+    def test_context_switches_are_counted(self):
+        program = "import sys, time; sys.stdin.readline(); [time.sleep(0.002) for _ in range(100)]; input()"
+        process = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, text=True)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.addCleanup(process.stdin.close)
+        with SwitchCounter(process.pid) as counter:
+            process.stdin.write("go\n")
+            process.stdin.flush()
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while counter.total < 100 and time.monotonic() < deadline:
+                time.sleep(0.05)
+        self.assertGreaterEqual(counter.total, 100)
 
     def test_time_is_guessed(self):
         def seconds(quick):

@@ -20,6 +20,7 @@ FAILED, USAGE = 1, 64
 
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(PROGRAM.parent), str(ROOT / "tests" / "support")]
+import cost
 import measuring
 import run
 import targets
@@ -48,6 +49,12 @@ class Pairs(unittest.TestCase):
 
 
 class Parsing(unittest.TestCase):
+    def test_allocations(self):
+        told = "==7==   total heap usage: 1,234,567 allocs, 12 frees, 99 bytes allocated\n"
+        self.assertEqual(cost.read_memcheck(told), 1_234_567)
+        with self.assertRaisesRegex(measuring.Failure, "counted nothing: killed"):
+            cost.read_memcheck("hello\nkilled")
+
     def test_overflows(self):
         last = "echo_coro stopped\n9 system calls on io_uring, 8 completions, {}\n"
         for text, count in (
