@@ -229,20 +229,28 @@ Server::State::State(ServeOptions chosen, TcpListener listening)
 Result<Server> Server::create(ServeOptions options) {
     auto endpoint = Endpoint::resolve(options.listen);
     if (!endpoint) return endpoint.error();
-    auto listener = TcpListener::bind(*endpoint, options.socket);
-    if (!listener) return listener.error();
     options.workers = 1;
-    return create(std::move(options), std::move(*listener));
+    return create(std::move(options), *endpoint);
+}
+
+Result<Server> Server::create(ServeOptions options, const Endpoint& endpoint) {
+    std::optional<SignalWatch> signals;
+    if (options.handle_signals) {
+        auto watch = SignalWatch::create(options.dump_signal);
+        if (!watch) return watch.error();
+        signals.emplace(std::move(*watch));
+    }
+    // Not before the signals: a client that could connect is not lost to one.
+    auto listener = TcpListener::bind(endpoint, options.socket);
+    if (!listener) return listener.error();
+    auto server = create(std::move(options), std::move(*listener));
+    if (server) server->state_->signals = std::move(signals);
+    return server;
 }
 
 Result<Server> Server::create(ServeOptions options, TcpListener listener) {
     auto state = std::make_unique<State>(std::move(options), std::move(listener));
     if (!state->loop) return state->loop.error();
-    if (state->options.handle_signals) {
-        auto watch = SignalWatch::create(state->options.dump_signal);
-        if (!watch) return watch.error();
-        state->signals.emplace(std::move(*watch));
-    }
     return Server(std::move(state));
 }
 

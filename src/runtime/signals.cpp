@@ -23,14 +23,16 @@ Result<SignalWatch> SignalWatch::create(int third) {
 SignalWatch::~SignalWatch() {
     if (!state_) return;
     // A signal that came after the last read has been obeyed already: what it asked for has ended.
+    // If nothing was ever read, nothing has been obeyed, and the signal is not ours to take.
     const timespec at_once{};
-    while (::sigtimedwait(&state_->watched, nullptr, &at_once) > 0) {
+    while (state_->was_read && ::sigtimedwait(&state_->watched, nullptr, &at_once) > 0) {
     }
     ::pthread_sigmask(SIG_SETMASK, &state_->before, nullptr);
     if (state_->use.loop != nullptr) state_->use.loop->close(state_->fd.release(), state_->use);
 }
 
 SignalWatch::Awaiter SignalWatch::next() {
+    state_->was_read = true;
     state_->read.configure(Opcode::read, state_->fd.get(), &state_->information,
                            sizeof state_->information);
     return Awaiter(*state_);

@@ -21,11 +21,12 @@ class SignalWatch {
         sigset_t before{};
         signalfd_siginfo information{};
         Operation read;
+        bool was_read = false;
     };
 
 public:
     /// Blocks both signals, and a third unless it is 0, in this thread until the watch goes, and
-    /// makes them readable.
+    /// makes them readable. A watch that was read drops what has come since when it goes.
     static Result<SignalWatch> create(int third = 0);
 
     SignalWatch(SignalWatch&&) noexcept = default;

@@ -24,12 +24,12 @@ namespace ringlet {
 // the crew waits on a loop without connections, which runs on epoll: that locks no memory.
 class Workers::Crew {
 public:
-    Crew(ServeOptions chosen, std::vector<int> cpus, const std::vector<TcpListener>& listeners);
+    Crew(ServeOptions chosen, std::vector<int> cpus);
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
     ~Crew();
 
-    Result<void> start(std::vector<TcpListener> listeners);
+    Result<void> start(const Endpoint& endpoint);
     Result<ServeReport> run(const std::vector<void*>& handlers, Server::Call call);
     void stop();
 
@@ -149,10 +149,8 @@ void Workers::Crew::fail(std::error_code error, std::exception_ptr thrown) {
 
 // ---- all of them --------------------------------------------------------------------------------
 
-Workers::Crew::Crew(ServeOptions chosen, std::vector<int> allowed,
-                    const std::vector<TcpListener>& listeners)
-    : options(std::move(chosen)), cpus(std::move(allowed)), address(listeners.front().local()),
-      size(listeners.size()),
+Workers::Crew::Crew(ServeOptions chosen, std::vector<int> allowed)
+    : options(std::move(chosen)), cpus(std::move(allowed)), size(options.workers),
       loop_(EventLoop::create({.ring_entries = 8, .backend = Backend::epoll})), workers_(size) {
     if (!options.loop.report) return;
     struct Shared {
@@ -167,8 +165,8 @@ Workers::Crew::Crew(ServeOptions chosen, std::vector<int> allowed,
     };
 }
 
-// The threads that start here inherit the mask of signals.
-Result<void> Workers::Crew::start(std::vector<TcpListener> listeners) {
+// The threads that start here inherit the mask of signals, and nobody can connect before it is set.
+Result<void> Workers::Crew::start(const Endpoint& endpoint) {
     if (!loop_) return loop_.error();
     ended_.emplace(*loop_, size);
     if (options.handle_signals) {
@@ -176,10 +174,13 @@ Result<void> Workers::Crew::start(std::vector<TcpListener> listeners) {
         if (!watch) return watch.error();
         signals_.emplace(std::move(*watch));
     }
+    auto listeners = TcpListener::bind_several(endpoint, size, options.socket);
+    if (!listeners) return listeners.error();
+    address = listeners->front().local();
     for (std::size_t index = 0; index < size; ++index) {
         std::promise<Result<void>> made;
         auto answer = made.get_future();
-        auto body = [this, index, listener = std::move(listeners[index]),
+        auto body = [this, index, listener = std::move((*listeners)[index]),
                      made = std::move(made)]() mutable {
             work(index, std::move(listener), std::move(made));
         };
@@ -335,18 +336,16 @@ Result<Workers> Workers::create(ServeOptions options) {
     if (limit > 0) size = std::min(size, limit);
     options.workers = size;
 
-    auto listeners = TcpListener::bind_several(*endpoint, size, options.socket);
-    if (!listeners) return listeners.error();
     Workers workers;
     if (size == 1) {
         workers.pins_alone_ = options.pin_workers;
-        auto server = Server::create(std::move(options), std::move(listeners->front()));
+        auto server = Server::create(std::move(options), *endpoint);
         if (!server) return server.error();
         workers.alone_ = std::make_unique<Server>(std::move(*server));
         return workers;
     }
-    workers.crew_ = std::make_unique<Crew>(std::move(options), std::move(cpus), *listeners);
-    auto started = workers.crew_->start(std::move(*listeners));
+    workers.crew_ = std::make_unique<Crew>(std::move(options), std::move(cpus));
+    auto started = workers.crew_->start(*endpoint);
     if (!started) return started.error();
     return workers;
 }

@@ -1,6 +1,7 @@
 #include "kernel.hpp"
 
 #include "net.hpp"
+#include "recording_kernel.hpp"
 
 #include <latch>
 #include <string>
@@ -15,31 +16,6 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
-
-namespace {
-
-/// Stands in for the real one and notes what it was asked.
-class Recorder final : public Kernel {
-public:
-    Result<UniqueFd> open_stream_socket(int) override { return std::errc::permission_denied; }
-    Result<void> set_option(int, int, int, int) override { return {}; }
-    Result<void> bind(int, const Endpoint&) override { return {}; }
-    Result<void> listen(int, int) override { return {}; }
-    Result<void> shutdown_write(int) override { return {}; }
-    Result<Endpoint> local(int) override { return Endpoint(); }
-    Result<Endpoint> peer(int) override { return Endpoint(); }
-    void close(int fd) noexcept override { closed = fd; }
-    Clock::time_point now() noexcept override { return Clock::time_point(5s); }
-    std::size_t thread_count() noexcept override { return 1; }
-    void report(std::string_view line) noexcept override { reported = line; }
-    std::string_view situation() const noexcept override { return "in a test"; }
-    bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }
-
-    int closed = -1;
-    std::string reported;
-};
-
-} // namespace
 
 TEST_CASE("the kernel names both sides of a connection") {
     Kernel& kernel = Kernel::of_this_thread();
@@ -83,7 +59,7 @@ TEST_CASE("the kernel counts the threads of this process") {
 }
 
 TEST_CASE("another kernel stands in on one thread, for the clock, sockets and reports") {
-    Recorder recorder;
+    RecordingKernel recorder;
     Kernel::stand_in(&recorder);
     const auto moment = Clock::now();
     auto listener = TcpListener::bind(loopback());
@@ -94,7 +70,7 @@ TEST_CASE("another kernel stands in on one thread, for the clock, sockets and re
     Kernel::stand_in(nullptr);
 
     CHECK(moment == Clock::time_point(5s));
-    CHECK(listener.error() == std::errc::permission_denied);
+    CHECK(listener.error() == std::errc::address_not_available);
     CHECK(recorder.closed == 1'000'000'000);
     CHECK(recorder.reported.starts_with("cannot listen on somewhere"));
     CHECK(elsewhere != moment);

@@ -118,10 +118,16 @@ TEST_CASE("a signal that was blocked before stays blocked afterwards") {
     ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
-TEST_CASE("a signal that nobody has read when the watch goes does not end the program") {
+TEST_CASE("a signal that comes after the last read does not end the program") {
     const Ending ending = end_of_child([] {
         auto watch = std::make_optional(SignalWatch::create());
         if (!*watch) return 2;
+        ::raise(SIGTERM);
+        auto seen = run_on_loop([&]() -> Task<Result<int>> {
+            auto signal = co_await (*watch)->next();
+            co_return signal;
+        });
+        if (!seen) return 4;
         ::raise(SIGTERM);
         ::raise(SIGINT);
         watch.reset();
@@ -129,4 +135,15 @@ TEST_CASE("a signal that nobody has read when the watch goes does not end the pr
     });
     CHECK(ending.signal == 0);
     CHECK(ending.status == 0);
+}
+
+TEST_CASE("a signal that came to a watch which was never read does what it would have done") {
+    const Ending ending = end_of_child([] {
+        auto watch = std::make_optional(SignalWatch::create());
+        if (!*watch) return 2;
+        ::raise(SIGTERM);
+        watch.reset();
+        return 0;
+    });
+    CHECK(ending.signal == SIGTERM);
 }

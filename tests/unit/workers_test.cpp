@@ -7,6 +7,7 @@
 #include "cpus.hpp"
 #include "echo.hpp"
 #include "net.hpp"
+#include "recording_kernel.hpp"
 #include "serving_thread.hpp"
 
 #include <algorithm>
@@ -422,6 +423,20 @@ TEST_CASE("when a worker cannot be made the others go, and the error says why") 
     });
     CHECK(ending.signal == 0);
     CHECK_MESSAGE(ending.status == 0, ending.errors);
+}
+
+TEST_CASE("SIGTERM and SIGINT are blocked before clients may connect") {
+    for (const std::size_t workers : {1U, 2U}) {
+        CAPTURE(workers);
+        ServeOptions options = options_of(workers);
+        options.handle_signals = true;
+        RecordingKernel kernel;
+        Kernel::stand_in(&kernel);
+        auto refused = Workers::create(options);
+        Kernel::stand_in(nullptr);
+        CHECK(refused.error() == std::errc::address_not_available);
+        CHECK(kernel.stops_while_listening == false);
+    }
 }
 
 TEST_CASE("workers do not share a port with a server that was there before") {

@@ -82,8 +82,10 @@ struct ServeReport {
 /// Thread    `create` and `run` on one thread; `stop` from any.
 class Server {
 public:
-    /// Binds, listens and sets up the ring. Clients may connect from now on, and SIGTERM and SIGINT are
-    /// blocked until `run` has ended, or the server is destroyed (`ServeOptions::handle_signals`).
+    /// Binds, listens and sets up the ring. Clients may connect from now on. SIGTERM and SIGINT are
+    /// blocked from before that until `run` has ended, or the server is destroyed
+    /// (`ServeOptions::handle_signals`): one that comes in between stops `run` at once, or, if there
+    /// is no run, does afterwards what it would have done before.
     ///
     /// Errors    As `Endpoint::resolve`, `TcpListener::bind` and `EventLoop::create`.
     static Result<Server> create(ServeOptions options);
@@ -130,7 +132,8 @@ private:
     static Call call_of() noexcept;
     Result<ServeReport> run_erased(void* handler, Call call);
 
-    // What workers need of one of them.
+    // What workers need of one of them. The second handles no signals.
+    static Result<Server> create(ServeOptions options, const Endpoint& endpoint);
     static Result<Server> create(ServeOptions options, TcpListener listener);
     static std::size_t connections_that_fit(std::size_t workers);
     void stop_up_to(int times);                         // for a stop that it may know already

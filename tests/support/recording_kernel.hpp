@@ -1,0 +1,51 @@
+#pragma once
+
+#include "kernel.hpp"
+
+#include <chrono>
+#include <csignal>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <unistd.h>
+
+namespace ringlet::testing {
+
+/// Stands in for the real one and notes what it was asked.
+class RecordingKernel final : public Kernel {
+public:
+    Result<UniqueFd> open_stream_socket(int) override {
+        return UniqueFd(::open("/dev/null", O_CLOEXEC));
+    }
+    Result<void> set_option(int, int, int, int) override { return {}; }
+    Result<void> bind(int, const Endpoint&) override { return {}; }
+    Result<void> listen(int, int) override {
+        sigset_t mask;
+        sigemptyset(&mask);
+        ::pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+        stops_while_listening = sigismember(&mask, SIGTERM) == 0 || sigismember(&mask, SIGINT) == 0;
+        return std::errc::address_not_available;
+    }
+    Result<void> shutdown_write(int) override { return {}; }
+    Result<Endpoint> local(int) override { return Endpoint(); }
+    Result<Endpoint> peer(int) override { return Endpoint(); }
+    void close(int fd) noexcept override {
+        closed = fd;
+        ::close(fd);
+    }
+    Clock::time_point now() noexcept override { return Clock::time_point(std::chrono::seconds(5)); }
+    std::size_t thread_count() noexcept override { return 1; }
+    void report(std::string_view line) noexcept override { reported = line; }
+    std::string_view situation() const noexcept override { return "in a test"; }
+    bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }
+
+    int closed = -1;
+    /// Whether SIGTERM or SIGINT would have ended the program when it began to listen.
+    std::optional<bool> stops_while_listening;
+    std::string reported;
+};
+
+} // namespace ringlet::testing
