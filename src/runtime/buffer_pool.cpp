@@ -8,12 +8,6 @@
 
 namespace ringlet {
 
-// In front of the bytes, in a cache line of its own.
-struct alignas(64) BufferPool::Block {
-    BufferPool* home;
-    Block* next = nullptr;
-};
-
 namespace {
 
 constexpr std::align_val_t alignment{64};
@@ -47,17 +41,10 @@ BufferPool::Block* BufferPool::block_of(std::byte* memory) noexcept {
 
 void BufferPool::free(Block* block) noexcept { ::operator delete(block, alignment); }
 
-std::byte* BufferPool::borrow() noexcept {
-    Block* block = kept_;
-    if (block != nullptr) {
-        kept_ = block->next;
-        --kept_count_;
-    } else {
-        void* memory =
-            ::operator new(sizeof(Block) + Buffer::capacity_bytes, alignment, std::nothrow);
-        if (memory == nullptr) return nullptr;
-        block = ::new (memory) Block{.home = this};
-    }
+std::byte* BufferPool::borrow_new() noexcept {
+    void* memory = ::operator new(sizeof(Block) + Buffer::capacity_bytes, alignment, std::nothrow);
+    if (memory == nullptr) return nullptr;
+    auto* block = ::new (memory) Block{.home = this};
     ++out_count_;
     return reinterpret_cast<std::byte*>(block + 1);
 }

@@ -19,7 +19,15 @@ public:
     static BufferPool& of_this_thread();
 
     /// A block of `Buffer::capacity_bytes`, the one that was given back last. Null: no memory.
-    [[nodiscard]] std::byte* borrow() noexcept;
+    [[nodiscard]] std::byte* borrow() noexcept {
+        Block* block = kept_;
+        if (block == nullptr) [[unlikely]]
+            return borrow_new();
+        kept_ = block->next;
+        --kept_count_;
+        ++out_count_;
+        return reinterpret_cast<std::byte*>(block + 1);
+    }
 
     /// On another thread than the block's own it is freed there.
     static void give_back(std::byte* memory) noexcept;
@@ -38,11 +46,16 @@ public:
     void note_provided(std::ptrdiff_t change) noexcept { provided_count_ += change; }
 
 private:
-    struct Block;
+    // In front of the bytes, in a cache line of its own.
+    struct alignas(64) Block {
+        BufferPool* home;
+        Block* next = nullptr;
+    };
     struct Owner;
 
     BufferPool() = default;
     ~BufferPool() = default;
+    std::byte* borrow_new() noexcept;
     void close() noexcept;
     static void note_returned_elsewhere(BufferPool* home) noexcept;
     static Block* block_of(std::byte* memory) noexcept;

@@ -49,6 +49,8 @@ void UringReceives::submit_without_buffer(Operation& operation) {
     io_uring_sqe_set_data64(entry, uring::name_of(operation));
 }
 
+void UringReceives::park_behind_others(Operation& operation) { buffers_.park(operation); }
+
 void UringReceives::wait_for_buffer(Operation& operation) {
     ran_dry_ = true;
     // Its cancellation came too late to find it in the kernel, and too early to find it parked.
@@ -88,6 +90,15 @@ bool UringReceives::waits_for_multishot(const Operation& operation) const noexce
     return receiver != nullptr && receiver->waiting() == &operation;
 }
 
+// On a connection whose multishot has data, or will bring some, they come from there.
+void UringReceives::start_plain(Operation& operation) {
+    MultishotReceiver* receiver = multishot_ ? find(operation.descriptor) : nullptr;
+    if (receiver == nullptr || receiver->is_quiet()) {
+        return uring::submit_receive(queues_, operation);
+    }
+    follow(*receiver, receiver->start(operation));
+}
+
 void UringReceives::start_shared(Operation& operation, bool is_its_turn) {
     if (operation.descriptor == Descriptor())
         return submit_single(operation); // the kernel refuses it
@@ -109,7 +120,7 @@ void UringReceives::follow(MultishotReceiver& receiver, const MultishotReceiver:
                                           uring::name_of(receiver, uring::Tag::multishot_receive));
     case Request::single_shot:
         if (step.operation->opcode == Opcode::recv_buffer) return submit_single(*step.operation);
-        return uring::submit_transfer(queues_, *step.operation);
+        return uring::submit_receive(queues_, *step.operation);
     case Request::wait_for_buffer: return wait_for_buffer(*step.operation);
     }
     if (step.operation != nullptr) finished_.add(*step.operation, step.result);

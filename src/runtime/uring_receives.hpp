@@ -32,20 +32,12 @@ public:
         if (multishot_) [[unlikely]]
             return start_shared(operation, false);
         if (!buffers_.empty()) [[unlikely]]
-            return buffers_.park(operation);
-        submit(operation);
+            return park_behind_others(operation);
+        submit_single(operation);
     }
 
-    /// A receive into other memory, on a connection whose multishot has data or will bring some. Returns
-    /// false if there is none.
-    bool start_plain(Operation& operation) {
-        if (!multishot_) [[likely]]
-            return false;
-        MultishotReceiver* receiver = find(operation.descriptor);
-        if (receiver == nullptr || receiver->is_quiet()) return false;
-        follow(*receiver, receiver->start(operation));
-        return true;
-    }
+    /// A receive into memory of the caller's.
+    void start_plain(Operation& operation);
 
     /// Answers an operation that waits here, and not in the kernel. Returns false if it does not.
     bool cancel(Operation& operation);
@@ -99,12 +91,12 @@ private:
         submit_single(operation);
     }
     void submit_single(Operation& operation) {
-        if (buffers_.lend_to_wait(operation, own_buffers_limit_)) {
-            return uring::submit_transfer(queues_, operation);
-        }
-        submit_without_buffer(operation);
+        if (!buffers_.lend_to_wait(operation, own_buffers_limit_)) [[unlikely]]
+            return submit_without_buffer(operation);
+        uring::submit_receive(queues_, operation);
     }
     void submit_without_buffer(Operation& operation);
+    void park_behind_others(Operation& operation);
     void wait_for_buffer(Operation& operation);
     void start_shared(Operation& operation, bool is_its_turn);
     void follow(MultishotReceiver& receiver, const MultishotReceiver::Step& step);

@@ -7,7 +7,6 @@
 #include "uring_queues.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -66,18 +65,26 @@ inline void prepare(io_uring_sqe& entry, unsigned char opcode, Descriptor descri
     mark_kind(entry, descriptor);
 }
 
-inline void submit_transfer(UringQueues& queues, Operation& operation) {
-    // In the order of Opcode.
-    static constexpr std::array<unsigned char, 4> opcodes = {IORING_OP_RECV, IORING_OP_RECV,
-                                                             IORING_OP_SEND, IORING_OP_READ};
-    io_uring_sqe* entry = queues.next_entry();
-    const auto index =
-        static_cast<std::size_t>(operation.opcode) - static_cast<std::size_t>(Opcode::recv_buffer);
+/// One that moves bytes, whose kind and name are known.
+inline void submit_transfer(UringQueues& queues, const Operation& operation, unsigned char opcode,
+                            unsigned message_flags, Tag tag) {
     const auto size =
         static_cast<unsigned>(std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
-    prepare(*entry, opcodes[index], operation.descriptor, operation.rest(), size);
-    entry->msg_flags = operation.opcode == Opcode::send ? MSG_NOSIGNAL : 0;
-    io_uring_sqe_set_data64(entry, name_of(operation));
+    io_uring_sqe* entry = queues.next_entry();
+    prepare(*entry, opcode, operation.descriptor, operation.rest(), size);
+    entry->msg_flags = message_flags;
+    io_uring_sqe_set_data64(entry, name_of(operation, tag));
+}
+
+inline void submit_send(UringQueues& queues, const Operation& operation) {
+    submit_transfer(queues, operation, IORING_OP_SEND, MSG_NOSIGNAL, Tag::operation);
+}
+
+/// A receive into memory that the operation has.
+inline void submit_receive(UringQueues& queues, const Operation& operation) {
+    const bool is_lent = operation.opcode == Opcode::recv_buffer;
+    submit_transfer(queues, operation, IORING_OP_RECV, 0,
+                    is_lent ? Tag::recv_buffer : Tag::operation);
 }
 
 inline void submit_cancellation(UringQueues& queues, std::uint64_t name) {

@@ -55,14 +55,11 @@ public:
     }
 
     void start(Operation& operation) override {
-        if (operation.opcode == Opcode::recv_buffer) return receives_.start(operation);
-        if (operation.opcode == Opcode::recv && receives_.start_plain(operation)) return;
-        if (operation.opcode == Opcode::send_zero_copy) return submit_zero_copy(operation);
-        if (operation.moves_bytes()) [[likely]]
-            return uring::submit_transfer(queues_, operation);
-        if (operation.opcode == Opcode::connect) return submit_connect(operation);
-        if (multishot_accept_) return start_shared(operation);
-        submit_accept(operation);
+        switch (operation.opcode) {
+        case Opcode::recv_buffer: return receives_.start(operation);
+        case Opcode::send: return uring::submit_send(queues_, operation);
+        default: return start_other(operation);
+        }
     }
 
     void cancel(Operation& operation) override {
@@ -143,6 +140,21 @@ private:
         std::optional<std::int32_t> answer;
     };
 
+    // Apart, so that the way of both halves of an echo stays short.
+    [[gnu::noinline]] void start_other(Operation& operation) {
+        switch (operation.opcode) {
+        case Opcode::recv: return receives_.start_plain(operation);
+        case Opcode::read:
+            return uring::submit_transfer(queues_, operation, IORING_OP_READ, 0, Tag::operation);
+        case Opcode::send_zero_copy: return submit_zero_copy(operation);
+        case Opcode::connect: return submit_connect(operation);
+        case Opcode::accept:
+            return multishot_accept_ ? start_shared(operation) : submit_accept(operation);
+        case Opcode::recv_buffer:
+        case Opcode::send: break; // see start
+        }
+    }
+
     // ---- sends from memory that the kernel does not copy -----------------------------------------
 
     void submit_zero_copy(Operation& operation) {
@@ -159,7 +171,7 @@ private:
 
     void submit_copying(Operation& operation) {
         operation.opcode = Opcode::send;
-        uring::submit_transfer(queues_, operation);
+        uring::submit_send(queues_, operation);
     }
 
     // Two answers: what was sent, and that the memory is free; or the first alone.
@@ -204,8 +216,7 @@ private:
 
     void submit_cancellation(std::uint64_t name) { uring::submit_cancellation(queues_, name); }
 
-    // Apart, so that the way of all other operations stays short.
-    [[gnu::noinline]] void start_shared(Operation& operation) {
+    void start_shared(Operation& operation) {
         auto& listener = listeners_.try_emplace(operation.fd(), operation.fd()).first->second;
         follow(listener, listener.start(operation));
     }
