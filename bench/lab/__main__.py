@@ -80,7 +80,7 @@ def open_journal(options):
     path = options.output / "journal.jsonl"
     if options.fresh:
         path.unlink(missing_ok=True)
-    header = {"schema": 1, "kind": "ringlet-lab-journal", "quick": options.quick}
+    header = {"schema": 2, "kind": "ringlet-lab-journal", "quick": options.quick}
     header.update(programs=fingerprint(), kernel=platform.release(), node=platform.node())
     header["started"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return Journal(path, header)

@@ -2,6 +2,7 @@
 
 import statistics
 
+import latencies
 from pairs import paired_ratio
 from plan import CAPACITY, COUNTED, FIELD_RATE, LOADS
 from steps import BASE, SCALED, STEPS
@@ -43,9 +44,9 @@ def of_step(journal, step):
     told["kernel_bytes_per_idle_connection"] = held.get("kernel")
     told["accept_close_us"] = median_of(journal.all("accept_close", step.key))
     told["latency"] = [
-        {"load": load, **journal["latency", step.key, load]}
+        {"load": load, **latencies.of_rounds(rounds)}
         for load in LOADS
-        if ("latency", step.key, load) in journal
+        if (rounds := journal.all("latency", step.key, load))
     ]
     if not any(key[1:2] == (step.key,) for key in journal.values):
         told["skipped"] = journal.why_failed("cpu", step.key) or "not measured yet"
@@ -73,14 +74,14 @@ def of_row(journal, row):
         why = journal.why_failed("field", row.name)
         return {**told, "skipped": row.missing or why or "not measured yet"}
     held = journal.get("field", row.name, "idle") or {}
-    at_rate = journal.get("field", row.name, "latency")
+    at_rate = journal.all("field", row.name, "latency")
     share = round(FIELD_RATE / (journal.get(*CAPACITY) or FIELD_RATE), 2)
     return {
         **told,
         "throughput_per_s": median_of(sample["throughput"] for sample in samples),
         "cpu_us_per_echo": median_of(sample["cpu_us"] for sample in samples),
         "memory_bytes_per_connection": held.get("user"),
-        "latency": [{"load": share, **at_rate}] if at_rate else [],
+        "latency": [{"load": share, **latencies.of_rounds(at_rate)}] if at_rate else [],
     }
 
 

@@ -1,13 +1,13 @@
 """What one sample of each kind is, and how long it takes. A sample is anything that JSON can hold."""
 
 import json
-import math
 import pathlib
 import re
 import tempfile
 import threading
 
 import cost
+import latencies
 import measuring
 import targets
 from measuring import Failure, Load
@@ -108,26 +108,18 @@ class Sampler:
         raise Failure(f"{server} keeps not even {rate:.0f} requests per second")
 
     def keeps(self, server, rate):
-        told = self.latency(server, rate, self.of(5, 0.5))
-        p99 = dict(told["percentiles"]).get(99, math.inf)
-        return told["reached_per_s"] >= KEPT_SHARE * rate and p99 <= KEPT_P99_US
+        sample = self.latency(server, rate, self.of(5, 0.5))
+        return latencies.is_kept(sample, KEPT_SHARE, KEPT_P99_US)
 
     def latency(self, server, rate, seconds=None):
-        """The latencies at a rate that does not wait for answers."""
-        seconds, warm_up = seconds or self.of(10, 2), self.of(1, 0.3)
+        """What the client says of echoes at a rate that does not wait for answers."""
+        seconds, warm_up = seconds or self.of(3, 2), self.of(1, 0.3)
         with measuring.running_server(server, self.cpus[0]) as running:
-            total = self.run_client(
+            result = self.run_client(
                 running, "-t", str(CONNECTIONS), "-e", "1000000000", "--rate", f"{rate:.0f}",
                 "--duration", f"{seconds * 1000:.0f}ms", "--warmup", f"{warm_up * 1000:.0f}ms"
-            )["total"]  # fmt: skip
-        told = total["latency_us"]
-        return {
-            "rate_per_s": rate,
-            "reached_per_s": total["throughput_per_s"],
-            "client_limits": total["client_limits"] or [],
-            "samples": told["samples"],
-            "percentiles": [[float(name[1:]), told[name]] for name in told if re.match(r"p\d", name)],
-        }
+            )  # fmt: skip
+        return {"rate_per_s": rate, "result": result}
 
 
 class SwitchCounter:

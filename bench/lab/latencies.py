@@ -1,0 +1,48 @@
+"""What the client says of latency, of several rounds as if they had been one."""
+
+import json
+import math
+import pathlib
+import re
+import statistics
+import tempfile
+
+import measuring
+from measuring import Failure
+
+
+def of_rounds(rounds):
+    """Of samples of a Sampler, all at one rate: their latencies together, the rest in the middle."""
+    rate = rounds[0]["rate_per_s"]
+    latency = merged([each["result"] for each in rounds])
+    totals = [each["result"]["total"] for each in rounds]
+    limits = {limit for total in totals for limit in total["client_limits"] or []}
+    return {
+        "rate_per_s": rate,
+        "reached_per_s": statistics.median(total["throughput_per_s"] for total in totals),
+        "client_limits": sorted(limits),
+        "samples": latency["samples"],
+        "percentiles": [[float(name[1:]), latency[name]] for name in latency if re.match(r"p\d", name)],
+    }
+
+
+def merged(results):
+    """The latencies of all results of echo_bench, added up by itself."""
+    if len(results) == 1:
+        return results[0]["total"]["latency_us"]
+    with tempfile.TemporaryDirectory() as folder:
+        whole, *parts = (pathlib.Path(folder, f"{number}.json") for number in range(len(results) + 1))
+        for part, result in zip(parts, results):
+            part.write_text(json.dumps(result))
+        command = [str(measuring.BUILD / "src/client/echo_bench"), "merge", *map(str, parts), "--json", str(whole)]
+        ended = measuring.run_to_its_end(command, None)
+        if ended.returncode != 0:
+            raise Failure(f"echo_bench cannot merge its results: {measuring.last_words(ended)}")
+        return json.loads(whole.read_text())["total"]["latency_us"]
+
+
+def is_kept(sample, share, p99_us):
+    """Whether so much of the rate was reached, and 99 of 100 answers came so soon."""
+    total = sample["result"]["total"]
+    p99 = total["latency_us"].get("p99", math.inf)
+    return total["throughput_per_s"] >= share * sample["rate_per_s"] and p99 <= p99_us
