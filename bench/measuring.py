@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-from processes import Failure, Missing, is_listening, signals_held, start, status_of, stop
+from processes import Failure, Missing, is_listening, signals_held, start, stop
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PEERS = ROOT / "bench" / "peers"
@@ -39,6 +39,10 @@ PROGRAMS = {
 WITH_PORT_OPTION = ("echo_coro", "ladder")
 
 USAGE, UNAVAILABLE, INTERRUPTED = 64, 69, 130
+
+
+class TooLong(Failure):
+    """Something that was stopped at its limit."""
 
 
 # ---- servers ------------------------------------------------------------------------------------
@@ -118,11 +122,12 @@ class Server:
     def must_run(self):
         if self.process.poll() is not None:
             said = last_line(self.said("errors"))
-            raise Failure(f"{self.name} ended with status {status_of(self.process)}: {said}")
+            raise Failure(f"{self.name} ended with status {self.process.returncode}: {said}")
 
     def look(self):
         """It lives, and the kernel does its work on no thread of its own."""
-        self.must_run()
+        if self.process.poll() is not None:
+            raise Failure(f"{self.name} ended with status {self.process.returncode} during a run")
         for thread in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it just ended
                 name = (thread / "comm").read_text().strip()
@@ -141,7 +146,7 @@ class Server:
                 break
             self.is_connected_to()  # asleep under valgrind it hears of a signal when something comes
         if self.process.returncode not in (0, -signal.SIGTERM):
-            raise Failure(f"{self.name} ended with status {status_of(self.process)} by SIGTERM")
+            raise Failure(f"{self.name} ended with status {self.process.returncode} by SIGTERM")
         self.last_words = self.said("errors")
         overflows = overflow_count(self.said("printed"))
         if overflows:
@@ -204,7 +209,7 @@ def run_to_its_end(command, cpu, server=None, seconds_limit=RUN_SECONDS_LIMIT):
             if server:
                 server.look()
             if time.monotonic() > deadline:
-                raise Failure(f"{command[0]} did not end within {seconds_limit} s")
+                raise TooLong(f"{command[0]} did not end within {seconds_limit} s")
     finally:
         stop(process)
     if server:
@@ -230,7 +235,7 @@ def run_client(load, server, cpu):
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.process.wait(1)  # its end is the better reason, and the client may see it first
             server.look()
-        raise Failure(f"the client ended with status {status_of(ended)}: {last_words(ended)}")
+        raise Failure(f"the client ended with status {ended.returncode}: {last_words(ended)}")
     return float(told[1])
 
 

@@ -4,9 +4,9 @@ import dataclasses
 import functools
 import os
 import shutil
-import subprocess
 
 from measuring import BUILD, PEERS, PYTHON3
+from processes import ask
 
 PYTHON2 = os.environ.get("PYTHON2") or "python2"
 
@@ -131,11 +131,7 @@ class Row:
 @functools.lru_cache(maxsize=None)
 def can(python, code):
     """A command called python2 can be a wrapper without a Python behind it: only running it tells."""
-    nowhere = subprocess.DEVNULL
-    try:
-        return subprocess.call([python, "-c", code], stdin=nowhere, stdout=nowhere, stderr=nowhere) == 0
-    except OSError:
-        return False
+    return ask(python, "-c", code) is not None
 
 
 def all_rows():

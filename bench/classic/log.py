@@ -7,8 +7,8 @@ import tempfile
 import time
 
 import measuring
-from measuring import BUILD, HOST, ROOT, last_line, last_words, say, show_progress
-from processes import Failure, is_listening, start, status_of, stop
+from measuring import BUILD, HOST, ROOT, TooLong, last_line, last_words, say, show_progress
+from processes import Failure, is_listening, start, stop
 
 ANNOUNCEMENTS = {
     (False, "coroutine"): "The servers above create no coroutine per connection. Those below create one "
@@ -78,8 +78,12 @@ def measure(row, options, cpus):
 class Server(measuring.Server):
     """Of a row: it has to live, and what threads it has is its own affair."""
 
-    def look(self):
-        self.must_run()
+    def must_run(self):
+        if self.process.poll() is not None:
+            said = last_line(self.said("errors"))
+            raise Failure(f"{self.name} ended with status {status_of(self.process)}: {said}")
+
+    look = must_run
 
 
 @contextlib.contextmanager
@@ -104,7 +108,15 @@ def serving(row, cpu):
 
 
 def run_client(command, cpu, server, seconds_limit):
-    return measuring.run_to_its_end(command, cpu, server, seconds_limit)
+    try:
+        return measuring.run_to_its_end(command, cpu, server, seconds_limit)
+    except TooLong:
+        raise Failure(f"the client did not end within {seconds_limit} s") from None
+
+
+def status_of(ended):
+    """As a shell says it: of a signal 128 and its number."""
+    return ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
 
 
 def result_of(ended):

@@ -5,9 +5,9 @@ import os
 import pathlib
 import re
 import resource
-import subprocess
 
 from measuring import BUILD, PYTHON3, ROOT
+from processes import ask
 from rows import PYTHON2
 
 
@@ -48,18 +48,8 @@ def found(path, pattern):
     return match and match[1]
 
 
-def output_of(*command):
-    """What it prints; nothing where it is missing."""
-    try:
-        return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace"
-        ).stdout
-    except OSError:
-        return ""
-
-
 def first_line(*command):
-    return output_of(*command).partition("\n")[0]
+    return (ask(*command) or "").partition("\n")[0]
 
 
 def version_of(python):
@@ -70,11 +60,11 @@ def version_of(python):
 def commit():
     git = ("git", "-C", str(ROOT))
     name = first_line(*git, "rev-parse", "--short=12", "HEAD") or "unknown"
-    changed = output_of(*git, "status", "--porcelain", "--untracked-files=no")
+    changed = ask(*git, "status", "--porcelain", "--untracked-files=no")
     return f"{name} (dirty)" if changed else name
 
 
 def packages(names):
     """With their versions, where dpkg knows them."""
-    told = output_of("dpkg-query", "-W", "-f", "${Package} ${Version}\n", *names)
-    return ", ".join(sorted(set(told.splitlines())))
+    told = {ask("dpkg-query", "-W", "-f", "${Package} ${Version}", name) for name in names}
+    return ", ".join(sorted(filter(None, told)))
