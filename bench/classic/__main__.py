@@ -2,8 +2,10 @@
 
 import os
 import pathlib
+import signal
 import sys
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # as long as there is nothing to stop
 BENCH = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(1, str(BENCH))
 
