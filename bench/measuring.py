@@ -324,7 +324,7 @@ class TimeLeft:
 # ---- the command line ---------------------------------------------------------------------------
 
 
-def command_line(program, description, epilog, **others):
+def command_line(program, description, epilog):
     """A parser of options that tells what is wrong in one line."""
 
     class Parser(argparse.ArgumentParser):
@@ -338,7 +338,6 @@ def command_line(program, description, epilog, **others):
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        **others,
     )
 
 

@@ -49,10 +49,10 @@ def refuse_taken_ports(rows):
 
 
 def congestion_control_told(before, used):
-    if used == "cubic":
-        return used if before == used else f"{used}, set for this run; it was {before}"
     if used != before:
         return f"{used}, set for this run; it was {before}"
+    if used == "cubic":
+        return used
     return f"{used} for all rows (setting cubic needs root and a writable /proc/sys)"
 
 
@@ -71,8 +71,7 @@ def measure(options):
 def run_lab(options):
     """In our place, with what was built for it."""
     os.environ["RINGLET_BUILD_DIR"] = str(BUILD)
-    words = [sys.executable, str(BENCH / "lab"), *["--quick"] * options.quick]
-    os.execv(sys.executable, words)
+    os.execv(sys.executable, [sys.executable, str(BENCH / "lab"), *["--quick"] * options.quick])
 
 
 def run(options):

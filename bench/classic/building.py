@@ -41,7 +41,7 @@ def targets(*names):
 def must(trouble, *command):
     ended_well, printed = run_quietly(command)
     if not ended_well:
-        print(printed, file=sys.stderr)
+        print(printed, end="", file=sys.stderr)
         raise BuildFailed(trouble)
 
 

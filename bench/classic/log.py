@@ -98,7 +98,6 @@ def serving(row, cpu):
             server.wait_until_it_listens()
             yield server
         except Failure:
-            stop(process)
             show_progress("")
             for line in server.said("errors").splitlines()[-20:]:
                 print(f"    server: {line}", file=sys.stderr)

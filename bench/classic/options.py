@@ -62,12 +62,6 @@ USUAL_LOAD, FULL_LOAD = "-t 100 -c 5 -e 200", "-t 2000 -c 5 -e 1000"
 USUAL_SECONDS, FULL_SECONDS = 60, 3600
 
 
-class Help(argparse.Action):
-    def __call__(self, parser, *_):
-        print(HELP, end="")
-        parser.exit()
-
-
 def number(smallest, largest):
     def convert(text):
         if not re.fullmatch("0|[1-9][0-9]{0,5}", text) or not smallest <= int(text) <= largest:
@@ -79,8 +73,8 @@ def number(smallest, largest):
 
 def read_options(arguments):
     """What was asked for; `rows` has those that were, on the ports that they then have."""
-    parser = measuring.command_line("benchmark.sh", None, None, add_help=False)
-    parser.add_argument("--help", "-h", action=Help, nargs=0)
+    parser = measuring.command_line("benchmark.sh", None, None)
+    parser.format_help = lambda: HELP
     for name in ("--list", "--field", "--lab", "--quick", "--full"):
         parser.add_argument(name, action="store_true")
     parser.add_argument("--only", action="append")
