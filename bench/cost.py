@@ -10,7 +10,7 @@ import tempfile
 import time
 
 import measuring
-from measuring import Failure, Missing, run_client, running_server, show_progress, warm_up
+from measuring import Failure, Missing, last_line, run_client, running_server, show_progress, warm_up
 
 
 def measure_run(name, load, cpus):
@@ -60,7 +60,7 @@ def count_system_calls(name, load, cpus):
                 wait_until_traced(server.pid, strace)
                 run_client(load, server, cpus[1])
                 strace.send_signal(signal.SIGINT)  # lets go of the server and writes the summary
-                strace.wait(measuring.STOP_SECONDS_LIMIT)
+                strace.wait(measuring.END_SECONDS_LIMIT)
             finally:
                 measuring.stop(strace)
         return read_strace_summary(summary.read_text())
@@ -114,10 +114,6 @@ def read_memcheck(errors):
     if not counted:
         raise Failure("memcheck counted nothing: " + last_line(errors))
     return int(counted[1].replace(",", ""))
-
-
-def last_line(text):
-    return (text.splitlines() or ["it said nothing"])[-1]
 
 
 def resident_bytes(pid):

@@ -16,14 +16,18 @@ import sys
 import tempfile
 import time
 
+from processes import Failure, Missing, is_listening, signals_held, start, stop
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PEERS = ROOT / "bench" / "peers"
-BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")).resolve()
+BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR") or ROOT / "build/release").resolve()
+SYSTEM_PYTHON3 = "/usr/bin/python3"  # it sees the system's packages
+PYTHON3 = os.environ.get("PYTHON3") or (SYSTEM_PYTHON3 if os.access(SYSTEM_PYTHON3, os.X_OK) else "python3")
 CONGESTION_CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 HOST = "127.0.0.1"
 START_SECONDS_LIMIT = 20
-STOP_SECONDS_LIMIT = 10
+END_SECONDS_LIMIT = 10
 RUN_SECONDS_LIMIT = 600
 LOOK_SECONDS = 1  # an idle worker thread of io_uring lives for five: none is missed
 WARM_UP_ECHOES = 20  # per connection: page faults and first allocations are not the subject
@@ -37,12 +41,8 @@ WITH_PORT_OPTION = ("echo_coro", "ladder")
 USAGE, UNAVAILABLE, INTERRUPTED = 64, 69, 130
 
 
-class Failure(Exception):
-    """Something that ends a measurement, told in one line."""
-
-
-class Missing(Failure):
-    """Something that is not here, so that nothing could be measured."""
+class TooLong(Failure):
+    """Something that was stopped at its limit."""
 
 
 # ---- servers ------------------------------------------------------------------------------------
@@ -57,8 +57,7 @@ def command_of(server, port):
         at_port = ["--port", str(port)] if name in WITH_PORT_OPTION else [str(port)]
         return [str(BUILD / PROGRAMS[name] / name), *at_port, *options]
     if name.endswith(".py") and (PEERS / name).exists():
-        python = os.environ.get("PYTHON3", "/usr/bin/python3")
-        return [python, str(PEERS / name), str(port), *options]
+        return [PYTHON3, str(PEERS / name), str(port), *options]
     raise Missing(f"'{server}' is neither a known server nor a command with {{port}}; see --help")
 
 
@@ -86,29 +85,6 @@ def describe_machine(cpus, congestion):
     }
 
 
-def start(command, cpu, **options):
-    def pin():
-        if cpu is not None:
-            os.sched_setaffinity(0, {cpu})
-
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, preexec_fn=pin, env=environment, **options
-        )
-    except OSError as error:
-        raise Missing(f"{command[0]}: {error.strerror}") from None
-
-
-def stop(process):
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS_LIMIT)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
 def free_port():
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -134,13 +110,19 @@ class Server:
 
     def wait_until_it_listens(self):
         deadline = time.monotonic() + START_SECONDS_LIMIT
-        while not self.is_connected_to():
-            if self.process.poll() is not None:
-                said = (self.said("errors").splitlines() or ["it said nothing"])[-1]
-                raise Failure(f"{self.name} ended with status {self.process.returncode}: {said}")
+        while not is_listening(self.port):
+            self.must_run()
             if time.monotonic() > deadline:
-                raise Failure(f"{self.name} did not listen within {START_SECONDS_LIMIT} s")
+                raise Failure(
+                    f"{self.name} did not listen on port {self.port} within {START_SECONDS_LIMIT} s"
+                )
             time.sleep(0.01)
+        self.must_run()  # or somebody else listens
+
+    def must_run(self):
+        if self.process.poll() is not None:
+            said = last_line(self.said("errors"))
+            raise Failure(f"{self.name} ended with status {self.process.returncode}: {said}")
 
     def look(self):
         """It lives, and the kernel does its work on no thread of its own."""
@@ -155,10 +137,10 @@ class Server:
     def end(self):
         """Ends it by SIGTERM; it must not have lost its way or its completions."""
         self.process.terminate()
-        deadline = time.monotonic() + STOP_SECONDS_LIMIT
+        deadline = time.monotonic() + END_SECONDS_LIMIT
         while self.process.poll() is None:
             if time.monotonic() > deadline:
-                raise Failure(f"{self.name} did not end within {STOP_SECONDS_LIMIT} s of SIGTERM")
+                raise Failure(f"{self.name} did not end within {END_SECONDS_LIMIT} s of SIGTERM")
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.2)
                 break
@@ -214,10 +196,11 @@ class Load:
         return dataclasses.replace(self, echoes=echoes)
 
 
-def run_to_its_end(command, cpu, server=None):
+def run_to_its_end(command, cpu, server=None, seconds_limit=RUN_SECONDS_LIMIT):
     """Runs a program, and looks at the server meanwhile. Returns a subprocess.CompletedProcess."""
-    process = start(command, cpu, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + RUN_SECONDS_LIMIT
+    pipe = subprocess.PIPE
+    process = start(command, cpu, stdout=pipe, stderr=pipe, text=True, errors="replace")
+    deadline = time.monotonic() + seconds_limit
     try:
         while True:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -226,7 +209,7 @@ def run_to_its_end(command, cpu, server=None):
             if server:
                 server.look()
             if time.monotonic() > deadline:
-                raise Failure(f"{command[0]} did not end within {RUN_SECONDS_LIMIT} s")
+                raise TooLong(f"{command[0]} did not end within {seconds_limit} s")
     finally:
         stop(process)
     if server:
@@ -235,7 +218,11 @@ def run_to_its_end(command, cpu, server=None):
 
 
 def last_words(ended):
-    return ((ended.stderr or ended.stdout).strip().splitlines() or ["it said nothing"])[-1]
+    return last_line(ended.stderr or ended.stdout)
+
+
+def last_line(text):
+    return (text.strip().splitlines() or ["it said nothing"])[-1]
 
 
 def run_client(load, server, cpu):
@@ -261,35 +248,50 @@ def warm_up(load, server, cpu):
 
 @contextlib.contextmanager
 def congestion_control():
-    """Yields the congestion control in use: cubic or reno where we may choose it.
+    """Yields the congestion control in use: cubic or reno where we may choose it."""
+    with alone(), chosen_congestion_control() as used:
+        yield used
 
-    Waits until no other measurement runs: they would spoil each other, and share this setting.
-    """
-    with CONGESTION_CONTROL.open() as lock:
+
+@contextlib.contextmanager
+def alone():
+    """Waits until no other measurement runs: they would spoil each other, and share this setting."""
+    readable = os.access(CONGESTION_CONTROL, os.R_OK)
+    with open(CONGESTION_CONTROL if readable else __file__) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            program = pathlib.Path(sys.argv[0]).stem
-            print(f"{program}: waiting for another measurement to end", file=sys.stderr)
+            say("waiting for another measurement on this machine to end")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        with chosen_congestion_control() as used:
-            yield used
+        yield
+
+
+def congestion_control_now():
+    try:
+        return CONGESTION_CONTROL.read_text().strip()
+    except OSError:
+        return "unknown"
 
 
 @contextlib.contextmanager
 def chosen_congestion_control():
-    before = CONGESTION_CONTROL.read_text().strip()
-    used = before
-    for wanted in ("cubic", "reno"):
-        with contextlib.suppress(OSError):
-            CONGESTION_CONTROL.write_text(wanted)
-            used = wanted
-            break
+    before = congestion_control_now()
     try:
-        yield used
+        for wanted in ("cubic", "reno"):
+            with contextlib.suppress(OSError):
+                CONGESTION_CONTROL.write_text(wanted)
+                break
+        yield congestion_control_now()
     finally:
-        if used != before:
-            CONGESTION_CONTROL.write_text(before)
+        with signals_held(), contextlib.suppress(OSError):
+            if congestion_control_now() != before:
+                CONGESTION_CONTROL.write_text(before)
+
+
+def say(text):
+    """One line for people who watch, after our own name."""
+    show_progress("")
+    print(f"{pathlib.Path(sys.argv[0]).stem}: {text}", file=sys.stderr, flush=True)
 
 
 progress_prefix = ""

@@ -8,12 +8,12 @@ Throughput is compared, too, but never alone: on a shared machine it swings thre
 
 import json
 import pathlib
-import signal
 import sys
 
 import measuring
 from measuring import INTERRUPTED, Failure, Missing
 from pairs import FEWEST_PAIRS
+from processes import end_by_signals
 from targets import TARGETS, Extent
 
 FAILED = 1
@@ -150,7 +150,7 @@ def measure(options):
 
 def main():
     options = read_options(sys.argv[1:])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the server too
+    end_by_signals()
     if options.list:
         for target in TARGETS:
             print(f"{target.name:20}{target.what}")

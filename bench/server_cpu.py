@@ -9,7 +9,6 @@ both, and each pair gives one ratio. The result is the median of the ratios with
 import functools
 import json
 import pathlib
-import signal
 import statistics
 import sys
 
@@ -18,6 +17,7 @@ from measuring import INTERRUPTED, UNAVAILABLE, Failure, Load
 from measuring import choose_cpus, command_line, command_of, congestion_control, describe_machine
 from measuring import positive_number, show_progress
 from pairs import FEWEST_PAIRS, measure_pairs, paired_ratio
+from processes import end_by_signals
 
 EPILOG = """\
 A server is one of these names, or any command with {port} in it:
@@ -126,7 +126,7 @@ def compare(options):
 
 def main():
     options = read_options(sys.argv[1:])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the server too
+    end_by_signals()
     try:
         result = compare(options)
         if options.json:

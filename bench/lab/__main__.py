@@ -5,7 +5,6 @@ import hashlib
 import json
 import pathlib
 import platform
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from field import field_rows
 from journal import Journal
 from measuring import INTERRUPTED, UNAVAILABLE, Failure, Missing
 from plan import Plan
+from processes import end_by_signals
 from results import results
 from samples import Sampler
 
@@ -130,7 +130,7 @@ def measure(options):
 
 def main():
     options = read_options(sys.argv[1:])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the server too
+    end_by_signals()
     try:
         sys.exit(0 if measure(options) else FAILED)
     except Failure as failure:

@@ -1,11 +1,9 @@
 """What a user would take instead: the rows of benchmark.sh."""
 
 import dataclasses
-import os
-import subprocess
+import shlex
 
-import measuring
-from measuring import Failure
+import rows
 
 LANGUAGES = {
     "libev": "C", "epoll": "C", "uring": "C", "libev_uring": "C", "libuv": "C", "st": "C",
@@ -28,12 +26,9 @@ class Row:
 
 def field_rows():
     """All rows but those that need a Python 2, which few systems still have."""
-    script = str(measuring.ROOT / "benchmark.sh")
-    environment = {**os.environ, "RINGLET_BUILD_DIR": str(measuring.BUILD)}
-    ended = subprocess.run(
-        ["sh", script, "--commands", "--field"], env=environment, capture_output=True, text=True
-    )
-    if ended.returncode != 0:
-        raise Failure(f"benchmark.sh --commands: {measuring.last_words(ended)}")
-    rows = [Row(*line.split("\t")) for line in ended.stdout.splitlines()]
-    return [row for row in rows if not row.name.endswith("2")]
+    return [of_row(row) for row in rows.all_rows() if row.runner != "python2"]
+
+
+def of_row(row):
+    words = ["env", f"--chdir={row.directory}", *row.command()[:-1]]  # all but the port
+    return Row(row.name, row.kind, row.why_not(), shlex.join(words) + " {port}")

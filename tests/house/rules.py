@@ -57,7 +57,6 @@ COMPILER_TESTS = ("tests/unit/compiler_test.cpp",)
 LONGEST_FILE = 400
 LONGEST_UNIT_TEST = 1000  # one file for each header, as long as what the header promises
 LONG_FILES = {
-    "benchmark.sh": "one file that can be read from top to bottom by whoever runs it",
     "tests/integration/benchmark_test.py": "a test for each promise of benchmark.sh",
     "tests/integration/peers_test.py": "thirty servers, one contract",
 }

@@ -266,6 +266,16 @@ class Rows(Fixture):
             r"\./echo_coro --port \d+\nThroughput: .*\n\n\Z",
         )
 
+    def test_a_server_is_gone_before_the_next_row(self):
+        look = f"""\
+pid = eval(pathlib.Path({f"{self.server}.seen"!r}).read_text())["pid"]
+pathlib.Path(__file__ + ".running").write_text(str(os.path.exists(f"/proc/{{pid}}")))
+sys.exit(errors)"""
+        self.program("src/client/echo_bench", CLIENT.replace("sys.exit(errors)", look))
+        for rows, running in (("libev", "True"), ("libev,echo_coro", "False")):
+            self.run_it("--only", rows, "--runs", "1")
+            self.assertEqual(pathlib.Path(f"{self.client}.running").read_text(), running)
+
     def test_python_row(self):
         ended = self.run_it("--only", "epoll3", "--runs", "1")
         port = PORTS["epoll3"] + self.offset

@@ -1,0 +1,113 @@
+"""benchmark.sh, behind its front: options, then what is needed, then the log."""
+
+import os
+import pathlib
+import signal
+import sys
+
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # as long as there is nothing to stop
+BENCH = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(1, str(BENCH))
+
+import building
+import machine
+import measuring
+from log import write_log
+from measuring import BUILD, INTERRUPTED, UNAVAILABLE, say
+from options import read_options
+from processes import Failure, Missing, end_by_signals, is_listening
+
+FAILED, BUILD_FAILED, NOBODY_READS = 1, 70, 141
+
+
+def list_rows(options):
+    print(f"{'row':12} {'port':5} can it run here?")
+    for row in options.rows:
+        why_not = row.why_not()
+        if why_not and row.is_built and builds_here():
+            answer = f"yes, after the build ({why_not})"
+        elif why_not:
+            answer = f"no: {why_not}"
+        elif is_listening(row.port):
+            answer = f"no: another program listens on port {row.port}"
+        else:
+            answer = "yes"
+        print(f"{row.name:12} {row.port:<5} {answer}")
+
+
+def builds_here():
+    return not os.environ.get("RINGLET_BUILD_DIR")
+
+
+def refuse_taken_ports(rows):
+    taken = [f"{row.port} ({row.name})" for row in rows if not row.why_not() and is_listening(row.port)]
+    if taken:
+        raise Missing(
+            f"another program listens on: {' '.join(taken)}; stop it, or choose other rows with --only "
+            "or other ports with --port-offset"
+        )
+
+
+def congestion_control_told(before, used):
+    if used != before:
+        return f"{used}, set for this run; it was {before}"
+    if used == "cubic":
+        return used
+    return f"{used} for all rows (setting cubic needs root and a writable /proc/sys)"
+
+
+def measure(options):
+    with measuring.alone():
+        before = measuring.congestion_control_now()
+        refuse_taken_ports(options.rows)
+        machine.raise_file_limit()
+        cpus = measuring.choose_cpus()
+        with measuring.chosen_congestion_control() as used:
+            for what, told in machine.describe(options, cpus, congestion_control_told(before, used)):
+                print(f"{what:11} {told}", file=sys.stderr)
+            return write_log(options, cpus)
+
+
+def run_lab(options):
+    """In our place, with what was built for it."""
+    os.environ["RINGLET_BUILD_DIR"] = str(BUILD)
+    os.execv(sys.executable, [sys.executable, str(BENCH / "lab"), *["--quick"] * options.quick])
+
+
+def run(options):
+    if options.list:
+        return list_rows(options)
+    if builds_here():
+        building.prepare(options)
+    client = BUILD / "src/client/echo_bench"
+    if not os.access(client, os.X_OK):
+        raise Missing(f"the client is missing: {client}")
+    if options.lab:
+        run_lab(options)
+    if not measure(options):
+        sys.exit(FAILED)
+
+
+def main():
+    sys.argv[0] = "benchmark.sh"  # as whom we speak
+    sys.stdout.reconfigure(line_buffering=True)  # a log that somebody watches
+    try:
+        options = read_options(sys.argv[1:])
+        end_by_signals()
+        run(options)
+    except building.BuildFailed as failure:
+        say(failure)
+        sys.exit(BUILD_FAILED)
+    except Failure as failure:
+        say(failure)
+        sys.exit(UNAVAILABLE)
+    except KeyboardInterrupt:
+        measuring.show_progress("")
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
+        sys.exit(NOBODY_READS)
+
+
+if __name__ == "__main__":
+    main()

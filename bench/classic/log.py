@@ -1,0 +1,130 @@
+"""The log: a server's command, a line for each run, an empty line."""
+
+import contextlib
+import re
+import sys
+import tempfile
+import time
+
+import measuring
+from measuring import BUILD, HOST, ROOT, TooLong, last_line, last_words, say, show_progress
+from processes import Failure, is_listening, start, stop
+
+ANNOUNCEMENTS = {
+    (False, "coroutine"): "The servers above create no coroutine per connection. Those below create one "
+    "(or a greenlet) for each.",
+    (True, "callback"): "The field: no coroutine per connection.",
+    (True, "coroutine"): "The field: one coroutine (or a greenlet) per connection.",
+    (True, "thread"): "The field: one light thread with a stack of its own per connection.",
+}
+RESULT = re.compile(r"Throughput: [0-9]+(?:\.[0-9]+)? \[reqests/sec\], errors: ([0-9]+)")
+
+
+def write_log(options, cpus):
+    """Prints all rows; returns whether all of them went well."""
+    group, went_well = (False, "callback"), True
+    for row in options.rows:
+        if (row.in_field, row.kind) != group:
+            group = row.in_field, row.kind
+            if group in ANNOUNCEMENTS:
+                print(f"{ANNOUNCEMENTS[group]}\n")
+        print(" ".join(row.words()))
+        why_not = row.why_not()
+        if why_not:
+            print(f"skipped: {why_not}")
+            say(f"{row.name}: skipped: {why_not}")
+        elif not write_row(row, options, cpus):
+            went_well = False
+        print()
+    return went_well
+
+
+def write_row(row, options, cpus):
+    """No number without all of the runs."""
+    begin = time.monotonic()
+    try:
+        lines, error_count, warnings = measure(row, options, cpus)
+    except Failure as failure:
+        print(f"failed: {failure}")
+        say(f"{row.name}: failed: {failure}")
+        return False
+    print("\n".join(lines))
+    say(f"{row.name}: {options.runs} runs in {time.monotonic() - begin:.0f} s")
+    if warnings:
+        say(f"{row.name}: {last_line(warnings)}")
+    if error_count:
+        say(f"{row.name}: failed: some requests had errors")
+    return error_count == 0
+
+
+def measure(row, options, cpus):
+    """Of the runs: the client's last lines, the errors, and what it said in the last one."""
+    lines, error_count = [], 0
+    command = [str(BUILD / "src/client/echo_bench"), *options.load.split(), "-p", str(row.port)]
+    command += ["-f", str(ROOT / "bench/message.json"), HOST]
+    with serving(row, cpus[0]) as server:
+        for run in range(1, options.runs + 1):
+            show_progress(f"{row.name}: run {run} of {options.runs}")
+            try:
+                ended = run_client(command, cpus[1], server, options.time_limit)
+                line, errors = result_of(ended)
+            except Failure as failure:
+                raise Failure(f"run {run} of {options.runs}: {failure}") from None
+            lines.append(line)
+            error_count += errors
+    return lines, error_count, ended.stderr
+
+
+class Server(measuring.Server):
+    """Of a row: it has to live, and what threads it has is its own affair."""
+
+    def must_run(self):
+        if self.process.poll() is not None:
+            said = last_line(self.said("errors"))
+            raise Failure(f"{self.name} ended with status {status_of(self.process)}: {said}")
+
+    look = must_run
+
+
+@contextlib.contextmanager
+def serving(row, cpu):
+    """The row's server. When something fails, what it said last goes to stderr."""
+    if is_listening(row.port):
+        raise Failure(f"another program listens on port {row.port} (stop it, or use --port-offset)")
+    with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
+        process = start(row.command(), cpu, cwd=row.directory, stdout=printed, stderr=errors)
+        server = Server("the server", row.port, process, printed, errors)
+        try:
+            server.wait_until_it_listens()
+            yield server
+        except Failure:
+            show_progress("")
+            for line in server.said("errors").splitlines()[-20:]:
+                print(f"    server: {line}", file=sys.stderr)
+            raise
+        finally:
+            stop(process)
+
+
+def run_client(command, cpu, server, seconds_limit):
+    try:
+        return measuring.run_to_its_end(command, cpu, server, seconds_limit)
+    except TooLong:
+        raise Failure(f"the client did not end within {seconds_limit} s") from None
+
+
+def status_of(ended):
+    """As a shell says it: of a signal 128 and its number."""
+    return ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
+
+
+def result_of(ended):
+    """The client's last line and its errors, if line and status say the same."""
+    line = ended.stdout.rstrip("\n").rpartition("\n")[2]
+    told = RESULT.fullmatch(line)
+    if told and ended.returncode == (1 if int(told[1]) else 0):
+        return line, int(told[1])
+    trouble = last_words(ended) if ended.stderr.strip() else "it gave no result"
+    if told and ended.returncode in (0, 1):
+        trouble = f"though it reported errors: {told[1]}"
+    raise Failure(f"the client ended with status {status_of(ended)}: {trouble}")

@@ -1,0 +1,114 @@
+"""The options of benchmark.sh."""
+
+import argparse
+import dataclasses
+import re
+
+import measuring
+from rows import all_rows
+
+HELP = """\
+usage: sh benchmark.sh [options] > benchmark.log
+
+Installs what is missing, builds ringlet, starts one echo server after another, runs the load
+client echo_bench against each, and writes the log to stdout: the server's command, a line per
+run, an empty line. Everything else (the machine, progress, trouble) goes to stderr. First come
+the servers that create no coroutine per connection, then those that do.
+
+  ./echo_coro --port 3200
+  Throughput: 90512.77 [reqests/sec], errors: 0
+  ...
+
+what to run:
+  --field              the rows of the field too: what a user would take instead of ringlet
+                       (docs/benchmarks.md). Installs and builds more, for Go, Rust, Java and others
+  --lab                not the log: what a coroutine per connection costs here, step by step, and the
+                       field, as a page with pictures (bench/lab --help). Half an hour the first time;
+                       after Ctrl-C the same command goes on
+  --quick              the same, roughly, in two minutes
+  --only ROW,ROW...    only these rows, of the field too; --list --field shows their names
+  --runs N             N runs of the client per row (5)
+  --full               the load of the classic logs: -t 2000 -c 5 -e 1000 instead of
+                       -t 100 -c 5 -e 200. Ten million echoes a run: a row takes many minutes
+  --client-options 'OPTIONS'
+                       the load in echo_bench's own words, instead of the above
+  --time-limit SECONDS a run that takes longer has failed (60; with --full 3600)
+  --port-offset N      add N to every port, where the usual ones are taken
+  --list               print the rows, their ports and whether each can run here; run nothing
+  --help               print this
+
+environment:
+  RINGLET_BUILD_DIR    take the programs from this build directory as they are; nothing is
+                       installed or built then
+  PYTHON3, PYTHON2     the interpreters (/usr/bin/python3, which sees the system's packages, and
+                       python2 on PATH)
+
+What it does to be fair: every server gets the same client, the same message (bench/message.json),
+the same TCP congestion control (cubic, or reno), TCP_NODELAY and a backlog of 4096. Server and
+client each have a CPU of their own where two are allowed. Setting the congestion control needs
+root; the old value is put back at the end. Throughput on a shared machine can differ by a factor
+of three between two runs: bench/server_cpu.py compares two servers by their CPU time per echo.
+Of two measurements on one machine, the second waits until the first has ended.
+
+A row that cannot run here says what to install, and the run goes on. A row that failed says why
+instead of giving numbers; a run with errors shows them in its line. Ctrl-C stops the servers too.
+
+exit status:
+  0  every row ran, or could not run here       69  a port is taken, or the client is missing
+  1  at least one row failed or had errors      70  the build failed
+  64 wrong usage                                130, 143  stopped by Ctrl-C, by SIGTERM
+"""
+USUAL_LOAD, FULL_LOAD = "-t 100 -c 5 -e 200", "-t 2000 -c 5 -e 1000"
+USUAL_SECONDS, FULL_SECONDS = 60, 3600
+
+
+def number(smallest, largest):
+    def convert(text):
+        if not re.fullmatch("0|[1-9][0-9]{0,5}", text) or not smallest <= int(text) <= largest:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {smallest} to {largest}")
+        return int(text)
+
+    return convert
+
+
+def read_options(arguments):
+    """What was asked for; `rows` has those that were, on the ports that they then have."""
+    parser = measuring.command_line("benchmark.sh", None, None)
+    parser.format_help = lambda: HELP
+    for name in ("--list", "--field", "--lab", "--quick", "--full"):
+        parser.add_argument(name, action="store_true")
+    parser.add_argument("--only", action="append")
+    parser.add_argument("--runs", type=number(1, 1000), default=5)
+    parser.add_argument("--time-limit", type=number(1, 100_000))
+    parser.add_argument("--port-offset", type=number(0, 61_535), default=0)
+    parser.add_argument("--client-options", dest="load")
+    options = parser.parse_args(with_values(arguments))
+    if options.load is None:
+        options.load = FULL_LOAD if options.full else USUAL_LOAD
+    options.time_limit = options.time_limit or (FULL_SECONDS if options.full else USUAL_SECONDS)
+    options.lab = options.lab or options.quick
+    options.rows = selected(options, parser)
+    return options
+
+
+def with_values(arguments):
+    """--option VALUE as --option=VALUE: a value may begin with a dash, as the client's options do."""
+    arguments = list(arguments)
+    options = ("--only", "--runs", "--time-limit", "--port-offset", "--client-options")
+    while arguments:
+        word = arguments.pop(0)
+        yield f"{word}={arguments.pop(0)}" if word in options and arguments else word
+
+
+def selected(options, parser):
+    rows = {row.name: row for row in all_rows()}
+    names = " ".join(options.only or ()).replace(",", " ").split()
+    for name in names:
+        if name not in rows:
+            parser.error(f"no row is called '{name}'; the rows are: {' '.join(rows)}")
+    with_field = options.field or options.lab
+    return [
+        dataclasses.replace(row, port=row.port + options.port_offset)
+        for row in rows.values()
+        if (row.name in names if names else with_field or not row.in_field)
+    ]
