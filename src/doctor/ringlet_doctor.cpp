@@ -5,12 +5,13 @@
 #include <ringlet/version.hpp>
 
 #include "command_line.hpp"
+#include "output.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <string>
 #include <string_view>
 
 #include <sysexits.h>
@@ -67,24 +68,25 @@ int exit_status(const Examination& examination) {
     return examination.epoll_works ? only_epoll_works : nothing_works;
 }
 
-void print_table(const Examination& examination) {
+std::string to_table(const Examination& examination) {
     std::size_t width = 0;
     for (const Finding& finding : examination.findings) {
         width = std::max(width, finding.name.size());
     }
-    fmt::print("ringlet_doctor {}: what this machine can do for a ringlet server\n",
-               RINGLET_VERSION);
+    std::string text =
+        "ringlet_doctor " RINGLET_VERSION ": what this machine can do for a ringlet server\n";
     std::string_view group;
     for (const Finding& finding : examination.findings) {
-        if (finding.group != group) fmt::print("\n{}\n", finding.group);
+        if (finding.group != group) text += fmt::format("\n{}\n", finding.group);
         group = finding.group;
-        fmt::print("  {:<4} {:<{}}  {}\n", to_string(finding.verdict), finding.name, width,
-                   finding.value);
-        if (!finding.advice.empty()) fmt::print("       -> {}\n", finding.advice);
+        text += fmt::format("  {:<4} {:<{}}  {}\n", to_string(finding.verdict), finding.name, width,
+                            finding.value);
+        if (!finding.advice.empty()) text += fmt::format("       -> {}\n", finding.advice);
     }
+    return text;
 }
 
-void print_json(const Examination& examination) {
+std::string to_json(const Examination& examination) {
     nlohmann::ordered_json checks = nlohmann::ordered_json::object();
     for (const Finding& finding : examination.findings) {
         checks[finding.name] = {{"group", finding.group},
@@ -100,12 +102,13 @@ void print_json(const Examination& examination) {
                                          {"epoll_works", examination.epoll_works},
                                          {"backend", checks["automatic"]["data"]["backend"]},
                                          {"checks", checks}};
-    fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+    return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
+    ignore_broken_pipes();
     bool json = false;
     CLI::App app("Says what this machine can do for a ringlet server, and what to change.",
                  "ringlet_doctor");
@@ -113,13 +116,8 @@ int main(int argc, char** argv) {
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, json); });
     if (ended) return *ended;
     const Examination examination = examine();
-    if (json) {
-        print_json(examination);
-    } else {
-        print_table(examination);
-    }
-    if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
-        fmt::print(stderr, "ringlet_doctor: the output could not be written\n");
+    if (!print("{}", json ? to_json(examination) : to_table(examination))) {
+        say("ringlet_doctor: the output could not be written\n");
         return EX_IOERR;
     }
     return exit_status(examination);

@@ -13,8 +13,8 @@ inline void add_backend(CLI::App& app, ringlet::Backend& value) {
     const auto read = [&value](const std::string& text) {
         const auto backend = ringlet::parse_backend(text);
         if (!backend) {
-            throw CLI::ValidationError("--backend",
-                                       "'" + text + "' is none: write auto, io_uring or epoll");
+            throw CLI::ValidationError(
+                "--backend", "'" + text + "' is no backend: write auto, io_uring or epoll");
         }
         value = *backend;
     };

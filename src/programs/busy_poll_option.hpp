@@ -4,23 +4,32 @@
 
 #include <CLI/CLI.hpp>
 
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <thread>
+
+#include <sched.h>
 
 /// What `auto` stands for where there is a core for it: a little more than a round trip on one machine
 /// takes.
 inline constexpr std::chrono::microseconds busy_poll_by_itself{50};
 
+/// Whether this process may run on more than one CPU: polling on the only one keeps the others from theirs.
+inline bool has_two_cpus() {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    if (::sched_getaffinity(0, sizeof allowed, &allowed) != 0) return errno == EINVAL; // > 1,024
+    return CPU_COUNT(&allowed) > 1;
+}
+
 /// Adds `--busy-poll auto|0|50us`, up to 10,000us.
 inline void add_busy_poll(CLI::App& app, std::chrono::microseconds& value) {
     const auto read = [&value](const std::string& text) {
         if (text == "auto") {
-            const bool has_cores = std::thread::hardware_concurrency() > 1;
-            value = has_cores ? busy_poll_by_itself : std::chrono::microseconds(0);
+            value = has_two_cpus() ? busy_poll_by_itself : std::chrono::microseconds(0);
             return;
         }
         constexpr std::int64_t most_us = 10'000;
@@ -31,7 +40,7 @@ inline void add_busy_poll(CLI::App& app, std::chrono::microseconds& value) {
         const bool has_unit = unit == "us" || (unit.empty() && count == 0);
         if (failure != std::errc{} || !has_unit || count < 0 || count > most_us) {
             throw CLI::ValidationError("--busy-poll", "'" + text +
-                                                          "' is none: write auto, 0, or a time up "
+                                                          "' is no time: write auto, 0, or one up "
                                                           "to 10000us, as 50us");
         }
         value = std::chrono::microseconds(count);
@@ -39,6 +48,7 @@ inline void add_busy_poll(CLI::App& app, std::chrono::microseconds& value) {
     app.add_option_function<std::string>(
            "--busy-poll", read,
            "Look for so long before sleeping, while that pays: less waiting for a few busy\n"
-           "connections, for more CPU. auto: 50us where there is more than one core; default 0")
+           "connections, for more CPU. auto: 50us where there is more than one CPU for us; default "
+           "0")
         ->type_name("auto|0|TIME");
 }

@@ -2,10 +2,10 @@
 
 // How the programs read their command line: the same answers to the same mistakes.
 
-#include <CLI/CLI.hpp>
-#include <fmt/format.h>
+#include "output.hpp"
 
-#include <cstdio>
+#include <CLI/CLI.hpp>
+
 #include <optional>
 
 #include <sysexits.h>
@@ -23,7 +23,7 @@ std::optional<int> parse_command_line(CLI::App& app, int argc, char** argv,
     } catch (const CLI::CallForVersion& version) {
         return app.exit(version);
     } catch (const CLI::Error& error) {
-        fmt::print(stderr, "{}: {} (see --help)\n", app.get_name(), error.what());
+        say("{}: {} (see --help)\n", app.get_name(), error.what());
         return EX_USAGE;
     }
     return std::nullopt;

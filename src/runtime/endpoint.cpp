@@ -7,6 +7,7 @@
 #include <memory>
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netdb.h>
 
 namespace ringlet {
@@ -105,9 +106,15 @@ std::string Endpoint::to_string() const {
     const void* number = is_v6() ? static_cast<const void*>(&address_.v6.sin6_addr)
                                  : static_cast<const void*>(&address_.v4.sin_addr);
     ::inet_ntop(family(), number, text, sizeof text);
-    std::string whole;
-    whole.append(is_v6() ? "[" : "").append(text).append(is_v6() ? "]:" : ":");
-    return whole.append(std::to_string(port()));
+    if (!is_v6()) return text + (":" + std::to_string(port()));
+    std::string whole = std::string("[") + text;
+    if (address_.v6.sin6_scope_id != 0) { // which interface an address such as fe80::1 belongs to
+        char interface[IF_NAMESIZE] = "";
+        ::if_indextoname(address_.v6.sin6_scope_id, interface);
+        whole += "%";
+        whole += *interface != '\0' ? interface : std::to_string(address_.v6.sin6_scope_id);
+    }
+    return whole + "]:" + std::to_string(port());
 }
 
 bool operator==(const Endpoint& left, const Endpoint& right) noexcept {

@@ -6,13 +6,13 @@
 #include "busy_poll_option.hpp"
 #include "command_line.hpp"
 #include "duration_option.hpp"
+#include "output.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <charconv>
 #include <csignal>
-#include <cstdio>
 #include <string>
 #include <system_error>
 
@@ -68,9 +68,9 @@ void add_workers(CLI::App& app, std::size_t& value) {
         const char* end = text.data() + text.size();
         const auto [rest, failure] = std::from_chars(text.data(), end, count);
         if (failure != std::errc{} || rest != end || count < 1 || count > Workers::size_limit) {
-            throw CLI::ValidationError("--workers",
-                                       fmt::format("'{}' is none: write auto, or 1 to {}", text,
-                                                   std::size_t{Workers::size_limit}));
+            throw CLI::ValidationError(
+                "--workers", fmt::format("'{}' is no number of workers: write auto, or 1 to {}",
+                                         text, std::size_t{Workers::size_limit}));
         }
         value = count;
     };
@@ -118,7 +118,8 @@ void add_options(CLI::App& app, Settings& settings) {
         "connections finish within the drain time, cancel the rest, exit with 0. A second\n"
         "signal ends at once. SIGUSR1: list on stderr what every task waits for. Errors are one\n"
         "line on stderr and an exit status of sysexits(3): 64 bad option, 68 unknown host,\n"
-        "69 port in use or --backend io_uring refused, 77 no permission.\n"
+        "69 port in use or --backend io_uring refused, 74 stdout cannot be written,\n"
+        "77 no permission.\n"
         "\n"
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
 }
@@ -128,54 +129,68 @@ std::string listen_address(const Settings& settings) {
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
-void print_start(const Workers& workers, bool pinned, std::size_t descriptors) {
-    fmt::print("echo_coro listens on {}, backend {}, {} {}worker{}, at most {} connections "
-               "({} {}descriptors{})\n",
-               workers.local().to_string(), workers.backend().to_string(), workers.size(),
-               pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
-               descriptors, workers.has_direct_descriptors() ? "direct " : "",
-               workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
-    std::fflush(stdout);
+[[nodiscard]] bool print_start(const Workers& workers, bool pinned, std::size_t descriptors) {
+    return print("echo_coro listens on {}, backend {}, {} {}worker{}, at most {} connections "
+                 "({} {}descriptors{})\n",
+                 workers.local().to_string(), workers.backend().to_string(), workers.size(),
+                 pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
+                 descriptors, workers.has_direct_descriptors() ? "direct " : "",
+                 workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
 }
 
 // Less is served at once than was asked for.
 void warn_of_limit(const Workers& workers, std::size_t wanted, std::size_t descriptors) {
     if (workers.has_direct_descriptors()) {
         if (workers.max_connections() >= wanted) return;
-        fmt::print(
-            stderr,
-            "echo_coro: --max-connections {} is more than the {} descriptors of each worker: "
+        say("echo_coro: --max-connections {} is more than the {} descriptors of each worker: "
             "{} are served at once (--workers {}, or raise 'ulimit -n')\n",
             wanted, descriptors, workers.max_connections(),
             (wanted + descriptors - 1) / descriptors);
     } else if (workers.max_connections() > descriptors) {
-        fmt::print(
-            stderr,
-            "echo_coro: --max-connections {} is more than the {} descriptors of this process: "
+        say("echo_coro: --max-connections {} is more than the {} descriptors of this process: "
             "accepting will pause at that limit (see 'ulimit -n')\n",
             wanted, descriptors);
     }
 }
 
-void print_end(const ServeReport& report) {
+[[nodiscard]] bool print_end(const ServeReport& report) {
+    std::string text;
     for (std::size_t index = 0; index < report.workers.size(); ++index) {
         const ServeReport& worker = report.workers[index];
-        fmt::print("worker {}: {} connections served, {} cancelled, {} system calls on {}, "
-                   "{} completions\n",
-                   index, worker.accepted_count, worker.cancelled_count,
-                   worker.loop.ring.system_calls, to_string(worker.loop.backend),
-                   worker.loop.ring.completions);
+        text += fmt::format(
+            "worker {}: {} connections served, {} cancelled, {} system calls on {}, "
+            "{} completions\n",
+            index, worker.accepted_count, worker.cancelled_count, worker.loop.ring.system_calls,
+            to_string(worker.loop.backend), worker.loop.ring.completions);
     }
-    fmt::print("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
-               report.accepted_count, report.cancelled_count);
+    text +=
+        fmt::format("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
+                    report.accepted_count, report.cancelled_count);
     // Of several workers, some may have been refused io_uring.
     const std::string backend =
         report.workers.empty() ? fmt::format(" on {}", to_string(report.loop.backend)) : "";
     const RingStats& ring = report.loop.ring;
-    fmt::print("{} system calls{}, {} completions, {} pauses of accepting, {} waits for a buffer, "
-               "{} overflows of the completion queue\n",
-               ring.system_calls, backend, ring.completions, report.accept_pauses,
-               ring.buffer_shortages, ring.completion_overflows);
+    text += fmt::format("{} system calls{}, {} completions, {} pauses of accepting, "
+                        "{} waits for a buffer, {} overflows of the completion queue\n",
+                        ring.system_calls, backend, ring.completions, report.accept_pauses,
+                        ring.buffer_shortages, ring.completion_overflows);
+    return print("{}", text);
+}
+
+// The server reads them from here on. One that comes after it has ended, while we print what was done,
+// asks for nothing any more, and must not take our exit status.
+void block_signals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGUSR1);
+    ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
+
+int unwritten() {
+    say("echo_coro: the output could not be written\n");
+    return EX_IOERR;
 }
 
 int run(const Settings& settings) {
@@ -194,28 +209,29 @@ int run(const Settings& settings) {
     options.loop.stall_limit = settings.stall_limit;
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;
-    options.loop.report = [](std::string_view line) {
-        fmt::print(stderr, "echo_coro: {}\n", line);
+    options.loop.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
+    const auto refuse = [&](std::error_code error) {
+        report_advice(options.loop, listen_address(settings), error);
+        return exit_status(error);
     };
+    auto endpoint = Endpoint::resolve(options.listen); // which may take long
+    if (!endpoint) return refuse(endpoint.error());
+    options.listen = endpoint->to_string();
+    block_signals();
     auto workers = Workers::create(options);
-    if (!workers) {
-        report_advice(options.loop, options.listen, workers.error());
-        return exit_status(workers);
-    }
+    if (!workers) return refuse(workers.error());
     warn_of_limit(*workers, settings.max_connections, descriptors);
-    if (!settings.quiet) print_start(*workers, settings.pin, descriptors);
+    if (!settings.quiet && !print_start(*workers, settings.pin, descriptors)) return unwritten();
     auto report = workers->run(echo);
-    if (!report) {
-        report_advice(options.loop, options.listen, report.error());
-        return exit_status(report);
-    }
-    if (!settings.quiet) print_end(*report);
+    if (!report) return refuse(report.error());
+    if (!settings.quiet && !print_end(*report)) return unwritten();
     return EX_OK;
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
+    ignore_broken_pipes();
     Settings settings;
     CLI::App app("Echo server: one coroutine per connection, on io_uring or epoll.", "echo_coro");
     const auto ended =

@@ -1,6 +1,7 @@
 """echo_coro from outside: it echoes, it stops as it says, and it refuses with one clear line."""
 
 import ctypes
+import os
 import pathlib
 import random
 import re
@@ -13,7 +14,7 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (BACKEND, ECHO_CORO, HOST, NO_HOST, NO_PERMISSION, PATIENCE_SECONDS, SANITIZED,
+from programs import (ECHO_CORO, HOST, NO_HOST, NO_PERMISSION, PATIENCE_SECONDS, SANITIZED,
                       UNAVAILABLE, USAGE, Connection, EchoCoro, run, wait_until)
 from peers_test import socket_of_process
 
@@ -229,7 +230,7 @@ class Refusals(unittest.TestCase):
             (["--drain-timeout", "-5s"], "--drain-timeout"),
             (["--drain-timeout", "5 parsecs"], "--drain-timeout"),
             (["--idle-timeout", "99999999999999999999s"], "--idle-timeout"),
-            (["--busy-poll", "50"], "'50' is none: write auto, 0, or a time up to 10000us"),
+            (["--busy-poll", "50"], "'50' is no time: write auto, 0, or one up to 10000us"),
             (["--busy-poll", "1s"], "--busy-poll"),
             (["--busy-poll", "10001us"], "--busy-poll"),
             (["--busy-poll", "-1us"], "--busy-poll"),
@@ -277,61 +278,16 @@ class Refusals(unittest.TestCase):
         self.refuses(ended, NO_PERMISSION, r":1: ports below 1024 need a privilege.*another port")
 
 
-class Words(unittest.TestCase):
-    def test_version(self):
-        ended = run(ECHO_CORO, "--version")
-        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
-        self.assertRegex(ended.stdout, r"\Aecho_coro \d+\.\d+\.\d+\n\Z")
-
-    def test_help_names_every_option(self):
-        ended = run(ECHO_CORO, "--help")
-        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
-        for word in ("--port", "--host", "--backend", "--workers", "--pin", "--max-connections", "--drain-timeout",
-                     "--idle-timeout", "--busy-poll", "--quiet", "--help", "--version", "SIGTERM", "exit status"):
-            self.assertIn(word, ended.stdout)
-
-    def test_a_server_that_polls_serves(self):
-        for value in ("auto", "0", "0us", "50us"):
-            with self.subTest(value), EchoCoro("--busy-poll", value) as server:
-                with server.connect() as one, server.connect() as other:
-                    for number in range(100):
-                        one.echoes(b"one %d" % number)
-                        other.echoes(b"other %d" % number)
-                self.assertEqual(server.ends_by(signal.SIGTERM), 0)
-
-    def test_first_line_tells_address_backend_and_limits(self):
-        with EchoCoro("--max-connections", "7") as server:
-            self.assertRegex(
-                server.first_line,
-                rf"\Aecho_coro listens on 127\.0\.0\.1:{server.port}, backend {BACKEND}[^,]*, 1 worker, "
-                r"at most 7 connections \(\d+ descriptors\)\Z")
-
-    def test_results_go_to_stdout_and_nothing_to_stderr(self):
-        with EchoCoro() as server:
+class Polling(unittest.TestCase):
+    def test_by_itself_it_does_not_poll_on_the_only_cpu(self):
+        one = str(min(os.sched_getaffinity(0)))
+        with EchoCoro("--busy-poll", "auto", under=("taskset", "-c", one)) as server:
             with server.connect() as client:
-                client.echoes()
+                for _ in range(200):
+                    client.echoes(b"x")
             self.assertEqual(server.ends_by(signal.SIGTERM), 0)
-            self.assertEqual(server.said(), "")
-            self.assertRegex(server.rest(),
-                             r"\Aecho_coro stopped: 1 connections served, 0 cancelled.*\n"
-                             rf"\d+ system calls on {BACKEND}, \d+ completions, 0 pauses.*\n\Z")
-
-    def test_quiet_prints_nothing(self):
-        with socket.create_server((HOST, 0)) as stranger:
-            port = stranger.getsockname()[1]
-            ended = run(ECHO_CORO, "--quiet", "--port", port)  # errors are printed still
-            self.assertEqual((ended.returncode, ended.stdout), (UNAVAILABLE, ""))
-            self.assertIn("in use", ended.stderr)
-        server = subprocess.Popen([ECHO_CORO, "--quiet", "--port", str(port)],
-                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        try:
-            wait_until(lambda: not is_refused(HOST, port), "a quiet echo_coro to listen")
-            server.send_signal(signal.SIGTERM)
-            self.assertEqual(server.communicate(timeout=PATIENCE_SECONDS), (b"", b""))
-            self.assertEqual(server.returncode, 0)
-        finally:
-            server.kill()
-            server.wait()
+            calls = int(re.search(r"(\d+) system calls", server.rest())[1])
+        self.assertLess(calls, 200 * 6)
 
 
 def converse(test, client, total, already_sent=0, half_close=False):

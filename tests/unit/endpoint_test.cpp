@@ -164,6 +164,14 @@ TEST_CASE("Endpoint resolves names and numbers") {
     }
 }
 
+TEST_CASE("Endpoint keeps which interface an address belongs to") {
+    for (const char* text : {"[fe80::1%lo]:80", "[fe80::1%4294967290]:80"}) {
+        auto resolved = Endpoint::resolve(text);
+        REQUIRE(resolved);
+        CHECK(resolved->to_string() == text);
+    }
+}
+
 TEST_CASE("Endpoint that cannot be resolved says why") {
     // A name that ends with .invalid never exists (RFC 6761).
     const auto unknown = Endpoint::resolve("no-such-host.invalid:80");

@@ -1,0 +1,32 @@
+#pragma once
+
+// What the programs print, where nobody may be left to read it.
+
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <utility>
+
+/// A reader that has gone is an error of that write, and no end of the program. Call it first.
+inline void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
+/// Prints to stderr, in one piece. What cannot be written is dropped: there is nobody left to tell.
+template <class... Values>
+void say(fmt::format_string<Values...> format, Values&&... values) noexcept {
+    try {
+        const std::string text = fmt::format(format, std::forward<Values>(values)...);
+        std::fwrite(text.data(), 1, text.size(), stderr);
+    } catch (const std::exception&) { // no memory for a message
+    }
+}
+
+/// Prints to stdout. Returns false if that, or what was printed before, could not be written.
+template <class... Values>
+[[nodiscard]] bool print(fmt::format_string<Values...> format, Values&&... values) {
+    const std::string text = fmt::format(format, std::forward<Values>(values)...);
+    std::fwrite(text.data(), 1, text.size(), stdout);
+    return std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+}
