@@ -28,7 +28,7 @@ class Plan:
         self.random = random.Random(1)  # a measurement that goes on has the same order
         self.parts = {
             "machine": [Sample(("machine",), lambda sampler, _: sampler.machine(), 1)],
-            "cpu": self.rounds("cpu", STEPS, 12, 3, 1.3, cpu),
+            "cpu": self.rounds("cpu", STEPS, 20, 3, 1.3, cpu),
             "latency": [Sample(CAPACITY, find_capacity, self.guess(12)), *self.latencies()],
             "accept_close": self.rounds("accept_close", STEPS, 5, 1, 0.9, accept_close),
             "counts": [self.counted(what, step) for what in COUNTED for step in STEPS],

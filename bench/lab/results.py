@@ -1,13 +1,14 @@
 """From the journal to the figures that the report shows."""
 
+import contextlib
 import statistics
 
 import latencies
-from pairs import paired_ratio
+from pairs import TooFew, corrected_ratio, paired_ratio
 from plan import CAPACITY, COUNTED, FIELD_RATE, LOADS
 from steps import BASE, SCALED, STEPS
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def results(journal, field_rows, finished):
@@ -36,7 +37,7 @@ def of_step(journal, step):
     told = {"step": str(step.number), "name": step.name, "title": step.title, "backend": step.backend}
     told["cpu_us_per_echo"] = median_of(sample["cpu_us"] for sample in samples)
     told["cpu_us_samples"] = [sample["cpu_us"] for sample in samples]
-    told["ratio_to_step_0"] = ratio(journal, step)
+    told["ratio_to_step_0"] = ratio(journal, ("cpu", step.key), ("cpu", BASE.key), len(STEPS) - 1)
     for what in COUNTED[:-1]:
         told[f"{what}_per_echo"] = journal.get(what, step.key)
     held = journal.get("idle_bytes", step.key) or {}
@@ -53,18 +54,20 @@ def of_step(journal, step):
     return told
 
 
-def ratio(journal, step):
-    """Of the CPU time to that of step 0 in the same round."""
-    rounds = [key[2] for key in journal.values if key[:2] == ("cpu", step.key)]
+def ratio(journal, these, base, comparisons):
+    """Of the CPU time of samples whose keys begin with `these` to that of `base` in the same round."""
+    numbers = [key[-1] for key in journal.values if key[:-1] == these and (*base, key[-1]) in journal]
     pairs = [
-        (journal["cpu", step.key, number]["cpu_us"], journal["cpu", BASE.key, number]["cpu_us"])
-        for number in sorted(rounds)
-        if ("cpu", BASE.key, number) in journal
+        (journal[(*these, number)]["cpu_us"], journal[(*base, number)]["cpu_us"])
+        for number in sorted(numbers)
     ]
     if not pairs:
         return None
     median, low, high = paired_ratio(pairs)
-    return {"pairs": len(pairs), "median": median, "low": low, "high": high}
+    told = {"pairs": len(pairs), "median": median, "low": low, "high": high, "comparisons": comparisons}
+    with contextlib.suppress(TooFew):
+        told["corrected_low"], told["corrected_high"] = corrected_ratio(pairs, comparisons)
+    return told
 
 
 def of_row(journal, row):

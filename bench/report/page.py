@@ -80,7 +80,8 @@ def opening(results):
     )
     if any("%" in text for text in sentences.ladder(results)):
         text += paragraph(
-            "Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.",
+            "Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval. A"
+            " difference is claimed only where a wider interval shows one, corrected for all steps being looked at.",
             "note",
         )
     if others:
@@ -93,8 +94,9 @@ def ladder(results, drawn):
     over = f"step 0 on {base['backend']}" if base else "step 0"
     caption = (
         f"CPU time per echo divided by that of {over}, on a logarithmic axis: the median of the paired ratios"
-        " with its 95 % interval. Blue where a difference could be seen, grey where the interval holds 1 or"
-        " there are too few pairs."
+        " with its 95 % interval. Blue where a difference could be seen: where a wider interval, which is not"
+        " drawn and is corrected for the number of steps, does not hold 1. Grey where it does, or where there"
+        " are too few pairs."
     )
     text = "<h2>From callbacks to threads, one step at a time</h2>" + paragraph(
         "Each step is the same echo server, written another way. Its runs and those of step 0 took turns, and"
@@ -175,6 +177,11 @@ def how_to_read(results):
         (
             "[1.2, 3.0] is a 95 % interval: were all of it measured again and again, 19 of 20 such intervals"
             " would hold the true median."
+        ),
+        (
+            "Of nine such intervals one misses by chance in every third report. So whether there is a difference"
+            " is judged by a wider one, which leaves out so few of the lowest and of the highest ratios that"
+            " chance shows a difference where there is none in at most 1 of 20 reports."
         ),
         (
             "An interval that holds 1 shows no difference. That is not proof that there is none, only that it"

@@ -4,10 +4,13 @@ import json
 import math
 
 ANYTHING = "a text, or the kernel's word for each weakness"
-KIND, SCHEMA = "ringlet-lab", 1
+KIND, SCHEMA = "ringlet-lab", 2
 # Some are differences of two measurements, and can be a little less than nothing.
 NUMBER, TEXT, FLAG = "a number", "a text", "true or false"
 
+RATIO = dict.fromkeys(
+    ("pairs", "median", "low", "high", "comparisons", "corrected_low", "corrected_high"), NUMBER
+)
 LATENCY = [
     {
         "load": NUMBER,
@@ -31,7 +34,7 @@ SHAPE = {
     "ladder": [{
         **dict.fromkeys(("step", "name", "title", "backend", "skipped"), TEXT),
         "cpu_us_per_echo": NUMBER,
-        "ratio_to_step_0": dict.fromkeys(("pairs", "median", "low", "high"), NUMBER),
+        "ratio_to_step_0": RATIO,
         "instructions_per_echo": NUMBER,
         "system_calls_per_echo": NUMBER,
         "allocations_per_echo": NUMBER,
@@ -122,6 +125,8 @@ def drop_broken_ratio(row):
     median, low, high = (ratio.get(key, 0) for key in ("median", "low", "high"))
     if not 0 < low <= median <= high:
         row.pop("ratio_to_step_0", None)
+    elif not 0 < ratio.get("corrected_low", 0) <= ratio.get("corrected_high", 0):
+        ratio.pop("corrected_low", None)
 
 
 def base(results):

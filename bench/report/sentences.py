@@ -1,10 +1,10 @@
-"""What the figures say, in words. A sentence claims a difference only where the interval shows one."""
+"""What the figures say, in words. A sentence claims a difference only where the corrected interval shows one."""
 
 import datetime
 import re
 
 import results as lab_results
-from pairs import FEWEST_PAIRS
+from pairs import pairs_needed
 from svg import short
 
 # step: (the subject of a sentence, its verb)
@@ -33,12 +33,18 @@ def percents(ratio):
 
 
 def difference(ratio):
-    """'none', 'more', 'less', or 'too few' pairs to say."""
-    if ratio.get("pairs", FEWEST_PAIRS) < FEWEST_PAIRS:
+    """'none', 'more', 'less', or 'too few' pairs to say; from the interval that is corrected for comparing many."""
+    if "corrected_low" not in ratio:
         return "too few"
-    if ratio["low"] <= 1 <= ratio["high"]:
+    low = min(ratio["low"], ratio["corrected_low"])
+    high = max(ratio["high"], ratio["corrected_high"])
+    if low <= 1 <= high:
         return "none"
-    return "more" if ratio["low"] > 1 else "less"
+    return "more" if low > 1 else "less"
+
+
+def fewest_pairs(ratio):
+    return pairs_needed(max(1, round(ratio.get("comparisons", 1))))
 
 
 def sentence(row, whole=True):
@@ -52,10 +58,14 @@ def sentence(row, whole=True):
         subject, several = f"Callbacks on {row['backend']}", True
     end = "" if several else "s"
     if found == "too few":
-        few = f"{ratio['pairs']:.0f} pair" + ("s are" if ratio["pairs"] != 1 else " is")
+        pairs = ratio.get("pairs", 0)
+        few = f"{pairs:.0f} pair" + ("s are" if pairs != 1 else " is")
         return f"{subject}: {few} too few to say anything (the ratio was {ratio['median']:.2f})."
     if found == "none":
-        return f"No difference could be seen between {lower(subject)} and callbacks: the ratio is {interval}."
+        told = f"No difference could be seen between {lower(subject)} and callbacks: the ratio is {interval}"
+        if ratio["low"] <= 1 <= ratio["high"]:
+            return f"{told}."
+        return f"{told}, and of {ratio.get('comparisons', 1):.0f} such intervals one may miss 1 by chance."
     if ratio["low"] >= 2:
         ends = f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
         return (
@@ -84,10 +94,10 @@ def ladder(results):
     rows = [row for row in results["ladder"]
             if row is not base and "skipped" not in row and "ratio_to_step_0" in row]  # fmt: skip
     if rows and all(difference(row["ratio_to_step_0"]) == "too few" for row in rows):
-        most = max(row["ratio_to_step_0"]["pairs"] for row in rows)
+        most = max((row["ratio_to_step_0"] for row in rows), key=lambda ratio: ratio.get("pairs", 0))
         return [
-            f"Too few runs to say what a coroutine costs: {most:.0f} for each step, and it takes"
-            f" {FEWEST_PAIRS}."
+            f"Too few runs to say what a coroutine costs: {most.get('pairs', 0):.0f} for each step, and it"
+            f" takes {fewest_pairs(most)}."
         ]
     said = []
     for row in rows:

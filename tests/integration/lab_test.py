@@ -110,12 +110,12 @@ class Plans(unittest.TestCase):
     def test_all_steps_take_turns_in_every_round(self):
         orders = []
         samples = Plan(False, ROWS).parts["cpu"]
-        for number in range(12):
+        for number in range(20):
             of_round = samples[number * len(STEPS) :][: len(STEPS)]
             self.assertEqual({sample.key for sample in of_round}, {("cpu", s.key, number) for s in STEPS})
             orders.append(tuple(sample.key[1] for sample in of_round))
-        self.assertEqual(len(samples), 12 * len(STEPS))
-        self.assertGreater(len(set(orders)), 10)
+        self.assertEqual(len(samples), 20 * len(STEPS))
+        self.assertGreater(len(set(orders)), 15)
 
     def test_order_is_the_same_when_it_goes_on(self):
         def keys(plan):
@@ -197,6 +197,17 @@ class Figures(Folder):
             self.assertEqual(ratio["pairs"], 6)
             for name in ("median", "low", "high"):
                 self.assertTrue(math.isclose(ratio[name], expected), (step.key, name, ratio))
+
+    def test_corrected_interval_takes_enough_rounds(self):
+        journal = self.measured()
+        self.assertNotIn("corrected_low", results(journal, ROWS, False)["ladder"][1]["ratio_to_step_0"])
+        for number in range(6, 9):
+            for step, cost in ((BASE, 4), (COROUTINE, 5)):
+                journal.add(("cpu", step.key, number), {"cpu_us": cost, "throughput": 1}, 1)
+        ratio = results(journal, ROWS, False)["ladder"][1]["ratio_to_step_0"]
+        self.assertEqual((ratio["pairs"], ratio["comparisons"]), (9, len(STEPS) - 1))
+        self.assertAlmostEqual(ratio["corrected_low"], 1.25)
+        self.assertAlmostEqual(ratio["corrected_high"], 1.25)
 
     def test_round_without_step_0_is_no_pair(self):
         journal = self.measured()

@@ -47,6 +47,9 @@ def step(number, name, title, ratio, backend="io_uring"):
             "median": ratio,
             "low": round(ratio - 0.011, 4),
             "high": round(ratio + 0.009, 4),
+            "comparisons": 9,
+            "corrected_low": round(ratio - 0.014, 4),
+            "corrected_high": round(ratio + 0.012, 4),
         }
     return row
 
@@ -65,10 +68,10 @@ def whole():
     machine = {"processor": "Some CPU 7", "cores": 2, "memory_bytes": 32 * 2**30, "kernel": "6.18.1",
                "mitigations": "on", "congestion_control": "cubic", "compiler": "g++ 12.2.0", "flags": "-O2",
                "ringlet": "0.1.0"}  # fmt: skip
-    made = {"schema": 1, "kind": "ringlet-lab", "quick": False, "finished": True, "started": "2026-03-01T12:30:00",
+    made = {"schema": 2, "kind": "ringlet-lab", "quick": False, "finished": True, "started": "2026-03-01T12:30:00",
             "seconds": 2534, "machine": machine, "ladder": ladder, "field": field, "scaling": scaling}  # fmt: skip
     return json.loads(json.dumps(made))
 
 
 def empty():
-    return {"schema": 1, "kind": "ringlet-lab"}
+    return {"schema": 2, "kind": "ringlet-lab"}
