@@ -7,6 +7,7 @@ import re
 import charts
 import curves
 import results as lab_results
+import rounds
 import sentences
 import tables
 
@@ -36,6 +37,11 @@ def escaped(text):
 
 def paragraph(text, kind=""):
     return f'<p class="{kind}">{escaped(text)}</p>' if kind else f"<p>{escaped(text)}</p>"
+
+
+def listed(texts, kind=""):
+    items = "".join(f"<li>{escaped(text)}</li>" for text in texts)
+    return f'<ul class="{kind}">{items}</ul>' if items else ""
 
 
 def as_html(table):
@@ -85,7 +91,7 @@ def opening(results):
             "note",
         )
     if others:
-        text += '<ul class="findings">' + "".join(f"<li>{escaped(other)}</li>" for other in others) + "</ul>"
+        text += listed(others, "findings")
     return text
 
 
@@ -128,16 +134,24 @@ def overloaded(rows, label):
                      " that of a queue that grows, and says how long was measured.", "note")  # fmt: skip
 
 
+def about_rounds(rows, label):
+    told = rounds.agreement(rows, label)
+    return paragraph(told, "note") if told else ""
+
+
 def latency(results, drawn):
     caption = (
         "Each nine of the horizontal axis takes as much room as the one before. All panels have one vertical"
-        " axis, and it is logarithmic."
+        " axis, and it is logarithmic. The lines are of all rounds together; the table has what the rounds say."
     )
     text = "<h2>How long an echo takes</h2>" + figure(drawn["latency-ladder"], caption)
     text += behind(tables.latency_of_ladder(results))
+    text += listed(rounds.differences(results["ladder"], lab_results.base(results)), "findings")
+    text += about_rounds(results["ladder"], curves.short_label)
     text += overloaded(results["ladder"], curves.short_label)
     text += figure(drawn["latency-field"], "The other servers, in the same way.")
     text += behind(tables.latency_of_field(results))
+    text += about_rounds(results["field"], lambda row: row["name"])
     text += overloaded(results["field"], lambda row: row["name"])
     count = curves.left_out([*results["ladder"], *results["field"]])
     if count:
@@ -182,6 +196,10 @@ def how_to_read(results):
             "Of nine such intervals one misses by chance in every third report. So whether there is a difference"
             " is judged by a wider one, which leaves out so few of the lowest and of the highest ratios that"
             " chance shows a difference where there is none in at most 1 of 20 reports."
+        ),
+        (
+            "21.0 [20.1, 24.7] of a latency is the median of its rounds, with the smallest and the largest. A step"
+            " is called slower or faster than another only if no round of one lies among those of the other, at any load."
         ),
         (
             "An interval that holds 1 shows no difference. That is not proof that there is none, only that it"

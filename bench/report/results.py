@@ -18,6 +18,7 @@ LATENCY = [
         "reached_per_s": NUMBER,
         "samples": NUMBER,
         "percentiles": [[NUMBER]],
+        "rounds": [{"samples": NUMBER, "percentiles": [[NUMBER]]}],
     }
 ]
 SHAPE = {

@@ -3,6 +3,7 @@
 import dataclasses
 
 import curves
+import rounds
 import sentences
 from charts import label_of
 from svg import short
@@ -81,10 +82,22 @@ def latency(rows, name):
                     name(row),
                     f"{load:g}",
                     samples,
-                    *(short(by_percentile[p]) if p in by_percentile else NOTHING for p in wanted),
+                    *(latency_cell(curve, p, by_percentile) for p in wanted),
                 ]
             )
-    return Table("Latency in µs", ("server", "load", "samples", *(f"{p:g} %" for p in wanted)), told)
+    caption = "Latency in µs, of all rounds together"
+    if any(rounds.of(curve, p) for _, curve in rounds.measured(rows) for p in rounds.SHOWN):
+        caption += (
+            f"; at {' % and '.join(map(str, rounds.SHOWN))} % the median of the rounds [smallest, largest]"
+        )
+    return Table(caption, ("server", "load", "samples", *(f"{p:g} %" for p in wanted)), told)
+
+
+def latency_cell(curve, percentile, by_percentile):
+    found = rounds.of(curve, percentile) if percentile in rounds.SHOWN else None
+    return (
+        str(found) if found else short(by_percentile[percentile]) if percentile in by_percentile else NOTHING
+    )
 
 
 def latency_of_ladder(results):

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 import unittest
-import unittest.mock
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAB = ROOT / "bench" / "lab"
@@ -23,25 +22,18 @@ INTERRUPTED, UNAVAILABLE, USAGE = 130, 69, 64
 
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(LAB), str(ROOT / "bench"), str(ROOT / "tests" / "support")]
-import latencies
+import lab_results as made_up
 import measuring
 from field import Row, field_rows
 from journal import Journal
 from measuring import Failure, Load
 from plan import CAPACITY, COUNTED, Plan
 from results import results
-from samples import Sampler, SwitchCounter
+from samples import SwitchCounter
 from steps import BASE, COROUTINE, SCALED, STEPS
 
 ROWS = [Row("echo_coro", "coroutine", "", "echo_coro {port}"), Row("go", "thread", "", "go_echo {port}"),
         Row("trio", "coroutine", "no trio", "trio {port}")]  # fmt: skip
-
-
-def at_rate(rate, p50, p99=None, reached=None, limits=()):
-    """A sample of latencies, as a Sampler takes it."""
-    told = {"samples": 9, "min": 1.0, "p50": p50, **({"p99": p99} if p99 else {})}
-    total = {"throughput_per_s": reached or rate, "client_limits": list(limits), "latency_us": told}
-    return {"rate_per_s": rate, "result": {"total": total}}
 
 
 def ladder_is_built():
@@ -186,7 +178,7 @@ class Figures(Folder):
         for what in COUNTED:
             value = {"user": 500, "kernel": 9000} if what == "idle_bytes" else len(what)
             journal.add((what, COROUTINE.key), value, 1)
-        journal.add(("latency", COROUTINE.key, 0.5, 0), at_rate(20, 30.0), 1)
+        journal.add(("latency", COROUTINE.key, 0.5, 0), made_up.latencies_at_rate(20, 30.0), 1)
         return journal
 
     def test_ratios_are_those_of_one_round(self):
@@ -222,8 +214,8 @@ class Figures(Folder):
         self.assertEqual(of_step["instructions_per_echo"], len("instructions"))
         self.assertEqual(of_step["user_bytes_per_idle_connection"], 500)
         self.assertEqual(of_step["kernel_bytes_per_idle_connection"], 9000)
-        self.assertEqual(of_step["latency"], [{"load": 0.5, "rate_per_s": 20, "reached_per_s": 20, "samples": 9,
-                                               "client_limits": [], "percentiles": [[50.0, 30.0]]}])  # fmt: skip
+        (of_load,) = of_step["latency"]
+        self.assertEqual((of_load["load"], of_load["rate_per_s"], of_load["percentiles"]), (0.5, 20, [[50.0, 30.0]]))
 
     def test_what_is_missing_says_why(self):
         journal = self.measured()
@@ -249,40 +241,6 @@ class Figures(Folder):
         specification.loader.exec_module(report)
         parsed = report.parse(json.dumps(results(self.measured(), ROWS, True)))
         self.assertEqual(parsed["ladder"][1]["cpu_us_per_echo"], 6.5)
-
-
-class Latencies(unittest.TestCase):
-    def test_rounds_are_added_up(self):
-        sampler = Sampler((None, None), True)
-        with measuring.running_server("echo_coro", None) as running:
-            rounds = [
-                {"rate_per_s": 2000, "result": sampler.run_client(
-                    running, "-t", "4", "-e", "1000000", "--rate", "2000", "--duration", "200ms")}
-                for _ in range(3)
-            ]  # fmt: skip
-        one_by_one = [latencies.of_rounds([each]) for each in rounds]
-        together = latencies.of_rounds(rounds)
-        self.assertEqual(together["samples"], sum(each["samples"] for each in one_by_one))
-        self.assertEqual(together["rate_per_s"], 2000)
-        self.assertEqual(together["reached_per_s"], sorted(each["reached_per_s"] for each in one_by_one)[1])
-        medians = [dict(each["percentiles"])[50] for each in one_by_one]
-        self.assertTrue(min(medians) <= dict(together["percentiles"])[50] <= max(medians), (medians, together))
-
-    def test_limits_of_any_round_are_told(self):
-        with unittest.mock.patch.object(latencies, "merged", lambda results: {"samples": 1, "p50": 2.0}):
-            told = latencies.of_rounds([at_rate(9, 1, limits=["late"]), at_rate(9, 1), at_rate(9, 1, limits=["late", "cpu"])])
-        self.assertEqual((told["client_limits"], told["percentiles"]), (["cpu", "late"], [[50.0, 2.0]]))
-
-    def test_what_cannot_be_merged_says_so(self):
-        with self.assertRaisesRegex(Failure, "cannot merge"):
-            latencies.of_rounds([at_rate(9, 1), at_rate(9, 1)])
-
-    def test_rate_is_kept_if_reached_and_in_time(self):
-        kept = {"share": 0.98, "p99_us": 100}
-        self.assertTrue(latencies.is_kept(at_rate(1000, 1, 100, 980), **kept))
-        self.assertFalse(latencies.is_kept(at_rate(1000, 1, 101, 980), **kept))
-        self.assertFalse(latencies.is_kept(at_rate(1000, 1, 100, 979), **kept))
-        self.assertFalse(latencies.is_kept(at_rate(1000, 1, None, 1000), **kept), "too few samples for a p99")
 
 
 @unittest.skipUnless(ladder_is_built(), "the ladder is not built here")

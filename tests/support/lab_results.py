@@ -24,9 +24,17 @@ FIELD = (
 PERCENTILES = ((50, 21), (75, 26), (90, 34), (99, 78), (99.9, 190), (99.99, 640))
 
 
+ROUNDS = (1, 0.97, 1.04, 1.02)  # each beside all together
+
+
+def points(factor):
+    return [[p, round(factor * us, 1)] for p, us in PERCENTILES]
+
+
 def latency(factor, samples=200_000):
-    return [{"load": load, "rate_per_s": 100_000 * load, "samples": samples,
-             "percentiles": [[p, round(factor * (1 + load) * us, 1)] for p, us in PERCENTILES]}
+    return [{"load": load, "rate_per_s": 100_000 * load, "samples": samples, "percentiles": points(factor * (1 + load)),
+             "rounds": [{"samples": samples / len(ROUNDS), "percentiles": points(factor * (1 + load) * round_)}
+                        for round_ in ROUNDS]}
             for load in (0.5, 0.8)]  # fmt: skip
 
 
@@ -75,3 +83,10 @@ def whole():
 
 def empty():
     return {"schema": 2, "kind": "ringlet-lab"}
+
+
+def latencies_at_rate(rate, p50, p99=None, reached=None, limits=()):
+    """A sample of latencies, as a Sampler takes it."""
+    told = {"samples": 9, "min": 1.0, "p50": p50, **({"p99": p99} if p99 else {})}
+    total = {"throughput_per_s": reached or rate, "client_limits": list(limits), "latency_us": told}
+    return {"rate_per_s": rate, "result": {"total": total}}
