@@ -10,7 +10,7 @@ from steps import BASE, SCALED, STEPS
 LOADS = (0.5, 0.8)  # of what step 0 can do
 FIELD_RATE = 20_000  # per second: what the slowest of the field keep up with, too
 CAPACITY = ("capacity", BASE.key)
-COUNTED = ("instructions", "system_calls", "allocations", "context_switches", "idle_bytes")
+COUNTED = ("instructions", "system_calls", "allocations", "context_switches")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,10 @@ class Plan:
             "cpu": self.rounds("cpu", STEPS, 20, 3, 1.3, cpu),
             "latency": [Sample(CAPACITY, find_capacity, self.guess(12)), *self.latencies()],
             "accept_close": self.rounds("accept_close", STEPS, 5, 1, 0.9, accept_close),
-            "counts": [self.counted(what, step) for what in COUNTED for step in STEPS],
+            "counts": [
+                *(self.counted(what, step) for what in COUNTED for step in STEPS),
+                *self.rounds("idle_bytes", STEPS, 3, 1, 10, bytes_per_connection),
+            ],
             "scaling": self.scaling(),
             "field": self.field(field_rows),
         }
@@ -100,6 +103,10 @@ def cpu(server):
 
 def accept_close(server):
     return lambda sampler, _: sampler.accept_close(server)
+
+
+def bytes_per_connection(server):
+    return lambda sampler, _: sampler.bytes_per_connection(server)
 
 
 def idle(server):

@@ -38,11 +38,9 @@ def of_step(journal, step):
     told["cpu_us_per_echo"] = median_of(sample["cpu_us"] for sample in samples)
     told["cpu_us_samples"] = [sample["cpu_us"] for sample in samples]
     told["ratio_to_step_0"] = ratio(journal, ("cpu", step.key), ("cpu", BASE.key), len(STEPS) - 1)
-    for what in COUNTED[:-1]:
+    for what in COUNTED:
         told[f"{what}_per_echo"] = journal.get(what, step.key)
-    held = journal.get("idle_bytes", step.key) or {}
-    told["user_bytes_per_idle_connection"] = held.get("user")
-    told["kernel_bytes_per_idle_connection"] = held.get("kernel")
+    told.update(idle(journal.all("idle_bytes", step.key)))
     told["accept_close_us"] = median_of(journal.all("accept_close", step.key))
     told["latency"] = [
         {"load": load, **latencies.of_rounds(rounds)}
@@ -70,6 +68,25 @@ def ratio(journal, these, base, comparisons):
     return told
 
 
+def idle(samples):
+    """Bytes per idle connection. Of the process: how much more twice as many take, and apart what does not grow."""
+    if not samples:
+        return {}
+    fewest, most = (held["connections"] for held in samples[0])
+    user = [(many["user"] - few["user"]) / (most - fewest) for few, many in samples]
+    kernel = [many["kernel"] / most for _, many in samples]
+    shared = [few["user"] - bytes_ * fewest for bytes_, (few, _) in zip(user, samples)]
+    return {
+        "user_bytes_per_idle_connection": statistics.median(user),
+        "kernel_bytes_per_idle_connection": statistics.median(kernel),
+        "idle": {
+            "samples": len(samples), "fewest": fewest, "most": most,
+            "user_low": min(user), "user_high": max(user), "user_shared_bytes": statistics.median(shared),
+            "kernel_low": min(kernel), "kernel_high": max(kernel),
+        },
+    }  # fmt: skip
+
+
 def of_row(journal, row):
     told = {"name": row.name, "language": row.language, "row": row.kind}
     samples = journal.all("field", row.name, "cpu")
@@ -83,7 +100,7 @@ def of_row(journal, row):
         **told,
         "throughput_per_s": median_of(sample["throughput"] for sample in samples),
         "cpu_us_per_echo": median_of(sample["cpu_us"] for sample in samples),
-        "memory_bytes_per_connection": held.get("user"),
+        "memory_bytes_per_connection": held["user"] / held["connections"] if held else None,
         "latency": [{"load": share, **latencies.of_rounds(at_rate)}] if at_rate else [],
     }
 

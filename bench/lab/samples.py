@@ -88,16 +88,21 @@ class Sampler:
                 measuring.run_client(load, running, self.cpus[1])
             return counter.total / load.echo_count
 
-    def idle_bytes(self, server):
-        """Bytes of the server and of the kernel per idle connection."""
-        extent = targets.Extent(1, False, self.cpus)
-        told = targets.hold(extent, self.of(5000, 1500), server)
+    def idle_bytes(self, server, count=5000):
+        """Bytes of the server and of the kernel that so many idle connections take, all together."""
+        told = targets.hold(targets.Extent(1, self.quick, self.cpus), count, server)
         if told["connections"] != told["wanted"]:
             raise Failure(f"{server} held {told['connections']} of {told['wanted']} connections")
         return {
-            "user": told["server_user_bytes_per_connection"],
-            "kernel": told["kernel_bytes_per_connection"],
+            "connections": count,
+            "user": told["server_user_bytes_per_connection"] * count,
+            "kernel": told["kernel_bytes_per_connection"] * count,
         }
+
+    def bytes_per_connection(self, server):
+        """What twice as many idle connections take, to tell what each takes from what all share."""
+        fewest = self.of(5000, 1500)
+        return [self.idle_bytes(server, count) for count in (fewest, 2 * fewest)]
 
     def capacity(self, server, at_most):
         """The highest rate that is kept twice, found by going down in twentieths of `at_most`."""

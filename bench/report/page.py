@@ -165,7 +165,17 @@ def memory(results, drawn):
         "What the server's process and the kernel hold for each connection that waits for a message:"
         " process + kernel. The kernel's part is what the whole machine grew by, and so that of both ends."
     )
-    return "<h2>What an idle connection holds</h2>" + figure(drawn["memory"], caption)
+    held = next((row["idle"] for row in results["ladder"] if "fewest" in row.get("idle", {})), {})
+    if "most" in held:
+        caption += (
+            f" The process's part is what {held['most']:,.0f} connections take more than {held['fewest']:,.0f}, for each of"
+            " these: what a server keeps however many there are, such as buffers for the next messages, is not in it."
+        )
+    return (
+        "<h2>What an idle connection holds</h2>"
+        + figure(drawn["memory"], caption)
+        + behind(tables.memory(results))
+    )
 
 
 def scaling(results, drawn):

@@ -42,6 +42,8 @@ SHAPE = {
         "context_switches_per_echo": NUMBER,
         "user_bytes_per_idle_connection": NUMBER,
         "kernel_bytes_per_idle_connection": NUMBER,
+        "idle": dict.fromkeys(("samples", "fewest", "most", "user_low", "user_high", "user_shared_bytes",
+                               "kernel_low", "kernel_high"), NUMBER),
         "accept_close_us": NUMBER,
         "latency": LATENCY,
     }],

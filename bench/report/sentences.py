@@ -110,6 +110,9 @@ def memory(results):
         user, kernel = (row.get(f"{side}_bytes_per_idle_connection") for side in ("user", "kernel"))
         if row["step"] == "1" and user is not None and user >= 0:
             rest = f", and {kernel:,.0f} bytes in the kernel" if kernel is not None else ""
+            shared = row.get("idle", {}).get("user_shared_bytes", 0)
+            if shared >= 2**20:
+                rest += f"; {shared / 2**20:.1f} MiB more of the process are the same for any number of them"
             return (
                 f"While it waits, a connection with its coroutine holds {user:,.0f} bytes in the server's"
                 f" process{rest}."

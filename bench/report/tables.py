@@ -17,8 +17,6 @@ LADDER = (
     ("system calls per echo", "system_calls_per_echo"),
     ("allo­cations per echo", "allocations_per_echo"),
     ("context switches per echo", "context_switches_per_echo"),
-    ("idle: bytes in the process", "user_bytes_per_idle_connection"),
-    ("idle: bytes in the kernel", "kernel_bytes_per_idle_connection"),
 )
 
 
@@ -51,10 +49,46 @@ def ladder(results):
     return Table("All figures of the ladder", ("step", *(heading for heading, _ in columns)), rows)
 
 
+MEMORY = (
+    ("bytes in the process", "user"),
+    ("bytes in the kernel, both ends", "kernel"),
+    ("in the process, however many there are", "user_shared_bytes"),
+)
+
+
+def memory(results):
+    """Bytes of each idle connection, and of all together."""
+    rows = [
+        [label_of(row), *(memory_cell(row, key) for _, key in MEMORY)]
+        for row in results["ladder"]
+        if "skipped" not in row and "user_bytes_per_idle_connection" in row
+    ]
+    caption = "What an idle connection holds: the median of the samples [smallest, largest]"
+    return Table(caption, ("step", *(heading for heading, _ in MEMORY)), rows)
+
+
+def memory_cell(row, key):
+    idle = row.get("idle", {})
+    if key not in ("user", "kernel"):
+        return bytes_in_words(idle[key]) if key in idle else NOTHING
+    value, low, high = (
+        row.get(f"{key}_bytes_per_idle_connection"),
+        idle.get(f"{key}_low"),
+        idle.get(f"{key}_high"),
+    )
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if low is None or high is None else f"{value:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def bytes_in_words(value):
+    return f"{value / 2**20:,.1f} MiB" if abs(value) >= 2**20 else f"{value / 2**10:,.0f} KiB"
+
+
 FIELD = (
     ("echoes per second", "throughput_per_s"),
     ("CPU, µs per echo", "cpu_us_per_echo"),
-    ("bytes per connection", "memory_bytes_per_connection"),
+    ("bytes of each of 5,000 connections", "memory_bytes_per_connection"),
 )
 
 

@@ -176,8 +176,11 @@ class Figures(Folder):
             journal.add(("scaling", COROUTINE.key, 100, number), {"cpu_us": 7 - number}, 1)
             journal.add(("field", "go", "cpu", number), {"cpu_us": 8 + number, "throughput": 100 - number}, 1)
         for what in COUNTED:
-            value = {"user": 500, "kernel": 9000} if what == "idle_bytes" else len(what)
-            journal.add((what, COROUTINE.key), value, 1)
+            journal.add((what, COROUTINE.key), len(what), 1)
+        for number, user in enumerate((500, 504, 502)):
+            held = [{"connections": count, "user": 4_000_000 + count * user, "kernel": 9000 * count} for count in (50, 100)]
+            journal.add(("idle_bytes", COROUTINE.key, number), held, 1)
+        journal.add(("field", "go", "idle"), {"connections": 50, "user": 5000, "kernel": 1}, 1)
         journal.add(("latency", COROUTINE.key, 0.5, 0), made_up.latencies_at_rate(20, 30.0), 1)
         return journal
 
@@ -212,10 +215,16 @@ class Figures(Folder):
         self.assertEqual(of_step["cpu_us_per_echo"], 5 * 1.3)
         self.assertEqual(of_step["accept_close_us"], 22)
         self.assertEqual(of_step["instructions_per_echo"], len("instructions"))
-        self.assertEqual(of_step["user_bytes_per_idle_connection"], 500)
-        self.assertEqual(of_step["kernel_bytes_per_idle_connection"], 9000)
         (of_load,) = of_step["latency"]
         self.assertEqual((of_load["load"], of_load["rate_per_s"], of_load["percentiles"]), (0.5, 20, [[50.0, 30.0]]))
+
+    def test_memory_of_a_connection_is_what_it_adds(self):
+        """1,024 buffers that are kept, a page of each touched, are not 840 bytes of each of 5,000 connections."""
+        of_step = results(self.measured(), ROWS, False)["ladder"][1]
+        self.assertEqual(of_step["user_bytes_per_idle_connection"], 502)
+        self.assertEqual(of_step["kernel_bytes_per_idle_connection"], 9000)
+        self.assertEqual(of_step["idle"], {"samples": 3, "fewest": 50, "most": 100, "user_low": 500, "user_high": 504,
+                                           "kernel_low": 9000, "kernel_high": 9000, "user_shared_bytes": 4_000_000})  # fmt: skip
 
     def test_what_is_missing_says_why(self):
         journal = self.measured()
@@ -227,6 +236,7 @@ class Figures(Folder):
         self.assertEqual(by_name["trio"]["skipped"], "no trio")
         self.assertEqual(by_name["echo_coro"]["skipped"], "not measured yet")
         self.assertEqual((by_name["go"]["cpu_us_per_echo"], by_name["go"]["throughput_per_s"]), (10, 98))
+        self.assertEqual(by_name["go"]["memory_bytes_per_connection"], 100)
         self.assertNotIn("skipped", by_name["go"])
 
     def test_scaling(self):

@@ -143,6 +143,15 @@ class Words(Reports):
         self.says_not('width="-', text)
         self.says_not("holds -12", text)
 
+    def test_memory_of_a_connection_is_without_what_all_share(self):
+        text = self.page(lab_results.whole())
+        self.says("part is what 10,000 connections take more than 5,000, for each of these", text)
+        self.says(
+            "holds 311 bytes in the server's process, and 8,171 bytes in the kernel; 4.2 MiB more of",
+            text.replace("&#x27;", "'"),
+        )
+        self.says("<td>311 [150,&nbsp;7,571]</td><td>8,171 [8,011,&nbsp;8,301]</td><td>4.2 MiB</td>", text)
+
     def test_quick_and_unfinished_runs_say_so(self):
         content = lab_results.whole()
         self.assertFalse(re.search("are rough|did not finish", self.page(content)))

@@ -47,6 +47,8 @@ def step(number, name, title, ratio, backend="io_uring"):
         "context_switches_per_echo": 1.98 if number == "7" else 0.021,
         "user_bytes_per_idle_connection": 160 + 151 * int(number) ** 2,
         "kernel_bytes_per_idle_connection": 8171, "accept_close_us": 29.3,
+        "idle": {"samples": 3, "fewest": 5000, "most": 10_000, "user_low": 150, "user_high": 7571,
+                 "kernel_low": 8011, "kernel_high": 8301, "user_shared_bytes": 4_400_000},
         "latency": latency(ratio),
     }  # fmt: skip
     if ratio != 1:
