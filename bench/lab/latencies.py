@@ -18,14 +18,18 @@ def of_rounds(rounds):
     """
     rate = rounds[0]["rate_per_s"]
     totals = [each["result"]["total"] for each in rounds]
-    limits = {limit for total in totals for limit in total["client_limits"] or []}
     return {
         "rate_per_s": rate,
         "reached_per_s": statistics.median(total["throughput_per_s"] for total in totals),
-        "client_limits": sorted(limits),
+        "client_limits": limits(total["client_limits"] for total in totals),
         **curve(merged([each["result"] for each in rounds])),
         "rounds": [curve(total["latency_us"]) for total in totals],
     }
+
+
+def limits(told):
+    """What limited the client in any of several runs; null stands for one that was too short to be judged."""
+    return sorted({limit for limits_ in told for limit in limits_ or []})
 
 
 def curve(latency):

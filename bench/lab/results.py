@@ -100,6 +100,7 @@ def of_row(journal, row):
         **told,
         "throughput_per_s": median_of(sample["throughput"] for sample in samples),
         "cpu_us_per_echo": median_of(sample["cpu_us"] for sample in samples),
+        "client_limits": latencies.limits(sample["client_limits"] for sample in samples),
         "memory_bytes_per_connection": held["user"] / held["connections"] if held else None,
         "latency": [{"load": share, **latencies.of_rounds(at_rate)}] if at_rate else [],
     }

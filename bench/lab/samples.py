@@ -56,11 +56,13 @@ class Sampler:
             return json.load(file)
 
     def cpu(self, server, connections=CONNECTIONS, echoes=None):
-        """CPU microseconds of the server per echo, and echoes per second."""
+        """CPU microseconds of the server per echo, echoes per second, and what of the client limited those."""
         echoes = echoes or self.of(1000, 300)
-        load = Load(connections, 1, echoes, MESSAGE_BYTES)
-        nanoseconds, throughput = cost.measure_run(server, load, self.cpus)
-        return {"cpu_us": nanoseconds / 1000, "throughput": throughput}
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+            load = Load(connections, 1, echoes, MESSAGE_BYTES, ("--json", file.name))
+            nanoseconds, throughput = cost.measure_run(server, load, self.cpus)
+            limits = json.loads(pathlib.Path(file.name).read_text())["total"]["client_limits"]
+        return {"cpu_us": nanoseconds / 1000, "throughput": throughput, "client_limits": limits}
 
     def accept_close(self, server):
         """CPU microseconds of the server per connection that is opened, echoes once and is closed."""

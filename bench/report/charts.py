@@ -149,7 +149,7 @@ def field(results):
             0,
             max(figures, default=1) or 1,
             0,
-            end - begin - 8 - max(50, text_width(short(max(figures, default=1)))),
+            end - begin - 8 - max(50, text_width(short(max(figures, default=1)) + f" {sentences.MARK}")),
         )
         for number, row in enumerate(measured):
             y = top + height * number + height / 2
@@ -159,7 +159,8 @@ def field(results):
             kind = "ours" if sentences.is_ours(row) else "theirs"
             drawing.bar(begin, y - 4, max(0, place(row[key])), 12, kind, f"{row['name']}: {short(row[key])} {heading}",
                         **data(chart="field", name=row["name"], figure=key, value=row[key]))  # fmt: skip
-            drawing.text(begin + max(0, place(row[key])) + 5, y + 6, short(row[key]))
+            marked = sentences.mark(row) if key == keys[0] else ""
+            drawing.text(begin + max(0, place(row[key])) + 5, y + 6, short(row[key]) + marked)
     drawing.height = bottom + 6
     return Chart("field", drawing)
 

@@ -118,7 +118,7 @@ def ladder(results, drawn):
 def field(results, drawn):
     caption = (
         "The least CPU time first; ringlet in blue. These have no intervals: differences of a few percent"
-        " mean nothing."
+        f" mean nothing. {sentences.client_was_the_limit(results['field'])}".rstrip()
     )
     text = "<h2>Beside other servers</h2>" + figure(drawn["field"], caption)
     return text + (as_html(tables.field(results)) if results["field"] else "")
@@ -136,7 +136,8 @@ def overloaded(rows, label):
 
 def about_rounds(rows, label):
     told = rounds.agreement(rows, label)
-    return paragraph(told, "note") if told else ""
+    said = sentences.client_spoke([curve for _, curve in rounds.measured(rows)])
+    return "".join(paragraph(words, "note") for words in (told, said) if words)
 
 
 def latency(results, drawn):

@@ -16,6 +16,7 @@ LATENCY = [
         "load": NUMBER,
         "rate_per_s": NUMBER,
         "reached_per_s": NUMBER,
+        "client_limits": [TEXT],
         "samples": NUMBER,
         "percentiles": [[NUMBER]],
         "rounds": [{"samples": NUMBER, "percentiles": [[NUMBER]]}],
@@ -50,6 +51,7 @@ SHAPE = {
     "field": [{
         **dict.fromkeys(("name", "language", "style", "row", "skipped"), TEXT),
         **dict.fromkeys(("throughput_per_s", "cpu_us_per_echo"), NUMBER),
+        "client_limits": [TEXT],
         "memory_bytes_per_connection": NUMBER,
         "latency": LATENCY,
     }],

@@ -141,6 +141,37 @@ def field(results):
             f"{short(least['cpu_us_per_echo'])} µs; {told}.")  # fmt: skip
 
 
+LIMITS = {
+    "cpu": "its one thread had work for more than 90 % of the time",
+    "late_sends": "more than 1 % of its messages left over 1 ms late",
+}
+MARK = "†"  # beside figures that are the client's, too
+
+
+def mark(told):
+    return f" {MARK}" if told.get("client_limits") else ""
+
+
+def client_was_the_limit(rows):
+    """Of throughput."""
+    if not any(map(mark, rows)):
+        return ""
+    return f"{MARK} For the marked rows the client was the limit, so that their throughput is the client's."
+
+
+def client_spoke(curves):
+    """Of latencies: what the client says of itself."""
+    limits = dict.fromkeys(limit for curve in curves for limit in curve.get("client_limits", ()))
+    if not limits:
+        return ""
+    marked = sum(bool(mark(curve)) for curve in curves)
+    reasons = " or ".join(LIMITS.get(limit, limit) for limit in limits)
+    return (
+        f"{MARK} In at least one round of {marked} of {len(curves)} lines the client was at its own limit ({reasons}):"
+        " a part of their latency is the client's."
+    )
+
+
 def date(results):
     """As people write it; what is no date stays as it is."""
     try:

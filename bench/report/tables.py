@@ -97,8 +97,11 @@ def field(results):
         kind = ", ".join(dict.fromkeys(row[key] for key in ("language", "row", "style") if key in row))
         return f"{row['name']} ({kind})" if kind else row["name"]
 
+    def mark(row, key):
+        return sentences.mark(row) if key == "throughput_per_s" and key in row else ""
+
     rows = [[name(row), f"skipped: {row['skipped']}"] if "skipped" in row
-            else [name(row), *(cell(row, key) for _, key in FIELD)] for row in results["field"]]  # fmt: skip
+            else [name(row), *(cell(row, key) + mark(row, key) for _, key in FIELD)] for row in results["field"]]  # fmt: skip
     return Table("All servers of the field", ("server", *(heading for heading, _ in FIELD)), rows)
 
 
@@ -113,7 +116,7 @@ def latency(rows, name):
             samples = f"{curve['samples']:,.0f}" if "samples" in curve else NOTHING
             told.append(
                 [
-                    name(row),
+                    name(row) + sentences.mark(curve),
                     f"{load:g}",
                     samples,
                     *(latency_cell(curve, p, by_percentile) for p in wanted),

@@ -29,7 +29,7 @@ from journal import Journal
 from measuring import Failure, Load
 from plan import CAPACITY, COUNTED, Plan
 from results import results
-from samples import SwitchCounter
+from samples import Sampler, SwitchCounter
 from steps import BASE, COROUTINE, SCALED, STEPS
 
 ROWS = [Row("echo_coro", "coroutine", "", "echo_coro {port}"), Row("go", "thread", "", "go_echo {port}"),
@@ -174,7 +174,8 @@ class Figures(Folder):
         for number in range(5):
             journal.add(("accept_close", COROUTINE.key, number), 20 + number, 1)
             journal.add(("scaling", COROUTINE.key, 100, number), {"cpu_us": 7 - number}, 1)
-            journal.add(("field", "go", "cpu", number), {"cpu_us": 8 + number, "throughput": 100 - number}, 1)
+            journal.add(("field", "go", "cpu", number), {"cpu_us": 8 + number, "throughput": 100 - number,
+                                                      "client_limits": (None, [], ["cpu"], [], None)[number]}, 1)
         for what in COUNTED:
             journal.add((what, COROUTINE.key), len(what), 1)
         for number, user in enumerate((500, 504, 502)):
@@ -236,6 +237,7 @@ class Figures(Folder):
         self.assertEqual(by_name["trio"]["skipped"], "no trio")
         self.assertEqual(by_name["echo_coro"]["skipped"], "not measured yet")
         self.assertEqual((by_name["go"]["cpu_us_per_echo"], by_name["go"]["throughput_per_s"]), (10, 98))
+        self.assertEqual(by_name["go"]["client_limits"], ["cpu"])
         self.assertEqual(by_name["go"]["memory_bytes_per_connection"], 100)
         self.assertNotIn("skipped", by_name["go"])
 
@@ -273,6 +275,12 @@ class Ladder(unittest.TestCase):
             ended = subprocess.run([program, *options], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
             self.assertEqual(ended.returncode, USAGE)
             self.assertIn(why, ended.stderr)
+
+    def test_sample_says_whether_the_client_was_the_limit(self):
+        sample = Sampler((None, None), False).cpu("echo_coro", 1, 10_000)
+        self.assertGreater(sample["cpu_us"], 0)
+        self.assertGreater(sample["throughput"], 0)
+        self.assertIsInstance(sample["client_limits"], list, "10,000 round trips take more than 200 ms")
 
     def test_sends_without_a_copy(self):
         for server in ("zero_copy_echo", "zero_copy_echo copied"):

@@ -133,6 +133,23 @@ class Words(Reports):
         text = self.page(content)
         self.says("in echoes per second: 7 thread at load 0.8 (53,414 of 80,000). Such", text)
 
+    def test_what_the_client_says_of_itself_is_told(self):
+        content = lab_results.whole()
+        self.says_not("†", self.page(content))
+        content["field"][1]["client_limits"] = ["cpu"]
+        content["ladder"][1]["latency"][0]["client_limits"] = ["cpu", "late_sends"]
+        text = self.page(content)
+        self.says(
+            "† For the marked rows the client was the limit, so that their throughput is the client", text
+        )
+        self.says(">211,020 †</text>", text)
+        self.says("<td>211,020 †</td>", text)
+        self.says_not("207,281 †", text)
+        self.says('<th scope="row">1  A coroutine per connection †</th><td>0.5</td>', text)
+        self.says("† In at least one round of 1 of 20 lines the client was at its own limit (its one thread had work for"
+                  " more than 90 % of the time or more than 1 % of its messages left over 1 ms late)", text)  # fmt: skip
+        self.assertEqual(text.count("†"), 5)
+
     def test_figures_below_nothing(self):
         """The difference of two measurements that are alike."""
         content = lab_results.whole()
