@@ -75,7 +75,7 @@ class Plan:
         return [
             Sample(("scaling", step.key, connections, number), scaled(step.server, connections),
                    self.guess(2))
-            for number in range(1 if self.quick else 3)
+            for number in range(1 if self.quick else 10)
             for connections in counts
             for step in self.shuffled(SCALED)
         ]  # fmt: skip

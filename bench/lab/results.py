@@ -107,14 +107,17 @@ def of_row(journal, row):
 
 
 def of_scale(journal, step):
-    counts = sorted({key[2] for key in journal.values if key[:2] == ("scaling", step.key)})
+    counts = sorted({key[2] for key in journal.values if key[:1] == ("scaling",)})
+    comparisons = len(counts) * (len(SCALED) - 1)
     points = [
         {
             "connections": count,
-            "cpu_us_per_echo": median_of(
-                sample["cpu_us"] for sample in journal.all("scaling", step.key, count)
+            "cpu_us_per_echo": statistics.median(sample["cpu_us"] for sample in samples),
+            "ratio_to_step_0": ratio(
+                journal, ("scaling", step.key, count), ("scaling", BASE.key, count), comparisons
             ),
         }
         for count in counts
+        if (samples := journal.all("scaling", step.key, count))
     ]
     return {"step": str(step.number), "name": step.name, "backend": step.backend, "points": points}

@@ -57,9 +57,9 @@ def as_html(table):
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")  # fmt: skip
 
 
-def behind(table):
+def behind(table, summary="The numbers"):
     """A table that is shown on request, and always in print."""
-    return f"<details><summary>The numbers</summary>{as_html(table)}</details>" if table.rows else ""
+    return f"<details><summary>{summary}</summary>{as_html(table)}</details>" if table.rows else ""
 
 
 def figure(chart, caption):
@@ -181,9 +181,14 @@ def memory(results, drawn):
 
 def scaling(results, drawn):
     text = "<h2>With more connections</h2>" + figure(
-        drawn["scaling"], "CPU time of the server for one echo, while so many connections echo at once."
+        drawn["scaling"],
+        "CPU time of the server for one echo, while so many connections echo at once: medians, in which the"
+        " machine's hours are, too. A step and step 0 took turns; their ratios are in the table.",
     )
-    return text + (behind(tables.scaling(results)) if drawn["scaling"].drawing else "")
+    if drawn["scaling"].drawing:
+        text += behind(tables.scaling(results)) + behind(tables.scaling_ratios(results), "The ratios")
+        text += listed(sentences.scaling(results), "findings")
+    return text
 
 
 def left_out(results):

@@ -57,7 +57,7 @@ SHAPE = {
     }],
     "scaling": [{
         **dict.fromkeys(("step", "name", "backend"), TEXT),
-        "points": [dict.fromkeys(("connections", "cpu_us_per_echo"), NUMBER)],
+        "points": [{**dict.fromkeys(("connections", "cpu_us_per_echo"), NUMBER), "ratio_to_step_0": RATIO}],
     }],
 }  # fmt: skip
 NEEDED = {"ladder": ("step", "name"), "field": ("name",), "scaling": ("name",)}
@@ -119,7 +119,10 @@ def parse(text):
         row.setdefault("backend", "io_uring")
         drop_broken_ratio(row)
     for row in results["scaling"]:
+        row.setdefault("title", row["name"])
         row.setdefault("backend", "io_uring")
+        for point in row.get("points", ()):
+            drop_broken_ratio(point)
     results.setdefault("machine", {})
     return results
 

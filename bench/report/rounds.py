@@ -8,7 +8,6 @@ import dataclasses
 import statistics
 
 import curves
-import results as lab_results
 import sentences
 from svg import short
 
@@ -88,10 +87,4 @@ def difference(row, base, percentile):
     if not later and not sooner:
         return ""
     figures = "; ".join(f"{mine} µs against {other}{at_load(curve)}" for curve, mine, other in pairs)
-    return f"{subject(row)} answered {'later' if later else 'sooner'} than step 0 at {percentile} %, in all rounds: {figures}."
-
-
-def subject(row):
-    if row["step"] == "0" and lab_results.is_on_epoll(row):
-        return "Callbacks on epoll"
-    return sentences.subject_of(row)
+    return f"{sentences.subject_of(row)} answered {'later' if later else 'sooner'} than step 0 at {percentile} %, in all rounds: {figures}."

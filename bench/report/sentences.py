@@ -9,6 +9,7 @@ from svg import short
 
 # step: (the subject of a sentence, its verb)
 SUBJECTS = {
+    "0": "Callbacks",
     "1": "A coroutine per connection",
     "2": "A coroutine with a child task for each message",
     "3": "Coroutines whose frames come from malloc",
@@ -21,7 +22,7 @@ PLURAL = ("3",)
 
 
 def subject_of(row):
-    subject = SUBJECTS.get(row["step"], row["title"])
+    subject = SUBJECTS.get(row.get("step"), row["title"])
     return f"{subject} on epoll" if lab_results.is_on_epoll(row) else subject
 
 
@@ -103,6 +104,31 @@ def ladder(results):
     for row in rows:
         said.append(sentence(row, whole=not any("CPU time of" in text for text in said)))
     return said
+
+
+def scaling(results):
+    """A sentence for each step that differs from step 0 with some number of connections, or one that none does."""
+    compared = [
+        (row, point)
+        for row in results["scaling"]
+        for point in row.get("points", ())
+        if "ratio_to_step_0" in point and "connections" in point
+        if row.get("step") != "0" or lab_results.is_on_epoll(row)
+    ]
+    found = [(row, point, difference(point["ratio_to_step_0"])) for row, point in compared]
+    if not found or all(verdict == "too few" for *_, verdict in found):
+        return []
+    said = {}
+    for row, point, verdict in found:
+        if verdict in ("more", "less"):
+            ratio, subject = point["ratio_to_step_0"], subject_of(row)
+            figures = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+            said.setdefault(subject, []).append(f"{figures} with {point['connections']:,.0f}")
+    if not said:
+        return ["With no number of connections a difference from step 0 could be seen."]
+    return [
+        f"{subject}, in times the CPU time of step 0: {'; '.join(told)}." for subject, told in said.items()
+    ]
 
 
 def memory(results):

@@ -155,6 +155,28 @@ def scaling(results):
     return Table("µs of CPU time per echo", ("connections", *(f"{count:,.0f}" for count in counts)), rows)
 
 
+def scaling_ratios(results):
+    """Each step beside step 0, with as many connections in the same round."""
+    lines = [
+        (
+            curves.name_of(row),
+            {point["connections"]: point for point in row.get("points", ()) if "connections" in point},
+        )
+        for row in results["scaling"]
+    ]
+    lines = [line for line in lines if any("ratio_to_step_0" in point for point in line[1].values())]
+    counts = sorted({count for _, points in lines for count in points})
+    rows = [
+        [name, *(cell(points.get(count, {}), "ratio_to_step_0") for count in counts)]
+        for name, points in lines
+    ]
+    return Table(
+        "CPU time per echo divided by that of step 0 in the same round: median [95 % interval]",
+        ("connections", *(f"{count:,.0f}" for count in counts)),
+        rows,
+    )
+
+
 def findings(results):
     """Of the ladder, in words; the first is the one that people come for."""
     return [*sentences.ladder(results), *filter(None, (sentences.memory(results), sentences.field(results)))]

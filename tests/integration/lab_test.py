@@ -244,8 +244,21 @@ class Figures(Folder):
     def test_scaling(self):
         told = results(self.measured(), ROWS, True)["scaling"]
         self.assertEqual(len(told), len(SCALED))
-        self.assertEqual(told[1]["points"], [{"connections": 100, "cpu_us_per_echo": 5}])
+        self.assertEqual(told[1]["points"], [{"connections": 100, "cpu_us_per_echo": 5, "ratio_to_step_0": None}])
         self.assertEqual(told[0]["points"], [])
+
+    def test_scaling_is_compared_with_step_0_of_the_same_round(self):
+        journal = self.journal()
+        for count in (1, 100):
+            for number, shared in enumerate((1, 3, 2, 1, 5, 1, 1, 2, 1)):
+                for step, cost in ((BASE, 4), (COROUTINE, 5)):
+                    journal.add(("scaling", step.key, count, number), {"cpu_us": count * shared * cost}, 1)
+        (_, one, *_) = results(journal, ROWS, False)["scaling"]
+        for point in one["points"]:
+            ratio = point["ratio_to_step_0"]
+            self.assertEqual((ratio["pairs"], ratio["comparisons"]), (9, 2 * (len(SCALED) - 1)))
+            self.assertAlmostEqual(ratio["median"], 1.25)
+            self.assertAlmostEqual(ratio["corrected_low"], 1.25)
 
     def test_the_report_reads_them(self):
         specification = importlib.util.spec_from_file_location("report_results", ROOT / "bench/report/results.py")

@@ -150,6 +150,28 @@ class Words(Reports):
                   " more than 90 % of the time or more than 1 % of its messages left over 1 ms late)", text)  # fmt: skip
         self.assertEqual(text.count("†"), 5)
 
+    def test_more_connections_are_compared_in_the_same_round(self):
+        content = lab_results.whole()
+        text = self.page(content)
+        self.says('<tr><th scope="row">thread</th><td>2.410 [2.399,\u00a02.419]</td>', text)
+        self.says(
+            "A thread per connection, in times the CPU time of step 0: 2.41 [2.40,&nbsp;2.42] with 1; ", text
+        )
+        self.says("A coroutine per connection, in times the CPU time of step 0: 1.02", text)
+        content["scaling"][1]["points"][4]["ratio_to_step_0"].update(corrected_low=0.99)
+        self.says("2.41 [2.40,&nbsp;2.42] with 10,000", self.page(content))
+        self.says_not("1.02 [1.01,&nbsp;1.03] with 10,000", self.page(content))
+        for row in content["scaling"]:
+            for point in row["points"]:
+                point["ratio_to_step_0"].update(corrected_low=0.9)
+        self.says("With no number of connections a difference from step 0 could be seen.", self.page(content))
+        for row in content["scaling"]:
+            for point in row["points"]:
+                point["ratio_to_step_0"].pop("corrected_low")
+        text = self.page(content)
+        self.says_not("in times the CPU time of step 0", text)
+        self.says_not("With no number of connections", text)
+
     def test_figures_below_nothing(self):
         """The difference of two measurements that are alike."""
         content = lab_results.whole()

@@ -38,6 +38,12 @@ def latency(factor, samples=200_000):
             for load in (0.5, 0.8)]  # fmt: skip
 
 
+def compared(ratio, comparisons=9):
+    return {"pairs": 20, "comparisons": comparisons, "median": ratio,
+            "low": round(ratio - 0.011, 4), "high": round(ratio + 0.009, 4),
+            "corrected_low": round(ratio - 0.014, 4), "corrected_high": round(ratio + 0.012, 4)}  # fmt: skip
+
+
 def step(number, name, title, ratio, backend="io_uring"):
     row = {
         "step": number, "name": name, "title": title, "backend": backend,
@@ -52,15 +58,7 @@ def step(number, name, title, ratio, backend="io_uring"):
         "latency": latency(ratio),
     }  # fmt: skip
     if ratio != 1:
-        row["ratio_to_step_0"] = {
-            "pairs": 20,
-            "median": ratio,
-            "low": round(ratio - 0.011, 4),
-            "high": round(ratio + 0.009, 4),
-            "comparisons": 9,
-            "corrected_low": round(ratio - 0.014, 4),
-            "corrected_high": round(ratio + 0.012, 4),
-        }
+        row["ratio_to_step_0"] = compared(ratio)
     return row
 
 
@@ -72,7 +70,8 @@ def whole():
               "cpu_us_per_echo": cpu, "memory_bytes_per_connection": memory, "latency": latency(cpu / 4.5)}
              for name, language, row, throughput, cpu, memory in FIELD]  # fmt: skip
     scaling = [{"step": number, "name": name, "backend": "io_uring",
-                "points": [{"connections": count, "cpu_us_per_echo": round(4.53 * ratio * factor, 3)}
+                "points": [{"connections": count, "cpu_us_per_echo": round(4.53 * ratio * factor, 3),
+                            "ratio_to_step_0": compared(ratio, comparisons=15)}
                            for count, factor in ((1, 1.9), (10, 1.15), (100, 1), (1000, 1.35), (10_000, 1.9))]}
                for number, name, _, ratio in STEPS if number in "0147"]  # fmt: skip
     machine = {"processor": "Some CPU 7", "cores": 2, "memory_bytes": 32 * 2**30, "kernel": "6.18.1",
