@@ -5,7 +5,7 @@ import statistics
 
 import latencies
 from pairs import TooFew, corrected_ratio, paired_ratio
-from plan import CAPACITY, COUNTED, FIELD_RATE, LOADS
+from plan import CAPACITY, COUNTED, LOADS
 from steps import BASE, SCALED, STEPS
 
 SCHEMA = 2
@@ -95,14 +95,13 @@ def of_row(journal, row):
         return {**told, "skipped": row.missing or why or "not measured yet"}
     held = journal.get("field", row.name, "idle") or {}
     at_rate = journal.all("field", row.name, "latency")
-    share = round(FIELD_RATE / (journal.get(*CAPACITY) or FIELD_RATE), 2)
     return {
         **told,
         "throughput_per_s": median_of(sample["throughput"] for sample in samples),
         "cpu_us_per_echo": median_of(sample["cpu_us"] for sample in samples),
         "client_limits": latencies.limits(sample["client_limits"] for sample in samples),
         "memory_bytes_per_connection": held["user"] / held["connections"] if held else None,
-        "latency": [{"load": share, **latencies.of_rounds(at_rate)}] if at_rate else [],
+        "latency": [latencies.of_rounds(at_rate)] if at_rate else [],
     }
 
 

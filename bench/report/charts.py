@@ -165,9 +165,10 @@ def field(results):
     return Chart("field", drawing)
 
 
-def kind_of(row):
+def kind_of(row, between=" · "):
+    """In the field a thread is never one of the kernel's, but a goroutine, a fiber or a process of Erlang."""
     words = dict.fromkeys(row[key] for key in ("language", "row", "style") if key in row)
-    return " · ".join(words)
+    return between.join("light thread" if word == "thread" else word for word in words)
 
 
 # ---- memory -------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import re
 
 import charts
 import curves
+import field_latency
 import results as lab_results
 import rounds
 import sentences
@@ -16,7 +17,7 @@ LOOK = (HERE / "look.css").read_text()
 
 
 def all_charts(results):
-    makers = (charts.ladder, charts.field, curves.latency_of_ladder, curves.latency_of_field, charts.memory,
+    makers = (charts.ladder, charts.field, curves.latency_of_ladder, field_latency.chart, charts.memory,
               curves.scaling)  # fmt: skip
     return {chart.name: chart for chart in (make(results) for make in makers)}
 
@@ -126,7 +127,7 @@ def field(results, drawn):
 
 def overloaded(rows, label):
     """Who was asked for more than it could do."""
-    late = [f"{label(row)} at load {curve.get('load', 0):g} ({curve['reached_per_s']:,.0f} of {curve['rate_per_s']:,.0f})"
+    late = [f"{label(row)}{curves.at_load(curve)} ({curve['reached_per_s']:,.0f} of {curve['rate_per_s']:,.0f})"
             for row, curve in curves.too_slow(rows)]  # fmt: skip
     if not late:
         return ""
@@ -145,12 +146,16 @@ def latency(results, drawn):
         "Each nine of the horizontal axis takes as much room as the one before. All panels have one vertical"
         " axis, and it is logarithmic. The lines are of all rounds together; the table has what the rounds say."
     )
+    of_field = (
+        "Other servers, at one rate that the slowest keep up with, too: ringlet, and the best, the median and the"
+        " worst of all at 99 %. The table has all of them."
+    )
     text = "<h2>How long an echo takes</h2>" + figure(drawn["latency-ladder"], caption)
     text += behind(tables.latency_of_ladder(results))
     text += listed(rounds.differences(results["ladder"], lab_results.base(results)), "findings")
     text += about_rounds(results["ladder"], curves.short_label)
     text += overloaded(results["ladder"], curves.short_label)
-    text += figure(drawn["latency-field"], "The other servers, in the same way.")
+    text += figure(drawn["latency-field"], of_field)
     text += behind(tables.latency_of_field(results))
     text += about_rounds(results["field"], lambda row: row["name"])
     text += overloaded(results["field"], lambda row: row["name"])

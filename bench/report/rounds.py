@@ -42,13 +42,9 @@ def measured(rows):
     return [(row, curve) for row in rows if "skipped" not in row for curve in row.get("latency", ())]
 
 
-def at_load(curve):
-    return f" at load {curve['load']:g}" if "load" in curve else ""
-
-
 def agreement(rows, label):
     """Whether a high percentile is that of a step or that of the machine, in one sentence; or nothing."""
-    told = [(found.high / found.low, f"{label(row)}{at_load(curve)}, {short(found.low)} to {short(found.high)} µs")
+    told = [(found.high / found.low, f"{label(row)}{curves.at_load(curve)}, {short(found.low)} to {short(found.high)} µs")
             for row, curve in measured(rows) if (found := of(curve, SHOWN[-1]))]  # fmt: skip
     if not told:
         return ""
@@ -86,5 +82,5 @@ def difference(row, base, percentile):
     sooner = all(mine.high < other.low for _, mine, other in pairs)
     if not later and not sooner:
         return ""
-    figures = "; ".join(f"{mine} µs against {other}{at_load(curve)}" for curve, mine, other in pairs)
+    figures = "; ".join(f"{mine} µs against {other}{curves.at_load(curve)}" for curve, mine, other in pairs)
     return f"{sentences.subject_of(row)} answered {'later' if later else 'sooner'} than step 0 at {percentile} %, in all rounds: {figures}."

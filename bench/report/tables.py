@@ -5,7 +5,7 @@ import dataclasses
 import curves
 import rounds
 import sentences
-from charts import label_of
+from charts import kind_of, label_of
 from svg import short
 
 NOTHING = "–"
@@ -94,7 +94,7 @@ FIELD = (
 
 def field(results):
     def name(row):
-        kind = ", ".join(dict.fromkeys(row[key] for key in ("language", "row", "style") if key in row))
+        kind = kind_of(row, ", ")
         return f"{row['name']} ({kind})" if kind else row["name"]
 
     def mark(row, key):
@@ -110,6 +110,7 @@ def latency(rows, name):
     loads = curves.by_load(rows)
     wanted = sorted({p for lines in loads.values() for *_, points in lines for p, _ in points})
     told = []
+    at = "load" if any("load" in curve for _, curve in rounds.measured(rows)) else "per second"
     for load, lines in loads.items():
         for _, row, curve, points in lines:
             by_percentile = dict(points)
@@ -117,7 +118,11 @@ def latency(rows, name):
             told.append(
                 [
                     name(row) + sentences.mark(curve),
-                    f"{load:g}",
+                    f"{load:g}"
+                    if at == "load"
+                    else f"{curve['rate_per_s']:,.0f}"
+                    if "rate_per_s" in curve
+                    else NOTHING,
                     samples,
                     *(latency_cell(curve, p, by_percentile) for p in wanted),
                 ]
@@ -127,7 +132,7 @@ def latency(rows, name):
         caption += (
             f"; at {' % and '.join(map(str, rounds.SHOWN))} % the median of the rounds [smallest, largest]"
         )
-    return Table(caption, ("server", "load", "samples", *(f"{p:g} %" for p in wanted)), told)
+    return Table(caption, ("server", at, "samples", *(f"{p:g} %" for p in wanted)), told)
 
 
 def latency_cell(curve, percentile, by_percentile):
