@@ -249,10 +249,7 @@ def mitigations(results):
 def warnings(results):
     said = []
     if results.get("quick"):
-        said.append(
-            "This is a quick run: the figures are rough. They show that everything works, and measure"
-            " nothing."
-        )
+        said.append("This is a quick run: it shows that everything works, and roughly what comes out.")
     if results.get("finished") is False:
         said.append("The measurement did not finish: what is missing here was not reached.")
     return said

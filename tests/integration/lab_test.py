@@ -157,11 +157,15 @@ class Plans(unittest.TestCase):
                 time.sleep(0.05)
         self.assertGreaterEqual(counter.total, 100)
 
-    def test_time_is_guessed(self):
-        def seconds(quick):
-            return sum(sample.seconds for part in Plan(quick, ROWS).parts.values() for sample in part)
+    def test_times_are_those_of_the_help(self):
+        def minutes(quick):
+            rows = [Row(f"row {number}", "callback", "", "x {port}") for number in range(25)]
+            return sum(sample.seconds for part in Plan(quick, rows).parts.values() for sample in part) / 60
 
-        self.assertGreater(seconds(False), 3 * seconds(True))
+        told = subprocess.run([sys.executable, str(LAB), "--help"], capture_output=True, text=True).stdout
+        self.assertIn("about half an hour, a quick one two minutes", told)
+        self.assertTrue(25 <= minutes(False) <= 32, minutes(False))
+        self.assertTrue(1.6 <= minutes(True) <= 2.4, minutes(True))
 
 
 class Figures(Folder):
