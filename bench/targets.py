@@ -16,6 +16,9 @@ from pairs import FEWEST_PAIRS, measure_pairs, median_interval, paired_ratio
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 MEMORY_OF_A_CONNECTION = 12 * KIBIBYTE  # both ends, with something over
+# Receives are parked after a second, and the kernel adds the counters of its CPUs up every second
+# (vm.stat_interval): who looks then finds one or the other done, by chance.
+HOLD_TIME, QUICK_HOLD_TIME = "3s", "1s"
 TABLE_SHARE = 0.85  # the kernel spreads connections over workers by a hash, not evenly
 
 
@@ -210,6 +213,7 @@ def hold(extent, count, server="echo_coro"):
     with measuring.running_server(server, extent.cpus[0]) as server:
         with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
             command = [client, "--hold", str(count), "--sources", "127.0.0.0/8"]
+            command += ["--hold-time", QUICK_HOLD_TIME if extent.quick else HOLD_TIME]
             command += ["--server-pid", str(server.pid), "-p", str(server.port)]
             command += ["--json", file.name, measuring.HOST]
             ended = measuring.run_to_its_end(command, extent.cpus[1], server)

@@ -42,8 +42,8 @@ Each sample is written to DIR/journal.jsonl as soon as it is there. Ctrl-C loses
 is being taken: the same command goes on from there. Then DIR/results.json has all figures, and
 DIR/report.html with its pictures shows them (bench/report).
 
-A full measurement takes about half an hour, a quick one two minutes: it shows that all works,
-and roughly what comes out. RINGLET_BUILD_DIR names another build directory than build/release.
+A full measurement takes about half an hour, a quick one two minutes. That shows that everything
+works, and roughly what comes out. RINGLET_BUILD_DIR names another build directory than build/release.
 
 exit status: 0; 1 something failed, and the rest was measured; 64 wrong usage; 69 a program is
 missing; 130 interrupted.
@@ -52,7 +52,11 @@ missing; 130 interrupted.
 
 def read_options(arguments):
     parser = measuring.command_line("bench/lab", __doc__, EPILOG)
-    parser.add_argument("--quick", action="store_true", help="a rough measurement of two minutes")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="in two minutes: that everything works, and roughly what comes out",
+    )
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART",
                         help=f"only this part; may be repeated: {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
@@ -80,7 +84,7 @@ def open_journal(options):
     path = options.output / "journal.jsonl"
     if options.fresh:
         path.unlink(missing_ok=True)
-    header = {"schema": 2, "kind": "ringlet-lab-journal", "quick": options.quick}
+    header = {"schema": 3, "kind": "ringlet-lab-journal", "quick": options.quick}
     header.update(programs=fingerprint(), kernel=platform.release(), node=platform.node())
     header["started"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     return Journal(path, header)

@@ -12,18 +12,29 @@ from measuring import Failure
 
 
 def of_rounds(rounds):
-    """Of samples of a Sampler, all at one rate: their latencies together, the rest in the middle."""
+    """Of samples of a Sampler, all at one rate: their latencies together, each round's own, the rest in the middle.
+
+    One bad round decides the high percentiles of all together: only the rounds themselves show that.
+    """
     rate = rounds[0]["rate_per_s"]
-    latency = merged([each["result"] for each in rounds])
     totals = [each["result"]["total"] for each in rounds]
-    limits = {limit for total in totals for limit in total["client_limits"] or []}
     return {
         "rate_per_s": rate,
         "reached_per_s": statistics.median(total["throughput_per_s"] for total in totals),
-        "client_limits": sorted(limits),
-        "samples": latency["samples"],
-        "percentiles": [[float(name[1:]), latency[name]] for name in latency if re.match(r"p\d", name)],
+        "client_limits": limits(total["client_limits"] for total in totals),
+        **curve(merged([each["result"] for each in rounds])),
+        "rounds": [curve(total["latency_us"]) for total in totals],
     }
+
+
+def limits(told):
+    """What limited the client in any of several runs; null stands for one that was too short to be judged."""
+    return sorted({limit for limits_ in told for limit in limits_ or []})
+
+
+def curve(latency):
+    percentiles = [[float(name[1:]), latency[name]] for name in latency if re.match(r"p\d", name)]
+    return {"samples": latency["samples"], "percentiles": percentiles}
 
 
 def merged(results):
@@ -34,7 +45,13 @@ def merged(results):
         whole, *parts = (pathlib.Path(folder, f"{number}.json") for number in range(len(results) + 1))
         for part, result in zip(parts, results):
             part.write_text(json.dumps(result))
-        command = [str(measuring.BUILD / "src/client/echo_bench"), "merge", *map(str, parts), "--json", str(whole)]
+        command = [
+            str(measuring.BUILD / "src/client/echo_bench"),
+            "merge",
+            *map(str, parts),
+            "--json",
+            str(whole),
+        ]
         ended = measuring.run_to_its_end(command, None)
         if ended.returncode != 0:
             raise Failure(f"echo_bench cannot merge its results: {measuring.last_words(ended)}")

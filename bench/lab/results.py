@@ -1,13 +1,14 @@
 """From the journal to the figures that the report shows."""
 
+import contextlib
 import statistics
 
 import latencies
-from pairs import paired_ratio
-from plan import CAPACITY, COUNTED, FIELD_RATE, LOADS
+from pairs import TooFew, corrected_ratio, paired_ratio
+from plan import CAPACITY, COUNTED, LOADS
 from steps import BASE, SCALED, STEPS
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def results(journal, field_rows, finished):
@@ -36,12 +37,10 @@ def of_step(journal, step):
     told = {"step": str(step.number), "name": step.name, "title": step.title, "backend": step.backend}
     told["cpu_us_per_echo"] = median_of(sample["cpu_us"] for sample in samples)
     told["cpu_us_samples"] = [sample["cpu_us"] for sample in samples]
-    told["ratio_to_step_0"] = ratio(journal, step)
-    for what in COUNTED[:-1]:
+    told["ratio_to_step_0"] = ratio(journal, ("cpu", step.key), ("cpu", BASE.key), len(STEPS) - 1)
+    for what in COUNTED:
         told[f"{what}_per_echo"] = journal.get(what, step.key)
-    held = journal.get("idle_bytes", step.key) or {}
-    told["user_bytes_per_idle_connection"] = held.get("user")
-    told["kernel_bytes_per_idle_connection"] = held.get("kernel")
+    told.update(idle(journal.all("idle_bytes", step.key)))
     told["accept_close_us"] = median_of(journal.all("accept_close", step.key))
     told["latency"] = [
         {"load": load, **latencies.of_rounds(rounds)}
@@ -53,18 +52,39 @@ def of_step(journal, step):
     return told
 
 
-def ratio(journal, step):
-    """Of the CPU time to that of step 0 in the same round."""
-    rounds = [key[2] for key in journal.values if key[:2] == ("cpu", step.key)]
+def ratio(journal, these, base, comparisons):
+    """Of the CPU time of samples whose keys begin with `these` to that of `base` in the same round."""
+    numbers = [key[-1] for key in journal.values if key[:-1] == these and (*base, key[-1]) in journal]
     pairs = [
-        (journal["cpu", step.key, number]["cpu_us"], journal["cpu", BASE.key, number]["cpu_us"])
-        for number in sorted(rounds)
-        if ("cpu", BASE.key, number) in journal
+        (journal[(*these, number)]["cpu_us"], journal[(*base, number)]["cpu_us"])
+        for number in sorted(numbers)
     ]
     if not pairs:
         return None
     median, low, high = paired_ratio(pairs)
-    return {"pairs": len(pairs), "median": median, "low": low, "high": high}
+    told = {"pairs": len(pairs), "median": median, "low": low, "high": high, "comparisons": comparisons}
+    with contextlib.suppress(TooFew):
+        told["corrected_low"], told["corrected_high"] = corrected_ratio(pairs, comparisons)
+    return told
+
+
+def idle(samples):
+    """Bytes per idle connection. Of the process: how much more twice as many take, and apart what does not grow."""
+    if not samples:
+        return {}
+    fewest, most = (held["connections"] for held in samples[0])
+    user = [(many["user"] - few["user"]) / (most - fewest) for few, many in samples]
+    kernel = [many["kernel"] / most for _, many in samples]
+    shared = [few["user"] - bytes_ * fewest for bytes_, (few, _) in zip(user, samples)]
+    return {
+        "user_bytes_per_idle_connection": statistics.median(user),
+        "kernel_bytes_per_idle_connection": statistics.median(kernel),
+        "idle": {
+            "samples": len(samples), "fewest": fewest, "most": most,
+            "user_low": min(user), "user_high": max(user), "user_shared_bytes": statistics.median(shared),
+            "kernel_low": min(kernel), "kernel_high": max(kernel),
+        },
+    }  # fmt: skip
 
 
 def of_row(journal, row):
@@ -75,25 +95,28 @@ def of_row(journal, row):
         return {**told, "skipped": row.missing or why or "not measured yet"}
     held = journal.get("field", row.name, "idle") or {}
     at_rate = journal.all("field", row.name, "latency")
-    share = round(FIELD_RATE / (journal.get(*CAPACITY) or FIELD_RATE), 2)
     return {
         **told,
         "throughput_per_s": median_of(sample["throughput"] for sample in samples),
         "cpu_us_per_echo": median_of(sample["cpu_us"] for sample in samples),
-        "memory_bytes_per_connection": held.get("user"),
-        "latency": [{"load": share, **latencies.of_rounds(at_rate)}] if at_rate else [],
+        "client_limits": latencies.limits(sample["client_limits"] for sample in samples),
+        "memory_bytes_per_connection": held["user"] / held["connections"] if held else None,
+        "latency": [latencies.of_rounds(at_rate)] if at_rate else [],
     }
 
 
 def of_scale(journal, step):
-    counts = sorted({key[2] for key in journal.values if key[:2] == ("scaling", step.key)})
+    counts = sorted({key[2] for key in journal.values if key[:1] == ("scaling",)})
+    comparisons = len(counts) * (len(SCALED) - 1)
     points = [
         {
             "connections": count,
-            "cpu_us_per_echo": median_of(
-                sample["cpu_us"] for sample in journal.all("scaling", step.key, count)
+            "cpu_us_per_echo": statistics.median(sample["cpu_us"] for sample in samples),
+            "ratio_to_step_0": ratio(
+                journal, ("scaling", step.key, count), ("scaling", BASE.key, count), comparisons
             ),
         }
         for count in counts
+        if (samples := journal.all("scaling", step.key, count))
     ]
     return {"step": str(step.number), "name": step.name, "backend": step.backend, "points": points}

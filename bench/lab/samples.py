@@ -56,11 +56,13 @@ class Sampler:
             return json.load(file)
 
     def cpu(self, server, connections=CONNECTIONS, echoes=None):
-        """CPU microseconds of the server per echo, and echoes per second."""
+        """CPU microseconds of the server per echo, echoes per second, and what of the client limited those."""
         echoes = echoes or self.of(1000, 300)
-        load = Load(connections, 1, echoes, MESSAGE_BYTES)
-        nanoseconds, throughput = cost.measure_run(server, load, self.cpus)
-        return {"cpu_us": nanoseconds / 1000, "throughput": throughput}
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+            load = Load(connections, 1, echoes, MESSAGE_BYTES, ("--json", file.name))
+            nanoseconds, throughput = cost.measure_run(server, load, self.cpus)
+            limits = json.loads(pathlib.Path(file.name).read_text())["total"]["client_limits"]
+        return {"cpu_us": nanoseconds / 1000, "throughput": throughput, "client_limits": limits}
 
     def accept_close(self, server):
         """CPU microseconds of the server per connection that is opened, echoes once and is closed."""
@@ -88,16 +90,21 @@ class Sampler:
                 measuring.run_client(load, running, self.cpus[1])
             return counter.total / load.echo_count
 
-    def idle_bytes(self, server):
-        """Bytes of the server and of the kernel per idle connection."""
-        extent = targets.Extent(1, False, self.cpus)
-        told = targets.hold(extent, self.of(5000, 1500), server)
+    def idle_bytes(self, server, count=5000):
+        """Bytes of the server and of the kernel that so many idle connections take, all together."""
+        told = targets.hold(targets.Extent(1, self.quick, self.cpus), count, server)
         if told["connections"] != told["wanted"]:
             raise Failure(f"{server} held {told['connections']} of {told['wanted']} connections")
         return {
-            "user": told["server_user_bytes_per_connection"],
-            "kernel": told["kernel_bytes_per_connection"],
+            "connections": count,
+            "user": told["server_user_bytes_per_connection"] * count,
+            "kernel": told["kernel_bytes_per_connection"] * count,
         }
+
+    def bytes_per_connection(self, server):
+        """What twice as many idle connections take, to tell what each takes from what all share."""
+        fewest = self.of(5000, 1500)
+        return [self.idle_bytes(server, count) for count in (fewest, 2 * fewest)]
 
     def capacity(self, server, at_most):
         """The highest rate that is kept twice, found by going down in twentieths of `at_most`."""

@@ -149,7 +149,7 @@ def field(results):
             0,
             max(figures, default=1) or 1,
             0,
-            end - begin - 8 - max(50, text_width(short(max(figures, default=1)))),
+            end - begin - 8 - max(50, text_width(short(max(figures, default=1)) + f" {sentences.MARK}")),
         )
         for number, row in enumerate(measured):
             y = top + height * number + height / 2
@@ -159,14 +159,16 @@ def field(results):
             kind = "ours" if sentences.is_ours(row) else "theirs"
             drawing.bar(begin, y - 4, max(0, place(row[key])), 12, kind, f"{row['name']}: {short(row[key])} {heading}",
                         **data(chart="field", name=row["name"], figure=key, value=row[key]))  # fmt: skip
-            drawing.text(begin + max(0, place(row[key])) + 5, y + 6, short(row[key]))
+            marked = sentences.mark(row) if key == keys[0] else ""
+            drawing.text(begin + max(0, place(row[key])) + 5, y + 6, short(row[key]) + marked)
     drawing.height = bottom + 6
     return Chart("field", drawing)
 
 
-def kind_of(row):
+def kind_of(row, between=" · "):
+    """In the field a thread is never one of the kernel's, but a goroutine, a fiber or a process of Erlang."""
     words = dict.fromkeys(row[key] for key in ("language", "row", "style") if key in row)
-    return " · ".join(words)
+    return between.join("light thread" if word == "thread" else word for word in words)
 
 
 # ---- memory -------------------------------------------------------------------------------------

@@ -81,6 +81,10 @@ def too_slow(rows):
                 yield row, curve
 
 
+def at_load(curve):
+    return f" at load {curve['load']:g}" if "load" in curve else ""
+
+
 def by_load(rows):
     """{load: [(number of the row, row, curve, points)]}, smallest load first."""
     loads = {}
@@ -111,17 +115,6 @@ def latency_of_ladder(results):
     )
 
 
-def latency_of_field(results):
-    style = lambda row, number: Style(number)  # noqa: E731
-    return latency(
-        "latency-field",
-        results["field"],
-        lambda row: row["name"],
-        style,
-        "The other servers' latency was not measured, or too few samples were taken for a curve.",
-    )
-
-
 def latency(name, rows, label, style, missing):
     loads = by_load(rows)
     if not any(len(points) > 1 for lines in loads.values() for *_, points in lines):
@@ -136,8 +129,8 @@ def latency(name, rows, label, style, missing):
         RIGHT,
     )
     says = "; ".join(
-        f"{label(row)} at load {load:g}: " + ", ".join(f"p{p:g} {short(us)} µs" for p, us in points)
-        for load, lines in loads.items() for _, row, _, points in lines
+        f"{label(row)}{at_load(curve)}: " + ", ".join(f"p{p:g} {short(us)} µs" for p, us in points)
+        for lines in loads.values() for _, row, curve, points in lines
     )  # fmt: skip
     drawing = Drawing(
         name, "Latency by percentile", f"A line for each server, in µs on a logarithmic axis. {says}."
@@ -169,7 +162,7 @@ def latency(name, rows, label, style, missing):
             drawing.path(placed, f"curve {how.colour}", how.dash)
             for (p, us), (x, y) in zip(points, placed):
                 drawing.marker(how.shape, x, y, how.colour, f"{label(row)}, {p:g} %: {short(us)} µs",
-                               **data(chart=name, name=row["name"], backend=row.get("backend"), load=load,
+                               **data(chart=name, name=row["name"], backend=row.get("backend"), load=curve.get("load"),
                                       percentile=p, value=us))  # fmt: skip
             ends.append((*placed[-1], label(row), how))
         draw_labels(drawing, ends, begin + 4, end - 2)
@@ -180,11 +173,11 @@ def latency(name, rows, label, style, missing):
 
 def heading(load, curves):
     rates = sorted(curve["rate_per_s"] for curve in curves if "rate_per_s" in curve)
-    told = f"load {load:g}" if load else "load not told"
+    told = f"load {load:g}" if load else ""
     if not rates:
         return told
     most = f" to {rates[-1]:,.0f}" if f"{rates[-1]:,.0f}" != f"{rates[0]:,.0f}" else ""
-    return f"{told}: {rates[0]:,.0f}{most} echoes per second"
+    return f"{told}{': ' if told else ''}{rates[0]:,.0f}{most} echoes per second"
 
 
 # ---- more connections ---------------------------------------------------------------------------

@@ -6,7 +6,9 @@ import re
 
 import charts
 import curves
+import field_latency
 import results as lab_results
+import rounds
 import sentences
 import tables
 
@@ -15,7 +17,7 @@ LOOK = (HERE / "look.css").read_text()
 
 
 def all_charts(results):
-    makers = (charts.ladder, charts.field, curves.latency_of_ladder, curves.latency_of_field, charts.memory,
+    makers = (charts.ladder, charts.field, curves.latency_of_ladder, field_latency.chart, charts.memory,
               curves.scaling)  # fmt: skip
     return {chart.name: chart for chart in (make(results) for make in makers)}
 
@@ -38,6 +40,11 @@ def paragraph(text, kind=""):
     return f'<p class="{kind}">{escaped(text)}</p>' if kind else f"<p>{escaped(text)}</p>"
 
 
+def listed(texts, kind=""):
+    items = "".join(f"<li>{escaped(text)}</li>" for text in texts)
+    return f'<ul class="{kind}">{items}</ul>' if items else ""
+
+
 def as_html(table):
     head = "".join(f'<th scope="col">{escaped(heading)}</th>' for heading in table.headings)
     body = ""
@@ -51,9 +58,9 @@ def as_html(table):
             f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>")  # fmt: skip
 
 
-def behind(table):
+def behind(table, summary="The numbers"):
     """A table that is shown on request, and always in print."""
-    return f"<details><summary>The numbers</summary>{as_html(table)}</details>" if table.rows else ""
+    return f"<details><summary>{summary}</summary>{as_html(table)}</details>" if table.rows else ""
 
 
 def figure(chart, caption):
@@ -80,11 +87,12 @@ def opening(results):
     )
     if any("%" in text for text in sentences.ladder(results)):
         text += paragraph(
-            "Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval.",
+            "Of the CPU time that the same server needs with callbacks; in brackets the 95 % interval. A"
+            " difference is claimed only where a wider interval shows one, corrected for all steps being looked at.",
             "note",
         )
     if others:
-        text += '<ul class="findings">' + "".join(f"<li>{escaped(other)}</li>" for other in others) + "</ul>"
+        text += listed(others, "findings")
     return text
 
 
@@ -93,8 +101,9 @@ def ladder(results, drawn):
     over = f"step 0 on {base['backend']}" if base else "step 0"
     caption = (
         f"CPU time per echo divided by that of {over}, on a logarithmic axis: the median of the paired ratios"
-        " with its 95 % interval. Blue where a difference could be seen, grey where the interval holds 1 or"
-        " there are too few pairs."
+        " with its 95 % interval. Blue where a difference could be seen: where a wider interval, which is not"
+        " drawn and is corrected for the number of steps, does not hold 1. Grey where it does, or where there"
+        " are too few pairs."
     )
     text = "<h2>From callbacks to threads, one step at a time</h2>" + paragraph(
         "Each step is the same echo server, written another way. Its runs and those of step 0 took turns, and"
@@ -110,7 +119,7 @@ def ladder(results, drawn):
 def field(results, drawn):
     caption = (
         "The least CPU time first; ringlet in blue. These have no intervals: differences of a few percent"
-        " mean nothing."
+        f" mean nothing. {sentences.client_was_the_limit(results['field'])}".rstrip()
     )
     text = "<h2>Beside other servers</h2>" + figure(drawn["field"], caption)
     return text + (as_html(tables.field(results)) if results["field"] else "")
@@ -118,7 +127,7 @@ def field(results, drawn):
 
 def overloaded(rows, label):
     """Who was asked for more than it could do."""
-    late = [f"{label(row)} at load {curve.get('load', 0):g} ({curve['reached_per_s']:,.0f} of {curve['rate_per_s']:,.0f})"
+    late = [f"{label(row)}{curves.at_load(curve)} ({curve['reached_per_s']:,.0f} of {curve['rate_per_s']:,.0f})"
             for row, curve in curves.too_slow(rows)]  # fmt: skip
     if not late:
         return ""
@@ -126,16 +135,29 @@ def overloaded(rows, label):
                      " that of a queue that grows, and says how long was measured.", "note")  # fmt: skip
 
 
+def about_rounds(rows, label):
+    told = rounds.agreement(rows, label)
+    said = sentences.client_spoke([curve for _, curve in rounds.measured(rows)])
+    return "".join(paragraph(words, "note") for words in (told, said) if words)
+
+
 def latency(results, drawn):
     caption = (
         "Each nine of the horizontal axis takes as much room as the one before. All panels have one vertical"
-        " axis, and it is logarithmic."
+        " axis, and it is logarithmic. The lines are of all rounds together; the table has what the rounds say."
+    )
+    of_field = (
+        "Other servers, at one rate that the slowest keep up with, too: ringlet, and the best, the median and the"
+        " worst of all at 99 %. The table has all of them."
     )
     text = "<h2>How long an echo takes</h2>" + figure(drawn["latency-ladder"], caption)
     text += behind(tables.latency_of_ladder(results))
+    text += listed(rounds.differences(results["ladder"], lab_results.base(results)), "findings")
+    text += about_rounds(results["ladder"], curves.short_label)
     text += overloaded(results["ladder"], curves.short_label)
-    text += figure(drawn["latency-field"], "The other servers, in the same way.")
+    text += figure(drawn["latency-field"], of_field)
     text += behind(tables.latency_of_field(results))
+    text += about_rounds(results["field"], lambda row: row["name"])
     text += overloaded(results["field"], lambda row: row["name"])
     count = curves.left_out([*results["ladder"], *results["field"]])
     if count:
@@ -149,14 +171,29 @@ def memory(results, drawn):
         "What the server's process and the kernel hold for each connection that waits for a message:"
         " process + kernel. The kernel's part is what the whole machine grew by, and so that of both ends."
     )
-    return "<h2>What an idle connection holds</h2>" + figure(drawn["memory"], caption)
+    held = next((row["idle"] for row in results["ladder"] if "fewest" in row.get("idle", {})), {})
+    if "most" in held:
+        caption += (
+            f" The process's part is what {held['most']:,.0f} connections take more than {held['fewest']:,.0f}, for each of"
+            " these: what a server keeps however many there are, such as buffers for the next messages, is not in it."
+        )
+    return (
+        "<h2>What an idle connection holds</h2>"
+        + figure(drawn["memory"], caption)
+        + behind(tables.memory(results))
+    )
 
 
 def scaling(results, drawn):
     text = "<h2>With more connections</h2>" + figure(
-        drawn["scaling"], "CPU time of the server for one echo, while so many connections echo at once."
+        drawn["scaling"],
+        "CPU time of the server for one echo, while so many connections echo at once: medians, in which the"
+        " machine's hours are, too. A step and step 0 took turns; their ratios are in the table.",
     )
-    return text + (behind(tables.scaling(results)) if drawn["scaling"].drawing else "")
+    if drawn["scaling"].drawing:
+        text += behind(tables.scaling(results)) + behind(tables.scaling_ratios(results), "The ratios")
+        text += listed(sentences.scaling(results), "findings")
+    return text
 
 
 def left_out(results):
@@ -175,6 +212,15 @@ def how_to_read(results):
         (
             "[1.2, 3.0] is a 95 % interval: were all of it measured again and again, 19 of 20 such intervals"
             " would hold the true median."
+        ),
+        (
+            "Of nine such intervals one misses by chance in every third report. So whether there is a difference"
+            " is judged by a wider one, which leaves out so few of the lowest and of the highest ratios that"
+            " chance shows a difference where there is none in at most 1 of 20 reports."
+        ),
+        (
+            "21.0 [20.1, 24.7] of a latency is the median of its rounds, with the smallest and the largest. A step"
+            " is called slower or faster than another only if no round of one lies among those of the other, at any load."
         ),
         (
             "An interval that holds 1 shows no difference. That is not proof that there is none, only that it"

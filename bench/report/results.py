@@ -4,17 +4,22 @@ import json
 import math
 
 ANYTHING = "a text, or the kernel's word for each weakness"
-KIND, SCHEMA = "ringlet-lab", 1
+KIND, SCHEMA = "ringlet-lab", 2
 # Some are differences of two measurements, and can be a little less than nothing.
 NUMBER, TEXT, FLAG = "a number", "a text", "true or false"
 
+RATIO = dict.fromkeys(
+    ("pairs", "median", "low", "high", "comparisons", "corrected_low", "corrected_high"), NUMBER
+)
 LATENCY = [
     {
         "load": NUMBER,
         "rate_per_s": NUMBER,
         "reached_per_s": NUMBER,
+        "client_limits": [TEXT],
         "samples": NUMBER,
         "percentiles": [[NUMBER]],
+        "rounds": [{"samples": NUMBER, "percentiles": [[NUMBER]]}],
     }
 ]
 SHAPE = {
@@ -31,25 +36,28 @@ SHAPE = {
     "ladder": [{
         **dict.fromkeys(("step", "name", "title", "backend", "skipped"), TEXT),
         "cpu_us_per_echo": NUMBER,
-        "ratio_to_step_0": dict.fromkeys(("pairs", "median", "low", "high"), NUMBER),
+        "ratio_to_step_0": RATIO,
         "instructions_per_echo": NUMBER,
         "system_calls_per_echo": NUMBER,
         "allocations_per_echo": NUMBER,
         "context_switches_per_echo": NUMBER,
         "user_bytes_per_idle_connection": NUMBER,
         "kernel_bytes_per_idle_connection": NUMBER,
+        "idle": dict.fromkeys(("samples", "fewest", "most", "user_low", "user_high", "user_shared_bytes",
+                               "kernel_low", "kernel_high"), NUMBER),
         "accept_close_us": NUMBER,
         "latency": LATENCY,
     }],
     "field": [{
         **dict.fromkeys(("name", "language", "style", "row", "skipped"), TEXT),
         **dict.fromkeys(("throughput_per_s", "cpu_us_per_echo"), NUMBER),
+        "client_limits": [TEXT],
         "memory_bytes_per_connection": NUMBER,
         "latency": LATENCY,
     }],
     "scaling": [{
         **dict.fromkeys(("step", "name", "backend"), TEXT),
-        "points": [dict.fromkeys(("connections", "cpu_us_per_echo"), NUMBER)],
+        "points": [{**dict.fromkeys(("connections", "cpu_us_per_echo"), NUMBER), "ratio_to_step_0": RATIO}],
     }],
 }  # fmt: skip
 NEEDED = {"ladder": ("step", "name"), "field": ("name",), "scaling": ("name",)}
@@ -111,7 +119,10 @@ def parse(text):
         row.setdefault("backend", "io_uring")
         drop_broken_ratio(row)
     for row in results["scaling"]:
+        row.setdefault("title", row["name"])
         row.setdefault("backend", "io_uring")
+        for point in row.get("points", ()):
+            drop_broken_ratio(point)
     results.setdefault("machine", {})
     return results
 
@@ -122,6 +133,8 @@ def drop_broken_ratio(row):
     median, low, high = (ratio.get(key, 0) for key in ("median", "low", "high"))
     if not 0 < low <= median <= high:
         row.pop("ratio_to_step_0", None)
+    elif not 0 < ratio.get("corrected_low", 0) <= ratio.get("corrected_high", 0):
+        ratio.pop("corrected_low", None)
 
 
 def base(results):

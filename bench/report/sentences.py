@@ -1,14 +1,15 @@
-"""What the figures say, in words. A sentence claims a difference only where the interval shows one."""
+"""What the figures say, in words. A sentence claims a difference only where the corrected interval shows one."""
 
 import datetime
 import re
 
 import results as lab_results
-from pairs import FEWEST_PAIRS
+from pairs import pairs_needed
 from svg import short
 
 # step: (the subject of a sentence, its verb)
 SUBJECTS = {
+    "0": "Callbacks",
     "1": "A coroutine per connection",
     "2": "A coroutine with a child task for each message",
     "3": "Coroutines whose frames come from malloc",
@@ -21,7 +22,7 @@ PLURAL = ("3",)
 
 
 def subject_of(row):
-    subject = SUBJECTS.get(row["step"], row["title"])
+    subject = SUBJECTS.get(row.get("step"), row["title"])
     return f"{subject} on epoll" if lab_results.is_on_epoll(row) else subject
 
 
@@ -33,12 +34,18 @@ def percents(ratio):
 
 
 def difference(ratio):
-    """'none', 'more', 'less', or 'too few' pairs to say."""
-    if ratio.get("pairs", FEWEST_PAIRS) < FEWEST_PAIRS:
+    """'none', 'more', 'less', or 'too few' pairs to say; from the interval that is corrected for comparing many."""
+    if "corrected_low" not in ratio:
         return "too few"
-    if ratio["low"] <= 1 <= ratio["high"]:
+    low = min(ratio["low"], ratio["corrected_low"])
+    high = max(ratio["high"], ratio["corrected_high"])
+    if low <= 1 <= high:
         return "none"
-    return "more" if ratio["low"] > 1 else "less"
+    return "more" if low > 1 else "less"
+
+
+def fewest_pairs(ratio):
+    return pairs_needed(max(1, round(ratio.get("comparisons", 1))))
 
 
 def sentence(row, whole=True):
@@ -52,10 +59,14 @@ def sentence(row, whole=True):
         subject, several = f"Callbacks on {row['backend']}", True
     end = "" if several else "s"
     if found == "too few":
-        few = f"{ratio['pairs']:.0f} pair" + ("s are" if ratio["pairs"] != 1 else " is")
+        pairs = ratio.get("pairs", 0)
+        few = f"{pairs:.0f} pair" + ("s are" if pairs != 1 else " is")
         return f"{subject}: {few} too few to say anything (the ratio was {ratio['median']:.2f})."
     if found == "none":
-        return f"No difference could be seen between {lower(subject)} and callbacks: the ratio is {interval}."
+        told = f"No difference could be seen between {lower(subject)} and callbacks: the ratio is {interval}"
+        if ratio["low"] <= 1 <= ratio["high"]:
+            return f"{told}."
+        return f"{told}, and of {ratio.get('comparisons', 1):.0f} such intervals one may miss 1 by chance."
     if ratio["low"] >= 2:
         ends = f"[{ratio['low']:.2f}, {ratio['high']:.2f}]"
         return (
@@ -84,10 +95,10 @@ def ladder(results):
     rows = [row for row in results["ladder"]
             if row is not base and "skipped" not in row and "ratio_to_step_0" in row]  # fmt: skip
     if rows and all(difference(row["ratio_to_step_0"]) == "too few" for row in rows):
-        most = max(row["ratio_to_step_0"]["pairs"] for row in rows)
+        most = max((row["ratio_to_step_0"] for row in rows), key=lambda ratio: ratio.get("pairs", 0))
         return [
-            f"Too few runs to say what a coroutine costs: {most:.0f} for each step, and it takes"
-            f" {FEWEST_PAIRS}."
+            f"Too few runs to say what a coroutine costs: {most.get('pairs', 0):.0f} for each step, and it"
+            f" takes {fewest_pairs(most)}."
         ]
     said = []
     for row in rows:
@@ -95,11 +106,39 @@ def ladder(results):
     return said
 
 
+def scaling(results):
+    """A sentence for each step that differs from step 0 with some number of connections, or one that none does."""
+    compared = [
+        (row, point)
+        for row in results["scaling"]
+        for point in row.get("points", ())
+        if "ratio_to_step_0" in point and "connections" in point
+        if row.get("step") != "0" or lab_results.is_on_epoll(row)
+    ]
+    found = [(row, point, difference(point["ratio_to_step_0"])) for row, point in compared]
+    if not found or all(verdict == "too few" for *_, verdict in found):
+        return []
+    said = {}
+    for row, point, verdict in found:
+        if verdict in ("more", "less"):
+            ratio, subject = point["ratio_to_step_0"], subject_of(row)
+            figures = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+            said.setdefault(subject, []).append(f"{figures} with {point['connections']:,.0f}")
+    if not said:
+        return ["With no number of connections a difference from step 0 could be seen."]
+    return [
+        f"{subject}, in times the CPU time of step 0: {'; '.join(told)}." for subject, told in said.items()
+    ]
+
+
 def memory(results):
     for row in results["ladder"]:
         user, kernel = (row.get(f"{side}_bytes_per_idle_connection") for side in ("user", "kernel"))
         if row["step"] == "1" and user is not None and user >= 0:
             rest = f", and {kernel:,.0f} bytes in the kernel" if kernel is not None else ""
+            shared = row.get("idle", {}).get("user_shared_bytes", 0)
+            if shared >= 2**20:
+                rest += f"; {shared / 2**20:.1f} MiB more of the process are the same for any number of them"
             return (
                 f"While it waits, a connection with its coroutine holds {user:,.0f} bytes in the server's"
                 f" process{rest}."
@@ -126,6 +165,37 @@ def field(results):
         )
     return (f"Of {len(rows)} servers {least['name']} needed the least CPU time per echo, "
             f"{short(least['cpu_us_per_echo'])} µs; {told}.")  # fmt: skip
+
+
+LIMITS = {
+    "cpu": "its one thread had work for more than 90 % of the time",
+    "late_sends": "more than 1 % of its messages left over 1 ms late",
+}
+MARK = "†"  # beside figures that are the client's, too
+
+
+def mark(told):
+    return f" {MARK}" if told.get("client_limits") else ""
+
+
+def client_was_the_limit(rows):
+    """Of throughput."""
+    if not any(map(mark, rows)):
+        return ""
+    return f"{MARK} For the marked rows the client was the limit, so that their throughput is the client's."
+
+
+def client_spoke(curves):
+    """Of latencies: what the client says of itself."""
+    limits = dict.fromkeys(limit for curve in curves for limit in curve.get("client_limits", ()))
+    if not limits:
+        return ""
+    marked = sum(bool(mark(curve)) for curve in curves)
+    reasons = " or ".join(LIMITS.get(limit, limit) for limit in limits)
+    return (
+        f"{MARK} In at least one round of {marked} of {len(curves)} lines the client was at its own limit ({reasons}):"
+        " a part of their latency is the client's."
+    )
 
 
 def date(results):
@@ -179,10 +249,7 @@ def mitigations(results):
 def warnings(results):
     said = []
     if results.get("quick"):
-        said.append(
-            "This is a quick run: the figures are rough. They show that everything works, and measure"
-            " nothing."
-        )
+        said.append("This is a quick run: it shows that everything works, and roughly what comes out.")
     if results.get("finished") is False:
         said.append("The measurement did not finish: what is missing here was not reached.")
     return said

@@ -3,8 +3,9 @@
 import dataclasses
 
 import curves
+import rounds
 import sentences
-from charts import label_of
+from charts import kind_of, label_of
 from svg import short
 
 NOTHING = "–"
@@ -16,8 +17,6 @@ LADDER = (
     ("system calls per echo", "system_calls_per_echo"),
     ("allo­cations per echo", "allocations_per_echo"),
     ("context switches per echo", "context_switches_per_echo"),
-    ("idle: bytes in the process", "user_bytes_per_idle_connection"),
-    ("idle: bytes in the kernel", "kernel_bytes_per_idle_connection"),
 )
 
 
@@ -50,20 +49,59 @@ def ladder(results):
     return Table("All figures of the ladder", ("step", *(heading for heading, _ in columns)), rows)
 
 
+MEMORY = (
+    ("bytes in the process", "user"),
+    ("bytes in the kernel, both ends", "kernel"),
+    ("in the process, however many there are", "user_shared_bytes"),
+)
+
+
+def memory(results):
+    """Bytes of each idle connection, and of all together."""
+    rows = [
+        [label_of(row), *(memory_cell(row, key) for _, key in MEMORY)]
+        for row in results["ladder"]
+        if "skipped" not in row and "user_bytes_per_idle_connection" in row
+    ]
+    caption = "What an idle connection holds: the median of the samples [smallest, largest]"
+    return Table(caption, ("step", *(heading for heading, _ in MEMORY)), rows)
+
+
+def memory_cell(row, key):
+    idle = row.get("idle", {})
+    if key not in ("user", "kernel"):
+        return bytes_in_words(idle[key]) if key in idle else NOTHING
+    value, low, high = (
+        row.get(f"{key}_bytes_per_idle_connection"),
+        idle.get(f"{key}_low"),
+        idle.get(f"{key}_high"),
+    )
+    if value is None:
+        return NOTHING
+    return f"{value:,.0f}" if low is None or high is None else f"{value:,.0f} [{low:,.0f}, {high:,.0f}]"
+
+
+def bytes_in_words(value):
+    return f"{value / 2**20:,.1f} MiB" if abs(value) >= 2**20 else f"{value / 2**10:,.0f} KiB"
+
+
 FIELD = (
     ("echoes per second", "throughput_per_s"),
     ("CPU, µs per echo", "cpu_us_per_echo"),
-    ("bytes per connection", "memory_bytes_per_connection"),
+    ("bytes of each of 5,000 connections", "memory_bytes_per_connection"),
 )
 
 
 def field(results):
     def name(row):
-        kind = ", ".join(dict.fromkeys(row[key] for key in ("language", "row", "style") if key in row))
+        kind = kind_of(row, ", ")
         return f"{row['name']} ({kind})" if kind else row["name"]
 
+    def mark(row, key):
+        return sentences.mark(row) if key == "throughput_per_s" and key in row else ""
+
     rows = [[name(row), f"skipped: {row['skipped']}"] if "skipped" in row
-            else [name(row), *(cell(row, key) for _, key in FIELD)] for row in results["field"]]  # fmt: skip
+            else [name(row), *(cell(row, key) + mark(row, key) for _, key in FIELD)] for row in results["field"]]  # fmt: skip
     return Table("All servers of the field", ("server", *(heading for heading, _ in FIELD)), rows)
 
 
@@ -72,19 +110,36 @@ def latency(rows, name):
     loads = curves.by_load(rows)
     wanted = sorted({p for lines in loads.values() for *_, points in lines for p, _ in points})
     told = []
+    at = "load" if any("load" in curve for _, curve in rounds.measured(rows)) else "per second"
     for load, lines in loads.items():
         for _, row, curve, points in lines:
             by_percentile = dict(points)
             samples = f"{curve['samples']:,.0f}" if "samples" in curve else NOTHING
             told.append(
                 [
-                    name(row),
-                    f"{load:g}",
+                    name(row) + sentences.mark(curve),
+                    f"{load:g}"
+                    if at == "load"
+                    else f"{curve['rate_per_s']:,.0f}"
+                    if "rate_per_s" in curve
+                    else NOTHING,
                     samples,
-                    *(short(by_percentile[p]) if p in by_percentile else NOTHING for p in wanted),
+                    *(latency_cell(curve, p, by_percentile) for p in wanted),
                 ]
             )
-    return Table("Latency in µs", ("server", "load", "samples", *(f"{p:g} %" for p in wanted)), told)
+    caption = "Latency in µs, of all rounds together"
+    if any(rounds.of(curve, p) for _, curve in rounds.measured(rows) for p in rounds.SHOWN):
+        caption += (
+            f"; at {' % and '.join(map(str, rounds.SHOWN))} % the median of the rounds [smallest, largest]"
+        )
+    return Table(caption, ("server", at, "samples", *(f"{p:g} %" for p in wanted)), told)
+
+
+def latency_cell(curve, percentile, by_percentile):
+    found = rounds.of(curve, percentile) if percentile in rounds.SHOWN else None
+    return (
+        str(found) if found else short(by_percentile[percentile]) if percentile in by_percentile else NOTHING
+    )
 
 
 def latency_of_ladder(results):
@@ -103,6 +158,28 @@ def scaling(results):
         for name, points in lines
     ]
     return Table("µs of CPU time per echo", ("connections", *(f"{count:,.0f}" for count in counts)), rows)
+
+
+def scaling_ratios(results):
+    """Each step beside step 0, with as many connections in the same round."""
+    lines = [
+        (
+            curves.name_of(row),
+            {point["connections"]: point for point in row.get("points", ()) if "connections" in point},
+        )
+        for row in results["scaling"]
+    ]
+    lines = [line for line in lines if any("ratio_to_step_0" in point for point in line[1].values())]
+    counts = sorted({count for _, points in lines for count in points})
+    rows = [
+        [name, *(cell(points.get(count, {}), "ratio_to_step_0") for count in counts)]
+        for name, points in lines
+    ]
+    return Table(
+        "CPU time per echo divided by that of step 0 in the same round: median [95 % interval]",
+        ("connections", *(f"{count:,.0f}" for count in counts)),
+        rows,
+    )
 
 
 def findings(results):

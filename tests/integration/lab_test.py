@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 import unittest
-import unittest.mock
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LAB = ROOT / "bench" / "lab"
@@ -23,7 +22,7 @@ INTERRUPTED, UNAVAILABLE, USAGE = 130, 69, 64
 
 sys.dont_write_bytecode = True
 sys.path[:0] = [str(LAB), str(ROOT / "bench"), str(ROOT / "tests" / "support")]
-import latencies
+import lab_results as made_up
 import measuring
 from field import Row, field_rows
 from journal import Journal
@@ -35,13 +34,6 @@ from steps import BASE, COROUTINE, SCALED, STEPS
 
 ROWS = [Row("echo_coro", "coroutine", "", "echo_coro {port}"), Row("go", "thread", "", "go_echo {port}"),
         Row("trio", "coroutine", "no trio", "trio {port}")]  # fmt: skip
-
-
-def at_rate(rate, p50, p99=None, reached=None, limits=()):
-    """A sample of latencies, as a Sampler takes it."""
-    told = {"samples": 9, "min": 1.0, "p50": p50, **({"p99": p99} if p99 else {})}
-    total = {"throughput_per_s": reached or rate, "client_limits": list(limits), "latency_us": told}
-    return {"rate_per_s": rate, "result": {"total": total}}
 
 
 def ladder_is_built():
@@ -110,12 +102,12 @@ class Plans(unittest.TestCase):
     def test_all_steps_take_turns_in_every_round(self):
         orders = []
         samples = Plan(False, ROWS).parts["cpu"]
-        for number in range(12):
+        for number in range(20):
             of_round = samples[number * len(STEPS) :][: len(STEPS)]
             self.assertEqual({sample.key for sample in of_round}, {("cpu", s.key, number) for s in STEPS})
             orders.append(tuple(sample.key[1] for sample in of_round))
-        self.assertEqual(len(samples), 12 * len(STEPS))
-        self.assertGreater(len(set(orders)), 10)
+        self.assertEqual(len(samples), 20 * len(STEPS))
+        self.assertGreater(len(set(orders)), 15)
 
     def test_order_is_the_same_when_it_goes_on(self):
         def keys(plan):
@@ -165,11 +157,15 @@ class Plans(unittest.TestCase):
                 time.sleep(0.05)
         self.assertGreaterEqual(counter.total, 100)
 
-    def test_time_is_guessed(self):
-        def seconds(quick):
-            return sum(sample.seconds for part in Plan(quick, ROWS).parts.values() for sample in part)
+    def test_times_are_those_of_the_help(self):
+        def minutes(quick):
+            rows = [Row(f"row {number}", "callback", "", "x {port}") for number in range(25)]
+            return sum(sample.seconds for part in Plan(quick, rows).parts.values() for sample in part) / 60
 
-        self.assertGreater(seconds(False), 3 * seconds(True))
+        told = subprocess.run([sys.executable, str(LAB), "--help"], capture_output=True, text=True).stdout
+        self.assertIn("about half an hour, a quick one two minutes", told)
+        self.assertTrue(25 <= minutes(False) <= 32, minutes(False))
+        self.assertTrue(1.6 <= minutes(True) <= 2.4, minutes(True))
 
 
 class Figures(Folder):
@@ -182,11 +178,15 @@ class Figures(Folder):
         for number in range(5):
             journal.add(("accept_close", COROUTINE.key, number), 20 + number, 1)
             journal.add(("scaling", COROUTINE.key, 100, number), {"cpu_us": 7 - number}, 1)
-            journal.add(("field", "go", "cpu", number), {"cpu_us": 8 + number, "throughput": 100 - number}, 1)
+            journal.add(("field", "go", "cpu", number), {"cpu_us": 8 + number, "throughput": 100 - number,
+                                                      "client_limits": (None, [], ["cpu"], [], None)[number]}, 1)
         for what in COUNTED:
-            value = {"user": 500, "kernel": 9000} if what == "idle_bytes" else len(what)
-            journal.add((what, COROUTINE.key), value, 1)
-        journal.add(("latency", COROUTINE.key, 0.5, 0), at_rate(20, 30.0), 1)
+            journal.add((what, COROUTINE.key), len(what), 1)
+        for number, user in enumerate((500, 504, 502)):
+            held = [{"connections": count, "user": 4_000_000 + count * user, "kernel": 9000 * count} for count in (50, 100)]
+            journal.add(("idle_bytes", COROUTINE.key, number), held, 1)
+        journal.add(("field", "go", "idle"), {"connections": 50, "user": 5000, "kernel": 1}, 1)
+        journal.add(("latency", COROUTINE.key, 0.5, 0), made_up.latencies_at_rate(20, 30.0), 1)
         return journal
 
     def test_ratios_are_those_of_one_round(self):
@@ -197,6 +197,17 @@ class Figures(Folder):
             self.assertEqual(ratio["pairs"], 6)
             for name in ("median", "low", "high"):
                 self.assertTrue(math.isclose(ratio[name], expected), (step.key, name, ratio))
+
+    def test_corrected_interval_takes_enough_rounds(self):
+        journal = self.measured()
+        self.assertNotIn("corrected_low", results(journal, ROWS, False)["ladder"][1]["ratio_to_step_0"])
+        for number in range(6, 9):
+            for step, cost in ((BASE, 4), (COROUTINE, 5)):
+                journal.add(("cpu", step.key, number), {"cpu_us": cost, "throughput": 1}, 1)
+        ratio = results(journal, ROWS, False)["ladder"][1]["ratio_to_step_0"]
+        self.assertEqual((ratio["pairs"], ratio["comparisons"]), (9, len(STEPS) - 1))
+        self.assertAlmostEqual(ratio["corrected_low"], 1.25)
+        self.assertAlmostEqual(ratio["corrected_high"], 1.25)
 
     def test_round_without_step_0_is_no_pair(self):
         journal = self.measured()
@@ -209,10 +220,16 @@ class Figures(Folder):
         self.assertEqual(of_step["cpu_us_per_echo"], 5 * 1.3)
         self.assertEqual(of_step["accept_close_us"], 22)
         self.assertEqual(of_step["instructions_per_echo"], len("instructions"))
-        self.assertEqual(of_step["user_bytes_per_idle_connection"], 500)
+        (of_load,) = of_step["latency"]
+        self.assertEqual((of_load["load"], of_load["rate_per_s"], of_load["percentiles"]), (0.5, 20, [[50.0, 30.0]]))
+
+    def test_memory_of_a_connection_is_what_it_adds(self):
+        """1,024 buffers that are kept, a page of each touched, are not 840 bytes of each of 5,000 connections."""
+        of_step = results(self.measured(), ROWS, False)["ladder"][1]
+        self.assertEqual(of_step["user_bytes_per_idle_connection"], 502)
         self.assertEqual(of_step["kernel_bytes_per_idle_connection"], 9000)
-        self.assertEqual(of_step["latency"], [{"load": 0.5, "rate_per_s": 20, "reached_per_s": 20, "samples": 9,
-                                               "client_limits": [], "percentiles": [[50.0, 30.0]]}])  # fmt: skip
+        self.assertEqual(of_step["idle"], {"samples": 3, "fewest": 50, "most": 100, "user_low": 500, "user_high": 504,
+                                           "kernel_low": 9000, "kernel_high": 9000, "user_shared_bytes": 4_000_000})  # fmt: skip
 
     def test_what_is_missing_says_why(self):
         journal = self.measured()
@@ -224,13 +241,28 @@ class Figures(Folder):
         self.assertEqual(by_name["trio"]["skipped"], "no trio")
         self.assertEqual(by_name["echo_coro"]["skipped"], "not measured yet")
         self.assertEqual((by_name["go"]["cpu_us_per_echo"], by_name["go"]["throughput_per_s"]), (10, 98))
+        self.assertEqual(by_name["go"]["client_limits"], ["cpu"])
+        self.assertEqual(by_name["go"]["memory_bytes_per_connection"], 100)
         self.assertNotIn("skipped", by_name["go"])
 
     def test_scaling(self):
         told = results(self.measured(), ROWS, True)["scaling"]
         self.assertEqual(len(told), len(SCALED))
-        self.assertEqual(told[1]["points"], [{"connections": 100, "cpu_us_per_echo": 5}])
+        self.assertEqual(told[1]["points"], [{"connections": 100, "cpu_us_per_echo": 5, "ratio_to_step_0": None}])
         self.assertEqual(told[0]["points"], [])
+
+    def test_scaling_is_compared_with_step_0_of_the_same_round(self):
+        journal = self.journal()
+        for count in (1, 100):
+            for number, shared in enumerate((1, 3, 2, 1, 5, 1, 1, 2, 1)):
+                for step, cost in ((BASE, 4), (COROUTINE, 5)):
+                    journal.add(("scaling", step.key, count, number), {"cpu_us": count * shared * cost}, 1)
+        (_, one, *_) = results(journal, ROWS, False)["scaling"]
+        for point in one["points"]:
+            ratio = point["ratio_to_step_0"]
+            self.assertEqual((ratio["pairs"], ratio["comparisons"]), (9, 2 * (len(SCALED) - 1)))
+            self.assertAlmostEqual(ratio["median"], 1.25)
+            self.assertAlmostEqual(ratio["corrected_low"], 1.25)
 
     def test_the_report_reads_them(self):
         specification = importlib.util.spec_from_file_location("report_results", ROOT / "bench/report/results.py")
@@ -238,40 +270,6 @@ class Figures(Folder):
         specification.loader.exec_module(report)
         parsed = report.parse(json.dumps(results(self.measured(), ROWS, True)))
         self.assertEqual(parsed["ladder"][1]["cpu_us_per_echo"], 6.5)
-
-
-class Latencies(unittest.TestCase):
-    def test_rounds_are_added_up(self):
-        sampler = Sampler((None, None), True)
-        with measuring.running_server("echo_coro", None) as running:
-            rounds = [
-                {"rate_per_s": 2000, "result": sampler.run_client(
-                    running, "-t", "4", "-e", "1000000", "--rate", "2000", "--duration", "200ms")}
-                for _ in range(3)
-            ]  # fmt: skip
-        one_by_one = [latencies.of_rounds([each]) for each in rounds]
-        together = latencies.of_rounds(rounds)
-        self.assertEqual(together["samples"], sum(each["samples"] for each in one_by_one))
-        self.assertEqual(together["rate_per_s"], 2000)
-        self.assertEqual(together["reached_per_s"], sorted(each["reached_per_s"] for each in one_by_one)[1])
-        medians = [dict(each["percentiles"])[50] for each in one_by_one]
-        self.assertTrue(min(medians) <= dict(together["percentiles"])[50] <= max(medians), (medians, together))
-
-    def test_limits_of_any_round_are_told(self):
-        with unittest.mock.patch.object(latencies, "merged", lambda results: {"samples": 1, "p50": 2.0}):
-            told = latencies.of_rounds([at_rate(9, 1, limits=["late"]), at_rate(9, 1), at_rate(9, 1, limits=["late", "cpu"])])
-        self.assertEqual((told["client_limits"], told["percentiles"]), (["cpu", "late"], [[50.0, 2.0]]))
-
-    def test_what_cannot_be_merged_says_so(self):
-        with self.assertRaisesRegex(Failure, "cannot merge"):
-            latencies.of_rounds([at_rate(9, 1), at_rate(9, 1)])
-
-    def test_rate_is_kept_if_reached_and_in_time(self):
-        kept = {"share": 0.98, "p99_us": 100}
-        self.assertTrue(latencies.is_kept(at_rate(1000, 1, 100, 980), **kept))
-        self.assertFalse(latencies.is_kept(at_rate(1000, 1, 101, 980), **kept))
-        self.assertFalse(latencies.is_kept(at_rate(1000, 1, 100, 979), **kept))
-        self.assertFalse(latencies.is_kept(at_rate(1000, 1, None, 1000), **kept), "too few samples for a p99")
 
 
 @unittest.skipUnless(ladder_is_built(), "the ladder is not built here")
@@ -294,6 +292,12 @@ class Ladder(unittest.TestCase):
             ended = subprocess.run([program, *options], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
             self.assertEqual(ended.returncode, USAGE)
             self.assertIn(why, ended.stderr)
+
+    def test_sample_says_whether_the_client_was_the_limit(self):
+        sample = Sampler((None, None), False).cpu("echo_coro", 1, 10_000)
+        self.assertGreater(sample["cpu_us"], 0)
+        self.assertGreater(sample["throughput"], 0)
+        self.assertIsInstance(sample["client_limits"], list, "10,000 round trips take more than 200 ms")
 
     def test_sends_without_a_copy(self):
         for server in ("zero_copy_echo", "zero_copy_echo copied"):

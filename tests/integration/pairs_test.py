@@ -138,6 +138,63 @@ class Intervals(unittest.TestCase):
             self.assertTrue(180 <= covered <= 198, f"{covered} of 200, {make.__name__}, {count}")
 
 
+class Corrected(unittest.TestCase):
+    STEPS, ROUNDS, REPORTS = 9, 20, 400
+
+    def reports(self, slower=()):
+        """For each made-up report the pairs of each step with one step 0, which all of them share."""
+        for seed in range(self.REPORTS):
+            disturb = random.Random(seed)
+            rounds = [disturb.lognormvariate(0, 0.3) for _ in range(self.ROUNDS)]  # what the machine does
+            base = [level * disturb.lognormvariate(0, 0.02) for level in rounds]
+            yield [
+                [(level * disturb.lognormvariate(0, 0.02) * (1.05 if step in slower else 1), of_base)
+                 for level, of_base in zip(rounds, base)]
+                for step in range(self.STEPS)
+            ]  # fmt: skip
+
+    def claimed(self, pairs_of_step):
+        low, high = pairs.corrected_ratio(pairs_of_step, self.STEPS)
+        return low > 1 or high < 1
+
+    def test_where_nothing_differs_few_reports_say_so(self):
+        wrong = sum(any(map(self.claimed, report)) for report in self.reports())
+        self.assertLessEqual(wrong, 0.05 * self.REPORTS)
+
+    def test_without_correction_many_would(self):
+        """What this is for. If it ever fails, the interval for one comparison would do for nine."""
+        with_fewer_resamples(self, 200)
+        self.REPORTS, wrong = 100, 0
+        for report in self.reports():
+            for _, low, high in map(pairs.paired_ratio, report):
+                if low > 1 or high < 1:
+                    wrong += 1
+                    break
+        self.assertGreater(wrong, 15)
+
+    def test_what_differs_is_found(self):
+        found = sum(self.claimed(report[3]) for report in self.reports(slower=(3,)))
+        self.assertGreater(found, 0.9 * self.REPORTS)
+
+    def test_one_pair_that_was_disturbed_hides_nothing(self):
+        self.assertTrue(self.claimed([(1.1, 1.0)] * 19 + [(0.2, 1.0)]))
+
+    def test_ranks_are_those_of_a_coin(self):
+        """One side of the median at most so often: 2 in 4,096 for the ends of twelve, 26 for the next."""
+        samples = list(range(1, 13))
+        self.assertEqual(pairs.corrected_interval(samples, 1), (3, 10))
+        self.assertEqual(pairs.corrected_interval(samples, 0.05 / (26 / 4096)), (2, 11))
+        self.assertEqual(pairs.corrected_interval(samples, 9), (1, 12))
+
+    def test_too_few_pairs(self):
+        self.assertEqual(pairs.pairs_needed(9), 9)
+        self.assertEqual(pairs.corrected_ratio([(1.1, 1.0)] * 9, 9), (1.1, 1.1))
+        with self.assertRaisesRegex(pairs.TooFew, "9 comparisons take 9 pairs each, and there are 8"):
+            pairs.corrected_ratio([(1.1, 1.0)] * 8, 9)
+        with self.assertRaises(pairs.TooFew):
+            pairs.corrected_interval([], 1)
+
+
 class Percentiles(unittest.TestCase):
     def test_of_known_samples(self):
         samples = list(range(1, 10_001))

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 import unittest
+import unittest.mock
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "bench" / "run.py"
@@ -111,6 +112,22 @@ class Verdicts(unittest.TestCase):
     def test_names_are_unique(self):
         names = [known.name for known in targets.TARGETS]
         self.assertEqual(len(set(names)), len(names))
+
+    def test_idle_connections_are_held_until_receives_are_parked_and_counters_added_up(self):
+        commands = []
+
+        def client(command, *_):
+            commands.append(command)
+            return subprocess.CompletedProcess(command, 0, "--hold", "no result")
+
+        with unittest.mock.patch.multiple(
+            measuring, run_to_its_end=client, running_server=unittest.mock.MagicMock()
+        ):
+            for quick in (False, True):
+                with self.assertRaisesRegex(measuring.Missing, "no result"):
+                    targets.hold(Extent(1, quick, (None, None)), 1000)
+        times = [command[command.index("--hold-time") + 1] for command in commands if "--hold-time" in command]
+        self.assertEqual(times, ["3s", "1s"])
 
     def test_time_left(self):
         left = measuring.TimeLeft("row", [60, 120, 240])
