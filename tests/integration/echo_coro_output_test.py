@@ -12,8 +12,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import (BACKEND, ECHO_CORO, HOST, PATIENCE_SECONDS, UNAVAILABLE, USAGE, EchoCoro,
-                      run, wait_until)
-from echo_coro_test import is_refused
+                      is_listening, run, wait_until)
 
 UNWRITTEN = 74
 F_SETPIPE_SZ = 1031
@@ -64,10 +63,10 @@ class Words(unittest.TestCase):
             ended = run(ECHO_CORO, "--quiet", "--port", port)  # errors are printed still
             self.assertEqual((ended.returncode, ended.stdout), (UNAVAILABLE, ""))
             self.assertIn("in use", ended.stderr)
-        server = subprocess.Popen([ECHO_CORO, "--quiet", "--port", str(port)],
+        server = subprocess.Popen([ECHO_CORO, "--quiet", "--port", "0"],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            wait_until(lambda: not is_refused(HOST, port), "a quiet echo_coro to listen")
+            wait_until(lambda: is_listening(server.pid), "a quiet echo_coro to listen")
             server.send_signal(signal.SIGTERM)
             self.assertEqual(server.communicate(timeout=PATIENCE_SECONDS), (b"", b""))
             self.assertEqual(server.returncode, 0)
@@ -80,13 +79,14 @@ class Nobody(unittest.TestCase):
     """Nobody reads what it prints, or not yet."""
 
     def start(self, *options, **streams):
-        with socket.create_server((HOST, 0)) as probe:
-            port = probe.getsockname()[1]
-        server = subprocess.Popen([ECHO_CORO, "--port", str(port), *options],
+        server = subprocess.Popen([ECHO_CORO, "--port", "0", *options],
                                   **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams})
         self.addCleanup(server.__exit__, None, None, None)
         self.addCleanup(server.kill)
-        return server, port
+        return server
+
+    def port_of(self, server):
+        return int(re.match(rb"echo_coro listens on [^ ]*:(\d+), ", server.stdout.readline())[1])
 
     def check_it_serves(self, port):
         with socket.create_connection((HOST, port), timeout=PATIENCE_SECONDS) as client:
@@ -100,9 +100,8 @@ class Nobody(unittest.TestCase):
         with open("/dev/full", "wb") as full:
             for stderr in (full, closed):
                 with self.subTest(stderr):
-                    server, port = self.start("--max-connections", "9000000", stderr=stderr)
-                    self.assertTrue(server.stdout.readline().startswith(b"echo_coro listens"))
-                    self.check_it_serves(port)
+                    server = self.start("--max-connections", "9000000", stderr=stderr)
+                    self.check_it_serves(self.port_of(server))
                     server.send_signal(signal.SIGTERM)
                     server.communicate(timeout=PATIENCE_SECONDS)
                     self.assertEqual(server.returncode, 0)
@@ -111,13 +110,13 @@ class Nobody(unittest.TestCase):
 
     def test_stdout_is_full(self):
         with open("/dev/full", "wb") as full:
-            server, _ = self.start(stdout=full)
+            server = self.start(stdout=full)
             _, said = server.communicate(timeout=PATIENCE_SECONDS)
         self.assertEqual((server.returncode, said), (UNWRITTEN, b"echo_coro: the output could not be written\n"))
 
     def test_reader_of_stdout_has_gone(self):
-        server, port = self.start()
-        server.stdout.readline()
+        server = self.start()
+        port = self.port_of(server)
         server.stdout.close()
         self.check_it_serves(port)
         server.send_signal(signal.SIGTERM)
@@ -126,9 +125,8 @@ class Nobody(unittest.TestCase):
         self.assertEqual((server.returncode, said), (UNWRITTEN, b"echo_coro: the output could not be written\n"))
 
     def test_signals_while_it_prints_its_end(self):
-        server, port = self.start()
-        server.stdout.readline()
-        wait_until(lambda: not is_refused(HOST, port), "echo_coro to listen")
+        server = self.start()
+        self.port_of(server)  # has been printed
         with open(f"/proc/{server.pid}/fd/1", "wb", buffering=0) as pipe:
             size = fcntl.fcntl(pipe, F_SETPIPE_SZ, 4096)
             pipe.write(bytes(size))  # so that it has to wait before it can print

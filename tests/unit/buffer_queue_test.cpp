@@ -400,12 +400,20 @@ TEST_CASE("a buffer that is dropped on another thread lets a receive of a sleepi
         auto result = loop.run([&]() -> Task<> {
             for (std::size_t i = 0; i < 2; ++i) co_await send_to(&all[i], i);
             co_await take(&all, 0, &order);
-            other = std::thread([buffer = std::move(all[0].buffer)]() mutable {
-                std::this_thread::sleep_for(30ms);
-                buffer = Buffer();
-            });
-            waiting_for("a buffer from another thread");
-            co_await take(&all, 1, &order); // and nothing else: only this wakes the loop
+            auto body = [&](TaskGroup& group) -> Task<> {
+                group.spawn(take, &all, 1, &order);
+                while (loop.stats().ring.buffer_shortages == 0) {
+                    auto turned = co_await yield();
+                    CHECK(turned);
+                }
+                other = std::thread([buffer = std::move(all[0].buffer)]() mutable {
+                    std::this_thread::sleep_for(30ms); // so that the loop sleeps by then
+                    buffer = Buffer();
+                });
+                waiting_for("a buffer from another thread"); // and nothing else wakes the loop
+            };
+            auto done = co_await with_task_group(body);
+            CHECK(done);
         });
         other.join();
         CHECK(result);

@@ -1,0 +1,49 @@
+#pragma once
+
+#include "kernel.hpp"
+
+#include <chrono>
+#include <memory>
+#include <string_view>
+
+namespace ringlet::testing {
+
+/// While it lives, the clock of this thread stands still, and the kernel is the real one in everything
+/// else. Nobody is late, however slow the machine is; what waits for a moment is told when it comes.
+/// It starts in the past, so that a wait of the kernel until a moment that has come here ends, too.
+class HeldClock final : public Kernel {
+public:
+    HeldClock() { Kernel::stand_in(this); }
+    ~HeldClock() { Kernel::stand_in(nullptr); }
+
+    /// An hour at most, in all.
+    void advance(Clock::duration by) { now_ += by; }
+
+    Result<UniqueFd> open_stream_socket(int family) override {
+        return real_.open_stream_socket(family);
+    }
+    Result<void> set_option(int fd, int level, int name, int value) override {
+        return real_.set_option(fd, level, name, value);
+    }
+    Result<void> bind(int fd, const Endpoint& endpoint) override {
+        return real_.bind(fd, endpoint);
+    }
+    Result<void> listen(int fd, int backlog) override { return real_.listen(fd, backlog); }
+    Result<void> shutdown_write(int fd) override { return real_.shutdown_write(fd); }
+    Result<Endpoint> local(int fd) override { return real_.local(fd); }
+    Result<Endpoint> peer(int fd) override { return real_.peer(fd); }
+    void close(int fd) noexcept override { real_.close(fd); }
+    Clock::time_point now() noexcept override { return now_; }
+    std::size_t thread_count() noexcept override { return real_.thread_count(); }
+    void report(std::string_view line) noexcept override { real_.report(line); }
+    std::string_view situation() const noexcept override { return real_.situation(); }
+    bool make_ring(const RingOptions& options, std::unique_ptr<Ring>& made) override {
+        return real_.make_ring(options, made);
+    }
+
+private:
+    Kernel& real_ = Kernel::of_this_thread();
+    Clock::time_point now_ = real_.now() - std::chrono::hours(1);
+};
+
+} // namespace ringlet::testing
