@@ -128,7 +128,7 @@ class Sums(Merge):
         server = self.enter(EchoCoro())
         paths = [self.folder / f"run{number}.json" for number in range(2)]
         for path in paths:
-            self.ends(bench(server.port, "-t", 3, "--churn", "--duration", "150ms", "--json", path), 0,
+            self.ends(bench(server.port, "-t", 3, "--churn", "--duration", "1s", "--json", path), 0,
                       errors=0)
         each = [json.loads(path.read_text())["total"] for path in paths]
         ended, told, hgrm, log = self.merge(*paths)

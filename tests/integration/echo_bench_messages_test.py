@@ -136,7 +136,7 @@ class Churn(Client):
 
     def churn(self, port, *arguments):
         path = self.folder / "result.json"
-        ended = bench(port, "--churn", "--duration", "300ms", *arguments, "--json", path)
+        ended = bench(port, "--churn", "--duration", "1s", *arguments, "--json", path)
         return ended, json.loads(path.read_text())
 
     def test_connections_are_counted_and_measured(self):

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -48,7 +50,9 @@ class Files(Client):
         return told, self.files["hgrm"].read_text(), self.files["hlog"].read_text()
 
     def test_json_says_what_was_measured(self):
+        began = time.monotonic()
         told, _, _ = self.measure("-t", 4, "-c", 3, "-e", 10, "--size", 100)
+        took = time.monotonic() - began
         self.assertEqual(told["settings"], {
             "server": f"{HOST}:{self.server.port}", "coroutines": 4, "connections_each": 3,
             "echoes_each": 10, "pipeline": 1, "message_bytes": 100,
@@ -69,32 +73,34 @@ class Files(Client):
             self.assertGreater(latency["min"], 0)
         self.assertEqual(sum(hdr_histogram.decode(one["latency_histogram"]).values()), 120)
         self.assertGreater(one["client_cpu_s"], 0)
-        self.assertLess(one["client_cpu_s"] + one["client_cpu_wait_s"], one["wall_s"] + 0.1)
+        self.assertLess(one["client_cpu_s"] + one["client_cpu_wait_s"], took)
 
     def test_client_that_has_no_core_knows_that_it_sent_late(self):
-        """It is stopped for 0.1 s of a run of 0.4 s: a quarter of the requests is due then."""
-        client = None
+        """It is stopped at its first request, for 1.5 s of a run of 2 s. Those that are due then have
+        sent nothing yet: none of them can have to wait for a slow server instead."""
+        client, started, once = None, threading.Event(), threading.Semaphore(1)
 
         def stops_the_client(connection, whole):
-            while True:
-                message = whole()
-                if len(server.received) == 100:
-                    client.send_signal(signal.SIGSTOP)
-                    select.select([], [], [], 0.1)
-                    client.send_signal(signal.SIGCONT)
-                connection.sendall(message)
+            message = whole()
+            if once.acquire(blocking=False):
+                started.wait(PATIENCE_SECONDS)
+                client.send_signal(signal.SIGSTOP)
+                select.select([], [], [], 1.5)
+                client.send_signal(signal.SIGCONT)
+            connection.sendall(message)
 
         with ScriptedServer(stops_the_client) as server:
             client = subprocess.Popen(
-                [ECHO_BENCH, "-p", str(server.port), "-t", "100", "-c", "1", "-e", "4", "--rate", "1000",
+                [ECHO_BENCH, "-p", str(server.port), "-t", "100", "-c", "1", "-e", "1", "--rate", "50",
                  "--json", self.files["json"]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            started.set()
             _, said = client.communicate(timeout=PATIENCE_SECONDS)
         self.assertEqual(client.returncode, 0, said)
         total = json.loads(self.files["json"].read_text())["total"]
         self.assertIn("late_sends", total["client_limits"])
         self.assertGreater(total["late_sends"], 40)
-        self.assertGreater(total["latest_send_us"], 50_000)
-        self.assertRegex(said, r"the client sent \d+ of 400 requests more than 1 ms late, one \d+\.\d ms")
+        self.assertGreater(total["latest_send_us"], 250_000)
+        self.assertRegex(said, r"the client sent \d+ of 100 requests more than 1 ms late, one \d+\.\d ms")
 
     def test_json_says_who_measured(self):
         told, _, _ = self.measure("-t", 1, "-c", 1, "-e", 1)
@@ -126,7 +132,7 @@ class Files(Client):
         self.assertEqual(hgrm, hdr_histogram.percentiles(counts))
 
     def test_churn_has_a_log_of_connections(self):
-        told, hgrm, hlog = self.measure("-t", 2, "-e", 3, "--churn", "--duration", "200ms")
+        told, hgrm, hlog = self.measure("-t", 2, "-e", 3, "--churn", "--duration", "1s")
         echoes, connections = hdr_histogram.read_log(hlog)
         self.assertEqual((echoes[0], connections[0]), ("", "connections"))
         self.assertEqual(sum(echoes[4].values()), told["total"]["requests"])
@@ -140,7 +146,7 @@ class Files(Client):
         _, hgrm, _ = self.measure("-t", 4, "-c", 2, "-e", 300)
         read, = self.read_by_js()
         self.assertEqual(read["text"], hgrm)
-        _, hgrm, _ = self.measure("-t", 2, "--churn", "--duration", "200ms")
+        _, hgrm, _ = self.measure("-t", 2, "--churn", "--duration", "1s")
         _, connections = self.read_by_js()
         self.assertEqual((connections["tag"], connections["text"]), ("connections", hgrm))
 

@@ -15,7 +15,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_HOST, NO_INPUT, UNAVAILABLE,
-                      USAGE, EchoCoro, descriptor_limit, run, stderr_on_a_terminal)
+                      USAGE, EchoCoro, descriptor_limit, port_of_nobody, run, stderr_on_a_terminal)
 from load_client import Client, bench
 from scripted_server import MESSAGE_BYTES, ScriptedServer
 
@@ -68,17 +68,17 @@ class AgainstEchoCoro(Client):
 
     def test_duration_ends_in_time(self):
         path = self.folder / "result.json"
-        ended = bench(self.server.port, "-t", 5, "--duration", "700ms", "--warmup", "200ms",
+        ended = bench(self.server.port, "-t", 5, "--duration", "2s", "--warmup", "1s",
                       "--json", path)
         self.ends(ended, 0, errors=0)
         told = json.loads(path.read_text())
-        self.assertGreaterEqual(told["total"]["wall_s"], 0.7)
-        self.assertLess(told["total"]["wall_s"], 5)
+        self.assertGreaterEqual(told["total"]["wall_s"], 2)
+        self.assertLess(told["total"]["wall_s"], 10)
         self.assertGreater(told["total"]["requests"], 100)
-        self.assertEqual((told["settings"]["duration_s"], told["settings"]["warmup_s"]), (0.7, 0.2))
+        self.assertEqual((told["settings"]["duration_s"], told["settings"]["warmup_s"]), (2, 1))
 
     def test_progress_only_on_a_terminal(self):
-        arguments = ("-p", self.server.port, "-t", 2, "--duration", "700ms")
+        arguments = ("-p", self.server.port, "-t", 2, "--duration", "2s")
         piped = run(ECHO_BENCH, *arguments, "--progress")
         self.assertNotIn("echoes a second", piped.stderr)
         quiet = stderr_on_a_terminal(ECHO_BENCH, *arguments, "--no-progress")
@@ -202,8 +202,8 @@ class AgainstScripts(Client):
 
         with ScriptedServer(silent) as server:
             began = time.monotonic()
-            ended = bench(server.port, *self.LOAD, "--timeout", "300ms")
-            self.assertLess(time.monotonic() - began, 15)
+            ended = bench(server.port, *self.LOAD, "--timeout", "3s")
+            self.assertLess(time.monotonic() - began, 30)
         self.ends(ended, 1, errors=40 - 8)
 
     def test_connect_without_an_answer_is_not_waited_for_for_ever(self):
@@ -226,7 +226,7 @@ class AgainstScripts(Client):
 
         with ScriptedServer(silent) as server:
             began = time.monotonic()
-            ended = bench(server.port, "-t", 2, "--duration", "300ms", "--timeout", "500ms")
+            ended = bench(server.port, "-t", 2, "--duration", "2s", "--timeout", "3s")
             self.assertLess(time.monotonic() - began, 15)
         self.ends(ended, 1, errors=2)
 
@@ -242,12 +242,11 @@ class AgainstScripts(Client):
         self.assertIn("1 made, 3 failed", ended.stdout)
 
     def test_nobody_listens(self):
-        with socket.create_server((HOST, 0)) as stranger:
-            port = stranger.getsockname()[1]
+        port = self.enter(port_of_nobody())
         ended = bench(port, *self.LOAD)
         self.ends(ended, UNAVAILABLE, errors=40)
         self.assertRegex(ended.stderr, rf"\Aecho_bench: .*{HOST}:{port}: .*echo_coro --port.*\n\Z")
-        timed = bench(port, "-t", 2, "--duration", "200ms")
+        timed = bench(port, "-t", 2, "--duration", "1s")
         self.assertEqual(timed.returncode, UNAVAILABLE)
         self.assertRegex(timed.stdout.splitlines()[-1], r"\AThroughput: 0\.00 .*errors: [1-9]")
 
@@ -286,7 +285,7 @@ class AgainstScripts(Client):
         with ScriptedServer(slow) as server:
             ended = bench(server.port, "-t", 1, "-c", 1, "-e", 10, "--rate", 10_000)
         self.ends(ended, 0, errors=0)
-        self.assertRegex(ended.stderr, r"the rate was not kept: \d\d\.\d\d of 10000\.00 a second")
+        self.assertRegex(ended.stderr, r"the rate was not kept: \d\d?\.\d\d of 10000\.00 a second")
 
 
 class Refusals(Client):
@@ -311,8 +310,7 @@ class Refusals(Client):
                 self.refuses(run(ECHO_BENCH, *arguments), USAGE, re.escape(named))
 
     def test_duration_without_a_number(self):
-        with socket.create_server((HOST, 0)) as stranger:
-            port = stranger.getsockname()[1]  # where nobody listens: a run would end at once
+        port = self.enter(port_of_nobody())  # a run would end at once
         for option in ("--duration", "--timeout", "--warmup"):
             with self.subTest(option=option):
                 ended = run(ECHO_BENCH, "-t", 1, "-c", 1, "-p", port, option, "s")

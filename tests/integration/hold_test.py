@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (ECHO_BENCH, HOST, UNAVAILABLE, USAGE, EchoCoro, Program, descriptor_limit, run,
+from programs import (ECHO_BENCH, HOST, UNAVAILABLE, USAGE, EchoCoro, descriptor_limit, port_of_nobody, run,
                       stderr_on_a_terminal, wait_until)
 from scripted_server import ScriptedServer
 
@@ -80,9 +80,14 @@ class AgainstEchoCoro(Holding):
         """While it holds, the server has a descriptor for each; afterwards none."""
         server = self.enter(EchoCoro())
         before = server.descriptor_count()
-        client = self.enter(Program(ECHO_BENCH, "-p", server.port, "--hold", 200, "--hold-time", "1s"))
+        client = subprocess.Popen(
+            [str(ECHO_BENCH), "-p", str(server.port), "--hold", "200", "--hold-time", "1min"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(client.wait)
+        self.addCleanup(client.kill)
         wait_until(lambda: server.descriptor_count() == before + 200, "200 connections to be held")
-        self.assertEqual(client.wait(), 0)
+        client.terminate()
+        self.assertEqual(client.wait(20), -signal.SIGTERM)
         wait_until(lambda: server.descriptor_count() == before, "all connections to be closed")
 
     def test_again_at_once(self):
@@ -133,10 +138,10 @@ class AgainstEchoCoro(Holding):
 
     def test_server_at_its_limit_of_connections(self):
         server = self.enter(EchoCoro("--max-connections", 50))
-        ended = hold(server.port, 300, "--json", self.json, "--timeout", "500ms")
+        ended = hold(server.port, 300, "--json", self.json, "--timeout", "3s")
         self.assertEqual(ended.returncode, 1)
         self.assertRegex(ended.stderr, r"\Aecho_bench: connection 51 of 300 was not served: the first "
-                         r"echo: no answer within 500 ms: has the server no descriptor left, or a "
+                         r"echo: no answer within 3000 ms: has the server no descriptor left, or a "
                          r"limit of connections\?\n\Z")
         told = self.told(ended, wanted=300, connections=50, last_echo_errors=0)
         self.assertGreater(told["failed"], 0)
@@ -200,14 +205,13 @@ class AgainstScripts(Holding):
                 whole()
 
         with ScriptedServer(once) as server:
-            ended = hold(server.port, 20, "--json", self.json, "--timeout", "300ms")
+            ended = hold(server.port, 20, "--json", self.json, "--timeout", "3s")
         self.assertEqual(ended.returncode, 1)
-        self.assertEqual(ended.stderr, "echo_bench: the last echo: no answer within 300 ms\n")
+        self.assertEqual(ended.stderr, "echo_bench: the last echo: no answer within 3000 ms\n")
         self.told(ended, connections=20, last_echo_errors=20)
 
     def test_nobody_listens(self):
-        with socket.create_server((HOST, 0)) as stranger:
-            port = stranger.getsockname()[1]
+        port = self.enter(port_of_nobody())
         ended = hold(port, 10)
         self.assertEqual((ended.returncode, ended.stdout), (UNAVAILABLE, ""))
         self.assertRegex(ended.stderr, rf"\Aecho_bench: cannot connect to {HOST}:{port}: [^\n]*"

@@ -3,6 +3,7 @@
 Every wait is bounded and says on failure what it waited for. Nothing here depends on a fixed port.
 """
 
+import contextlib
 import os
 import pathlib
 import pty
@@ -82,6 +83,14 @@ def descriptor_limit(count):
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
+@contextlib.contextmanager
+def port_of_nobody():
+    """A port on which nobody listens, and nobody else can as long as it is needed."""
+    with socket.socket() as bound:
+        bound.bind((HOST, 0))
+        yield bound.getsockname()[1]
+
+
 class Program:
     """One running program. `with` ends it by SIGTERM, and wants status 0 and nothing unexpected on
     stderr: a sanitizer's report, above all."""
@@ -139,7 +148,7 @@ class Program:
 
     def said(self):
         """All of stderr so far."""
-        return os.pread(self.errors.fileno(), 1 << 20, 0).decode(errors="replace")
+        return os.pread(self.errors.fileno(), 1 << 24, 0).decode(errors="replace")
 
     def wait(self, how="by itself"):
         try:
