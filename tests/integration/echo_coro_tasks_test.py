@@ -31,7 +31,7 @@ class Tasks(unittest.TestCase):
             client.echoes(b"and on")
 
     def test_a_loop_that_nobody_holds_is_not_reported(self):
-        with EchoCoro("--stall-limit", "1s") as server, server.connect() as client:
+        with EchoCoro("--stall-limit", "10s") as server, server.connect() as client:
             client.echoes(b"quick")
 
 

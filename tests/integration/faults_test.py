@@ -187,7 +187,7 @@ class Descriptors(unittest.TestCase):
                        f"the server to have {at_start} descriptors again after 500 connections")
 
     def test_no_worker_threads_of_io_uring(self):
-        with EchoCoro() as server:
+        with EchoCoro("--drain-timeout", "1min") as server:
             clients = [server.connect() for _ in range(50)]
             for client in clients:
                 client.echoes(bytes(10_000))

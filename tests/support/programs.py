@@ -91,6 +91,19 @@ def port_of_nobody():
         yield bound.getsockname()[1]
 
 
+def is_listening(pid):
+    """Whether the process has a socket that listens (proc(5), /proc/net/tcp: state 0A)."""
+    rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            if os.readlink(entry) in listening:
+                return True
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    return False
+
+
 class Program:
     """One running program. `with` ends it by SIGTERM, and wants status 0 and nothing unexpected on
     stderr: a sanitizer's report, above all."""
