@@ -76,30 +76,31 @@ class Files(Client):
         self.assertLess(one["client_cpu_s"] + one["client_cpu_wait_s"], took)
 
     def test_client_that_has_no_core_knows_that_it_sent_late(self):
-        """It is stopped for 0.5 s of a run of 2 s: a quarter of the requests is due then."""
-        client = None
-        before, once = threading.Semaphore(100), threading.Semaphore(1)
+        """It is stopped at its first request, for 1.5 s of a run of 2 s. Those that are due then have
+        sent nothing yet: none of them can have to wait for a slow server instead."""
+        client, started, once = None, threading.Event(), threading.Semaphore(1)
 
         def stops_the_client(connection, whole):
-            while True:
-                message = whole()
-                if not before.acquire(blocking=False) and once.acquire(blocking=False):
-                    client.send_signal(signal.SIGSTOP)
-                    select.select([], [], [], 0.5)
-                    client.send_signal(signal.SIGCONT)
-                connection.sendall(message)
+            message = whole()
+            if once.acquire(blocking=False):
+                started.wait(PATIENCE_SECONDS)
+                client.send_signal(signal.SIGSTOP)
+                select.select([], [], [], 1.5)
+                client.send_signal(signal.SIGCONT)
+            connection.sendall(message)
 
         with ScriptedServer(stops_the_client) as server:
             client = subprocess.Popen(
-                [ECHO_BENCH, "-p", str(server.port), "-t", "100", "-c", "1", "-e", "4", "--rate", "200",
+                [ECHO_BENCH, "-p", str(server.port), "-t", "100", "-c", "1", "-e", "1", "--rate", "50",
                  "--json", self.files["json"]], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            started.set()
             _, said = client.communicate(timeout=PATIENCE_SECONDS)
         self.assertEqual(client.returncode, 0, said)
         total = json.loads(self.files["json"].read_text())["total"]
         self.assertIn("late_sends", total["client_limits"])
         self.assertGreater(total["late_sends"], 40)
         self.assertGreater(total["latest_send_us"], 250_000)
-        self.assertRegex(said, r"the client sent \d+ of 400 requests more than 1 ms late, one \d+\.\d ms")
+        self.assertRegex(said, r"the client sent \d+ of 100 requests more than 1 ms late, one \d+\.\d ms")
 
     def test_json_says_who_measured(self):
         told, _, _ = self.measure("-t", 1, "-c", 1, "-e", 1)
