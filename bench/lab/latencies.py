@@ -41,10 +41,13 @@ def merged(results):
     """The latencies of all results of echo_bench, added up by itself."""
     if len(results) == 1:
         return results[0]["total"]["latency_us"]
+    settings = results[0].get(
+        "settings"
+    )  # each round has a server of its own, which listens at a port of its own
     with tempfile.TemporaryDirectory() as folder:
         whole, *parts = (pathlib.Path(folder, f"{number}.json") for number in range(len(results) + 1))
         for part, result in zip(parts, results):
-            part.write_text(json.dumps(result))
+            part.write_text(json.dumps({**result, "settings": settings}))
         command = [
             str(measuring.BUILD / "src/client/echo_bench"),
             "merge",

@@ -187,8 +187,8 @@ def memory(results, drawn):
 def scaling(results, drawn):
     text = "<h2>With more connections</h2>" + figure(
         drawn["scaling"],
-        "CPU time of the server for one echo, while so many connections echo at once: medians, in which the"
-        " machine's hours are, too. A step and step 0 took turns; their ratios are in the table.",
+        "CPU time of the server for one echo, while so many connections echo at once. These are medians, without"
+        " intervals. What is compared is a step and step 0 of the same round: the ratios below.",
     )
     if drawn["scaling"].drawing:
         text += behind(tables.scaling(results)) + behind(tables.scaling_ratios(results), "The ratios")

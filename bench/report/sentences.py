@@ -122,12 +122,13 @@ def scaling(results):
     for row, point, verdict in found:
         if verdict in ("more", "less"):
             ratio, subject = point["ratio_to_step_0"], subject_of(row)
-            figures = f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+            figures = f"{ratio['median']:.3f} [{ratio['low']:.3f}, {ratio['high']:.3f}]"
             said.setdefault(subject, []).append(f"{figures} with {point['connections']:,.0f}")
     if not said:
         return ["With no number of connections a difference from step 0 could be seen."]
     return [
-        f"{subject}, in times the CPU time of step 0: {'; '.join(told)}." for subject, told in said.items()
+        f"{subject}, in times the CPU time of step 0: {'; '.join(told)} connections."
+        for subject, told in said.items()
     ]
 
 
@@ -135,7 +136,7 @@ def memory(results):
     for row in results["ladder"]:
         user, kernel = (row.get(f"{side}_bytes_per_idle_connection") for side in ("user", "kernel"))
         if row["step"] == "1" and user is not None and user >= 0:
-            rest = f", and {kernel:,.0f} bytes in the kernel" if kernel is not None else ""
+            rest = f", and {kernel:,.0f} bytes in the kernel for both ends" if kernel is not None else ""
             shared = row.get("idle", {}).get("user_shared_bytes", 0)
             if shared >= 2**20:
                 rest += f"; {shared / 2**20:.1f} MiB more of the process are the same for any number of them"

@@ -3,6 +3,7 @@
 import dataclasses
 
 import curves
+import results as lab_results
 import rounds
 import sentences
 from charts import kind_of, label_of
@@ -168,6 +169,7 @@ def scaling_ratios(results):
             {point["connections"]: point for point in row.get("points", ()) if "connections" in point},
         )
         for row in results["scaling"]
+        if row.get("step") != "0" or lab_results.is_on_epoll(row)
     ]
     lines = [line for line in lines if any("ratio_to_step_0" in point for point in line[1].values())]
     counts = sorted({count for _, points in lines for count in points})

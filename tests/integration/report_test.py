@@ -155,12 +155,13 @@ class Words(Reports):
         text = self.page(content)
         self.says('<tr><th scope="row">thread</th><td>2.410 [2.399,\u00a02.419]</td>', text)
         self.says(
-            "A thread per connection, in times the CPU time of step 0: 2.41 [2.40,&nbsp;2.42] with 1; ", text
+            "A thread per connection, in times the CPU time of step 0: 2.410 [2.399,&nbsp;2.419] with 1; ",
+            text,
         )
-        self.says("A coroutine per connection, in times the CPU time of step 0: 1.02", text)
+        self.says("A coroutine per connection, in times the CPU time of step 0: 1.021", text)
         content["scaling"][1]["points"][4]["ratio_to_step_0"].update(corrected_low=0.99)
-        self.says("2.41 [2.40,&nbsp;2.42] with 10,000", self.page(content))
-        self.says_not("1.02 [1.01,&nbsp;1.03] with 10,000", self.page(content))
+        self.says("2.410 [2.399,&nbsp;2.419] with 10,000 connections.", self.page(content))
+        self.says_not("1.021 [1.010,&nbsp;1.030] with 10,000", self.page(content))
         for row in content["scaling"]:
             for point in row["points"]:
                 point["ratio_to_step_0"].update(corrected_low=0.9)
@@ -186,7 +187,7 @@ class Words(Reports):
         text = self.page(lab_results.whole())
         self.says("part is what 10,000 connections take more than 5,000, for each of these", text)
         self.says(
-            "holds 311 bytes in the server's process, and 8,171 bytes in the kernel; 4.2 MiB more of",
+            "holds 311 bytes in the server's process, and 8,171 bytes in the kernel for both ends; 4.2 MiB more of",
             text.replace("&#x27;", "'"),
         )
         self.says("<td>311 [150,&nbsp;7,571]</td><td>8,171 [8,011,&nbsp;8,301]</td><td>4.2 MiB</td>", text)
