@@ -81,9 +81,11 @@ void add_options(CLI::App& app, Settings& settings) {
                  "Load for so long before measuring");
     add_duration(app, "--timeout", load.timeout, std::chrono::milliseconds(1),
                  "A connection on which nothing moved for so long is an error; default 30s");
-    app.add_option("--rate", load.rate,
-                   "Open loop: begin so many echoes a second over all coroutines, and count each\n"
-                   "latency from when the echo was due. 0: each as soon as the last has come back")
+    app.add_option(
+           "--rate", load.rate,
+           "Open loop: begin so many echoes a second over all coroutines, and count each\n"
+           "latency from when the echo was due. With --duration all that was due before its end\n"
+           "is sent, until --timeout after it. 0: each as soon as the last has come back")
         ->check(CLI::Range(0.0, 1e9))
         ->capture_default_str();
     app.add_option("--pipeline", load.pipeline, "Echoes in flight together on each connection")

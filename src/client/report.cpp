@@ -104,6 +104,10 @@ void print_report(const Measurement& measurement) {
         fmt::print("Churn: {:.2f} connections a second, {} whole\n",
                    connections_per_second(measurement), total.connections_whole);
     }
+    if (total.never_sent > 0) {
+        fmt::print("Never sent: {} of {} requests that were due before the end; they are errors\n",
+                   total.never_sent, total.successes + total.errors);
+    }
     fmt::print("Throughput: {:.2f} [reqests/sec], errors: {}\n", requests_per_second(measurement),
                total.errors);
     std::fflush(stdout);

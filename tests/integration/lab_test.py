@@ -8,11 +8,13 @@ import json
 import math
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
 import unittest.mock
 
@@ -31,6 +33,7 @@ from measuring import Failure, Load
 from plan import CAPACITY, COUNTED, Plan
 from results import results
 from samples import Sampler, SwitchCounter
+from scripted_server import ScriptedServer
 from steps import BASE, COROUTINE, SCALED, STEPS
 
 ROWS = [Row("echo_coro", "coroutine", "", "echo_coro {port}"), Row("go", "thread", "", "go_echo {port}"),
@@ -256,6 +259,27 @@ class Latencies(unittest.TestCase):
         self.assertEqual(together["reached_per_s"], sorted(each["reached_per_s"] for each in one_by_one)[1])
         medians = [dict(each["percentiles"])[50] for each in one_by_one]
         self.assertTrue(min(medians) <= dict(together["percentiles"])[50] <= max(medians), (medians, together))
+
+    def test_server_that_is_too_slow_keeps_no_rate(self):
+        """Whether it comes to all that was due (40 echoes, 0.8 s of work in 0.2 s), or to some of it."""
+
+        def slow_echo(connection, whole):
+            while True:
+                message = whole()
+                select.select([], [], [], 0.02)
+                connection.sendall(message)
+
+        sampler = Sampler((None, None), True)
+        for rate, comes_to_all in ((200, True), (10_000, False)):
+            with self.subTest(rate=rate), ScriptedServer(slow_echo) as server:
+                running = types.SimpleNamespace(port=server.port, look=lambda: None)
+                result = sampler.run_client(
+                    running, "-t", "1", "-e", "1000000", "--rate", str(rate), "--duration", "200ms", "--timeout", "2s"
+                )  # fmt: skip
+                sample = {"rate_per_s": rate, "result": result}
+                self.assertEqual(result["total"]["never_sent"] == 0, comes_to_all)
+                self.assertLess(latencies.of_rounds([sample])["reached_per_s"], 0.3 * rate)
+                self.assertFalse(latencies.is_kept(sample, 0.98, math.inf))
 
     def test_limits_of_any_round_are_told(self):
         with unittest.mock.patch.object(latencies, "merged", lambda results: {"samples": 1, "p50": 2.0}):
