@@ -114,7 +114,7 @@ Refusal no_server(const Endpoint& server, const std::string& why) {
                         server.to_string(), why, server.port())};
 }
 
-int measure_hold(Settings& settings) {
+int measure_hold(Settings& settings, ResultFiles& files) {
     HoldOptions& hold = settings.hold;
     hold.server = settings.load.server;
     hold.message = settings.load.message;
@@ -132,12 +132,11 @@ int measure_hold(Settings& settings) {
     }
     print_report(hold, result);
     if (!result.first_error.empty()) fmt::print(stderr, "echo_bench: {}\n", result.first_error);
-    const std::string failed = write_files(settings.files, hold, result);
-    if (!failed.empty()) return refuse(unwritten(failed));
+    if (auto refusal = files.write(hold, result)) return refuse(*refusal);
     return total.last_echo_successes == hold.connections ? EX_OK : 1;
 }
 
-int measure_load(Settings& settings, std::vector<std::string> command_line) {
+int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string> command_line) {
     LoadOptions& load = settings.load;
     if (auto refusal = fit_descriptors(load.coroutines)) return refuse(*refusal);
     auto loop = EventLoop::create(settings.loop);
@@ -159,8 +158,7 @@ int measure_load(Settings& settings, std::vector<std::string> command_line) {
         fmt::print(stderr, "echo_bench: {} errors; the first: {}\n", result.errors,
                    result.first_error);
     }
-    const std::string failed = write_files(settings.files, measurement);
-    if (!failed.empty()) return refuse(unwritten(failed));
+    if (auto refusal = files.write(measurement)) return refuse(*refusal);
     return result.errors == 0 ? EX_OK : 1;
 }
 
@@ -173,8 +171,10 @@ int measure(Settings& settings, std::vector<std::string> command_line) {
     }
     settings.load.server = *server;
     settings.load.progress = settings.progress && ::isatty(STDERR_FILENO) != 0;
-    if (settings.hold.connections > 0) return measure_hold(settings);
-    return measure_load(settings, std::move(command_line));
+    ResultFiles files;
+    if (auto refusal = files.open(settings.files)) return refuse(*refusal);
+    if (settings.hold.connections > 0) return measure_hold(settings, files);
+    return measure_load(settings, files, std::move(command_line));
 }
 
 } // namespace

@@ -22,7 +22,7 @@ namespace {
 // A result of a thousand clients is smaller.
 constexpr std::size_t result_bytes_limit = 256 << 20;
 
-void add_options(CLI::App& app, std::vector<std::string>& results, ResultFiles& files) {
+void add_options(CLI::App& app, std::vector<std::string>& results, ResultPaths& files) {
     app.add_option("results", results, "Files that echo_bench --json has written")
         ->type_name("FILE")
         ->required();
@@ -67,9 +67,9 @@ std::optional<std::string> difference(const Json& a, const Json& b) {
 int merge_results(int argc, char** argv) {
     CLI::App app("Adds up the results of several clients.", "echo_bench merge");
     std::vector<std::string> paths;
-    ResultFiles files;
-    const auto ended =
-        parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, paths, files); });
+    ResultPaths result_paths;
+    const auto ended = parse_command_line(
+        app, argc, argv, [&](CLI::App& to) { add_options(to, paths, result_paths); });
     if (ended) return *ended;
 
     Measurement merged;
@@ -83,13 +83,14 @@ int merge_results(int argc, char** argv) {
         }
         for (Run& run : measurement.runs) merged.runs.push_back(std::move(run));
     }
+    ResultFiles files;
+    if (auto refusal = files.open(result_paths)) return refuse(*refusal);
     print_report(merged);
     const LoadResult total = total_of(merged);
     if (!total.first_error.empty()) {
         fmt::print(stderr, "echo_bench: {} errors; the first: {}\n", total.errors,
                    total.first_error);
     }
-    const std::string failed = write_files(files, merged);
-    if (!failed.empty()) return refuse(unwritten(failed));
+    if (auto refusal = files.write(merged)) return refuse(*refusal);
     return total.errors == 0 ? EX_OK : 1;
 }

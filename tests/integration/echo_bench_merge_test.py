@@ -196,8 +196,13 @@ class Refused(Merge):
         missing = self.folder / "missing"
         self.refuses(run(ECHO_BENCH, "merge", good, missing), NO_INPUT, f"{missing}: No such file")
         self.refuses(run(ECHO_BENCH, "merge", self.folder), NO_INPUT, f"{self.folder}: Is a directory")
-        ended = run(ECHO_BENCH, "merge", good, "--hlog", missing / "file")
-        self.ends(ended, CANNOT_CREATE, errors=0)
+        for option in ("--json", "--hgrm", "--hlog"):
+            self.refuses(run(ECHO_BENCH, "merge", good, option, missing / "file"), CANNOT_CREATE,
+                         f"cannot write {missing}/file: No such file")
+            self.ends(run(ECHO_BENCH, "merge", good, option, "/dev/full"), CANNOT_CREATE, errors=0)
+        into_itself = run(ECHO_BENCH, "merge", good, "--json", good)
+        self.ends(into_itself, 0, errors=0)
+        self.assertEqual(json.loads(good.read_text())["total"]["requests"], 1)
         ended = run(ECHO_BENCH, "merge")
         self.assertEqual((ended.returncode, ended.stdout), (USAGE, ""))
         self.assertRegex(ended.stderr, r"\Aecho_bench merge: results is required[^\n]*\n\Z")

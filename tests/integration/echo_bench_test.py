@@ -14,7 +14,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_HOST, NO_INPUT, UNAVAILABLE,
+from programs import (ECHO_BENCH, HOST, NO_HOST, NO_INPUT, UNAVAILABLE,
                       USAGE, EchoCoro, descriptor_limit, run, stderr_on_a_terminal)
 from load_client import Client, bench
 from scripted_server import MESSAGE_BYTES, ScriptedServer
@@ -57,14 +57,6 @@ class AgainstEchoCoro(Client):
             self.skipTest(f"no IPv6 on the loopback interface: {error}")
         with EchoCoro("--host", "::1") as server:
             self.ends(bench(server.port, "-t", 1, "-c", 1, "-e", 1, "::1"), 0, errors=0)
-
-    def test_result_file_that_cannot_be_written(self):
-        for option in ("--json", "--hgrm", "--hlog"):
-            with self.subTest(option=option):
-                ended = bench(self.server.port, "-t", 1, "-c", 1, "-e", 1, option,
-                              self.folder / "missing" / "result")
-                self.ends(ended, CANNOT_CREATE, errors=0)
-                self.assertRegex(ended.stderr, r"\Aecho_bench: [^\n]*missing/result[^\n]*\n\Z")
 
     def test_duration_ends_in_time(self):
         path = self.folder / "result.json"
