@@ -2,6 +2,7 @@
 // byte that comes back.
 
 #include "command_line.hpp"
+#include "counted.hpp"
 #include "environment.hpp"
 #include "hold.hpp"
 #include "load.hpp"
@@ -155,7 +156,7 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
         return refuse(no_server(load.server, result.connect_error.message()));
     }
     if (!result.first_error.empty()) {
-        fmt::print(stderr, "echo_bench: {} errors; the first: {}\n", result.errors,
+        fmt::print(stderr, "echo_bench: {}; the first: {}\n", counted(result.errors, "error"),
                    result.first_error);
     }
     if (auto refusal = files.write(measurement)) return refuse(*refusal);

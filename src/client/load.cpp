@@ -1,5 +1,6 @@
 #include "load.hpp"
 
+#include "counted.hpp"
 #include "exchange.hpp"
 #include "payload.hpp"
 
@@ -259,9 +260,10 @@ Task<> Phase::show_progress() {
             fmt::print(stderr, "\r\x1b[K");
             co_return;
         }
-        fmt::print(stderr, "\r\x1b[K{:3.0f} %, {:.0f} echoes a second, {} connections, {} errors",
-                   100 * std::min(share, 1.0), done / seconds, result_.connections_made,
-                   result_.errors + result_.connections_failed);
+        fmt::print(stderr, "\r\x1b[K{:3.0f} %, {:.0f} echoes a second, {}, {}",
+                   100 * std::min(share, 1.0), done / seconds,
+                   counted(result_.connections_made, "connection"),
+                   counted(result_.errors + result_.connections_failed, "error"));
         std::fflush(stderr);
     }
 }

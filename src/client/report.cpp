@@ -1,5 +1,7 @@
 #include "report.hpp"
 
+#include "counted.hpp"
+
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -28,7 +30,7 @@ void print_latency(const char* of_what, const Histogram& latency) {
     }
     fmt::print(", max {:.1f}", microseconds(latency.max()));
     if (refused != nullptr) {
-        fmt::print("; {} samples, {} needs {}", latency.count(), refused->name,
+        fmt::print("; {}, {} needs {}", counted(latency.count(), "sample"), refused->name,
                    refused->samples_needed);
     }
     fmt::print("\n");
@@ -80,13 +82,16 @@ void print_report(const Measurement& measurement) {
     const auto& settings = measurement.settings;
     const LoadResult total = total_of(measurement);
     const auto& connections = settings.at("connections_each");
+    const auto echoes = settings.at("echoes_each").get<std::uint64_t>();
     if (measurement.runs.size() > 1)
         fmt::print("{} clients, each of them:\n", measurement.runs.size());
-    fmt::print("Load: {} coroutines, {} connections each, {} echoes of {} bytes on each, to {}\n",
-               settings.at("coroutines").get<std::uint64_t>(),
-               connections.is_null() ? "as many as fit" : connections.dump(),
-               settings.at("echoes_each").get<std::uint64_t>(),
-               settings.at("message_bytes").get<std::uint64_t>(),
+    fmt::print("Load: {}, {}, {} of {} on each, to {}\n",
+               counted(settings.at("coroutines").get<std::uint64_t>(), "coroutine"),
+               connections.is_null()
+                   ? "as many connections as fit"
+                   : counted(connections.get<std::uint64_t>(), "connection") + " each",
+               echoes == 1 ? "1 echo" : fmt::format("{} echoes", echoes),
+               counted(settings.at("message_bytes").get<std::uint64_t>(), "byte"),
                settings.at("server").get<std::string>());
     fmt::print("Connections: {} made, {} failed\n", total.connections_made,
                total.connections_failed);
@@ -115,13 +120,13 @@ void print_report(const Measurement& measurement) {
 
 void print_report(const HoldOptions& options, const HoldResult& result) {
     const HoldCount& total = result.total;
-    fmt::print("Hold: {} connections to {}, by {} {}\n", options.connections,
+    fmt::print("Hold: {} to {}, by {} {}\n", counted(options.connections, "connection"),
                options.server.to_string(), result.processes,
                result.processes == 1 ? "process" : "processes");
     fmt::print("Connections: {} held, {} failed, {} not tried; opened in {:.2f} s\n", total.held,
                total.failed, options.connections - total.held - total.failed, result.open_seconds);
-    fmt::print("Echoes of {} bytes at the start: {} right, {} wrong or missing\n",
-               options.message.size(), total.held, total.first_echo_errors);
+    fmt::print("Echoes of {} at the start: {} right, {} wrong or missing\n",
+               counted(options.message.size(), "byte"), total.held, total.first_echo_errors);
     fmt::print("Echoes at the end, {:.1f} s later: {} right, {} wrong or missing\n",
                seconds(options.hold_time), total.last_echo_successes, total.last_echo_errors);
     if (result.server_user_bytes_per_connection) {

@@ -41,13 +41,16 @@ std::vector<Interval> intervals_of(const Measurement& measurement) {
 
 void add_result_files(CLI::App& app, ResultPaths& paths) {
     app.add_option("--json", paths.json,
-                   "Write the result to this file as JSON: docs/echo_bench.md has its keys");
+                   "Write the result to this file as JSON: docs/echo_bench.md has its keys")
+        ->type_name("FILE");
     app.add_option("--hgrm", paths.hgrm,
                    "Write the latencies to this file as percentiles (HdrHistogram's text form);\n"
-                   "with --churn those of whole connections");
+                   "with --churn those of whole connections")
+        ->type_name("FILE");
     app.add_option("--hlog", paths.hlog,
                    "Write the latencies to this file as a log of HdrHistogram (1.3, compressed);\n"
-                   "with --churn those of whole connections too, with the tag 'connections'");
+                   "with --churn those of whole connections too, with the tag 'connections'")
+        ->type_name("FILE");
 }
 
 std::optional<Refusal> ResultFiles::open(const ResultPaths& paths) {

@@ -291,6 +291,8 @@ class Refusals(Client):
             (["--duration", "0s"], "--duration"), (["--duration", "1 week"], "--duration"),
             (["--timeout", "0s"], "--timeout"), (["--warmup", "-1s"], "--warmup"),
             (["--rate", -1], "--rate"), (["--rate", "fast"], "--rate"),
+            (["--rate", "nan"], "--rate"), (["--rate", "-nan"], "--rate"), (["--rate", "inf"], "--rate"),
+            (["--rate", 1e10], "--rate"),
             (["--pipeline", 0], "--pipeline"), (["--pipeline", 10_001], "--pipeline"),
             (["--pipeline", 10_000, "--size", 60_000_000], "--pipeline"),
             (["--churn"], "--duration"), (["--churn", "--duration", "1s", "--rate", 5], "--rate"),
@@ -342,6 +344,20 @@ class Words(unittest.TestCase):
                      "--hold", "--sources", "--hold-time", "--server-pid",
                      "Throughput: N [reqests/sec], errors: N", "exit status"):
             self.assertIn(word, " ".join(ended.stdout.split()))
+        for words in ("-t N=100 ", "-p N=3200 ", "--size N=64 ", "--rate N=0 ", "--json FILE ", "--hold N ",
+                      "host HOST=127.0.0.1 "):
+            self.assertIn(f"  {words}", ended.stdout)
+        self.assertNotRegex(ended.stdout, r"UINT|INT in|FLOAT|TEXT")
+
+    def test_one_of_a_kind_has_no_plural(self):
+        with ScriptedServer(lambda connection, whole: connection.sendall(whole())) as server:
+            one = bench(server.port, "-t", 1, "-c", 1, "-e", 1, "--size", 64)
+            two = bench(server.port, "-t", 1, "-c", 1, "-e", 2)
+            timed = bench(server.port, "-t", 2, "-e", 1, "--duration", "50ms")
+        self.assertIn("Load: 1 coroutine, 1 connection each, 1 echo of 64 bytes on each, to ", one.stdout)
+        self.assertIn("; 1 sample, p50 needs 20\n", one.stdout)
+        self.assertRegex(two.stderr, r"\Aecho_bench: 1 error; the first: ")
+        self.assertIn("Load: 2 coroutines, as many connections as fit, 1 echo of 64 ", timed.stdout)
 
 
 if __name__ == "__main__":
