@@ -2,11 +2,13 @@
 // byte that comes back.
 
 #include "command_line.hpp"
+#include "counted.hpp"
 #include "environment.hpp"
 #include "hold.hpp"
 #include "load.hpp"
 #include "merge.hpp"
 #include "options.hpp"
+#include "output.hpp"
 #include "payload.hpp"
 #include "read_file.hpp"
 #include "refusal.hpp"
@@ -114,7 +116,7 @@ Refusal no_server(const Endpoint& server, const std::string& why) {
                         server.to_string(), why, server.port())};
 }
 
-int measure_hold(Settings& settings) {
+int measure_hold(Settings& settings, ResultFiles& files) {
     HoldOptions& hold = settings.hold;
     hold.server = settings.load.server;
     hold.message = settings.load.message;
@@ -131,13 +133,12 @@ int measure_hold(Settings& settings) {
         return refuse(no_server(hold.server, result.first_error));
     }
     print_report(hold, result);
-    if (!result.first_error.empty()) fmt::print(stderr, "echo_bench: {}\n", result.first_error);
-    const std::string failed = write_files(settings.files, hold, result);
-    if (!failed.empty()) return refuse(unwritten(failed));
+    if (!result.first_error.empty()) say("echo_bench: {}\n", result.first_error);
+    if (auto refusal = files.write(hold, result)) return refuse(*refusal);
     return total.last_echo_successes == hold.connections ? EX_OK : 1;
 }
 
-int measure_load(Settings& settings, std::vector<std::string> command_line) {
+int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string> command_line) {
     LoadOptions& load = settings.load;
     if (auto refusal = fit_descriptors(load.coroutines)) return refuse(*refusal);
     auto loop = EventLoop::create(settings.loop);
@@ -156,11 +157,9 @@ int measure_load(Settings& settings, std::vector<std::string> command_line) {
         return refuse(no_server(load.server, result.connect_error.message()));
     }
     if (!result.first_error.empty()) {
-        fmt::print(stderr, "echo_bench: {} errors; the first: {}\n", result.errors,
-                   result.first_error);
+        say("echo_bench: {}; the first: {}\n", counted(result.errors, "error"), result.first_error);
     }
-    const std::string failed = write_files(settings.files, measurement);
-    if (!failed.empty()) return refuse(unwritten(failed));
+    if (auto refusal = files.write(measurement)) return refuse(*refusal);
     return result.errors == 0 ? EX_OK : 1;
 }
 
@@ -173,14 +172,19 @@ int measure(Settings& settings, std::vector<std::string> command_line) {
     }
     settings.load.server = *server;
     settings.load.progress = settings.progress && ::isatty(STDERR_FILENO) != 0;
-    if (settings.hold.connections > 0) return measure_hold(settings);
-    return measure_load(settings, std::move(command_line));
+    ResultFiles files;
+    if (auto refusal = files.open(settings.files)) return refuse(*refusal);
+    if (settings.hold.connections > 0) return measure_hold(settings, files);
+    return measure_load(settings, files, std::move(command_line));
 }
 
 } // namespace
 
 int main(int argc, char** argv) {
-    if (argc > 1 && std::string_view(argv[1]) == "merge") return merge_results(argc - 1, argv + 1);
+    ignore_broken_pipes();
+    if (argc > 1 && std::string_view(argv[1]) == "merge") {
+        return end_output("echo_bench", merge_results(argc - 1, argv + 1));
+    }
     Settings settings;
     CLI::App app(
         "Load client for echo servers: one coroutine per connection, on io_uring or epoll.",
@@ -188,5 +192,5 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
-    return measure(settings, {argv, argv + argc});
+    return end_output("echo_bench", measure(settings, {argv, argv + argc}));
 }

@@ -2,26 +2,79 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 using namespace ringlet;
 
 namespace {
 
-// How far the sending may run ahead of the receiving on one connection, in bytes. Less than the
-// smallest default of the kernel's buffers on the way there and back, so that a server that answers
-// while it reads can never wait for us while we wait for it.
-constexpr std::size_t window_bytes = 65'536;
+// What is sent before the answer is waited for, in bytes. It is less than the smallest default of the
+// kernel's buffers on the way there and back, so that the sending never waits for the server to read.
+// What is larger is sent and received at the same time: a server may read all of it before it answers,
+// or answer while it reads, and must not have to wait for us.
+constexpr std::size_t piece_bytes = 65'536;
+
+/// How far both directions of a large exchange are.
+struct Moved {
+    std::size_t sent_bytes = 0;
+    std::size_t received_bytes = 0;
+};
+
+// A direction that was quiet for too long has not failed when the other moved meanwhile: the server was
+// busy with what it reads, or writes. It goes on where it was.
+bool has_failed(const Result<void>& result, bool other_moved) {
+    return !result && !(other_moved && result.error() == std::errc::timed_out);
+}
+
+Task<Result<void>> send_pieces(TcpStream& stream, std::span<const std::byte> request,
+                               Moved& moved) {
+    while (moved.sent_bytes < request.size()) {
+        const std::size_t received_before = moved.received_bytes;
+        const std::size_t size = std::min(piece_bytes, request.size() - moved.sent_bytes);
+        auto sent = co_await stream.send_all(request.subspan(moved.sent_bytes, size));
+        moved.sent_bytes += stream.last_sent_bytes();
+        if (has_failed(sent, moved.received_bytes != received_before)) co_return sent;
+    }
+    co_return Result<void>();
+}
+
+Task<Result<void>> receive_pieces(TcpStream& stream, std::span<std::byte> reply, Moved& moved) {
+    while (moved.received_bytes < reply.size()) {
+        const std::size_t sent_before = moved.sent_bytes;
+        const std::size_t size = std::min(piece_bytes, reply.size() - moved.received_bytes);
+        auto received = co_await stream.recv_exactly(reply.subspan(moved.received_bytes, size));
+        moved.received_bytes += stream.last_received_bytes();
+        if (has_failed(received, moved.sent_bytes != sent_before)) co_return received;
+    }
+    co_return Result<void>();
+}
+
+// The first direction that fails ends the other. Both have ended when this does: nothing of the buffers
+// is lent to the kernel any more.
+Task<Result<void>> move_large(TcpStream& stream, std::span<const std::byte> request,
+                              std::span<std::byte> reply) {
+    Moved moved;
+    auto sending = send_pieces(stream, request, moved);
+    auto receiving = receive_pieces(stream, reply, moved);
+    auto both = co_await when_all(std::move(sending), std::move(receiving));
+    const auto& [sent, received] = both;
+    const bool only_ended = !sent && sent.error() == std::errc::operation_canceled;
+    if (!sent && !(only_ended && !received)) co_return sent;
+    co_return received;
+}
 
 } // namespace
 
 Task<Result<bool>> exchange(TcpStream& stream, std::span<const std::byte> request,
                             std::span<std::byte> reply) {
-    for (std::size_t done = 0; done < request.size(); done += window_bytes) {
-        const std::size_t size = std::min(window_bytes, request.size() - done);
-        auto sent = co_await stream.send_all(request.subspan(done, size));
+    if (request.size() <= piece_bytes) {
+        auto sent = co_await stream.send_all(request);
         if (!sent) co_return sent.error();
-        auto received = co_await stream.recv_exactly(reply.subspan(done, size));
+        auto received = co_await stream.recv_exactly(reply);
         if (!received) co_return received.error();
+    } else {
+        auto moved = co_await move_large(stream, request, reply);
+        if (!moved) co_return moved.error();
     }
     co_return std::memcmp(reply.data(), request.data(), request.size()) == 0;
 }

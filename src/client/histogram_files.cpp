@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
@@ -39,9 +40,11 @@ double seconds(std::chrono::nanoseconds time) {
 
 } // namespace
 
-void write_percentiles(std::FILE* file, const Histogram& histogram) {
-    fmt::print(file, "{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount",
-               "1/(1-Percentile)");
+std::string percentiles_text(const Histogram& histogram) {
+    std::string text;
+    const auto out = std::back_inserter(text);
+    fmt::format_to(out, "{:>12} {:>14} {:>10} {:>14}\n\n", "Value", "Percentile", "TotalCount",
+                   "1/(1-Percentile)");
     std::uint64_t seen = 0;
     double level = 0;
     const auto counts = histogram.counts();
@@ -53,39 +56,43 @@ void write_percentiles(std::FILE* file, const Histogram& histogram) {
         const double value = static_cast<double>(Histogram::largest_in(bucket)) / ns_per_ms;
         // Each level that is reached here has a line; of those up to 100 % only the next.
         while (reached >= level) {
-            fmt::print(file, "{:12.3f} {:2.12f} {:10} {:14.2f}\n", value, written(level), seen,
-                       1 / (1 - level / 100));
+            fmt::format_to(out, "{:12.3f} {:2.12f} {:10} {:14.2f}\n", value, written(level), seen,
+                           1 / (1 - level / 100));
             level = next_level(level);
             if (seen == histogram.count()) break;
         }
         if (seen == histogram.count()) {
-            fmt::print(file, "{:12.3f} {:2.12f} {:10}\n", value, 1.0, seen);
+            fmt::format_to(out, "{:12.3f} {:2.12f} {:10}\n", value, 1.0, seen);
         }
     }
     const double mean = histogram.mean().count();
-    fmt::print(file, "#[Mean    = {:12.3f}, StdDeviation   = {:12.3f}]\n", mean / ns_per_ms,
-               deviation(histogram, mean) / ns_per_ms);
-    fmt::print(file, "#[Max     = {:12.3f}, Total count    = {:12}]\n",
-               static_cast<double>(histogram.max().count()) / ns_per_ms, histogram.count());
-    fmt::print(file, "#[Buckets = {:12}, SubBuckets     = {:12}]\n",
-               Histogram::largest_bits - Histogram::precision_bits,
-               2U << Histogram::precision_bits);
+    fmt::format_to(out, "#[Mean    = {:12.3f}, StdDeviation   = {:12.3f}]\n", mean / ns_per_ms,
+                   deviation(histogram, mean) / ns_per_ms);
+    fmt::format_to(out, "#[Max     = {:12.3f}, Total count    = {:12}]\n",
+                   static_cast<double>(histogram.max().count()) / ns_per_ms, histogram.count());
+    fmt::format_to(out, "#[Buckets = {:12}, SubBuckets     = {:12}]\n",
+                   Histogram::largest_bits - Histogram::precision_bits,
+                   2U << Histogram::precision_bits);
+    return text;
 }
 
-void write_log(std::FILE* file, std::span<const Interval> intervals) {
+std::string log_text(std::span<const Interval> intervals) {
+    std::string text;
+    const auto out = std::back_inserter(text);
     const auto is_earlier = [](const Interval& a, const Interval& b) { return a.begin < b.begin; };
     const auto first = std::min_element(intervals.begin(), intervals.end(), is_earlier)->begin;
-    fmt::print(file, "#[Histogram log format version 1.3]\n");
-    fmt::print(file, "#[StartTime: {:.3f} (seconds since epoch), {:%a %b %d %H:%M:%S UTC %Y}]\n",
-               seconds(first.time_since_epoch()),
-               fmt::gmtime(std::chrono::system_clock::to_time_t(first)));
-    fmt::print(file, "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\","
-                     "\"Interval_Compressed_Histogram\"\n");
+    fmt::format_to(out, "#[Histogram log format version 1.3]\n");
+    fmt::format_to(out, "#[StartTime: {:.3f} (seconds since epoch), {:%a %b %d %H:%M:%S UTC %Y}]\n",
+                   seconds(first.time_since_epoch()),
+                   fmt::gmtime(std::chrono::system_clock::to_time_t(first)));
+    fmt::format_to(out, "\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\","
+                        "\"Interval_Compressed_Histogram\"\n");
     for (const Interval& interval : intervals) {
-        if (!interval.tag.empty()) fmt::print(file, "Tag={},", interval.tag);
-        fmt::print(file, "{:.3f},{:.3f},{:.3f},{}\n", seconds(interval.begin - first),
-                   seconds(interval.length),
-                   static_cast<double>(interval.histogram.max().count()) / ns_per_ms,
-                   encode(interval.histogram));
+        if (!interval.tag.empty()) fmt::format_to(out, "Tag={},", interval.tag);
+        fmt::format_to(out, "{:.3f},{:.3f},{:.3f},{}\n", seconds(interval.begin - first),
+                       seconds(interval.length),
+                       static_cast<double>(interval.histogram.max().count()) / ns_per_ms,
+                       encode(interval.histogram));
     }
+    return text;
 }

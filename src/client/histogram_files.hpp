@@ -5,12 +5,11 @@
 #include "histogram.hpp"
 
 #include <chrono>
-#include <cstdio>
 #include <span>
 #include <string>
 
-/// Writes the percentile distribution as text (.hgrm).
-void write_percentiles(std::FILE* file, const Histogram& histogram);
+/// The percentile distribution as text (.hgrm).
+std::string percentiles_text(const Histogram& histogram);
 
 /// What was measured in some time.
 struct Interval {
@@ -20,5 +19,5 @@ struct Interval {
     const Histogram& histogram;
 };
 
-/// Writes a log of format 1.3 (.hlog), a line for each interval.
-void write_log(std::FILE* file, std::span<const Interval> intervals);
+/// A log of format 1.3 (.hlog), a line for each interval.
+std::string log_text(std::span<const Interval> intervals);

@@ -1,6 +1,7 @@
 #include "hold.hpp"
 
 #include "memory_use.hpp"
+#include "output.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -100,7 +101,7 @@ private:
 Crew::~Crew() {
     for (const Child& child : children_) ::kill(child.pid, SIGKILL);
     for (const Child& child : children_) ::waitpid(child.pid, nullptr, 0);
-    if (options_.progress) fmt::print(stderr, "\r\x1b[K");
+    if (options_.progress) say("\r\x1b[K");
 }
 
 std::optional<Fatal> Crew::start(std::uint64_t connections, std::uint64_t each_limit) {
@@ -211,8 +212,8 @@ HoldCount Crew::total() const {
 
 void Crew::show_progress() const {
     const HoldCount now = total();
-    fmt::print(stderr, "\r\x1b[K{} of {} connections held, {} answered again, {} errors", now.held,
-               options_.connections, now.last_echo_successes, now.failed + now.last_echo_errors);
+    say("\r\x1b[K{} of {} connections held, {} answered again, {} errors", now.held,
+        options_.connections, now.last_echo_successes, now.failed + now.last_echo_errors);
     std::fflush(stderr);
 }
 

@@ -1,9 +1,12 @@
 #include "load.hpp"
 
+#include "counted.hpp"
 #include "exchange.hpp"
+#include "output.hpp"
 #include "payload.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <span>
 
@@ -42,21 +45,29 @@ nanoseconds cpu_wait_time() {
     return nanoseconds(static_cast<std::int64_t>(waiting));
 }
 
+// The latest that anything is due after the beginning: what a tiny rate asks for has no number.
+constexpr double latest_due_seconds = 1e9;
+
+enum class Stage { warmup, measurement };
+
 /// One run of the load: the warm-up is one, the measurement another.
 class Phase {
 public:
-    Phase(EventLoop& loop, const LoadOptions& options, std::chrono::milliseconds duration,
-          bool progress);
+    Phase(EventLoop& loop, const LoadOptions& options, Stage stage);
     LoadResult run();
 
 private:
     bool is_timed() const { return duration_.count() > 0; }
-    bool is_over() const { return is_timed() && Clock::now() >= end_; }
+    bool is_timed_open_loop() const { return is_timed() && options_.rate > 0; }
+    Clock::time_point due_time(std::uint64_t request) const;
+    bool has_more() const;
+    std::uint64_t count_never_sent() const;
 
     Task<> wait_for_the_end();
     Task<> drive(std::uint64_t index);
     Task<std::uint64_t> one_connection(std::uint64_t index, Payload& payload);
     Task<Result<Clock::time_point>> wait_until_due(std::uint64_t wanted);
+    Task<> keep_until_the_end();
     Task<> end_silent_connections();
     Task<> show_progress();
     void note_error(std::string_view where, const std::string& what);
@@ -64,8 +75,8 @@ private:
 
     EventLoop& loop_;
     const LoadOptions& options_;
+    Stage stage_;
     std::chrono::milliseconds duration_;
-    bool progress_;
     bool spread_sources_; // connect from several addresses
     std::uint64_t connections_begun_ = 0;
     std::uint64_t running_ = 0;
@@ -75,9 +86,9 @@ private:
     LoadResult result_;
 };
 
-Phase::Phase(EventLoop& loop, const LoadOptions& options, std::chrono::milliseconds duration,
-             bool progress)
-    : loop_(loop), options_(options), duration_(duration), progress_(progress) {
+Phase::Phase(EventLoop& loop, const LoadOptions& options, Stage stage)
+    : loop_(loop), options_(options), stage_(stage),
+      duration_(stage == Stage::warmup ? options.warmup : options.duration) {
     const bool many =
         is_timed() || options.coroutines * options.connections_each > one_address_connections;
     spread_sources_ = many && options.server.to_string().starts_with("127.0.0.1:");
@@ -97,7 +108,36 @@ LoadResult Phase::run() {
     // In a counted run every request that was planned and did not succeed is an error, also those
     // that a broken connection never came to.
     if (!is_timed()) result_.errors = planned_requests() - result_.successes;
+    result_.never_sent = count_never_sent();
+    result_.errors += result_.never_sent;
+    if (result_.never_sent > 0) {
+        note_error("a request", "it was due before the end, and no connection was free for it");
+    }
     return result_;
+}
+
+Clock::time_point Phase::due_time(std::uint64_t request) const {
+    const std::chrono::duration<double> after_begin(
+        std::min(static_cast<double>(request) / options_.rate, latest_due_seconds));
+    return begin_ + std::chrono::round<nanoseconds>(after_begin);
+}
+
+// Whether another message may begin, as far as time decides it.
+//
+// What was due before the end of an open loop is sent also after it: left out, the very requests would
+// be missing that a server in trouble made wait. Not for ever, for it may never answer again. A warm-up
+// ends in time: its figures are thrown away.
+bool Phase::has_more() const {
+    if (!is_timed()) return true;
+    if (!is_timed_open_loop() || stage_ == Stage::warmup) return Clock::now() < end_;
+    return due_time(requests_begun_) < end_ && Clock::now() < end_ + options_.timeout;
+}
+
+std::uint64_t Phase::count_never_sent() const {
+    if (!is_timed_open_loop() || stage_ == Stage::warmup) return 0;
+    if (due_time(requests_begun_) >= end_) return 0;
+    const double all = std::ceil(std::chrono::duration<double>(duration_).count() * options_.rate);
+    return static_cast<std::uint64_t>(all) - requests_begun_;
 }
 
 std::uint64_t Phase::planned_requests() const {
@@ -110,16 +150,17 @@ Task<> Phase::wait_for_the_end() {
         loop_.spawn([this](std::uint64_t index) { return drive(index); }, i);
     }
     loop_.spawn([this] { return end_silent_connections(); });
-    if (progress_) loop_.spawn([this] { return show_progress(); });
+    if (options_.progress) loop_.spawn([this] { return show_progress(); });
     auto ended = co_await sleep_until(Clock::time_point::max());
     static_cast<void>(ended);
 }
 
 Task<> Phase::drive(std::uint64_t index) {
     Payload payload(options_.message, options_.pipeline, options_.numbered);
-    for (std::uint64_t i = 0; is_timed() ? !is_over() : i < options_.connections_each; ++i) {
+    for (std::uint64_t i = 0; is_timed() ? has_more() : i < options_.connections_each; ++i) {
         auto succeeded = co_await one_connection(index, payload);
         if (is_timed() && succeeded == 0) {
+            if (Clock::now() >= end_) break;
             // A server that is not there is asked again, but not in a hot loop.
             auto slept = co_await sleep_for(std::chrono::milliseconds(10));
             if (!slept) break;
@@ -148,7 +189,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
     TcpStream stream = std::move(*connected);
 
     std::uint64_t succeeded = 0;
-    while (succeeded < options_.echoes_each && !is_over()) {
+    while (succeeded < options_.echoes_each && has_more()) {
         const std::uint64_t wanted = std::min(options_.pipeline, options_.echoes_each - succeeded);
         payload.prepare(connection, succeeded + 1, wanted);
         auto intended = Clock::now();
@@ -169,6 +210,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
         succeeded += wanted;
         result_.successes += wanted;
     }
+    if (is_timed_open_loop() && !has_more()) co_await keep_until_the_end();
     if (options_.churn && succeeded == options_.echoes_each) {
         auto closed = co_await stream.close();
         static_cast<void>(closed);
@@ -179,13 +221,10 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
 }
 
 // Open loop: returns when the next request was due, since when its latency counts also if it had to
-// wait for a connection. An error: no more are due in this run.
+// wait for a connection. An error: the run is being left.
 Task<Result<Clock::time_point>> Phase::wait_until_due(std::uint64_t wanted) {
-    const std::chrono::duration<double> after_begin(static_cast<double>(requests_begun_) /
-                                                    options_.rate);
+    const auto due = due_time(requests_begun_);
     requests_begun_ += wanted;
-    const auto due = begin_ + std::chrono::duration_cast<nanoseconds>(after_begin);
-    if (is_timed() && due >= end_) co_return std::errc::operation_canceled;
     if (due > Clock::now()) {
         auto slept = co_await sleep_until(due);
         if (!slept) co_return slept.error();
@@ -194,6 +233,13 @@ Task<Result<Clock::time_point>> Phase::wait_until_due(std::uint64_t wanted) {
         result_.latest_send = std::max(result_.latest_send, late);
     }
     co_return due;
+}
+
+// With nothing more to send a connection stays: a server has the same number of them to the end, and
+// nobody opens another one instead.
+Task<> Phase::keep_until_the_end() {
+    auto slept = co_await sleep_until(end_);
+    static_cast<void>(slept);
 }
 
 Task<> Phase::end_silent_connections() {
@@ -212,12 +258,12 @@ Task<> Phase::show_progress() {
         const double share = is_timed() ? seconds / std::chrono::duration<double>(duration_).count()
                                         : done / static_cast<double>(planned_requests());
         if (!slept) {
-            fmt::print(stderr, "\r\x1b[K");
+            say("\r\x1b[K");
             co_return;
         }
-        fmt::print(stderr, "\r\x1b[K{:3.0f} %, {:.0f} echoes a second, {} connections, {} errors",
-                   100 * std::min(share, 1.0), done / seconds, result_.connections_made,
-                   result_.errors + result_.connections_failed);
+        say("\r\x1b[K{:3.0f} %, {:.0f} echoes a second, {}, {}", 100 * std::min(share, 1.0),
+            done / seconds, counted(result_.connections_made, "connection"),
+            counted(result_.errors + result_.connections_failed, "error"));
         std::fflush(stderr);
     }
 }
@@ -231,8 +277,8 @@ void Phase::note_error(std::string_view where, const std::string& what) {
 
 LoadResult run_load(EventLoop& loop, const LoadOptions& options) {
     if (options.warmup.count() > 0) {
-        auto thrown_away = Phase(loop, options, options.warmup, options.progress).run();
+        auto thrown_away = Phase(loop, options, Stage::warmup).run();
         if (thrown_away.connections_made == 0) return thrown_away;
     }
-    return Phase(loop, options, options.duration, options.progress).run();
+    return Phase(loop, options, Stage::measurement).run();
 }

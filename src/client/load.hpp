@@ -45,6 +45,8 @@ struct LoadResult {
     std::chrono::nanoseconds cpu_wait{0}; ///< ready to run, and others had the core
     std::uint64_t late_sends = 0;         ///< open loop: that went out when we had slept too long
     std::chrono::nanoseconds latest_send{0};
+    /// Open loop: that were due before the end of the time and found no connection; they are errors.
+    std::uint64_t never_sent = 0;
 };
 
 /// Runs the load on `loop`: the warm-up, whose figures are thrown away, then what is measured.

@@ -54,6 +54,7 @@ Json figures(const Measurement& measurement, const LoadResult& result) {
     json["client_cpu_wait_s"] = seconds(result.cpu_wait);
     json["late_sends"] = result.late_sends;
     json["latest_send_us"] = microseconds(result.latest_send);
+    json["never_sent"] = result.never_sent;
     return json;
 }
 
@@ -117,6 +118,7 @@ LoadResult result_from(const Json& json, bool churn) {
     json.at("late_sends").get_to(result.late_sends);
     result.latest_send = std::chrono::duration_cast<nanoseconds>(
         duration<double, std::micro>(json.at("latest_send_us").get<double>()));
+    result.never_sent = json.value("never_sent", std::uint64_t{0}); // came later than the others
     result.latency = histogram_from(json.at("latency_histogram"));
     if (churn) {
         json.at("connections_whole").get_to(result.connections_whole);

@@ -1,7 +1,9 @@
 #include "merge.hpp"
 
 #include "command_line.hpp"
+#include "counted.hpp"
 #include "measurement.hpp"
+#include "output.hpp"
 #include "read_file.hpp"
 #include "refusal.hpp"
 #include "report.hpp"
@@ -10,6 +12,9 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <optional>
 #include <string>
 #include <utility>
@@ -22,7 +27,7 @@ namespace {
 // A result of a thousand clients is smaller.
 constexpr std::size_t result_bytes_limit = 256 << 20;
 
-void add_options(CLI::App& app, std::vector<std::string>& results, ResultFiles& files) {
+void add_options(CLI::App& app, std::vector<std::string>& results, ResultPaths& files) {
     app.add_option("results", results, "Files that echo_bench --json has written")
         ->type_name("FILE")
         ->required();
@@ -35,9 +40,11 @@ void add_options(CLI::App& app, std::vector<std::string>& results, ResultFiles& 
         "one client would have counted. --json keeps every client's own result, and can be merged "
         "again.\n"
         "\n"
-        "The exit status is 0 without errors and 1 with; 64 bad option, 65 a file is no result, or "
-        "the loads\n"
-        "differ, 66 a file cannot be read, 73 a result file cannot be written.");
+        "The exit status is 0 without errors and 1 with; 64 bad option, 65 a file is no result, "
+        "the "
+        "loads\n"
+        "differ, or a run is there twice, 66 a file cannot be read, 73 a result file cannot be "
+        "written.");
 }
 
 std::optional<Refusal> read(const std::string& path, Measurement& measurement) {
@@ -62,17 +69,43 @@ std::optional<std::string> difference(const Json& a, const Json& b) {
     return std::nullopt;
 }
 
+// Two runs of one client differ in when they began, and in what they took. A time that was merged before
+// may have been rounded.
+bool is_same_run(const Run& a, const Run& b) {
+    using Time = std::chrono::nanoseconds;
+    const auto is_near = [](Time one, Time other) {
+        return std::chrono::abs(one - other) < std::chrono::microseconds(1);
+    };
+    const LoadResult& x = a.result;
+    const LoadResult& y = b.result;
+    return a.client == b.client && is_near(x.begin - y.begin, Time(0)) && is_near(x.wall, y.wall) &&
+           is_near(x.cpu, y.cpu) && x.errors == y.errors &&
+           std::ranges::equal(x.latency.counts(), y.latency.counts());
+}
+
+// Whether there was a moment in which all of them measured.
+bool have_overlapped(const std::vector<Run>& runs) {
+    auto last_begin = runs.front().result.begin;
+    auto first_end = last_begin + runs.front().result.wall;
+    for (const Run& run : runs) {
+        last_begin = std::max(last_begin, run.result.begin);
+        first_end = std::min(first_end, run.result.begin + run.result.wall);
+    }
+    return last_begin < first_end;
+}
+
 } // namespace
 
 int merge_results(int argc, char** argv) {
     CLI::App app("Adds up the results of several clients.", "echo_bench merge");
     std::vector<std::string> paths;
-    ResultFiles files;
-    const auto ended =
-        parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, paths, files); });
+    ResultPaths result_paths;
+    const auto ended = parse_command_line(
+        app, argc, argv, [&](CLI::App& to) { add_options(to, paths, result_paths); });
     if (ended) return *ended;
 
     Measurement merged;
+    std::vector<std::string> came_from; // for each run
     for (const std::string& path : paths) {
         Measurement measurement;
         if (auto refusal = read(path, measurement)) return refuse(*refusal);
@@ -81,15 +114,28 @@ int merge_results(int argc, char** argv) {
             return refuse({EX_DATAERR, fmt::format("{} and {} are results of different loads: {}",
                                                    paths.front(), path, *differs)});
         }
-        for (Run& run : measurement.runs) merged.runs.push_back(std::move(run));
+        for (Run& run : measurement.runs) {
+            for (std::size_t i = 0; i < merged.runs.size(); ++i) {
+                if (!is_same_run(run, merged.runs[i])) continue;
+                return refuse({EX_DATAERR, fmt::format("{} and {} hold the same run of the same "
+                                                       "client: it can be added only once",
+                                                       came_from[i], path)});
+            }
+            merged.runs.push_back(std::move(run));
+            came_from.push_back(path);
+        }
     }
+    ResultFiles files;
+    if (auto refusal = files.open(result_paths)) return refuse(*refusal);
     print_report(merged);
+    if (!have_overlapped(merged.runs)) {
+        say("echo_bench: there was no moment in which all clients measured: the throughput is "
+            "the sum of what each reached by itself\n");
+    }
     const LoadResult total = total_of(merged);
     if (!total.first_error.empty()) {
-        fmt::print(stderr, "echo_bench: {} errors; the first: {}\n", total.errors,
-                   total.first_error);
+        say("echo_bench: {}; the first: {}\n", counted(total.errors, "error"), total.first_error);
     }
-    const std::string failed = write_files(files, merged);
-    if (!failed.empty()) return refuse(unwritten(failed));
+    if (auto refusal = files.write(merged)) return refuse(*refusal);
     return total.errors == 0 ? EX_OK : 1;
 }

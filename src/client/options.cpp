@@ -10,6 +10,20 @@ using namespace ringlet;
 
 namespace {
 
+// As CLI::Range, whose limits would stand in --help in the place of the type.
+template <class Number>
+CLI::Validator within(Number least, Number most) {
+    return CLI::Range(least, most).description("");
+}
+
+// CLI::Range lets pass what is no number: nan is neither less nor more than anything.
+std::string check_rate(const std::string& text) {
+    constexpr double most = 1e9;
+    double rate = -1;
+    const bool is_right = CLI::detail::lexical_cast(text, rate) && rate >= 0 && rate <= most;
+    return is_right ? "" : "'" + text + "' is no rate: write a number from 0 to 1000000000";
+}
+
 void add_churn(CLI::App& app, LoadOptions& load) {
     auto* echoes = app.get_option("-e");
     const auto read = [&load, echoes](std::int64_t) {
@@ -31,7 +45,8 @@ void add_hold_options(CLI::App& app, Settings& settings) {
                        "echo once on each when\n"
                        "it is opened and once when all have been held for --hold-time, and "
                        "say what one costs")
-            ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{10'000'000}));
+            ->check(within(std::uint64_t{1}, std::uint64_t{10'000'000}))
+            ->type_name("N");
     for (const char* of_a_load : {"-t", "-c", "-e", "--duration", "--warmup", "--rate",
                                   "--pipeline", "--churn", "--hgrm", "--hlog"}) {
         hold->excludes(app.get_option(of_a_load));
@@ -46,7 +61,8 @@ void add_hold_options(CLI::App& app, Settings& settings) {
         ->needs(hold);
     app.add_option("--server-pid", settings.hold.server_pid,
                    "The server's process: say how much its memory grew for each connection")
-        ->check(CLI::Range(1, 1 << 30))
+        ->check(within(1, 1 << 30))
+        ->type_name("N")
         ->needs(hold);
 }
 
@@ -54,25 +70,30 @@ void add_hold_options(CLI::App& app, Settings& settings) {
 
 void add_options(CLI::App& app, Settings& settings) {
     LoadOptions& load = settings.load;
-    const CLI::Range up_to_a_million(std::uint64_t{1}, std::uint64_t{1'000'000});
+    const CLI::Validator up_to_a_million = within(std::uint64_t{1}, std::uint64_t{1'000'000});
     app.set_version_flag("--version", "echo_bench " RINGLET_VERSION);
     app.add_option("-t", load.coroutines, "Coroutines: connections at the same time")
         ->check(up_to_a_million)
+        ->type_name("N")
         ->capture_default_str();
     app.add_option("-c", load.connections_each, "Connections of each, one after another")
         ->check(up_to_a_million)
+        ->type_name("N")
         ->capture_default_str();
     app.add_option("-e", load.echoes_each, "Echoes on each connection")
-        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
+        ->check(within(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
+        ->type_name("N")
         ->capture_default_str();
     app.add_option("-p", settings.port, "Port of the server")
-        ->check(CLI::Range(1, 65535))
+        ->check(within(1, 65535))
+        ->type_name("N")
         ->capture_default_str();
-    auto* file =
-        app.add_option("-f", settings.message_file,
-                       "File that holds the message; it is sent as it is, without numbers");
+    auto* file = app.add_option("-f", settings.message_file,
+                                "File that holds the message; it is sent as it is, without numbers")
+                     ->type_name("FILE");
     app.add_option("--size", settings.size_bytes, "Or the size of a made-up message, in bytes")
-        ->check(CLI::Range(std::uint64_t{1}, message_bytes_limit))
+        ->check(within(std::uint64_t{1}, message_bytes_limit))
+        ->type_name("N")
         ->capture_default_str()
         ->excludes(file);
     add_duration(app, "--duration", load.duration, std::chrono::milliseconds(1),
@@ -81,13 +102,17 @@ void add_options(CLI::App& app, Settings& settings) {
                  "Load for so long before measuring");
     add_duration(app, "--timeout", load.timeout, std::chrono::milliseconds(1),
                  "A connection on which nothing moved for so long is an error; default 30s");
-    app.add_option("--rate", load.rate,
-                   "Open loop: begin so many echoes a second over all coroutines, and count each\n"
-                   "latency from when the echo was due. 0: each as soon as the last has come back")
-        ->check(CLI::Range(0.0, 1e9))
+    app.add_option(
+           "--rate", load.rate,
+           "Open loop: begin so many echoes a second over all coroutines, and count each\n"
+           "latency from when the echo was due. With --duration all that was due before its end\n"
+           "is sent, until --timeout after it. 0: each as soon as the last has come back")
+        ->check(check_rate)
+        ->type_name("N")
         ->capture_default_str();
     app.add_option("--pipeline", load.pipeline, "Echoes in flight together on each connection")
-        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{10'000}))
+        ->check(within(std::uint64_t{1}, std::uint64_t{10'000}))
+        ->type_name("N")
         ->capture_default_str();
     add_churn(app, load);
     add_result_files(app, settings.files);
@@ -96,7 +121,9 @@ void add_options(CLI::App& app, Settings& settings) {
     add_hold_options(app, settings);
     add_backend(app, settings.loop.backend);
     add_busy_poll(app, settings.loop.busy_poll);
-    app.add_option("host", settings.host, "Address or name of the server")->capture_default_str();
+    app.add_option("host", settings.host, "Address or name of the server")
+        ->type_name("HOST")
+        ->capture_default_str();
     app.footer(
         "Every coroutine opens -c connections in turn and sends the message -e times on "
         "each, waiting\n"

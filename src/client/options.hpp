@@ -21,7 +21,7 @@ struct Settings {
     ringlet::LoopOptions loop;
     std::string message_file;
     std::uint64_t size_bytes = 64;
-    ResultFiles files;
+    ResultPaths files;
     bool progress = true;
     HoldOptions hold;
     std::string sources;

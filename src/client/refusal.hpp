@@ -2,6 +2,8 @@
 
 // How the program ends without a result.
 
+#include "output.hpp"
+
 #include <fmt/format.h>
 
 #include <cerrno>
@@ -18,7 +20,7 @@ struct Refusal {
 };
 
 inline int refuse(const Refusal& refusal) {
-    fmt::print(stderr, "echo_bench: {}\n", refusal.line);
+    say("echo_bench: {}\n", refusal.line);
     return refusal.status;
 }
 

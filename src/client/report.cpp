@@ -1,5 +1,8 @@
 #include "report.hpp"
 
+#include "counted.hpp"
+#include "output.hpp"
+
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -16,22 +19,21 @@ double microseconds(duration<double, std::nano> time) { return time.count() / 1e
 constexpr double kept_share = 0.98;
 
 void print_latency(const char* of_what, const Histogram& latency) {
-    fmt::print("{} [us]: min {:.1f}", of_what, microseconds(latency.min()));
+    print("{} [us]: min {:.1f}", of_what, microseconds(latency.min()));
     const Percentile* refused = nullptr;
     for (const Percentile& percentile : percentiles) {
         if (latency.count() < percentile.samples_needed) {
             refused = &percentile;
             break;
         }
-        fmt::print(", {} {:.1f}", percentile.name,
-                   microseconds(latency.percentile(percentile.share)));
+        print(", {} {:.1f}", percentile.name, microseconds(latency.percentile(percentile.share)));
     }
-    fmt::print(", max {:.1f}", microseconds(latency.max()));
+    print(", max {:.1f}", microseconds(latency.max()));
     if (refused != nullptr) {
-        fmt::print("; {} samples, {} needs {}", latency.count(), refused->name,
-                   refused->samples_needed);
+        print("; {}, {} needs {}", counted(latency.count(), "sample"), refused->name,
+              refused->samples_needed);
     }
-    fmt::print("\n");
+    print("\n");
 }
 
 // What was counted is the client's own work, if it had no time left or sent too late.
@@ -40,15 +42,12 @@ void print_limits(const nlohmann::ordered_json& settings, const LoadResult& resu
     for (const std::string& limit :
          client_limits(settings, result).value_or(std::vector<std::string>())) {
         if (limit == "cpu") {
-            fmt::print(stderr,
-                       "echo_bench: {} used {:.0f} % of a core and waited for one for {:.0f} % of "
-                       "the time: it, not the server, may have been the limit\n",
-                       who, 100 * seconds(result.cpu) / seconds(result.wall),
-                       100 * seconds(result.cpu_wait) / seconds(result.wall));
+            say("echo_bench: {} used {:.0f} % of a core and waited for one for {:.0f} % of "
+                "the time: it, not the server, may have been the limit\n",
+                who, 100 * seconds(result.cpu) / seconds(result.wall),
+                100 * seconds(result.cpu_wait) / seconds(result.wall));
         } else {
-            fmt::print(
-                stderr,
-                "echo_bench: {} sent {} of {} requests more than 1 ms late, one {:.1f} ms: it "
+            say("echo_bench: {} sent {} of {} requests more than 1 ms late, one {:.1f} ms: it "
                 "was too busy for this rate\n",
                 who, result.late_sends, result.successes + result.errors,
                 seconds(result.latest_send) * 1e3);
@@ -66,9 +65,7 @@ void print_doubts(const Measurement& measurement) {
                         static_cast<double>(measurement.runs.size());
     const double reached = requests_per_second(measurement);
     if (rate > 0 && reached < kept_share * rate) {
-        fmt::print(
-            stderr,
-            "echo_bench: the rate was not kept: {:.2f} of {:.2f} a second; what waited for a "
+        say("echo_bench: the rate was not kept: {:.2f} of {:.2f} a second; what waited for a "
             "connection that was still busy is in the latencies\n",
             reached, rate);
     }
@@ -80,53 +77,56 @@ void print_report(const Measurement& measurement) {
     const auto& settings = measurement.settings;
     const LoadResult total = total_of(measurement);
     const auto& connections = settings.at("connections_each");
-    if (measurement.runs.size() > 1)
-        fmt::print("{} clients, each of them:\n", measurement.runs.size());
-    fmt::print("Load: {} coroutines, {} connections each, {} echoes of {} bytes on each, to {}\n",
-               settings.at("coroutines").get<std::uint64_t>(),
-               connections.is_null() ? "as many as fit" : connections.dump(),
-               settings.at("echoes_each").get<std::uint64_t>(),
-               settings.at("message_bytes").get<std::uint64_t>(),
-               settings.at("server").get<std::string>());
-    fmt::print("Connections: {} made, {} failed\n", total.connections_made,
-               total.connections_failed);
+    const auto echoes = settings.at("echoes_each").get<std::uint64_t>();
+    if (measurement.runs.size() > 1) print("{} clients, each of them:\n", measurement.runs.size());
+    print("Load: {}, {}, {} of {} on each, to {}\n",
+          counted(settings.at("coroutines").get<std::uint64_t>(), "coroutine"),
+          connections.is_null() ? "as many connections as fit"
+                                : counted(connections.get<std::uint64_t>(), "connection") + " each",
+          echoes == 1 ? "1 echo" : fmt::format("{} echoes", echoes),
+          counted(settings.at("message_bytes").get<std::uint64_t>(), "byte"),
+          settings.at("server").get<std::string>());
+    print("Connections: {} made, {} failed\n", total.connections_made, total.connections_failed);
     if (total.successes > 0) {
         print_latency("Latency", total.latency);
-        fmt::print("Client: {:.2f} s of CPU in {:.2f} s, {:.2f} us per echo\n", seconds(total.cpu),
-                   seconds(total.wall),
-                   microseconds(total.cpu) / static_cast<double>(total.successes));
+        print("Client: {:.2f} s of CPU in {:.2f} s, {:.2f} us per echo\n", seconds(total.cpu),
+              seconds(total.wall), microseconds(total.cpu) / static_cast<double>(total.successes));
         print_doubts(measurement);
     }
     if (settings.at("churn").get<bool>()) {
         if (total.connections_whole > 0) {
             print_latency("Connect, echo and close", total.connection_latency);
         }
-        fmt::print("Churn: {:.2f} connections a second, {} whole\n",
-                   connections_per_second(measurement), total.connections_whole);
+        print("Churn: {:.2f} connections a second, {} whole\n", connections_per_second(measurement),
+              total.connections_whole);
     }
-    fmt::print("Throughput: {:.2f} [reqests/sec], errors: {}\n", requests_per_second(measurement),
-               total.errors);
+    if (total.never_sent > 0) {
+        print("Never sent: {} of {} requests that were due before the end; they are errors\n",
+              total.never_sent, total.successes + total.errors);
+    }
+    print("Throughput: {:.2f} [reqests/sec], errors: {}\n", requests_per_second(measurement),
+          total.errors);
     std::fflush(stdout);
 }
 
 void print_report(const HoldOptions& options, const HoldResult& result) {
     const HoldCount& total = result.total;
-    fmt::print("Hold: {} connections to {}, by {} {}\n", options.connections,
-               options.server.to_string(), result.processes,
-               result.processes == 1 ? "process" : "processes");
-    fmt::print("Connections: {} held, {} failed, {} not tried; opened in {:.2f} s\n", total.held,
-               total.failed, options.connections - total.held - total.failed, result.open_seconds);
-    fmt::print("Echoes of {} bytes at the start: {} right, {} wrong or missing\n",
-               options.message.size(), total.held, total.first_echo_errors);
-    fmt::print("Echoes at the end, {:.1f} s later: {} right, {} wrong or missing\n",
-               seconds(options.hold_time), total.last_echo_successes, total.last_echo_errors);
+    print("Hold: {} to {}, by {} {}\n", counted(options.connections, "connection"),
+          options.server.to_string(), result.processes,
+          result.processes == 1 ? "process" : "processes");
+    print("Connections: {} held, {} failed, {} not tried; opened in {:.2f} s\n", total.held,
+          total.failed, options.connections - total.held - total.failed, result.open_seconds);
+    print("Echoes of {} at the start: {} right, {} wrong or missing\n",
+          counted(options.message.size(), "byte"), total.held, total.first_echo_errors);
+    print("Echoes at the end, {:.1f} s later: {} right, {} wrong or missing\n",
+          seconds(options.hold_time), total.last_echo_successes, total.last_echo_errors);
     if (result.server_user_bytes_per_connection) {
-        fmt::print("Memory of the server for each connection: {:.0f} bytes\n",
-                   *result.server_user_bytes_per_connection);
+        print("Memory of the server for each connection: {:.0f} bytes\n",
+              *result.server_user_bytes_per_connection);
     }
     if (result.kernel_bytes_per_connection) {
-        fmt::print("Memory of the kernel for each connection: {:.0f} bytes, both ends of it\n",
-                   *result.kernel_bytes_per_connection);
+        print("Memory of the kernel for each connection: {:.0f} bytes, both ends of it\n",
+              *result.kernel_bytes_per_connection);
     }
     std::fflush(stdout);
 }

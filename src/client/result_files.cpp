@@ -3,8 +3,8 @@
 #include "environment.hpp"
 #include "histogram_files.hpp"
 
-#include <cstdio>
-#include <memory>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -16,21 +16,13 @@ double seconds(std::chrono::nanoseconds time) {
     return std::chrono::duration<double>(time).count();
 }
 
-template <class Write>
-bool write(const std::string& path, Write write_to) {
-    using File = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
-    if (path.empty()) return true;
-    File file(std::fopen(path.c_str(), "w"), &std::fclose);
-    if (!file) return false;
-    write_to(file.get());
-    const bool written = std::ferror(file.get()) == 0;
-    return std::fclose(file.release()) == 0 && written;
+std::optional<Refusal> write_to(OutputFile& file, const std::string& text) {
+    return file.write(text) ? std::nullopt : std::optional(unwritten(file.path()));
 }
 
-bool write_json(const std::string& path, const Json& json) {
+std::optional<Refusal> write_json(OutputFile& file, const Json& json) {
     // What an error of the system says need not be UTF-8.
-    const auto text = json.dump(2, ' ', false, Json::error_handler_t::replace);
-    return write(path, [&](std::FILE* file) { fmt::print(file, "{}\n", text); });
+    return write_to(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n');
 }
 
 std::vector<Interval> intervals_of(const Measurement& measurement) {
@@ -47,32 +39,44 @@ std::vector<Interval> intervals_of(const Measurement& measurement) {
 
 } // namespace
 
-void add_result_files(CLI::App& app, ResultFiles& files) {
-    app.add_option("--json", files.json,
-                   "Write the result to this file as JSON: docs/echo_bench.md has its keys");
-    app.add_option("--hgrm", files.hgrm,
+void add_result_files(CLI::App& app, ResultPaths& paths) {
+    app.add_option("--json", paths.json,
+                   "Write the result to this file as JSON: docs/echo_bench.md has its keys")
+        ->type_name("FILE");
+    app.add_option("--hgrm", paths.hgrm,
                    "Write the latencies to this file as percentiles (HdrHistogram's text form);\n"
-                   "with --churn those of whole connections");
-    app.add_option("--hlog", files.hlog,
+                   "with --churn those of whole connections")
+        ->type_name("FILE");
+    app.add_option("--hlog", paths.hlog,
                    "Write the latencies to this file as a log of HdrHistogram (1.3, compressed);\n"
-                   "with --churn those of whole connections too, with the tag 'connections'");
+                   "with --churn those of whole connections too, with the tag 'connections'")
+        ->type_name("FILE");
 }
 
-std::string write_files(const ResultFiles& files, const Measurement& measurement) {
-    if (!files.json.empty() && !write_json(files.json, to_json(measurement))) return files.json;
-    const auto write_hgrm = [&](std::FILE* file) {
+std::optional<Refusal> ResultFiles::open(const ResultPaths& paths) {
+    const std::pair<OutputFile&, const std::string&> all[] = {
+        {json_, paths.json}, {hgrm_, paths.hgrm}, {hlog_, paths.hlog}};
+    for (const auto& [file, path] : all) {
+        if (!path.empty() && !file.open(path)) return unwritten(path);
+    }
+    return std::nullopt;
+}
+
+std::optional<Refusal> ResultFiles::write(const Measurement& measurement) {
+    std::optional<Refusal> failed;
+    if (json_.is_open()) failed = write_json(json_, to_json(measurement));
+    if (!failed && hgrm_.is_open()) {
         const LoadResult total = total_of(measurement);
         const bool churn = measurement.settings.at("churn").get<bool>();
-        write_percentiles(file, churn ? total.connection_latency : total.latency);
-    };
-    const auto write_hlog = [&](std::FILE* file) { write_log(file, intervals_of(measurement)); };
-    if (!write(files.hgrm, write_hgrm)) return files.hgrm;
-    if (!write(files.hlog, write_hlog)) return files.hlog;
-    return "";
+        failed =
+            write_to(hgrm_, percentiles_text(churn ? total.connection_latency : total.latency));
+    }
+    if (!failed && hlog_.is_open()) failed = write_to(hlog_, log_text(intervals_of(measurement)));
+    return failed;
 }
 
-std::string write_files(const ResultFiles& files, const HoldOptions& options,
-                        const HoldResult& result) {
+std::optional<Refusal> ResultFiles::write(const HoldOptions& options, const HoldResult& result) {
+    if (!json_.is_open()) return std::nullopt;
     const auto bytes = [](const std::optional<double>& value) {
         return value ? Json(*value) : Json();
     };
@@ -98,5 +102,5 @@ std::string write_files(const ResultFiles& files, const HoldOptions& options,
           {"last_echo_errors", total.last_echo_errors},
           {"server_user_bytes_per_connection", bytes(result.server_user_bytes_per_connection)},
           {"kernel_bytes_per_connection", bytes(result.kernel_bytes_per_connection)}}}};
-    return files.json.empty() || write_json(files.json, json) ? "" : files.json;
+    return write_json(json_, json);
 }

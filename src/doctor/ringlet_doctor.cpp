@@ -116,9 +116,6 @@ int main(int argc, char** argv) {
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, json); });
     if (ended) return *ended;
     const Examination examination = examine();
-    if (!print("{}", json ? to_json(examination) : to_table(examination))) {
-        say("ringlet_doctor: the output could not be written\n");
-        return EX_IOERR;
-    }
-    return exit_status(examination);
+    print("{}", json ? to_json(examination) : to_table(examination));
+    return end_output("ringlet_doctor", exit_status(examination));
 }

@@ -19,9 +19,9 @@ std::optional<int> parse_command_line(CLI::App& app, int argc, char** argv,
         add_options(app);
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp& help) {
-        return app.exit(help);
+        return end_output(app.get_name().c_str(), app.exit(help));
     } catch (const CLI::CallForVersion& version) {
-        return app.exit(version);
+        return end_output(app.get_name().c_str(), app.exit(version));
     } catch (const CLI::Error& error) {
         say("{}: {} (see --help)\n", app.get_name(), error.what());
         return EX_USAGE;

@@ -10,6 +10,8 @@
 #include <string>
 #include <utility>
 
+#include <sysexits.h>
+
 /// A reader that has gone is an error of that write, and no end of the program. Call it first.
 inline void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
@@ -23,10 +25,17 @@ void say(fmt::format_string<Values...> format, Values&&... values) noexcept {
     }
 }
 
-/// Prints to stdout. Returns false if that, or what was printed before, could not be written.
+/// Prints to stdout, as far as that can be written: see `end_output`.
 template <class... Values>
-[[nodiscard]] bool print(fmt::format_string<Values...> format, Values&&... values) {
+void print(fmt::format_string<Values...> format, Values&&... values) {
     const std::string text = fmt::format(format, std::forward<Values>(values)...);
     std::fwrite(text.data(), 1, text.size(), stdout);
-    return std::fflush(stdout) == 0 && std::ferror(stdout) == 0;
+}
+
+/// Returns the exit status after the output: `status`, or 74 and a line on stderr if not all that was printed
+/// could be written.
+inline int end_output(const char* program, int status) {
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return status;
+    say("{}: the output could not be written\n", program);
+    return EX_IOERR;
 }

@@ -129,13 +129,13 @@ std::string listen_address(const Settings& settings) {
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
-[[nodiscard]] bool print_start(const Workers& workers, bool pinned, std::size_t descriptors) {
-    return print("echo_coro listens on {}, backend {}, {} {}worker{}, at most {} connections "
-                 "({} {}descriptors{})\n",
-                 workers.local().to_string(), workers.backend().to_string(), workers.size(),
-                 pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
-                 descriptors, workers.has_direct_descriptors() ? "direct " : "",
-                 workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
+void print_start(const Workers& workers, bool pinned, std::size_t descriptors) {
+    print("echo_coro listens on {}, backend {}, {} {}worker{}, at most {} connections "
+          "({} {}descriptors{})\n",
+          workers.local().to_string(), workers.backend().to_string(), workers.size(),
+          pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
+          descriptors, workers.has_direct_descriptors() ? "direct " : "",
+          workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
 }
 
 // Less is served at once than was asked for.
@@ -153,28 +153,24 @@ void warn_of_limit(const Workers& workers, std::size_t wanted, std::size_t descr
     }
 }
 
-[[nodiscard]] bool print_end(const ServeReport& report) {
-    std::string text;
+void print_end(const ServeReport& report) {
     for (std::size_t index = 0; index < report.workers.size(); ++index) {
         const ServeReport& worker = report.workers[index];
-        text += fmt::format(
-            "worker {}: {} connections served, {} cancelled, {} system calls on {}, "
-            "{} completions\n",
-            index, worker.accepted_count, worker.cancelled_count, worker.loop.ring.system_calls,
-            to_string(worker.loop.backend), worker.loop.ring.completions);
+        print("worker {}: {} connections served, {} cancelled, {} system calls on {}, "
+              "{} completions\n",
+              index, worker.accepted_count, worker.cancelled_count, worker.loop.ring.system_calls,
+              to_string(worker.loop.backend), worker.loop.ring.completions);
     }
-    text +=
-        fmt::format("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
-                    report.accepted_count, report.cancelled_count);
+    print("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
+          report.accepted_count, report.cancelled_count);
     // Of several workers, some may have been refused io_uring.
     const std::string backend =
         report.workers.empty() ? fmt::format(" on {}", to_string(report.loop.backend)) : "";
     const RingStats& ring = report.loop.ring;
-    text += fmt::format("{} system calls{}, {} completions, {} pauses of accepting, "
-                        "{} waits for a buffer, {} overflows of the completion queue\n",
-                        ring.system_calls, backend, ring.completions, report.accept_pauses,
-                        ring.buffer_shortages, ring.completion_overflows);
-    return print("{}", text);
+    print("{} system calls{}, {} completions, {} pauses of accepting, "
+          "{} waits for a buffer, {} overflows of the completion queue\n",
+          ring.system_calls, backend, ring.completions, report.accept_pauses, ring.buffer_shortages,
+          ring.completion_overflows);
 }
 
 // The server reads them from here on. One that comes after it has ended, while we print what was done,
@@ -186,11 +182,6 @@ void block_signals() {
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGUSR1);
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-}
-
-int unwritten() {
-    say("echo_coro: the output could not be written\n");
-    return EX_IOERR;
 }
 
 int run(const Settings& settings) {
@@ -221,11 +212,12 @@ int run(const Settings& settings) {
     auto workers = Workers::create(options);
     if (!workers) return refuse(workers.error());
     warn_of_limit(*workers, settings.max_connections, descriptors);
-    if (!settings.quiet && !print_start(*workers, settings.pin, descriptors)) return unwritten();
+    if (!settings.quiet) print_start(*workers, settings.pin, descriptors);
+    if (const int status = end_output("echo_coro", EX_OK)) return status;
     auto report = workers->run(echo);
     if (!report) return refuse(report.error());
-    if (!settings.quiet && !print_end(*report)) return unwritten();
-    return EX_OK;
+    if (!settings.quiet) print_end(*report);
+    return end_output("echo_coro", EX_OK);
 }
 
 } // namespace

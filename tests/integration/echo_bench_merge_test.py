@@ -41,6 +41,13 @@ def result(counts, settings=(), **run):
                       "latest_send_us": 0.0, "latency_histogram": hdr_histogram.encode(counts), **run}]}
 
 
+def later(one, seconds):
+    """The same, of a client that began later."""
+    one = copy.deepcopy(one)
+    one["runs"][0]["began_unix_s"] += seconds
+    return one
+
+
 def sum_of(*all_counts):
     total = {}
     for counts in all_counts:
@@ -155,6 +162,25 @@ class Refused(Merge):
                     rf"0\.json and \S+1\.json are results of different loads: {key}: \S+ and "
                     + re.escape(json.dumps(other)))
 
+    def test_the_same_run_twice(self):
+        one = result({1: 1}, began_unix_s=1795710242.1234567)
+        self.refuses_these([one, one], r"\S+0\.json and \S+1\.json hold the same run")
+        other = result({2: 1}, began_unix_s=1795710242.2345678)
+        self.merge(one, other)
+        (self.folder / "out.json").rename(self.folder / "both.json")
+        for again in (one, other):
+            self.refuses_these([json.loads((self.folder / "both.json").read_text()), again],
+                               "hold the same run")
+
+    def test_the_same_run_of_a_real_client_twice(self):
+        server = self.enter(EchoCoro())
+        a, b = self.folder / "a.json", self.folder / "b.json"
+        for path in (a, b):
+            self.ends(bench(server.port, "-t", 1, "-c", 1, "-e", 5, "--json", path), 0, errors=0)
+        self.refuses(run(ECHO_BENCH, "merge", a, b, a), NOT_A_RESULT, "a.json and [^ ]*a.json hold the same run")
+        self.merge(a, b)
+        self.refuses(run(ECHO_BENCH, "merge", self.folder / "out.json", b), NOT_A_RESULT, "hold the same run")
+
     def test_another_schema_version(self):
         self.refuses_these([{**result({1: 1}), "schema_version": 1}],
                            r"0\.json has the schema version 1, and this echo_bench reads 2")
@@ -196,8 +222,13 @@ class Refused(Merge):
         missing = self.folder / "missing"
         self.refuses(run(ECHO_BENCH, "merge", good, missing), NO_INPUT, f"{missing}: No such file")
         self.refuses(run(ECHO_BENCH, "merge", self.folder), NO_INPUT, f"{self.folder}: Is a directory")
-        ended = run(ECHO_BENCH, "merge", good, "--hlog", missing / "file")
-        self.ends(ended, CANNOT_CREATE, errors=0)
+        for option in ("--json", "--hgrm", "--hlog"):
+            self.refuses(run(ECHO_BENCH, "merge", good, option, missing / "file"), CANNOT_CREATE,
+                         f"cannot write {missing}/file: No such file")
+            self.ends(run(ECHO_BENCH, "merge", good, option, "/dev/full"), CANNOT_CREATE, errors=0)
+        into_itself = run(ECHO_BENCH, "merge", good, "--json", good)
+        self.ends(into_itself, 0, errors=0)
+        self.assertEqual(json.loads(good.read_text())["total"]["requests"], 1)
         ended = run(ECHO_BENCH, "merge")
         self.assertEqual((ended.returncode, ended.stdout), (USAGE, ""))
         self.assertRegex(ended.stderr, r"\Aecho_bench merge: results is required[^\n]*\n\Z")
@@ -220,7 +251,7 @@ class Judged(Merge):
                                      names[:known])
                     latency, = re.findall(r"^Latency.*$", ended.stdout, re.MULTILINE)
                     self.assertEqual(re.findall(r"p[\d.]+(?= \d[\d.]*,)", latency), names[:known])
-                    needed = re.search(r"; (\d+) samples, (p[\d.]+) needs (\d+)\Z", latency)
+                    needed = re.search(r"; (\d+) samples?, (p[\d.]+) needs (\d+)\Z", latency)
                     if known == len(names):
                         self.assertIsNone(needed)
                     else:
@@ -265,10 +296,19 @@ class Judged(Merge):
         self.assertEqual(self.merge(idle, short)[1]["total"]["client_limits"], None)
         self.assertEqual(self.merge(busy, short)[1]["total"]["client_limits"], ["cpu"])
 
+    def test_clients_that_did_not_measure_at_the_same_time(self):
+        one = result({1: 1})
+        for others, together in (((0.9,), True), ((1.1,), False), ((-1.1,), False), ((0.4, 0.8), True),
+                                 ((0.6, 1.2), False)):
+            with self.subTest(began=others):
+                ended = self.merge(one, *(later(one, seconds) for seconds in others))[0]
+                self.assertEqual("there was no moment in which all clients measured" in ended.stderr,
+                                 not together)
+
     def test_rate_of_all_clients(self):
         kept, not_kept = (result({5000: 100}, {"rate_per_s": rate}) for rate in (101.0, 110.0))
-        self.assertEqual(self.merge(kept, kept)[0].stderr, "")
-        self.assertRegex(self.merge(not_kept, not_kept)[0].stderr,
+        self.assertEqual(self.merge(kept, later(kept, 0.5))[0].stderr, "")
+        self.assertRegex(self.merge(not_kept, later(not_kept, 0.5))[0].stderr,
                          r"\Aecho_bench: the rate was not kept: 200\.00 of 220\.00 a second; [^\n]*\n\Z")
 
 

@@ -33,7 +33,8 @@ class Misplaced(Client):
             ended = bench(server.port, *load, "--size", size)
         self.ends(ended, 1, errors=errors)
         self.assertRegex(ended.stderr, line)
-        self.assertIn(f"echo_bench: {errors} errors; the first: an echo: the answer is not what was sent: ",
+        counted = "1 error" if errors == 1 else f"{errors} errors"
+        self.assertIn(f"echo_bench: {counted}; the first: an echo: the answer is not what was sent: ",
                       ended.stderr)
 
     def test_every_message_tells_which_it_is(self):

@@ -5,9 +5,11 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -19,7 +21,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import hdr_histogram
 from json_schema import complaints
 from load_client import Client, bench
-from programs import ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, EchoCoro, run
+from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, UNAVAILABLE, EchoCoro,
+                      run)
 from scripted_server import ScriptedServer
 
 SCHEMA = json.loads((ROOT / "docs/echo_bench.schema.json").read_text())
@@ -154,6 +157,75 @@ class Files(Client):
         ended = run("node", "-e", READ_BY_JS, self.files["hlog"], env=node_environment())
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+class Unwritable(Client):
+    """Status 73: before anything is measured where that can be known, and never with half a file."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
+        self.server = self.enter(EchoCoro())
+
+    def measure(self, *arguments, **options):
+        return bench(self.server.port, "-t", 4, "-c", 1, "-e", 1000, *arguments, **options)
+
+    def cannot_write(self, ended, path, why):
+        self.ends(ended, CANNOT_CREATE, errors=0)
+        self.assertRegex(ended.stderr, rf"(?m)^echo_bench: cannot write {path}: {why}\n\Z")
+
+    def test_path_that_leads_nowhere_is_refused_first(self):
+        for load in (("-t", 1, "--duration", "60min"), ("--hold", 3)):
+            for option in ("--json", "--hgrm", "--hlog") if load[0] == "-t" else ("--json",):
+                for path, why in ((self.folder / "missing/result", "No such file"),
+                                  (self.folder, "Is a directory")):
+                    with self.subTest(load=load, option=option, path=path):
+                        ended = bench(self.server.port, *load, option, path)
+                        self.refuses(ended, CANNOT_CREATE, f"cannot write {path}: {why}")
+
+    def test_device_without_room(self):
+        for option in ("--json", "--hgrm", "--hlog"):
+            with self.subTest(option=option):
+                self.cannot_write(self.measure(option, "/dev/full"), "/dev/full", "No space left on device")
+        held = bench(self.server.port, "--hold", 2, "--hold-time", "1ms", "--json", "/dev/full")
+        self.assertEqual(held.returncode, CANNOT_CREATE)
+
+    def test_no_half_of_a_file_is_left(self):
+        """The limit on the size of a file stands for a full disk."""
+        new, old = self.folder / "new", self.folder / "old"
+        for option in ("--json", "--hgrm", "--hlog"):
+            for path in (new, old):
+                with self.subTest(option=option, path=path):
+                    old.write_text("what was there before")
+                    ended = self.measure(option, path, preexec_fn=no_large_files)
+                    self.cannot_write(ended, path, "File too large")
+                    self.assertFalse(new.exists())
+                    self.assertEqual(old.stat().st_size, 0 if path == old else 21)
+
+    def test_without_a_result_files_stay_as_they_were(self):
+        new, old = self.folder / "new", self.folder / "old"
+        old.write_text("what was there before")
+        with socket.create_server((HOST, 0)) as stranger:
+            port = stranger.getsockname()[1]
+        for load in (("-t", 1, "-c", 1, "-e", 1), ("--hold", 2)):
+            for path in (new, old):
+                ended = bench(port, *load, "--json", path)
+                self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
+        self.assertFalse(new.exists())
+        self.assertEqual(old.read_text(), "what was there before")
+
+    def test_longer_file_is_replaced_and_a_pipe_is_written(self):
+        path = self.folder / "old"
+        path.write_text("x" * 100_000)
+        self.ends(self.measure("--json", path), 0, errors=0)
+        self.assertEqual(json.loads(path.read_text())["total"]["requests"], 4000)
+        ended = self.measure("--json", "/dev/stdout")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertEqual(json.loads(ended.stdout[ended.stdout.index("\n{"):])["kind"], "load")
+
+
+def no_large_files():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
 
 
 def node_environment():

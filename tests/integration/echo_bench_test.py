@@ -2,11 +2,13 @@
 its last line is the classic one."""
 
 import json
+import os
 import pathlib
 import re
 import select
 import socket
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -14,7 +16,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_HOST, NO_INPUT, UNAVAILABLE,
+from programs import (ECHO_BENCH, HOST, NO_HOST, NO_INPUT, PATIENCE_SECONDS, UNAVAILABLE, UNWRITTEN,
                       USAGE, EchoCoro, descriptor_limit, port_of_nobody, run, stderr_on_a_terminal)
 from load_client import Client, bench
 from scripted_server import MESSAGE_BYTES, ScriptedServer
@@ -58,13 +60,20 @@ class AgainstEchoCoro(Client):
         with EchoCoro("--host", "::1") as server:
             self.ends(bench(server.port, "-t", 1, "-c", 1, "-e", 1, "::1"), 0, errors=0)
 
-    def test_result_file_that_cannot_be_written(self):
-        for option in ("--json", "--hgrm", "--hlog"):
-            with self.subTest(option=option):
-                ended = bench(self.server.port, "-t", 1, "-c", 1, "-e", 1, option,
-                              self.folder / "missing" / "result")
-                self.ends(ended, CANNOT_CREATE, errors=0)
-                self.assertRegex(ended.stderr, r"\Aecho_bench: [^\n]*missing/result[^\n]*\n\Z")
+    def test_nobody_reads(self):
+        reading, closed = os.pipe()
+        os.close(reading)
+        self.addCleanup(os.close, closed)
+        command = [ECHO_BENCH, "-p", str(self.server.port), "-t", "2", "-c", "1", "-e", "1"]
+        with open("/dev/full", "wb") as full:
+            for nowhere in (full, closed):
+                with self.subTest(nowhere):
+                    ended = subprocess.run(command, stdout=nowhere, stderr=subprocess.PIPE, timeout=PATIENCE_SECONDS)
+                    said = b"echo_bench: the output could not be written\n"
+                    self.assertEqual((ended.returncode, ended.stderr), (UNWRITTEN, said))
+                    for options, status in ((["-t", "none"], USAGE), (["-f", "/missing"], NO_INPUT)):
+                        ended = subprocess.run([ECHO_BENCH, *options], stderr=nowhere, timeout=PATIENCE_SECONDS)
+                        self.assertEqual(ended.returncode, status)
 
     def test_duration_ends_in_time(self):
         path = self.folder / "result.json"
@@ -298,6 +307,8 @@ class Refusals(Client):
             (["--duration", "0s"], "--duration"), (["--duration", "1 week"], "--duration"),
             (["--timeout", "0s"], "--timeout"), (["--warmup", "-1s"], "--warmup"),
             (["--rate", -1], "--rate"), (["--rate", "fast"], "--rate"),
+            (["--rate", "nan"], "--rate"), (["--rate", "-nan"], "--rate"), (["--rate", "inf"], "--rate"),
+            (["--rate", 1e10], "--rate"),
             (["--pipeline", 0], "--pipeline"), (["--pipeline", 10_001], "--pipeline"),
             (["--pipeline", 10_000, "--size", 60_000_000], "--pipeline"),
             (["--churn"], "--duration"), (["--churn", "--duration", "1s", "--rate", 5], "--rate"),
@@ -348,6 +359,20 @@ class Words(unittest.TestCase):
                      "--hold", "--sources", "--hold-time", "--server-pid",
                      "Throughput: N [reqests/sec], errors: N", "exit status"):
             self.assertIn(word, " ".join(ended.stdout.split()))
+        for words in ("-t N=100 ", "-p N=3200 ", "--size N=64 ", "--rate N=0 ", "--json FILE ", "--hold N ",
+                      "host HOST=127.0.0.1 "):
+            self.assertIn(f"  {words}", ended.stdout)
+        self.assertNotRegex(ended.stdout, r"UINT|INT in|FLOAT|TEXT")
+
+    def test_one_of_a_kind_has_no_plural(self):
+        with ScriptedServer(lambda connection, whole: connection.sendall(whole())) as server:
+            one = bench(server.port, "-t", 1, "-c", 1, "-e", 1, "--size", 64)
+            two = bench(server.port, "-t", 1, "-c", 1, "-e", 2)
+            timed = bench(server.port, "-t", 2, "-e", 1, "--duration", "50ms")
+        self.assertIn("Load: 1 coroutine, 1 connection each, 1 echo of 64 bytes on each, to ", one.stdout)
+        self.assertIn("; 1 sample, p50 needs 20\n", one.stdout)
+        self.assertRegex(two.stderr, r"\Aecho_bench: 1 error; the first: ")
+        self.assertIn("Load: 2 coroutines, as many connections as fit, 1 echo of 64 ", timed.stdout)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,9 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (BACKEND, ECHO_CORO, HOST, PATIENCE_SECONDS, UNAVAILABLE, USAGE, EchoCoro,
-                      is_listening, run, wait_until)
+from programs import (BACKEND, ECHO_CORO, HOST, PATIENCE_SECONDS, UNAVAILABLE, UNWRITTEN, USAGE,
+                      EchoCoro, is_listening, run, wait_until)
 
-UNWRITTEN = 74
 F_SETPIPE_SZ = 1031
 
 

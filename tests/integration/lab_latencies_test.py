@@ -3,8 +3,11 @@
 Run one with   /usr/bin/python3 tests/integration/lab_latencies_test.py Latencies.test_rounds_are_added_up
 """
 
+import math
 import pathlib
+import select
 import sys
+import types
 import unittest
 import unittest.mock
 
@@ -17,6 +20,7 @@ import latencies
 import measuring
 from measuring import Failure
 from samples import Sampler
+from scripted_server import ScriptedServer
 
 
 class Latencies(unittest.TestCase):
@@ -43,6 +47,27 @@ class Latencies(unittest.TestCase):
         self.assertTrue(
             min(medians) <= dict(together["percentiles"])[50] <= max(medians), (medians, together)
         )
+
+    def test_server_that_is_too_slow_keeps_no_rate(self):
+        """Whether it comes to all that was due (40 echoes, 0.8 s of work in 0.2 s), or to some of it."""
+
+        def slow_echo(connection, whole):
+            while True:
+                message = whole()
+                select.select([], [], [], 0.02)
+                connection.sendall(message)
+
+        sampler = Sampler((None, None), True)
+        for rate, patience, comes_to_all in ((200, "1min", True), (10_000, "1s", False)):
+            with self.subTest(rate=rate), ScriptedServer(slow_echo) as server:
+                running = types.SimpleNamespace(port=server.port, look=lambda: None)
+                result = sampler.run_client(
+                    running, "-t", "1", "-e", "1000000", "--rate", str(rate), "--duration", "200ms", "--timeout", patience
+                )  # fmt: skip
+                sample = {"rate_per_s": rate, "result": result}
+                self.assertEqual(result["total"]["never_sent"] == 0, comes_to_all)
+                self.assertLess(latencies.of_rounds([sample])["reached_per_s"], 0.3 * rate)
+                self.assertFalse(latencies.is_kept(sample, 0.98, math.inf))
 
     def test_limits_of_any_round_are_told(self):
         with unittest.mock.patch.object(latencies, "merged", lambda results: {"samples": 1, "p50": 2.0}):

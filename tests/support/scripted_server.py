@@ -47,11 +47,14 @@ class ScriptedServer:
                 self.failures.append(failure)
 
     def whole(self, connection):
-        message = connection.recv(self.message_bytes, socket.MSG_WAITALL)
-        if len(message) < self.message_bytes:
-            raise EOFError
-        self.received.append(message)
-        return message
+        message = bytearray()
+        while len(message) < self.message_bytes:  # with a timeout MSG_WAITALL does not wait for all
+            piece = connection.recv(self.message_bytes - len(message), socket.MSG_WAITALL)
+            if not piece:
+                raise EOFError
+            message += piece
+        self.received.append(bytes(message))
+        return self.received[-1]
 
     def stop_listening(self):
         self.listener.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,147 @@
+"""echo_bench with messages larger than what fits into the kernel's buffers: whatever a server does first,
+it gets all of them, and errors in one direction end the other."""
+
+import pathlib
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from load_client import Client, bench
+from programs import PATIENCE_SECONDS, EchoCoro
+from scripted_server import ScriptedServer
+
+MIB = 1 << 20
+
+
+def whole_first(connection, whole):
+    """Reads all of a message before it answers."""
+    while True:
+        connection.sendall(whole())
+
+
+class Large(Client):
+    def ends_soon(self, ended, began):
+        """Not by the timeout of 30 s."""
+        self.assertLess(time.monotonic() - began, 25)
+        self.assertNotIn("cancel", ended.stderr.lower())
+
+    def test_server_that_reads_all_before_it_answers(self):
+        for size in (65_536, 65_537, MIB, 16 * MIB):
+            with self.subTest(size=size), ScriptedServer(whole_first, message_bytes=size) as server:
+                self.ends(bench(server.port, "-t", 2, "-c", 1, "-e", 2, "--size", size, "--timeout", "15s"), 0,
+                          errors=0)
+                self.assertEqual(len(server.received), 4)
+
+    def test_server_that_reads_all_of_a_pipeline_before_it_answers(self):
+        def all_first(connection, whole):
+            while True:
+                connection.sendall(b"".join([whole() for _ in range(64)]))
+
+        with ScriptedServer(all_first, message_bytes=32_768) as server:
+            ended = bench(server.port, "-t", 1, "-c", 1, "-e", 128, "--pipeline", 64, "--size", 32_768,
+                          "--timeout", "15s")
+        self.ends(ended, 0, errors=0)
+
+    def test_server_that_answers_in_small_pieces_while_it_reads(self):
+        def pieces(connection, _):
+            while True:
+                piece = connection.recv(1500)
+                if not piece:
+                    raise EOFError
+                connection.sendall(piece)
+
+        with ScriptedServer(pieces) as server:
+            self.ends(bench(server.port, "-t", 2, "-c", 1, "-e", 2, "--size", MIB), 0, errors=0)
+
+    def test_server_without_buffers_of_its_own(self):
+        server = self.enter(EchoCoro())
+        self.ends(bench(server.port, "-t", 3, "-c", 2, "-e", 3, "--size", 3 * MIB + 1), 0, errors=0)
+
+    def test_held_connections(self):
+        with ScriptedServer(whole_first, message_bytes=MIB) as server:
+            ended = bench(server.port, "--hold", 2, "--hold-time", "1ms", "--size", MIB, "--timeout", "15s")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+
+    def test_slow_reader_is_not_silent(self):
+        """It takes 3 s to read, in which nothing comes back; the timeout is 1 s, and all the time something
+        moves."""
+        def slow_reader(connection, _):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            message = b""
+            while len(message) < 16 * MIB:
+                piece = connection.recv(MIB // 2)
+                if not piece:
+                    raise EOFError
+                message += piece
+                if len(message) // (MIB // 2) > (len(message) - len(piece)) // (MIB // 2):
+                    select.select([], [], [], 0.1)
+            connection.sendall(message)
+
+        with ScriptedServer(slow_reader) as server:
+            ended = bench(server.port, "-t", 1, "-c", 1, "-e", 1, "--size", 16 * MIB, "--timeout", "1s")
+        self.ends(ended, 0, errors=0)
+
+    def test_wrong_byte_at_the_end(self):
+        def flip(connection, whole):
+            message = whole()
+            connection.sendall(message[:-1] + bytes([message[-1] ^ 1]))
+
+        with ScriptedServer(flip, message_bytes=MIB) as server:
+            ended = bench(server.port, "-t", 1, "-c", 1, "-e", 1, "--size", MIB)
+        self.ends(ended, 1, errors=1)
+        self.assertIn(f"byte {MIB} of {MIB}: expected", ended.stderr)
+
+    def test_end_of_the_answer_ends_the_sending(self):
+        """Half an answer and no more, and it does not read: the sending alone would never end."""
+        gone = threading.Event()
+
+        def half(connection, _):
+            connection.sendall(connection.recv(1000))
+            connection.shutdown(socket.SHUT_WR)
+            gone.wait(PATIENCE_SECONDS)
+
+        with ScriptedServer(half) as server:
+            began = time.monotonic()
+            ended = bench(server.port, "-t", 1, "-c", 1, "-e", 1, "--size", 16 * MIB)
+            gone.set()
+            self.ends_soon(ended, began)
+        self.ends(ended, 1, errors=1)
+
+    def test_reset_ends_both(self):
+        def reset(connection, _):
+            connection.recv(1000)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        with ScriptedServer(reset) as server:
+            began = time.monotonic()
+            ended = bench(server.port, "-t", 2, "-c", 2, "-e", 2, "--size", 16 * MIB)
+            self.ends_soon(ended, began)
+        self.ends(ended, 1, errors=8)
+
+    def test_silent_server_is_not_waited_for_for_ever(self):
+        gone = threading.Event()
+
+        def reads_nothing(*_):
+            gone.wait(PATIENCE_SECONDS)
+
+        def answers_nothing(_, whole):
+            whole()
+            whole()
+
+        for script in (reads_nothing, answers_nothing):
+            with self.subTest(script=script.__name__), ScriptedServer(script, message_bytes=16 * MIB) as server:
+                began = time.monotonic()
+                ended = bench(server.port, "-t", 2, "-c", 1, "-e", 1, "--size", 16 * MIB, "--timeout", "1s")
+                gone.set()
+                self.ends_soon(ended, began)
+                self.ends(ended, 1, errors=2)
+                self.assertIn("timed out", ended.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
