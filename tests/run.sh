@@ -18,7 +18,7 @@ Installs what is missing (cmake/install_dependencies.sh), builds, and runs every
   clang-release  clang++, -O2: unit tests
   tsan           clang++ with TSan: unit tests
 
-Needs about half an hour on two cores the first time. Its last line counts the tests: 'N passed, N failed,
+Needs about forty minutes on two cores the first time. Its last line counts the tests: 'N passed, N failed,
 N skipped'; before it stands why those were skipped. The exit status is 0 when none failed.
 
 Environment: CTEST_PARALLEL_LEVEL (2), CXX_CLANG (the newest clang++ from 19 down to 16).
