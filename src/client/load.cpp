@@ -67,7 +67,6 @@ private:
     Task<> drive(std::uint64_t index);
     Task<std::uint64_t> one_connection(std::uint64_t index, Payload& payload);
     Task<Result<Clock::time_point>> wait_until_due(std::uint64_t wanted);
-    Task<> keep_until_the_end();
     Task<> end_silent_connections();
     Task<> show_progress();
     void note_error(std::string_view where, const std::string& what);
@@ -210,7 +209,12 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
         succeeded += wanted;
         result_.successes += wanted;
     }
-    if (is_timed_open_loop() && !has_more()) co_await keep_until_the_end();
+    // With nothing more to send a connection stays: a server has the same number of them to the end, and
+    // nobody opens another one instead.
+    if (is_timed_open_loop() && !has_more()) {
+        auto slept = co_await sleep_until(end_);
+        static_cast<void>(slept);
+    }
     if (options_.churn && succeeded == options_.echoes_each) {
         auto closed = co_await stream.close();
         static_cast<void>(closed);
@@ -233,13 +237,6 @@ Task<Result<Clock::time_point>> Phase::wait_until_due(std::uint64_t wanted) {
         result_.latest_send = std::max(result_.latest_send, late);
     }
     co_return due;
-}
-
-// With nothing more to send a connection stays: a server has the same number of them to the end, and
-// nobody opens another one instead.
-Task<> Phase::keep_until_the_end() {
-    auto slept = co_await sleep_until(end_);
-    static_cast<void>(slept);
 }
 
 Task<> Phase::end_silent_connections() {

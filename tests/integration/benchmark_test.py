@@ -18,6 +18,9 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from programs import is_running
+
 REAL_BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")).resolve()
 CONGESTION_CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 PORTS = {"libev": 3100, "echo_coro": 3200, "gevent2": 3250, "gevent3": 3300, "epoll3": 4000}
@@ -70,14 +73,6 @@ sys.exit(errors)
 """
 
 GOOD_LINE = "Throughput: 12345.67 [reqests/sec], errors: 0"
-
-
-def is_running(pid):
-    try:
-        status = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"
 
 
 def can_listen(port):

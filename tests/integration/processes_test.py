@@ -17,8 +17,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(ROOT / "bench"))
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "support")]
 import processes
+from programs import is_running
 
 # A program that starts another and says its number; PLACE is where a signal meets it.
 PROGRAM = f"""\
@@ -56,14 +57,6 @@ finally:
     strike()
     print("cleaned up")
 """
-
-
-def is_running(pid):
-    try:
-        status = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] not in "ZX"
 
 
 class Signals(unittest.TestCase):

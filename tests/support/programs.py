@@ -47,6 +47,14 @@ def wait_until(true, what, seconds=PATIENCE_SECONDS):
         select.select([], [], [], 0.01)
 
 
+def is_running(pid):
+    try:
+        status = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
 def run(*command, **options):
     """Runs a program to its end. Returns the subprocess.CompletedProcess, with text."""
     try:
