@@ -290,7 +290,7 @@ class Page(unittest.TestCase):
 
     def test_quotes_what_ringlet_says(self):
         """The messages in its table are the beginnings of those in error.cpp."""
-        source = (ROOT / "src/runtime/error.cpp").read_text()
+        source = (ROOT / "src/runtime/base/error.cpp").read_text()
         said = re.sub(r'"\s+"', "", source)
         quoted = re.findall(r"`((?:io_uring is|this kernel|this sandbox|not enough)[^`]*)`", PAGE.read_text())
         self.assertGreaterEqual(len(quoted), 6)

@@ -35,8 +35,8 @@ class Tree(unittest.TestCase):
     def test_includes_look_down(self):
         self.kept(rules.floors_look_down)
 
-    def test_every_floor_is_lived_on(self):
-        self.kept(rules.every_floor_is_lived_on)
+    def test_floors_of_headers_are_needed(self):
+        self.kept(rules.floors_of_headers_are_needed)
 
     def test_includes_have_no_cycles(self):
         self.kept(rules.no_include_cycles)
@@ -102,34 +102,48 @@ class PlantedTree(unittest.TestCase):
             self.assertIn(words, complaint)
 
     def test_include_that_looks_up(self):
-        self.plant("src/runtime/include/ringlet/task.hpp",
-                   "#pragma once\n#include <ringlet/error.hpp>\n#include <ringlet/serve.hpp>\n")
-        self.plant("src/runtime/timers.cpp", '#include <vector>\n#  include "socket_state.hpp"\n')
-        self.finds(rules.floors_look_down, "timers.cpp:2: floor 3 looks up to socket_state.hpp",
-                   "task.hpp:3: floor 1 looks up to ringlet/serve.hpp")
+        public = "src/runtime/include/ringlet"
+        self.plant(f"{public}/task.hpp",
+                   "#pragma once\n#include <ringlet/error.hpp>\n#include <ringlet/serve.hpp>\n"
+                   "#include <ringlet/missing.hpp>\n#include <ringlet/ringlet.hpp>\n")
+        self.plant(f"{public}/serve.hpp", "#include <ringlet/task.hpp>\n")
+        self.plant("src/runtime/serve/serve.cpp", "#include <ringlet/serve.hpp>\n")
+        self.plant("src/runtime/net/socket_state.hpp", "#pragma once\n")
+        self.plant("src/runtime/loop/timers.cpp",
+                   '#include <vector>\n#  include "net/socket_state.hpp"\n#include <ringlet/task.hpp>\n')
+        self.plant("src/runtime/ring/uring/uring_ring.cpp", '#include "ring/epoll/epoll_ring.hpp"\n')
+        self.plant("src/runtime/ring/epoll/epoll_ring.hpp", "#pragma once\n")
+        self.finds(rules.floors_look_down, "task.hpp:3: task looks up to ringlet/serve.hpp",
+                   "task.hpp:5: task looks up to ringlet/ringlet.hpp",
+                   "timers.cpp:2: loop looks up to net/socket_state.hpp",
+                   "uring_ring.cpp:1: one kernel knows of the other")
 
-    def test_include_of_a_file_without_a_floor(self):
-        self.plant("src/runtime/task.cpp", '#include "newcomer.hpp"\n')
+    def test_file_without_a_floor(self):
         self.plant("src/runtime/newcomer.hpp", "#pragma once\n")
-        self.finds(rules.floors_look_down, "newcomer.hpp:1: has no floor", "task.cpp:1: floor 1")
+        self.plant("src/runtime/attic/old.cpp", "\n")
+        self.plant("src/runtime/include/ringlet/newcomer.hpp", "#pragma once\n")
+        self.finds(rules.floors_look_down, "runtime/newcomer.hpp:1: stands on no floor",
+                   "attic/old.cpp:1: stands on no floor", "ringlet/newcomer.hpp:1: stands on no floor")
 
-    def test_floor_without_a_file(self):
-        for name in set(rules.FLOOR_OF) - {"sleep"}:
-            self.plant(f"src/runtime/{name}.hpp", "#pragma once\n")
-        self.finds(rules.every_floor_is_lived_on, "sleep has a floor, and no file")
+    def test_floor_of_a_header_that_needs_none(self):
+        for header in set(rules.FLOOR_OF_HEADER) - {"ringlet/mutex.hpp"}:
+            self.plant(f"src/runtime/include/{header}", "#pragma once\n")
+        self.plant("src/runtime/sync/when.cpp", "\n")
+        self.finds(rules.floors_of_headers_are_needed, "mutex.hpp has a floor, and no file",
+                   "when.hpp has a source")
 
     def test_include_cycle(self):
-        self.plant("src/runtime/include/ringlet/task.hpp", "#include <ringlet/operation.hpp>\n")
-        self.plant("src/runtime/include/ringlet/operation.hpp", '#include "ready_queue.hpp"\n')
-        self.plant("src/runtime/ready_queue.hpp", "#include <ringlet/task.hpp>\n")
-        self.plant("src/runtime/task.cpp", "#include <ringlet/task.hpp>\n")
+        self.plant("src/runtime/include/ringlet/task.hpp", "#include <ringlet/detail/operation.hpp>\n")
+        self.plant("src/runtime/include/ringlet/detail/operation.hpp", '#include "task/x.hpp"\n')
+        self.plant("src/runtime/task/x.hpp", "#include <ringlet/task.hpp>\n")
+        self.plant("src/runtime/task/task.cpp", "#include <ringlet/task.hpp>\n")
         self.finds(rules.no_include_cycles,
-                   "operation -> ready_queue -> task -> operation")
+                   "ringlet/detail/operation.hpp -> task/x.hpp -> ringlet/task.hpp -> ringlet/detail/operation.hpp")
 
     def test_second_door_to_the_kernel(self):
-        self.plant("src/runtime/uring_queues.hpp", "#include <liburing.h>\n")
-        self.plant("src/runtime/epoll_ring.cpp", "#include <sys/epoll.h>\n")
-        self.plant("src/runtime/serve.cpp", "#include <liburing.h>\n#include <sys/epoll.h>\n")
+        self.plant("src/runtime/ring/uring/uring_queues.hpp", "#include <liburing.h>\n")
+        self.plant("src/runtime/ring/epoll/epoll_ring.cpp", "#include <sys/epoll.h>\n")
+        self.plant("src/runtime/serve/serve.cpp", "#include <liburing.h>\n#include <sys/epoll.h>\n")
         self.plant("examples/echo.cpp", "#include <liburing.h>\n")
         self.finds(rules.kernel_has_few_doors, "serve.cpp:1: only uring_queues.hpp",
                    "serve.cpp:2: only epoll_ring.cpp", "examples/echo.cpp:1")
@@ -143,24 +157,24 @@ class PlantedTree(unittest.TestCase):
                    "task.hpp:5: ringlet/signals.hpp is no public header")
 
     def test_program_that_includes_private_headers(self):
-        self.plant("src/runtime/signals.hpp", "#pragma once\n")
+        self.plant("src/runtime/serve/signals.hpp", "#pragma once\n")
         self.plant("src/client/load.hpp", "#pragma once\n")
         self.plant("src/client/load.cpp", '#include "load.hpp"\n#include <ringlet/task.hpp>\n'
                                           '#include "../runtime/timers.hpp"\n')
-        self.plant("examples/echo.cpp", '#include "signals.hpp"\n')
+        self.plant("examples/echo.cpp", '#include "serve/signals.hpp"\n')
         self.finds(rules.programs_see_only_public_headers, "load.cpp:3", "examples/echo.cpp:1")
 
     def test_header_without_a_test_and_test_without_a_header(self):
         for name in ("task", "timers"):
             self.plant(f"src/runtime/include/ringlet/{name}.hpp", "#pragma once\n")
         for name in ("task", "tasks"):
-            self.plant(f"tests/unit/{name}_test.cpp", "\n")
+            self.plant(f"tests/unit/task/{name}_test.cpp", "\n")
         self.finds(rules.headers_and_tests_are_pairs, "timers.hpp has no test",
                    "there is no tasks.hpp")
 
     def test_exception_that_is_no_longer_needed(self):
-        self.plant("src/runtime/stack.hpp", "#pragma once\n")
-        self.plant("tests/unit/stack_test.cpp", "\n")
+        self.plant("src/runtime/loop/stack.hpp", "#pragma once\n")
+        self.plant("tests/unit/loop/stack_test.cpp", "\n")
         self.finds(rules.headers_and_tests_are_pairs, "stack needs no exception")
 
     def test_forbidden_co_awaits(self):
@@ -197,8 +211,8 @@ class PlantedTree(unittest.TestCase):
                 self.finds(rules.awaits_into_a_name)
 
     def test_forbidden_co_awaits_on_purpose(self):
-        self.plant("tests/unit/compiler_test.cpp", "T t() { if (co_await f()) {} }\n")
-        self.plant("tests/unit/task_test.cpp", "T t() { if (co_await f()) {} }\n")
+        self.plant("tests/unit/task/compiler_test.cpp", "T t() { if (co_await f()) {} }\n")
+        self.plant("tests/unit/task/task_test.cpp", "T t() { if (co_await f()) {} }\n")
         self.finds(rules.awaits_into_a_name, "task_test.cpp:1")
 
     def test_things_left_to_do(self):

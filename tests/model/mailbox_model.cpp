@@ -7,7 +7,7 @@
 // Exits with 0 when the protocols hold; with --break-release, when the model finds that a push
 // with a relaxed order does not.
 
-#include <ringlet/letter_stack.hpp>
+#include <ringlet/detail/letter_stack.hpp>
 
 #include <cstdio>
 #include <cstring>

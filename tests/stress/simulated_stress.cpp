@@ -2,7 +2,7 @@
 
 #include "scenarios.hpp"
 
-#include "canary.hpp"
+#include "base/canary.hpp"
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "kernel.hpp"
+#include "base/kernel.hpp"
 
 #include <chrono>
 #include <memory>

@@ -2,8 +2,8 @@
 
 // An operation with bytes of its own, for tests of rings and of the simulated network.
 
+#include <ringlet/detail/operation.hpp>
 #include <ringlet/endpoint.hpp>
-#include <ringlet/operation.hpp>
 
 #include <algorithm>
 #include <cstddef>

@@ -1,7 +1,7 @@
 #pragma once
 
-#include <ringlet/assert.hpp>
-#include <ringlet/wait_list.hpp>
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/wait_list.hpp>
 
 #include <cstddef>
 

@@ -2,16 +2,16 @@
 
 #include <ringlet/backend.hpp>
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/intrusive_list.hpp>
+#include <ringlet/detail/mailbox.hpp>
+#include <ringlet/detail/operation.hpp>
+#include <ringlet/detail/ready_queue.hpp>
+#include <ringlet/detail/ring.hpp>
+#include <ringlet/detail/spawned_task.hpp>
+#include <ringlet/detail/timers.hpp>
 #include <ringlet/error.hpp>
-#include <ringlet/intrusive_list.hpp>
 #include <ringlet/loop_options.hpp>
-#include <ringlet/mailbox.hpp>
-#include <ringlet/operation.hpp>
-#include <ringlet/ready_queue.hpp>
 #include <ringlet/result.hpp>
-#include <ringlet/ring.hpp>
-#include <ringlet/spawned_task.hpp>
-#include <ringlet/timers.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <atomic>

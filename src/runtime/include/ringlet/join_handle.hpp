@@ -1,7 +1,7 @@
 #pragma once
 
+#include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/event_loop.hpp>
-#include <ringlet/spawned_task.hpp>
 
 #include <utility>
 

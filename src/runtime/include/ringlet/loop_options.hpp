@@ -1,7 +1,7 @@
 #pragma once
 
 #include <ringlet/backend.hpp>
-#include <ringlet/ring.hpp>
+#include <ringlet/detail/ring.hpp>
 
 #include <chrono>
 #include <cstddef>

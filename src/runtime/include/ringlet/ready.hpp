@@ -1,11 +1,11 @@
 #pragma once
 
-#include <ringlet/assert.hpp>
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/frame_pool.hpp>
+#include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/event_loop.hpp>
-#include <ringlet/frame_pool.hpp>
 #include <ringlet/result.hpp>
-#include <ringlet/spawned_task.hpp>
 
 #include <cstdint>
 #include <optional>

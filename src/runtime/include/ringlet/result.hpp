@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ringlet/assert.hpp>
+#include <ringlet/detail/assert.hpp>
 
 #include <memory>
 #include <system_error>

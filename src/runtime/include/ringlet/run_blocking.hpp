@@ -1,7 +1,7 @@
 #pragma once
 
-#include <ringlet/blocking_job.hpp>
 #include <ringlet/deadline.hpp>
+#include <ringlet/detail/blocking_job.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/result.hpp>
 

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ringlet/wait_list.hpp>
+#include <ringlet/detail/wait_list.hpp>
 
 #include <cstddef>
 

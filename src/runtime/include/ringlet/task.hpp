@@ -1,9 +1,9 @@
 #pragma once
 
-#include <ringlet/assert.hpp>
 #include <ringlet/cancel_scope.hpp>
-#include <ringlet/frame_pool.hpp>
-#include <ringlet/task_record.hpp>
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/frame_pool.hpp>
+#include <ringlet/detail/task_record.hpp>
 
 #include <coroutine>
 #include <exception>

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <ringlet/assert.hpp>
 #include <ringlet/deadline.hpp>
-#include <ringlet/group_core.hpp>
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/group_core.hpp>
+#include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/join_handle.hpp>
 #include <ringlet/ready.hpp>
-#include <ringlet/spawned_task.hpp>
 #include <ringlet/task.hpp>
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <ringlet/assert.hpp>
+#include <ringlet/detail/assert.hpp>
 #include <ringlet/event_loop.hpp>
 
 #include <memory>

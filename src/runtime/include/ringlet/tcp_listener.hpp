@@ -1,8 +1,8 @@
 #pragma once
 
+#include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
-#include <ringlet/socket.hpp>
 #include <ringlet/tcp_stream.hpp>
 
 #include <cstddef>

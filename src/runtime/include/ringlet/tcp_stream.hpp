@@ -2,9 +2,9 @@
 
 #include <ringlet/buffer.hpp>
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
-#include <ringlet/socket.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <cstddef>

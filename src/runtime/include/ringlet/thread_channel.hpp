@@ -1,7 +1,7 @@
 #pragma once
 
+#include <ringlet/detail/wait_list.hpp>
 #include <ringlet/error.hpp>
-#include <ringlet/wait_list.hpp>
 
 #include <condition_variable>
 #include <cstddef>

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <ringlet/deadline.hpp>
+#include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/event_loop.hpp>
-#include <ringlet/spawned_task.hpp>
 
 #include <cstddef>
 #include <exception>

@@ -1,0 +1,91 @@
+#include "base/kernel.hpp"
+
+#include <ringlet/error.hpp>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <type_traits>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace ringlet {
+
+namespace {
+
+class RealKernel final : public Kernel {
+public:
+    Result<UniqueFd> open_stream_socket(int family) override {
+        UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (!fd) return error_from_errno(errno);
+        return fd;
+    }
+
+    Result<void> set_option(int fd, int level, int name, int value) override {
+        return answer_of(::setsockopt(fd, level, name, &value, sizeof value));
+    }
+
+    Result<void> bind(int fd, const Endpoint& endpoint) override {
+        return answer_of(::bind(fd, endpoint.data(), endpoint.size_bytes()));
+    }
+
+    Result<void> listen(int fd, int backlog) override { return answer_of(::listen(fd, backlog)); }
+
+    Result<void> shutdown_write(int fd) override { return answer_of(::shutdown(fd, SHUT_WR)); }
+
+    Result<Endpoint> local(int fd) override { return name_by(::getsockname, fd); }
+    Result<Endpoint> peer(int fd) override { return name_by(::getpeername, fd); }
+
+    // Never again on EINTR: on Linux the descriptor is free after close(2), whatever it returns.
+    void close(int fd) noexcept override { ::close(fd); }
+
+    Clock::time_point now() noexcept override { return std::chrono::steady_clock::now(); }
+
+    std::size_t thread_count() noexcept override {
+        struct stat threads{};
+        if (::stat("/proc/self/task", &threads) != 0) return 0;
+        // Links of a folder: itself, its name above, and one for each folder inside, a thread's.
+        return threads.st_nlink - 2;
+    }
+
+    void report(std::string_view line) noexcept override {
+        std::fprintf(stderr, "ringlet: %.*s\n", static_cast<int>(line.size()), line.data());
+    }
+
+    std::string_view situation() const noexcept override { return ""; }
+
+    bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }
+
+private:
+    static Result<void> answer_of(int returned) {
+        if (returned != 0) return error_from_errno(errno);
+        return {};
+    }
+
+    template <class Call>
+    static Result<Endpoint> name_by(Call call, int fd) {
+        sockaddr_storage address{};
+        socklen_t size = sizeof address;
+        if (call(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+            return error_from_errno(errno);
+        }
+        return Endpoint::from_sockaddr(address);
+    }
+};
+
+// Static objects may close descriptors when everything else has gone.
+static_assert(std::is_trivially_destructible_v<RealKernel>);
+constinit RealKernel real_kernel;
+constinit thread_local Kernel* kernel_of_this_thread = &real_kernel;
+
+} // namespace
+
+Kernel& Kernel::of_this_thread() noexcept { return *kernel_of_this_thread; }
+
+void Kernel::stand_in(Kernel* kernel) noexcept {
+    kernel_of_this_thread = kernel != nullptr ? kernel : &real_kernel;
+}
+
+} // namespace ringlet

@@ -1,9 +1,0 @@
-#include <ringlet/clock.hpp>
-
-#include "kernel.hpp"
-
-namespace ringlet {
-
-Clock::time_point Clock::now() noexcept { return Kernel::of_this_thread().now(); }
-
-} // namespace ringlet

@@ -1,0 +1,119 @@
+#pragma once
+
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/descriptor.hpp>
+#include <ringlet/detail/intrusive_list.hpp>
+#include <ringlet/wait.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ringlet {
+
+/// What can be asked of the kernel. No backend is named here. Those that move bytes come last. A ring
+/// that cannot send without a copy makes a `send` of it.
+enum class Opcode : std::uint8_t { accept, connect, recv_buffer, recv, send, read, send_zero_copy };
+
+/// The name of an opcode, for messages and dumps.
+[[nodiscard]] const char* to_string(Opcode opcode) noexcept;
+
+/// One request to the kernel and, later, its answer.
+///
+///        configure           start               finish              consume
+///     idle ------> idle ---------------> in_flight ------> finished ------> idle
+///                                          |    ^
+///                                          +----+ a short transfer starts again by itself
+///
+/// Lifetime  From `start` until `finish` the kernel owns the bytes at `data`, and the address of
+///           the operation is its name there: neither may move or go.
+/// Thread    The loop's own.
+struct Operation final : Wait, ListHook {
+    enum class State : std::uint8_t { idle, in_flight, finished };
+
+    /// How many bytes must be transferred before the operation has finished.
+    enum class Extent : std::uint8_t {
+        some, ///< one byte is enough
+        whole ///< all of them: a short transfer goes out again, until an error or the end of stream
+    };
+
+    /// The bytes, or the address to connect to. `recv_buffer`: the ring lends the memory when there is
+    /// something to write into it, and has left it here if the result is more than zero.
+    void* data = nullptr;
+    std::size_t size_bytes = 0; ///< of `data`
+    std::size_t transferred_bytes = 0;
+    std::int32_t result = 0; ///< bytes or an accepted descriptor's number, or a negative errno
+    Descriptor descriptor;
+    Opcode opcode = Opcode::read;
+    Extent extent = Extent::some;
+    State state = State::idle;
+    bool cancel_requested = false; ///< what remains is not started again
+    std::int16_t cancel_errno = 0; ///< what a cancelled result becomes, if not ECANCELED
+    /// Why a receive is not with the kernel, or soon will not be.
+    enum class Parking : std::uint8_t {
+        no,
+        queued, ///< it waits for a buffer
+        asked,  ///< it has waited for long, and was asked back: see `Ring::park`
+        polls   ///< a poll is in its place
+    };
+    Parking parking = Parking::no; ///< the ring's own
+    bool idle_limited = false; ///< `EventLoop::cancel_idle` ends it; in its list while in flight
+
+    /// Describes the next request. Asserts that the last one has been consumed.
+    void configure(Opcode what, Descriptor where, void* bytes, std::size_t size,
+                   Extent how_much = Extent::some) {
+        RINGLET_ASSERT(state == State::idle,
+                       "an operation was begun while the last one of its kind "
+                       "on the same socket is in flight");
+        data = bytes;
+        size_bytes = size;
+        transferred_bytes = 0;
+        result = 0;
+        descriptor = where;
+        opcode = what;
+        extent = how_much;
+        state = State::idle; // so that all of these are one store
+        cancel_requested = false;
+        cancel_errno = 0;
+        parking = Parking::no;
+    }
+
+    /// The descriptor of the process on which it is done; -1 if it is none.
+    [[nodiscard]] int fd() const noexcept { return descriptor.fd(); }
+    /// True if its answer is a count of bytes.
+    [[nodiscard]] bool moves_bytes() const noexcept { return opcode >= Opcode::recv_buffer; }
+
+    /// The ring's answer, written by the loop. Returns false when the rest must be started again.
+    [[nodiscard]] bool finish(std::int32_t answer) noexcept {
+        if (answer > 0 && moves_bytes()) [[likely]] {
+            transferred_bytes += static_cast<std::size_t>(answer);
+            if (extent == Extent::some || transferred_bytes >= size_bytes) [[likely]] {
+                result = answer;
+                state = State::finished;
+                return true;
+            }
+        }
+        return finish_with_less(answer);
+    }
+
+    /// It was refused before it reached the kernel: `operation_canceled`.
+    void refuse() noexcept;
+
+    /// The waiter has read the answer; the operation can be configured again.
+    void consume() noexcept { state = State::idle; }
+
+    /// The part that remains to be transferred.
+    [[nodiscard]] std::byte* rest() const noexcept {
+        return static_cast<std::byte*>(data) + transferred_bytes;
+    }
+    [[nodiscard]] std::size_t rest_bytes() const noexcept { return size_bytes - transferred_bytes; }
+
+    // Defined with the loop, which they ask.
+    void cancel() noexcept override;
+    [[nodiscard]] std::string describe() const override;
+
+private:
+    // The rest of `finish`: no bytes were moved, or not all.
+    bool finish_with_less(std::int32_t answer) noexcept;
+};
+
+} // namespace ringlet

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <ringlet/backend.hpp>
+#include <ringlet/clock.hpp>
+#include <ringlet/detail/descriptor.hpp>
+#include <ringlet/detail/operation.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace ringlet {
+
+/// The kernel's answer to one operation.
+struct Completion {
+    Operation* operation = nullptr;
+    std::int32_t result = 0; ///< as `Operation::result`
+};
+
+/// How a ring is made.
+struct RingOptions {
+    unsigned entries = 1024;           ///< as `LoopOptions::ring_entries`
+    RingFeatures features = {};        ///< as `LoopOptions::features`
+    std::size_t buffer_limit = 65'536; ///< as `LoopOptions::buffer_limit`
+};
+
+/// What a ring has done since it was made.
+struct RingStats {
+    std::uint64_t system_calls = 0; ///< trips into the kernel to submit, to transfer and to wait
+    std::uint64_t submissions = 0;
+    std::uint64_t completions = 0;
+    std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
+    std::uint64_t buffer_shortages = 0;   ///< receives that had to wait for a buffer
+    std::uint64_t parked_receives = 0;    ///< that gave their memory back after a long wait
+    std::uint64_t zero_copy_sends =
+        0; ///< requests of `send_all_zero_copy` that the kernel took as such
+    std::uint64_t copied_zero_copy_sends = 0; ///< of these, those that it copied all the same
+    std::uint64_t completion_overflows = 0; ///< completions that found no room; 0 where all is well
+};
+
+/// The door to a kernel. What a loop wants of it goes through `start`, `cancel` and `wait`.
+///
+/// Every operation that was started is handed over by `wait` exactly once, cancelled or not; until
+/// then its bytes and its address belong to the kernel.
+///
+/// Thread    The one that made it.
+class Ring {
+public:
+    Ring() = default;
+    Ring(const Ring&) = delete;
+    Ring& operator=(const Ring&) = delete;
+    virtual ~Ring() = default;
+
+    /// Takes the request in. Reaches the kernel at the next `wait`; never fails.
+    virtual void start(Operation& operation) = 0;
+
+    /// Asks for an operation back. It still ends by its own completion: with -ECANCELED, or as it
+    /// would have, when it was faster.
+    virtual void cancel(Operation& operation) = 0;
+
+    /// A `recv_buffer` that is in flight has waited for long, and may go on doing so: the ring can give
+    /// up what it holds for a quick answer. A ring that holds nothing does nothing.
+    virtual void park(Operation&) {}
+
+    /// Submits everything, waits until something has finished or the deadline has passed (forever
+    /// without one), and hands over what has finished; on io_uring in one system call.
+    ///
+    /// Lifetime  The span is valid until the next call.
+    /// Returns   At most `completions_per_wait_limit` completions; the rest comes with the next
+    ///           call.
+    virtual std::span<const Completion> wait(std::optional<Clock::time_point> deadline) = 0;
+
+    /// Closes a descriptor that was used here, and on which nothing is in flight.
+    virtual void close(Descriptor descriptor) noexcept = 0;
+
+    /// How many accepted connections may be in the ring's own table. 0: there is none, and an accept
+    /// answers with a descriptor of the process.
+    [[nodiscard]] virtual std::size_t direct_descriptor_limit() const noexcept { return 0; }
+
+    /// Another name of a direct descriptor: one of the process, for system calls.
+    ///
+    /// Errors    `too_many_files_open`, and what else the kernel answers.
+    virtual Result<UniqueFd> install(Descriptor) { return std::errc::bad_file_descriptor; }
+
+    [[nodiscard]] virtual RingStats stats() const noexcept = 0;
+
+    /// What one `wait` hands over at most, so that a flood of completions cannot keep the loop from
+    /// resuming anybody.
+    static constexpr std::size_t completions_per_wait_limit = 256;
+};
+
+} // namespace ringlet

@@ -1,0 +1,116 @@
+#pragma once
+
+#include <ringlet/buffer.hpp>
+#include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/operation.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/wait.hpp>
+
+#include <coroutine>
+#include <cstddef>
+#include <string>
+#include <utility>
+
+namespace ringlet {
+
+class Socket;
+
+/// Owns a `Socket` for a stream or a listener. When it goes, what is in flight is cancelled, and
+/// the socket stays until the last answer has been read.
+class SocketHandle {
+public:
+    SocketHandle() noexcept = default;
+    explicit SocketHandle(Socket* socket) noexcept : socket_(socket) {}
+    SocketHandle(SocketHandle&& other) noexcept : socket_(std::exchange(other.socket_, nullptr)) {}
+    SocketHandle& operator=(SocketHandle&& other) noexcept {
+        if (this != &other) {
+            drop();
+            socket_ = std::exchange(other.socket_, nullptr);
+        }
+        return *this;
+    }
+    ~SocketHandle() { drop(); }
+
+    [[nodiscard]] explicit operator bool() const noexcept { return socket_ != nullptr; }
+    [[nodiscard]] Socket* get() const noexcept { return socket_; }
+    [[nodiscard]] Socket* release() noexcept { return std::exchange(socket_, nullptr); }
+
+private:
+    void drop() noexcept;
+
+    Socket* socket_ = nullptr;
+};
+
+/// Waits for one operation of a socket. The awaiters below differ in what they make of its answer.
+/// The request itself is in the socket, so that an awaiter adds only pointers to a frame.
+class SocketAwaiter {
+public:
+    bool await_ready() const noexcept { return false; }
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> waiter) {
+        return suspend(*waiter.promise().scope(), waiter);
+    }
+
+protected:
+    SocketAwaiter(Socket& socket, Operation& operation) noexcept
+        : socket_(&socket), operation_(&operation) {}
+    bool suspend(CancelScope& scope, std::coroutine_handle<> waiter);
+    /// Reads the answer: bytes, or a descriptor, or a negative errno. Afterwards the socket may be
+    /// gone.
+    int take_answer() noexcept;
+
+    Socket* socket_;
+    Operation* operation_;
+};
+
+/// Gives the number of bytes that were transferred.
+class [[nodiscard]] TransferAwaiter : public SocketAwaiter {
+public:
+    TransferAwaiter(Socket& socket, Operation& operation) noexcept
+        : SocketAwaiter(socket, operation) {}
+    Result<std::size_t> await_resume();
+};
+
+/// Gives success when every byte was transferred.
+class [[nodiscard]] WholeAwaiter : public SocketAwaiter {
+public:
+    WholeAwaiter(Socket& socket, Operation& operation) noexcept
+        : SocketAwaiter(socket, operation) {}
+    bool await_ready() const noexcept { return operation_->size_bytes == 0; }
+    Result<void> await_resume();
+};
+
+/// Gives what was received, in borrowed memory.
+class [[nodiscard]] RecvBufferAwaiter : public SocketAwaiter {
+public:
+    RecvBufferAwaiter(Socket& socket, Operation& operation) noexcept
+        : SocketAwaiter(socket, operation) {}
+    Result<Buffer> await_resume();
+};
+
+/// What `close` returns: waits until nothing of the socket is in flight, then closes it.
+class [[nodiscard]] CloseAwaiter final : public Wait {
+public:
+    explicit CloseAwaiter(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
+    CloseAwaiter(const CloseAwaiter&) = delete;
+    CloseAwaiter& operator=(const CloseAwaiter&) = delete;
+    ~CloseAwaiter();
+
+    bool await_ready() noexcept;
+    template <ScopedPromise P>
+    bool await_suspend(std::coroutine_handle<P> closer) {
+        return suspend(*closer.promise().scope(), closer);
+    }
+    Result<void> await_resume() noexcept;
+
+    // Ends by itself: what is in flight was asked back.
+    void cancel() noexcept override {}
+    [[nodiscard]] std::string describe() const override { return "what a closed socket lent"; }
+
+private:
+    bool suspend(CancelScope& in, std::coroutine_handle<> closer);
+
+    SocketHandle socket_;
+};
+
+} // namespace ringlet

@@ -1,0 +1,172 @@
+#pragma once
+
+#include <ringlet/detail/task_record.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/task.hpp>
+
+#include <concepts>
+#include <functional>
+#include <optional>
+#include <source_location>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace ringlet {
+
+/// What is reported of a task that returns a `T`: a `Result<T>`, and of a `Result`, itself.
+template <class T>
+using Outcome = std::conditional_t<is_result_v<T>, T, Result<T>>;
+
+/// The record of a task that returns a `T`, whatever was called to make it.
+template <class T>
+class TypedTask : public TaskRecord {
+public:
+    [[nodiscard]] std::optional<TaskFailure> failure() const override {
+        if (!task_) return std::nullopt;
+        const auto& promise = task_.frame().promise();
+        if (const std::exception_ptr* thrown = promise.exception()) {
+            return TaskFailure{
+                .task = short_name(), .spawned_at = spawned_at, .exception = *thrown};
+        }
+        if constexpr (is_result_v<T>) {
+            const T* returned = promise.value();
+            if (returned == nullptr || *returned) return std::nullopt;
+            const std::error_code error = returned->error();
+            if (error == std::errc::operation_canceled && scope.is_cancelled()) return std::nullopt;
+            return TaskFailure{.task = short_name(), .spawned_at = spawned_at, .error = error};
+        }
+        return std::nullopt;
+    }
+
+    /// False for a task that was refused before it began, or ended where it stood.
+    [[nodiscard]] bool has_run() const noexcept { return task_ && task_.frame().done(); }
+
+    void destroy_frame() noexcept override { task_ = Task<T>(); }
+
+    /// Takes the outcome of a task that has ended; throws what it threw. `operation_canceled` when
+    /// it never began, or was ended where it stood.
+    Outcome<T> take_outcome() {
+        if (!has_run()) return Outcome<T>(std::errc::operation_canceled);
+        if constexpr (std::is_void_v<T>) {
+            task_.frame().promise().take();
+            return Outcome<T>();
+        } else {
+            return Outcome<T>(task_.frame().promise().take());
+        }
+    }
+
+protected:
+    void adopt_frame(Task<T> task) noexcept {
+        task_ = std::move(task);
+        waiter = task_.frame();
+        if (*name == '\0') name = task_.frame().promise().function_name();
+        task_.frame().promise().begin_as_root(&scope);
+    }
+
+private:
+    Task<T> task_;
+};
+
+/// The record of `fn(args...)`. Holds the callable and the arguments for as long as the coroutine
+/// may refer to them.
+template <class T, class Fn, class... Args>
+class SpawnedTask final : public TypedTask<T> {
+public:
+    template <class F, class... As>
+    SpawnedTask(const char* given_name, std::source_location where, F&& fn, As&&... args) {
+        this->name = given_name;
+        this->spawned_at = where;
+        called_.emplace(std::forward<F>(fn), std::forward<As>(args)...);
+        this->adopt_frame(
+            std::apply([this](auto&... arg) { return std::invoke(called_->fn, std::move(arg)...); },
+                       called_->args));
+    }
+
+    void drop_arguments() noexcept override { called_.reset(); }
+
+private:
+    struct Called {
+        template <class F, class... As>
+        explicit Called(F&& callable, As&&... arguments)
+            : fn(std::forward<F>(callable)), args(std::forward<As>(arguments)...) {}
+        [[no_unique_address]] Fn fn;
+        [[no_unique_address]] std::tuple<Args...> args;
+    };
+    std::optional<Called> called_;
+};
+
+/// What `Fn` with `Args` makes: a `SpawnedTask`, and the type that its task returns.
+template <class Fn, class... Args>
+struct SpawnTraits {
+    static_assert(!is_task_v<std::decay_t<Fn>>,
+                  "pass the function and its arguments, not a task: spawn(fn, args...)");
+    static_assert(
+        std::is_invocable_v<std::decay_t<Fn>&, std::decay_t<Args>...>,
+        "the function cannot be called with these arguments; they are moved into the task, "
+        "so that a parameter cannot be a non-const reference: pass a pointer or std::ref");
+    using Returned = std::invoke_result_t<std::decay_t<Fn>&, std::decay_t<Args>...>;
+    static_assert(is_task_v<Returned>, "the function must be a coroutine that returns a Task");
+    using Value = typename Returned::value_type;
+    using Record = SpawnedTask<Value, std::decay_t<Fn>, std::decay_t<Args>...>;
+};
+
+/// A text that names the task may stand before the callable: `spawn("reader", read, stream)`.
+template <class T>
+concept TaskName = std::convertible_to<T, const char*>;
+
+/// What `spawn(first, rest...)` makes, with or without a name in front.
+template <class First, class... Rest>
+struct SpawnCall : SpawnTraits<First, Rest...> {
+    template <class F, class... Rs>
+    static auto* make(std::source_location where, F&& fn, Rs&&... args) {
+        using Record = typename SpawnTraits<First, Rest...>::Record;
+        return new Record("", where, std::forward<F>(fn), std::forward<Rs>(args)...);
+    }
+};
+template <TaskName Name, class Fn, class... Args>
+struct SpawnCall<Name, Fn, Args...> : SpawnTraits<Fn, Args...> {
+    template <class F, class... As>
+    static auto* make(std::source_location where, const char* name, F&& fn, As&&... args) {
+        using Record = typename SpawnTraits<Fn, Args...>::Record;
+        return new Record(name, where, std::forward<F>(fn), std::forward<As>(args)...);
+    }
+};
+
+} // namespace ringlet
+
+// A default argument cannot follow a parameter pack, and where a task was spawned is a default
+// argument. So the functions that spawn are written out for up to six arguments, each passing on to
+// NAME_at(where, ...). TYPES and CALL add template parameters that are named by the caller.
+// clang-format off
+#define RINGLET_SPAWN_OVERLOADS(NAME) RINGLET_SPAWN_OVERLOADS_WITH(NAME, , )
+#define RINGLET_SPAWN_OVERLOADS_WITH(NAME, TYPES, CALL) \
+    template <TYPES class Fn> \
+    auto NAME(Fn&& fn, std::source_location where = std::source_location::current()) { \
+        return NAME##_at CALL(where, std::forward<Fn>(fn)); \
+    } \
+    template <TYPES class Fn, class A> \
+    auto NAME(Fn&& fn, A&& a, std::source_location where = std::source_location::current()) { \
+        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a)); \
+    } \
+    template <TYPES class Fn, class A, class B> \
+    auto NAME(Fn&& fn, A&& a, B&& b, std::source_location where = std::source_location::current()) { \
+        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b)); \
+    } \
+    template <TYPES class Fn, class A, class B, class C> \
+    auto NAME(Fn&& fn, A&& a, B&& b, C&& c, std::source_location where = std::source_location::current()) { \
+        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c)); \
+    } \
+    template <TYPES class Fn, class A, class B, class C, class D> \
+    auto NAME(Fn&& fn, A&& a, B&& b, C&& c, D&& d, std::source_location where = std::source_location::current()) { \
+        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d)); \
+    } \
+    template <TYPES class Fn, class A, class B, class C, class D, class E> \
+    auto NAME(Fn&& fn, A&& a, B&& b, C&& c, D&& d, E&& e, std::source_location where = std::source_location::current()) { \
+        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d), std::forward<E>(e)); \
+    } \
+    template <TYPES class Fn, class A, class B, class C, class D, class E, class G> \
+    auto NAME(Fn&& fn, A&& a, B&& b, C&& c, D&& d, E&& e, G&& g, std::source_location where = std::source_location::current()) { \
+        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d), std::forward<E>(e), std::forward<G>(g)); \
+    }
+// clang-format on

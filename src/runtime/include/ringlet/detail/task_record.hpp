@@ -1,0 +1,127 @@
+#pragma once
+
+#include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/frame_pool.hpp>
+#include <ringlet/detail/task_locals.hpp>
+#include <ringlet/wait.hpp>
+
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <source_location>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace ringlet {
+
+class TaskRecord;
+
+/// A task's name as people say it: `serve` for `ringlet::Task<> serve(int)`.
+[[nodiscard]] std::string short_task_name(const char* name);
+
+/// How a task failed: it returned an error, or threw.
+struct TaskFailure {
+    std::string task;                     ///< its name
+    std::source_location spawned_at = {}; ///< where it was spawned
+    std::error_code error = {};           ///< what it returned; zero when it threw
+    std::exception_ptr exception = {};    ///< what it threw, or null
+
+    /// One line: `task "reader" (main.cpp:30) ended with an error: Broken pipe`.
+    [[nodiscard]] std::string to_string() const;
+};
+
+/// Whoever answers for a task: a group, or the loop.
+class TaskOwner {
+public:
+    /// The task has run to its end. Called outside of any coroutine, before its frame goes.
+    virtual void task_ended(TaskRecord& record) = 0;
+
+    /// For messages about the task.
+    [[nodiscard]] virtual const char* name() const noexcept = 0;
+
+protected:
+    ~TaskOwner() = default;
+};
+
+/// What a handle must know of the group of its task, also when that is gone.
+struct GroupLife : Pooled {
+    const char* name = "";
+    bool ended = false;
+    std::uint32_t owners = 1;
+};
+
+/// Owns a part of a `GroupLife`, of one thread.
+class GroupLifePointer {
+public:
+    GroupLifePointer() noexcept = default;
+    explicit GroupLifePointer(GroupLife* owned) noexcept : life_(owned) {}
+    GroupLifePointer(const GroupLifePointer& other) noexcept : life_(other.life_) {
+        if (life_ != nullptr) ++life_->owners;
+    }
+    GroupLifePointer& operator=(GroupLifePointer other) noexcept {
+        std::swap(life_, other.life_);
+        return *this;
+    }
+    ~GroupLifePointer() {
+        if (life_ != nullptr && --life_->owners == 0) delete life_;
+    }
+    [[nodiscard]] GroupLife* get() const noexcept { return life_; }
+
+private:
+    GroupLife* life_ = nullptr;
+};
+
+/// What is known of one spawned task. It is itself the wait for the task's first turn.
+///
+/// Lifetime  One owner is the running task, another its `JoinHandle`, if there is one. It goes with
+///           the last.
+class TaskRecord : public Wait, public Pooled {
+public:
+    CancelScope scope;          ///< of the whole task
+    TaskOwner* owner = nullptr; ///< null once the task has ended and its owner has been told
+    const char* name = "";      ///< given by `spawn`, or that of its coroutine function
+    std::source_location spawned_at;
+    TaskLocals locals;
+    GroupLifePointer group;            ///< empty for a task of the loop itself
+    Wait* joiner = nullptr;            ///< of the coroutine that waits for its end
+    std::uint32_t refusals = 0;        ///< answered at once since its cancellation, in a row
+    std::uint32_t refused_in = 0;      ///< the resumption in which that was
+    bool ignores_cancellation = false; ///< it has been reported
+    bool joined = false;               ///< its outcome has been taken
+    bool ended = false;                ///< its outcome is there, or it was refused before it began
+
+    TaskRecord() = default;
+    virtual ~TaskRecord() = default;
+
+    /// How a task that has ended failed, if it did.
+    [[nodiscard]] virtual std::optional<TaskFailure> failure() const = 0;
+
+    /// The callable and its arguments go: the coroutine has run to its end.
+    virtual void drop_arguments() noexcept = 0;
+
+    /// Destroys a coroutine that is suspended and waits for nothing.
+    virtual void destroy_frame() noexcept = 0;
+
+    /// Called by the outermost coroutine in its final suspension.
+    void root_finished() noexcept;
+
+    [[nodiscard]] std::string short_name() const { return short_task_name(name); }
+
+    /// `task "serve" (main.cpp:30)`.
+    [[nodiscard]] std::string to_string() const;
+
+    void add_reference() noexcept { ++references_; }
+    void release_reference() noexcept {
+        if (--references_ == 0) delete this;
+    }
+
+    // A task that was not started yet starts: its first await will be refused.
+    void cancel() noexcept override {}
+    [[nodiscard]] std::string describe() const override;
+
+private:
+    std::uint32_t references_ = 1;
+};
+
+} // namespace ringlet

@@ -1,0 +1,78 @@
+// Where a loop and other threads meet: being woken, lending work, and noticing that nobody is there.
+
+#include <ringlet/event_loop.hpp>
+
+#include "base/kernel.hpp"
+#include "loop/thread_pool.hpp"
+#include "loop/watchdog.hpp"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+
+#include <unistd.h>
+
+namespace ringlet {
+
+// ---- other threads ------------------------------------------------------------------------------
+
+void EventLoop::watch_for_wake() {
+    if (wake_.state != Operation::State::idle) return;
+    wake_.configure(Opcode::read, wake_fd_.get(), &wake_count_, sizeof wake_count_);
+    wake_.state = Operation::State::in_flight;
+    ring_->start(wake_);
+    unsubmitted_ = true;
+}
+
+// Async-signal-safe. An eventfd write fails only when 2^64 - 1 wakes have not been read.
+void EventLoop::wake() noexcept {
+    const std::uint64_t one = 1;
+    [[maybe_unused]] const auto written = ::write(wake_fd_.get(), &one, sizeof one);
+}
+
+void EventLoop::stop() noexcept {
+    stop_requested_.store(true, std::memory_order_release);
+    wake();
+}
+
+void EventLoop::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
+    if (backend_.backend == Backend::simulated) {
+        job->run();
+        make_ready(*std::exchange(job->waiting, nullptr));
+        return;
+    }
+    if (!pool_) {
+        pool_ = std::make_unique<ThreadPool>(*this,
+                                             std::max<std::size_t>(1, options_.blocking_threads));
+    }
+    expect_other_thread(true);
+    pool_->run(std::move(job));
+}
+
+void EventLoop::forget_blocking_job(const BlockingJob& job) { pool_->forget(job); }
+
+// ---- nothing can happen any more ----------------------------------------------------------------
+
+// Nothing is in flight, no timer is armed, nobody is ready. What could still come is a letter: one
+// that is here already, or one from another thread, if there is one.
+bool EventLoop::would_block_forever() const {
+    if (root_ == nullptr || leaving_ || other_thread_waits_ > 0 || !mailbox_.empty() ||
+        stop_requested_.load(std::memory_order_acquire)) {
+        return false;
+    }
+    const std::size_t threads = Kernel::of_this_thread().thread_count();
+    return threads > 0 && threads <= 1 + static_cast<std::size_t>(own_threads_);
+}
+
+void EventLoop::report_stuck_tasks() {
+    report("no task can continue, and no other thread is there to wake one:");
+    const std::string tasks = dump();
+    std::string_view rest = tasks;
+    while (!rest.empty()) {
+        const std::size_t end = rest.find('\n');
+        report(rest.substr(0, end));
+        rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);
+    }
+}
+
+} // namespace ringlet

@@ -1,0 +1,47 @@
+#pragma once
+
+// The threads on which functions run that block. They are made when they are needed and stay until
+// the loop goes.
+
+#include <ringlet/detail/blocking_job.hpp>
+#include <ringlet/event_loop.hpp>
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace ringlet {
+
+class ThreadPool {
+public:
+    /// At most `limit` threads; at least one.
+    ThreadPool(EventLoop& loop, std::size_t limit) noexcept : loop_(&loop), limit_(limit) {}
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
+    /// Waits for functions that run; those that wait in line are dropped.
+    ~ThreadPool();
+
+    /// Thread    The loop's own, as `forget`.
+    void run(std::shared_ptr<BlockingJob> job);
+
+    /// The job's waiter has gone: if it has not begun, it never will.
+    void forget(const BlockingJob& job);
+
+private:
+    void work();
+
+    EventLoop* loop_;
+    std::size_t limit_;
+    std::mutex mutex_;
+    std::condition_variable wanted_;
+    std::deque<std::shared_ptr<BlockingJob>> line_;
+    std::vector<std::thread> threads_;
+    std::size_t idle_ = 0;
+    bool ends_ = false;
+};
+
+} // namespace ringlet

@@ -1,0 +1,154 @@
+#include <ringlet/detail/socket.hpp>
+
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/error.hpp>
+
+#include "base/canary.hpp"
+#include "base/kernel.hpp"
+#include "net/socket_state.hpp"
+
+#include <cerrno>
+#include <utility>
+
+#include <netinet/tcp.h>
+
+namespace ringlet {
+
+// ---- the socket ---------------------------------------------------------------------------------
+
+void Socket::use_on(EventLoop& loop) {
+    RINGLET_ASSERT(use_.loop == nullptr, "a socket was used on two loops: it belongs to the first");
+    loop.use_descriptor(use_);
+}
+
+void Socket::end_if_idle() noexcept {
+    if (!is_idle()) return;
+    if (ending_ == Ending::dropped) {
+        delete this;
+    } else {
+        ending_ = Ending::no;
+        use_.loop->make_ready(*std::exchange(closer_, nullptr));
+    }
+}
+
+void Socket::cancel_requests() noexcept {
+    if (use_.loop == nullptr) return;
+    use_.loop->cancel(inbound, ECANCELED);
+    use_.loop->cancel(outbound, ECANCELED);
+}
+
+void Socket::limit_idle_time() noexcept {
+    for (Operation* operation : {&inbound, &outbound}) {
+        if (std::exchange(operation->idle_limited, true)) continue;
+        if (operation->state == Operation::State::in_flight) use_.loop->limit_idle_time(*operation);
+    }
+}
+
+void Socket::drop() noexcept {
+    if (is_idle()) {
+        delete this;
+        return;
+    }
+    ending_ = Ending::dropped;
+    cancel_requests();
+}
+
+void SocketHandle::drop() noexcept {
+    if (Socket* socket = release()) socket->drop();
+}
+
+void Socket::assert_one_at_a_time(const Operation& first, Opcode second) {
+    const TaskRecord* task = EventLoop::current_task();
+    const std::string message = "two operations of one kind at once on one socket: " +
+                                (task != nullptr ? task->to_string() : std::string("somebody")) +
+                                " began a " + to_string(second) + " while " +
+                                first.Wait::scope->task->to_string() + " waits for " +
+                                first.describe();
+    RINGLET_ASSERT(first.state != Operation::State::in_flight, message.c_str());
+}
+
+// ---- the awaiters -------------------------------------------------------------------------------
+
+bool SocketAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
+    return socket_->start(*operation_, scope, waiter);
+}
+
+namespace {
+
+// Mistakes on purpose: see canary.hpp.
+int spoil(const Operation& operation, int answer) noexcept {
+    const bool was_faster = operation.cancel_requested && answer > 0;
+    const bool leaks = was_faster && operation.opcode == Opcode::accept;
+    const bool drops = was_faster && operation.opcode == Opcode::recv_buffer;
+    if (leaks && lives(Canary::leaked_accept)) return -ECANCELED;
+    if (drops && lives(Canary::dropped_receive)) return -ECANCELED;
+    return answer;
+}
+
+} // namespace
+
+int SocketAwaiter::take_answer() noexcept {
+    const int answer = spoil(*operation_, operation_->result);
+    operation_->consume();
+    socket_->answered();
+    return answer;
+}
+
+Result<std::size_t> TransferAwaiter::await_resume() {
+    const int answer = take_answer();
+    if (answer < 0) return error_from_errno(-answer);
+    return static_cast<std::size_t>(answer);
+}
+
+Result<void> WholeAwaiter::await_resume() {
+    const std::size_t asked_bytes = operation_->size_bytes;
+    const std::size_t moved_bytes = operation_->transferred_bytes;
+    const int answer = take_answer();
+    if (answer < 0) return error_from_errno(-answer);
+    if (moved_bytes == asked_bytes) return {};
+    return moved_bytes == 0 ? Errc::end_of_stream : Errc::message_truncated;
+}
+
+Result<Buffer> RecvBufferAwaiter::await_resume() {
+    auto* memory = static_cast<std::byte*>(std::exchange(operation_->data, nullptr));
+    const bool was_faster = operation_->cancel_requested;
+    const int answer = take_answer();
+    if (answer < 0) return error_from_errno(-answer);
+    if (answer == 0) return Buffer();
+    if (lives(Canary::buffer_twice) && was_faster) Buffer::give_back(memory);
+    return Buffer(memory, static_cast<std::size_t>(answer));
+}
+
+CloseAwaiter::~CloseAwaiter() {
+    if (socket_) socket_.get()->tell_when_idle(nullptr);
+}
+
+bool CloseAwaiter::await_ready() noexcept { return !socket_ || socket_.get()->is_idle(); }
+
+bool CloseAwaiter::suspend(CancelScope& in, std::coroutine_handle<> closer) {
+    socket_.get()->cancel_requests();
+    const auto admission = in.loop->admit(in);
+    // Refused: nobody waits, and the socket closes when the kernel has answered.
+    if (admission != EventLoop::Admission::proceed) return false;
+    in.loop->suspend(*this, in, closer);
+    socket_.get()->tell_when_idle(this);
+    return true;
+}
+
+Result<void> CloseAwaiter::await_resume() noexcept {
+    socket_ = SocketHandle();
+    return {};
+}
+
+// ---- opening ------------------------------------------------------------------------------------
+
+Result<UniqueFd> open_tcp_socket(int family, bool no_delay) {
+    Kernel& kernel = Kernel::of_this_thread();
+    auto fd = kernel.open_stream_socket(family);
+    if (!fd || !no_delay) return fd;
+    auto set = kernel.set_option(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    if (!set) return set.error();
+    return fd;
+}
+
+} // namespace ringlet

@@ -1,0 +1,110 @@
+#pragma once
+
+// What a stream or a listener is inside: a descriptor and the requests that may be in flight on it.
+// It keeps the promise that the descriptor and the requests outlive the kernel's interest in them,
+// whatever becomes of the handle.
+
+#include <ringlet/detail/frame_pool.hpp>
+#include <ringlet/detail/operation.hpp>
+#include <ringlet/detail/socket.hpp>
+#include <ringlet/endpoint.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include "base/kernel.hpp"
+
+#include <cstdint>
+
+namespace ringlet {
+
+class Socket : public Pooled {
+public:
+    explicit Socket(UniqueFd fd) noexcept : descriptor_(fd.release()) {}
+    /// For a direct descriptor of this loop's ring.
+    Socket(Descriptor descriptor, EventLoop& loop) noexcept : descriptor_(descriptor) {
+        loop.use_descriptor(use_);
+    }
+    Socket(const Socket&) = delete;
+    Socket& operator=(const Socket&) = delete;
+    ~Socket() {
+        if (use_.loop != nullptr) {
+            use_.loop->close(descriptor_, use_);
+        } else {
+            UniqueFd(descriptor_.fd()).reset(); // a direct one has gone with its loop
+        }
+    }
+
+    /// The descriptor of the process; -1 for a direct one.
+    [[nodiscard]] int fd() const noexcept { return descriptor_.fd(); }
+
+    /// Asks the kernel: `(kernel.*call)(fd)`.
+    template <class Answer>
+    [[nodiscard]] Answer ask(Answer (Kernel::*call)(int)) const {
+        Kernel& kernel = Kernel::of_this_thread();
+        return with_fd(descriptor_, use_.loop, [&](int fd) { return (kernel.*call)(fd); });
+    }
+
+    /// The request in each direction: a listener accepts on the inbound one, connect uses the
+    /// outbound one.
+    Operation inbound;
+    Operation outbound;
+
+    /// Describes the next request in one direction. Aborts with the names of both tasks when one is in
+    /// flight already.
+    void configure(Operation& operation, Opcode opcode, void* bytes, std::size_t size_bytes,
+                   Operation::Extent extent = Operation::Extent::some) {
+        if (operation.state != Operation::State::idle) [[unlikely]]
+            assert_one_at_a_time(operation, opcode);
+        operation.configure(opcode, descriptor_, bytes, size_bytes, extent);
+    }
+
+    /// Starts a request; false when it was refused and its answer is there already.
+    [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
+                             std::coroutine_handle<> waiter) {
+        if (use_.loop != scope.loop) [[unlikely]]
+            use_on(*scope.loop);
+        return scope.loop->start(operation, scope, waiter);
+    }
+
+    /// An answer has been read: ends the socket, or lets its closer go on, if it was the last.
+    void answered() noexcept {
+        if (ending_ != Ending::no) [[unlikely]]
+            end_if_idle();
+    }
+
+    /// No request is in flight, and no answer waits to be read.
+    [[nodiscard]] bool is_idle() const noexcept {
+        return inbound.state == Operation::State::idle && outbound.state == Operation::State::idle;
+    }
+
+    void cancel_requests() noexcept;
+
+    void limit_idle_time() noexcept;
+
+    /// Makes `closer` ready when the socket is idle; null: nobody waits for that any more.
+    void tell_when_idle(Wait* closer) noexcept {
+        closer_ = closer;
+        ending_ = closer != nullptr ? Ending::awaited : Ending::no;
+    }
+
+    /// The owner is gone: closes as soon as the socket is idle, at once if it is.
+    void drop() noexcept;
+
+private:
+    // What the last answer brings about: its closer goes on, or the socket goes.
+    enum class Ending : std::uint8_t { no, awaited, dropped };
+
+    void use_on(EventLoop& loop);
+    void end_if_idle() noexcept;
+    [[gnu::cold]] static void assert_one_at_a_time(const Operation& first, Opcode second);
+
+    Descriptor descriptor_; // owned
+    Ending ending_ = Ending::no;
+    DescriptorUse use_; // since the first request
+    Wait* closer_ = nullptr;
+};
+
+/// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.
+Result<UniqueFd> open_tcp_socket(int family, bool no_delay);
+
+} // namespace ringlet

@@ -1,0 +1,127 @@
+#pragma once
+
+// Who gets the next buffer: receives that found none wait here, first come first served.
+
+#include <ringlet/clock.hpp>
+#include <ringlet/detail/operation.hpp>
+
+#include "base/buffer_pool.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <optional>
+
+namespace ringlet {
+
+/// Lends the buffers of a ring's thread, up to a limit.
+class BufferQueue {
+public:
+    explicit BufferQueue(std::size_t limit) noexcept : limit_(static_cast<std::ptrdiff_t>(limit)) {
+        pool_.hold();
+    }
+    BufferQueue(const BufferQueue&) = delete;
+    BufferQueue& operator=(const BufferQueue&) = delete;
+    ~BufferQueue() { pool_.release(); }
+
+    /// How many may still be lent.
+    [[nodiscard]] std::size_t room() const noexcept {
+        const std::ptrdiff_t left = limit_ - pool_.lent_count() - waiting_count_;
+        return static_cast<std::size_t>(std::max<std::ptrdiff_t>(left, 0));
+    }
+
+    /// Lends an operation its memory for as long as it waits, if no more than `limit` have theirs. It is
+    /// the kernel's then, and counts as nobody's.
+    [[nodiscard]] bool lend_to_wait(Operation& operation, std::size_t limit) {
+        if (static_cast<std::size_t>(waiting_count_) >= limit || !lend(operation)) return false;
+        ++waiting_count_;
+        pool_.note_provided(1);
+        return true;
+    }
+    /// It waits no longer.
+    void end_wait() noexcept {
+        --waiting_count_;
+        pool_.note_provided(-1);
+    }
+
+    /// Gives the operation memory to receive into, if it has none. Returns false at the
+    /// limit, and when there is no memory.
+    [[nodiscard]] bool lend(Operation& operation) {
+        if (operation.data != nullptr) return true;
+        if (room() == 0) return false;
+        operation.data = pool_.borrow();
+        return operation.data != nullptr;
+    }
+
+    /// Takes the memory back of a receive that did not use it.
+    static void take_back(Operation& operation) noexcept {
+        if (operation.data == nullptr) return;
+        BufferPool::give_back(static_cast<std::byte*>(operation.data));
+        operation.data = nullptr;
+    }
+
+    /// The operation has found none. It waits once, however often it finds none.
+    void park(Operation& operation) {
+        if (is_parked(operation)) return;
+        operation.parking = Operation::Parking::queued;
+        ++shortages_;
+        parked_.push_back(&operation);
+    }
+
+    /// Who is parked may only go on by being released: also when memory has become free meanwhile.
+    [[nodiscard]] static bool is_parked(const Operation& operation) noexcept {
+        return operation.parking == Operation::Parking::queued;
+    }
+
+    /// It waits no longer. Returns false if it did not.
+    bool withdraw(Operation& operation) {
+        if (!is_parked(operation)) return false;
+        operation.parking = Operation::Parking::no;
+        std::erase(parked_, &operation);
+        return true;
+    }
+
+    [[nodiscard]] bool empty() const noexcept { return parked_.empty(); }
+    [[nodiscard]] const std::deque<Operation*>& parked() const noexcept { return parked_; }
+
+    /// Gives those that wait to `start`, as many as there are buffers.
+    template <class Start>
+    void release(std::size_t buffers, Start start) {
+        for (std::size_t i = std::min(buffers, parked_.size()); i > 0; --i) {
+            Operation& first = *parked_.front();
+            parked_.pop_front();
+            first.parking = Operation::Parking::no;
+            start(first);
+        }
+    }
+
+    /// Gives them to `start` one by one, each at most once, as long as there is a buffer: who has nothing to
+    /// receive has given it back by then, and leaves it to those behind.
+    template <class Start>
+    void release_in_turn(Start start) {
+        for (std::size_t i = parked_.size(); i > 0 && room() > 0; --i) release(1, start);
+    }
+
+    /// How often a receive found no buffer.
+    [[nodiscard]] std::uint64_t shortages() const noexcept { return shortages_; }
+
+    /// When to look again at the latest: a buffer may come back on another thread, which tells nobody.
+    [[nodiscard]] std::optional<Clock::time_point>
+    next_look(std::optional<Clock::time_point> deadline) const {
+        if (parked_.empty()) [[likely]]
+            return deadline;
+        const auto soon = Clock::now() + std::chrono::milliseconds(10);
+        return deadline ? std::min(*deadline, soon) : soon;
+    }
+
+private:
+    BufferPool& pool_ = BufferPool::of_this_thread();
+    std::ptrdiff_t limit_;
+    std::ptrdiff_t waiting_count_ = 0; // operations that wait with memory
+    std::deque<Operation*> parked_;
+    std::uint64_t shortages_ = 0;
+};
+
+} // namespace ringlet

@@ -1,0 +1,319 @@
+#include "ring/epoll/epoll_ring.hpp"
+
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/error.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include "ring/buffer_queue.hpp"
+#include "ring/finished_list.hpp"
+#include "ring/loan.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <ctime>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+namespace ringlet {
+
+namespace {
+
+// Does with readiness what io_uring does with completions: an operation is tried when its descriptor
+// is believed to be ready; when the kernel says EAGAIN it stays until an event makes it worth another
+// try.
+//
+// A descriptor is registered once, for edges in both directions: the kernel speaks up whenever
+// something new has arrived, and says nothing again of what is known. So a message costs no
+// epoll_ctl, and nobody who does not read is told over and over that he could. What is known is
+// remembered here: after a receive that did not fill its memory there was no more, and the next one
+// waits for an event before it tries.
+class EpollRing final : public Ring {
+public:
+    EpollRing(UniqueFd epoll, std::size_t buffer_limit) noexcept
+        : epoll_(std::move(epoll)), buffers_(buffer_limit) {}
+
+    void start(Operation& operation) override {
+        ++stats_.submissions;
+        if (operation.fd() < 0) {
+            finished_.add(operation, -EBADF);
+            return;
+        }
+        if (operation.opcode == Opcode::send_zero_copy) operation.opcode = Opcode::send;
+        Operation*& slot = slot_of(operation);
+        RINGLET_ASSERT(slot == nullptr, "two operations of one direction on one descriptor");
+        slot = &operation;
+        started_.push_back(&operation);
+    }
+
+    void cancel(Operation& operation) override {
+        if (operation.fd() < 0) return;
+        Operation*& slot = slot_of(operation);
+        if (slot != &operation) return; // it has its answer already
+        buffers_.withdraw(operation);
+        finish(slot, -ECANCELED);
+    }
+
+    std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
+        release_parked();
+        try_started();
+        // What has just been started is answered mostly at once, as a send is. Then the kernel is
+        // asked for events only every second time.
+        const bool something_finished = !finished_.empty();
+        if (!something_finished || asked_nothing_) {
+            asked_nothing_ = false;
+            collect_events(something_finished ? Clock::time_point() : buffers_.next_look(deadline));
+        } else {
+            asked_nothing_ = true;
+        }
+        return hand_over();
+    }
+
+    void close(Descriptor descriptor) noexcept override {
+        const UniqueFd fd(descriptor.fd()); // closed at the end
+        const auto index = static_cast<std::size_t>(fd.get());
+        if (index >= descriptors_.size()) return;
+        Watched& closed = descriptors_[index];
+        const std::uint32_t next = closed.generation + 1;
+        closed = Watched{.generation = next};
+    }
+
+    RingStats stats() const noexcept override {
+        RingStats stats = stats_;
+        stats.buffer_shortages = buffers_.shortages();
+        return stats;
+    }
+
+private:
+    struct Watched {
+        Operation* inbound = nullptr;
+        Operation* outbound = nullptr;
+        std::uint32_t generation = 0; // how often its number has been closed
+        bool registered = false;
+        bool readable = false; // believed to be: worth a try
+        bool writable = true;
+        bool ended = false;      // the peer has finished or failed: a try never waits
+        bool connecting = false; // the outbound operation's answer comes with an event
+    };
+
+    Watched& descriptor_of(const Operation& operation) {
+        const auto index = static_cast<std::size_t>(operation.fd());
+        if (index >= descriptors_.size()) descriptors_.resize(std::max(index + 1, 2 * index));
+        return descriptors_[index];
+    }
+
+    Operation*& slot_of(const Operation& operation) {
+        Watched& descriptor = descriptor_of(operation);
+        const bool outbound =
+            operation.opcode == Opcode::send || operation.opcode == Opcode::connect;
+        return outbound ? descriptor.outbound : descriptor.inbound;
+    }
+
+    void finish(Operation*& slot, int result) {
+        finished_.add(*std::exchange(slot, nullptr), result);
+    }
+
+    void try_started() {
+        for (Operation* operation : started_) {
+            // It may have been cancelled, and then be another one at the same address.
+            if (Operation*& slot = slot_of(*operation); slot == operation) attempt(slot);
+        }
+        started_.clear();
+    }
+
+    // Those that found no buffer, and can have one now.
+    void release_parked() {
+        buffers_.release_in_turn([this](Operation& first) { attempt(slot_of(first)); });
+    }
+
+    // Tries what has been started, if there is reason to believe that it is not in vain.
+    void attempt(Operation*& slot) {
+        Operation& operation = *slot;
+        Watched& descriptor = descriptor_of(operation);
+        if (operation.opcode == Opcode::connect) return connect(slot, descriptor);
+        const bool outbound = operation.opcode == Opcode::send;
+        if (!descriptor.registered && !watch(slot, descriptor)) return;
+        if (outbound ? descriptor.writable : descriptor.readable) transfer(slot, descriptor);
+    }
+
+    void connect(Operation*& slot, Watched& descriptor) {
+        Operation& operation = *slot;
+        make_non_blocking(operation.fd());
+        ++stats_.system_calls;
+        const int answer = ::connect(operation.fd(), static_cast<const sockaddr*>(operation.data),
+                                     static_cast<socklen_t>(operation.size_bytes));
+        if (answer == 0) return finish(slot, 0);
+        if (errno != EINPROGRESS) return finish(slot, -errno);
+        descriptor.connecting = true;
+        static_cast<void>(watch(slot, descriptor));
+    }
+
+    void finish_connect(Operation*& slot, Watched& descriptor) {
+        descriptor.connecting = false;
+        int error = 0;
+        socklen_t size = sizeof error;
+        ++stats_.system_calls;
+        if (::getsockopt(slot->fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
+        finish(slot, -error);
+    }
+
+    // Registers a descriptor. Returns false when that failed, and has then finished the operation.
+    bool watch(Operation*& slot, Watched& descriptor) {
+        Operation& operation = *slot;
+        if (operation.opcode == Opcode::accept || operation.opcode == Opcode::read) {
+            make_non_blocking(operation.fd());
+        }
+        epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                          .data = {.u64 = name_of(operation.fd(), descriptor)}};
+        ++stats_.system_calls;
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, operation.fd(), &event) == 0) {
+            // What has come before is an event, too.
+            descriptor.registered = true;
+            return true;
+        }
+        if (errno != EPERM) {
+            finish(slot, -errno);
+            return false;
+        }
+        // A file, which is always ready.
+        descriptor.registered = descriptor.readable = descriptor.ended = true;
+        return true;
+    }
+
+    static std::uint64_t name_of(int fd, const Watched& descriptor) noexcept {
+        return std::uint64_t{descriptor.generation} << 32 | static_cast<std::uint32_t>(fd);
+    }
+
+    void make_non_blocking(int fd) {
+        stats_.system_calls += 2;
+        const int flags = ::fcntl(fd, F_GETFL);
+        if (flags >= 0) ::fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+    }
+
+    void transfer(Operation*& slot, Watched& descriptor) {
+        Operation& operation = *slot;
+        if (operation.opcode == Opcode::recv_buffer) {
+            // An event does not let it pass those that wait before it.
+            if (BufferQueue::is_parked(operation)) return;
+            if (!buffers_.lend(operation)) return buffers_.park(operation);
+        }
+        check_loan(operation);
+        const std::size_t size = std::min(operation.rest_bytes(), std::size_t{1} << 30);
+        ++stats_.system_calls;
+        ssize_t answer = -1;
+        switch (operation.opcode) {
+        case Opcode::accept:
+            answer = ::accept4(operation.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+            break;
+        case Opcode::recv_buffer:
+        case Opcode::recv:
+            answer = ::recv(operation.fd(), operation.rest(), size, MSG_DONTWAIT);
+            break;
+        case Opcode::send:
+            answer = ::send(operation.fd(), operation.rest(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
+            break;
+        case Opcode::read: answer = ::read(operation.fd(), operation.rest(), size); break;
+        case Opcode::connect:        // see connect
+        case Opcode::send_zero_copy: // became a send
+            break;
+        }
+        const bool outbound = operation.opcode == Opcode::send;
+        bool& believed_ready = outbound ? descriptor.writable : descriptor.readable;
+        const int error = answer < 0 ? errno : 0;
+        if (answer <= 0 && operation.opcode == Opcode::recv_buffer) {
+            BufferQueue::take_back(operation);
+        }
+        if (error == EAGAIN || error == EWOULDBLOCK) {
+            believed_ready = false;
+            return; // until an event
+        }
+        // Less than was asked for: there was no more. Whatever comes now is an event.
+        const bool receives =
+            operation.opcode == Opcode::recv || operation.opcode == Opcode::recv_buffer;
+        const bool drained = receives && answer >= 0 && static_cast<std::size_t>(answer) < size;
+        if (drained) believed_ready = descriptor.ended;
+        finish(slot, answer < 0 ? -error : static_cast<int>(answer));
+    }
+
+    void collect_events(std::optional<Clock::time_point> deadline) {
+        const int count = wait_for_events(deadline);
+        for (int i = 0; i < count; ++i) settle(events_[static_cast<std::size_t>(i)]);
+    }
+
+    void settle(const epoll_event& event) {
+        const auto fd = static_cast<std::uint32_t>(event.data.u64);
+        Watched& descriptor = descriptors_[fd];
+        if (descriptor.generation != event.data.u64 >> 32) return; // of a descriptor that is closed
+        constexpr std::uint32_t failed = EPOLLERR | EPOLLHUP;
+        if ((event.events & (failed | EPOLLRDHUP)) != 0) descriptor.ended = true;
+        if ((event.events & (failed | EPOLLRDHUP | EPOLLIN)) != 0) descriptor.readable = true;
+        if ((event.events & (failed | EPOLLOUT)) != 0) descriptor.writable = true;
+        if (descriptor.inbound != nullptr && descriptor.readable) {
+            transfer(descriptor.inbound, descriptor);
+        }
+        if (descriptor.outbound != nullptr && descriptor.writable) {
+            if (descriptor.connecting) {
+                finish_connect(descriptor.outbound, descriptor);
+            } else {
+                transfer(descriptor.outbound, descriptor);
+            }
+        }
+    }
+
+    int wait_for_events(std::optional<Clock::time_point> deadline) {
+        ++stats_.system_calls;
+        const auto left =
+            deadline ? std::max(*deadline - Clock::now(), Clock::duration(0)) : Clock::duration(0);
+        const auto timeout = to_timespec<timespec>(left);
+        if (has_pwait2_) {
+            const int count = ::epoll_pwait2(epoll_.get(), events_.data(), events_limit,
+                                             deadline ? &timeout : nullptr, nullptr);
+            if (count >= 0 || errno == EINTR) return count;
+            has_pwait2_ = false; // older than Linux 5.11, or a filter that does not know it
+        }
+        // In milliseconds, and never too early.
+        const auto rounded = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+        constexpr std::int64_t limit = std::numeric_limits<int>::max();
+        const int timeout_ms =
+            deadline ? static_cast<int>(std::min<std::int64_t>(rounded, limit)) : -1;
+        return ::epoll_wait(epoll_.get(), events_.data(), events_limit, timeout_ms);
+    }
+
+    std::span<const Completion> hand_over() {
+        const auto given = finished_.hand_over();
+        stats_.completions += given.size();
+        return given;
+    }
+
+    // Few at once: what a group has received is answered while its sockets are in the cache.
+    static constexpr int events_limit = 64;
+
+    UniqueFd epoll_;
+    std::vector<Watched> descriptors_; // by number
+    std::vector<Operation*> started_;
+    FinishedList finished_;
+    BufferQueue buffers_;
+    std::array<epoll_event, events_limit> events_{};
+    RingStats stats_;
+    bool has_pwait2_ = true;
+    bool asked_nothing_ = false; // the last wait looked at no events
+};
+
+} // namespace
+
+Result<std::unique_ptr<Ring>> make_epoll_ring(const RingOptions& options) {
+    UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
+    if (!epoll) return error_from_errno(errno);
+    return std::unique_ptr<Ring>(
+        std::make_unique<EpollRing>(std::move(epoll), options.buffer_limit));
+}
+
+} // namespace ringlet

@@ -1,0 +1,22 @@
+#pragma once
+
+// Where a loop gets its door to the kernel from.
+
+#include <ringlet/backend.hpp>
+#include <ringlet/detail/ring.hpp>
+#include <ringlet/result.hpp>
+
+#include <memory>
+
+namespace ringlet {
+
+/// Makes the ring that is asked for, and says in `choice` which one it has become. For
+/// `Backend::automatic` the environment variable RINGLET_BACKEND decides, if it is set; otherwise
+/// io_uring is tried first, and epoll taken if that is refused, for whatever reason. The environment
+/// variables RINGLET_WITHOUT and RINGLET_WITH switch features off and on; off wins.
+///
+/// Errors    As `EventLoop::create`.
+Result<std::unique_ptr<Ring>> make_ring(Backend wanted, const RingOptions& options,
+                                        BackendChoice& choice);
+
+} // namespace ringlet

@@ -1,0 +1,84 @@
+#pragma once
+
+// Receives that one submission of io_uring answers: which bytes go to which operation. Keeps the promise
+// that all bytes arrive, in order, whoever asks for them and whoever was cancelled. The kernel is asked by
+// the ring: what to ask is said in what the calls return.
+
+#include <ringlet/detail/operation.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace ringlet {
+
+/// One connection, whose submission stays with the kernel as long as data comes.
+///
+/// Lifetime  Its address is the submission's name there: it must not move or go while it is armed. Gives
+///           back what nobody has asked for.
+class MultishotReceiver {
+public:
+    /// What to ask the kernel for.
+    enum class Request : std::uint8_t {
+        nothing,
+        arm,            ///< submit the multishot
+        take_back,      ///< cancel it
+        single_shot,    ///< submit the operation itself
+        wait_for_buffer ///< the operation has found none
+    };
+
+    /// What a call leads to.
+    struct Step {
+        Request request = Request::nothing;
+        Operation* operation = nullptr; ///< finished with `result`, unless the request is about it
+        std::int32_t result = 0;
+    };
+
+    explicit MultishotReceiver(Descriptor descriptor) noexcept : descriptor_(descriptor) {}
+    MultishotReceiver(const MultishotReceiver&) = delete;
+    MultishotReceiver& operator=(const MultishotReceiver&) = delete;
+    ~MultishotReceiver();
+
+    /// A receive begins, into memory of the ring or of its own: it gets what is there already, or waits.
+    [[nodiscard]] Step start(Operation& operation);
+
+    /// Whoever waits has been cancelled. What comes later is kept for the next receive.
+    [[nodiscard]] Step cancel() noexcept;
+
+    /// The kernel's answer, with the buffer that it took, if any. `more` says whether the multishot goes on.
+    [[nodiscard]] Step answer(std::int32_t result, bool more, std::byte* block);
+
+    [[nodiscard]] Descriptor descriptor() const noexcept { return descriptor_; }
+    [[nodiscard]] bool is_armed() const noexcept { return armed_; }
+    [[nodiscard]] const Operation* waiting() const noexcept { return waiting_; }
+    [[nodiscard]] std::size_t ahead_count() const noexcept { return ahead_.size(); }
+    /// Nothing is here, and nothing will come by itself.
+    [[nodiscard]] bool is_quiet() const noexcept { return !armed_ && ahead_.empty() && !end_; }
+
+    /// Buffers that nobody has asked for yet, with which the multishot is taken back. What is on its way
+    /// then still comes.
+    static constexpr std::size_t ahead_limit = 4;
+
+private:
+    struct Piece {
+        std::byte* block;
+        std::size_t size_bytes;
+    };
+
+    Step deliver();
+    Step ask();
+    Step about(Request request) noexcept;
+    std::int32_t hand_out(Operation& operation);
+
+    Descriptor descriptor_;
+    Operation* waiting_ = nullptr;
+    bool armed_ = false;
+    bool taken_back_ = false;         // its last answer is on the way
+    bool proven_ = false;             // it has received
+    bool unsupported_ = false;        // it was refused: each operation is submitted itself
+    std::vector<Piece> ahead_;        // oldest first
+    std::optional<std::int32_t> end_; // what comes after it: the end of the stream, or an error
+};
+
+} // namespace ringlet

@@ -1,0 +1,72 @@
+#pragma once
+
+// Free blocks in a ring that is shared with io_uring (Linux 5.19): it takes one when there is something
+// to write into it, so that a receive which waits holds no memory.
+
+#include "base/buffer_pool.hpp"
+#include "ring/uring/uring_queues.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace ringlet {
+
+/// Lifetime  Ends before the queues, when no receive is in flight. Somebody holds the pool of the thread.
+class ProvidedBuffers {
+public:
+    /// As many blocks are in the ring at most: 16 MiB.
+    static constexpr std::uint16_t count_limit = 1024;
+
+    /// Null where the kernel cannot, or may not lock the 16 KiB that describe the blocks.
+    static std::unique_ptr<ProvidedBuffers> create(io_uring& ring);
+
+    ProvidedBuffers(const ProvidedBuffers&) = delete;
+    ProvidedBuffers& operator=(const ProvidedBuffers&) = delete;
+    ~ProvidedBuffers();
+
+    /// Makes a receive one that takes a block of this ring.
+    static void prepare(io_uring_sqe& entry) noexcept {
+        entry.flags |= IOSQE_BUFFER_SELECT;
+        entry.buf_group = group;
+    }
+
+    /// The block that the kernel has taken, as its completion says; it belongs to the caller now.
+    [[nodiscard]] std::byte* take(const io_uring_cqe& entry) noexcept {
+        const auto id = static_cast<std::uint16_t>(entry.flags >> IORING_CQE_BUFFER_SHIFT);
+        missing_.push_back(id);
+        pool_.note_provided(-1);
+        return blocks_[id];
+    }
+
+    /// Puts blocks in for those that were taken, at most `room` of them.
+    void refill(std::size_t room);
+
+    /// Blocks that the kernel may take.
+    [[nodiscard]] std::size_t count() const noexcept { return count_limit_now_ - missing_.size(); }
+
+    /// They were too few for what came at once: twice as many from the next refill on.
+    void grow();
+
+private:
+    static constexpr std::uint16_t group = 0;
+    // Few blocks remain in the cache; a burst that finds too few makes them more.
+    static constexpr std::uint16_t first_count = 16;
+    struct Freed {
+        void operator()(io_uring_buf_ring* ring) const noexcept;
+    };
+    using SharedRing = std::unique_ptr<io_uring_buf_ring, Freed>;
+
+    ProvidedBuffers(io_uring& ring, SharedRing shared);
+
+    io_uring& ring_;
+    SharedRing shared_;
+    BufferPool& pool_ = BufferPool::of_this_thread();
+    std::array<std::byte*, count_limit> blocks_{}; // by their number
+    std::vector<std::uint16_t> missing_;           // numbers without a block
+    std::size_t count_limit_now_ = 0;              // numbers in use
+};
+
+} // namespace ringlet

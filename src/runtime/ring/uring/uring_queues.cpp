@@ -1,0 +1,200 @@
+#include "ring/uring/uring_queues.hpp"
+
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/error.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <fstream>
+#include <utility>
+
+#include <poll.h>
+
+namespace ringlet {
+
+namespace {
+
+// io_uring_setup(2) is tried with these, best first; EINVAL means that the kernel lacks a flag.
+// The first are for Linux 6.1: completions are worked out when we ask for them, on the one thread
+// that asks.
+constexpr std::array<unsigned, 3> setup_flags = {
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+        IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+    // Linux 5.19.
+    IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+    IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE,
+};
+
+// Completions that find the queue full are kept (Linux 5.5), and a socket that is not ready is polled
+// instead of blocking a worker thread (5.7).
+constexpr unsigned needed_features = IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL;
+
+// What liburing 2.3 does not know. A feature says without an attempt what came with the same kernel.
+constexpr unsigned recvsend_bundle = 1U << 14; // IORING_FEAT_RECVSEND_BUNDLE, Linux 6.10
+constexpr unsigned no_iowait = 1U << 17;       // IORING_FEAT_NO_IOWAIT, Linux 6.15
+constexpr unsigned enter_no_iowait = 1U << 7;  // IORING_ENTER_NO_IOWAIT, Linux 6.15
+
+// Completions may wait for a slow turn; beyond this the kernel keeps them in a list of its own,
+// which costs it an allocation each. 16 bytes an entry.
+constexpr unsigned completion_entries = 8192;
+
+// A queue that is still full after so many attempts to empty it is a kernel that is out of memory
+// for good: a second and more.
+constexpr int flush_attempts_limit = 1000;
+
+// A first no-op may be told to come again, but not for ever.
+constexpr int probe_retries_limit = 50;
+
+std::error_code explain_refusal(int number) {
+    switch (number) {
+    case EPERM: {
+        int disabled = 0;
+        std::ifstream("/proc/sys/kernel/io_uring_disabled") >> disabled;
+        return disabled != 0 ? Errc::io_uring_disabled : Errc::io_uring_forbidden;
+    }
+    case ENOSYS: return Errc::io_uring_missing;
+    case EOPNOTSUPP: return Errc::io_uring_unsupported;
+    case ENOMEM: return Errc::io_uring_locked_memory;
+    case EINVAL: return Errc::io_uring_too_old;
+    default: return error_from_errno(number);
+    }
+}
+
+bool asks_for_patience(int answer) {
+    return answer == -EINTR || answer == -EAGAIN || answer == -EBUSY;
+}
+
+// The kernel is out of memory for requests; it recovers when some finish.
+void pause_briefly() { ::poll(nullptr, 0, 1); }
+
+// Returns false for an answer of io_uring_enter(2) that patience does not change.
+bool endure(int answer) {
+    switch (-answer) {
+    case EAGAIN:
+    case ENOMEM: pause_briefly(); return true;
+    case ETIME:
+    case EINTR:
+    case EBUSY: return true; // reap what is there; what was not submitted goes next time
+    default: return answer >= 0;
+    }
+}
+
+} // namespace
+
+Result<UringQueues> UringQueues::create(unsigned entries, const RingFeatures& wanted) {
+    int answer = -EINVAL;
+    for (const unsigned flags : setup_flags) {
+        if (!wanted.defer_taskrun && (flags & IORING_SETUP_DEFER_TASKRUN) != 0) continue;
+        io_uring ring{};
+        io_uring_params parameters{};
+        parameters.flags = flags;
+        parameters.cq_entries = std::max(completion_entries, 2 * entries);
+        answer = io_uring_queue_init_params(std::max(entries, 1U), &ring, &parameters);
+        if (answer == -EINVAL) continue;
+        if (answer < 0) return explain_refusal(-answer);
+        if ((parameters.features & needed_features) != needed_features) {
+            io_uring_queue_exit(&ring);
+            return Errc::io_uring_too_old;
+        }
+        RingFeatures features = wanted;
+        features.wait_with_timeout &= (parameters.features & IORING_FEAT_EXT_ARG) != 0;
+        features.accept_poll_first &= (parameters.features & recvsend_bundle) != 0;
+        const bool knows_no_iowait = (parameters.features & no_iowait) != 0;
+        UringQueues made(ring, features, knows_no_iowait ? enter_no_iowait : 0);
+        answer = made.probe();
+        if (answer < 0) return explain_refusal(-answer);
+        return made;
+    }
+    return explain_refusal(-answer);
+}
+
+UringQueues::UringQueues(const io_uring& ring, const RingFeatures& features,
+                         unsigned enter_flags) noexcept
+    : ring_(ring), features_(features), enter_flags_(enter_flags) {
+    // The kernel takes submissions in the order of an array, which is that of the queue itself.
+    for (unsigned i = 0; i < ring_.sq.ring_entries; ++i) ring_.sq.array[i] = i;
+    // Saves the kernel a look-up per system call (Linux 5.18). Where it fails, nothing changes.
+    if (features.registered_ring && io_uring_register_ring_fd(&ring_) == 1) {
+        enter_flags_ |= IORING_ENTER_REGISTERED_RING;
+    }
+}
+
+UringQueues::UringQueues(UringQueues&& other) noexcept
+    : ring_(std::exchange(other.ring_, io_uring{.ring_fd = -1})), features_(other.features_),
+      enter_flags_(other.enter_flags_), stats_(other.stats_) {}
+
+UringQueues::~UringQueues() {
+    if (ring_.ring_fd >= 0) io_uring_queue_exit(&ring_);
+}
+
+// A no-op there and back: what a set-up does not show, a filter of io_uring_enter does. Returns
+// zero or a negative errno.
+int UringQueues::probe() {
+    io_uring_prep_nop(io_uring_get_sqe(&ring_));
+    int answer = submit_and(1, IORING_ENTER_GETEVENTS, nullptr, 0);
+    for (int retry = 0; retry < probe_retries_limit && asks_for_patience(answer); ++retry) {
+        pause_briefly();
+        answer = submit_and(1, IORING_ENTER_GETEVENTS, nullptr, 0);
+    }
+    if (answer < 0) return answer;
+    io_uring_cqe* entry = nullptr;
+    answer = io_uring_peek_cqe(&ring_, &entry);
+    if (answer < 0) return answer;
+    io_uring_cqe_seen(&ring_, entry);
+    stats_ = RingStats();
+    return 0;
+}
+
+// liburing 2.3 has no way to give flags to its own.
+int UringQueues::submit_and(unsigned min_complete, unsigned flags, void* argument,
+                            std::size_t size) {
+    ++stats_.system_calls;
+    io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
+    return io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), io_uring_sq_ready(&ring_),
+                           min_complete, flags | enter_flags_, static_cast<sigset_t*>(argument),
+                           size);
+}
+
+void UringQueues::enter(Patience patience, std::optional<Clock::time_point> deadline) {
+    const auto now = deadline ? Clock::now() : Clock::time_point();
+    const bool waits = patience == Patience::wait && (!deadline || *deadline > now);
+    const bool is_timed = waits && deadline;
+    const unsigned min_complete = waits ? 1 : 0;
+    int answer = 0;
+    if (is_timed && features_.wait_with_timeout) {
+        auto timeout = to_timespec<__kernel_timespec>(*deadline - now);
+        io_uring_getevents_arg argument{};
+        argument.sigmask_sz = _NSIG / 8;
+        argument.ts = reinterpret_cast<std::uintptr_t>(&timeout);
+        answer = submit_and(min_complete, IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG, &argument,
+                            sizeof argument);
+    } else {
+        if (is_timed) {
+            // A request of its own, which ends with the first completion that comes before it.
+            timeout_ = to_timespec<__kernel_timespec>(*deadline - now);
+            io_uring_sqe* entry = next_entry();
+            io_uring_prep_timeout(entry, &timeout_, 1, 0);
+            io_uring_sqe_set_data(entry, nullptr);
+        }
+        answer = submit_and(min_complete, IORING_ENTER_GETEVENTS, nullptr, _NSIG / 8);
+    }
+    RINGLET_ASSERT(endure(answer), "io_uring_enter failed in a way that is our mistake");
+}
+
+void UringQueues::flush() {
+    for (int attempt = 0; attempt < flush_attempts_limit && is_full(); ++attempt) {
+        ++stats_.full_queue_flushes;
+        if (submit_and(0, 0, nullptr, _NSIG / 8) < 0) pause_briefly();
+    }
+    RINGLET_ASSERT(!is_full(), "the kernel takes no submissions any more");
+}
+
+RingStats UringQueues::stats() const noexcept {
+    RingStats stats = stats_;
+    stats.completion_overflows = *ring_.cq.koverflow;
+    return stats;
+}
+
+} // namespace ringlet

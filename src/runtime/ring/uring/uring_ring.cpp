@@ -1,0 +1,322 @@
+#include "ring/uring/uring_ring.hpp"
+
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/error.hpp>
+
+#include "ring/finished_list.hpp"
+#include "ring/loan.hpp"
+#include "ring/uring/direct_descriptors.hpp"
+#include "ring/uring/multishot_accept.hpp"
+#include "ring/uring/uring_queues.hpp"
+#include "ring/uring/uring_receives.hpp"
+#include "ring/uring/uring_requests.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include <sys/socket.h>
+
+namespace ringlet {
+
+namespace {
+
+// What liburing 2.3 does not know, of Linux 6.10.
+constexpr std::uint16_t accept_poll_first = 1U << 2; // IORING_ACCEPT_POLL_FIRST
+// And of Linux 6.2.
+constexpr std::uint16_t report_usage = 1U << 3; // IORING_SEND_ZC_REPORT_USAGE
+constexpr unsigned was_copied = 1U << 31;       // IORING_NOTIF_USAGE_ZC_COPIED
+
+// A listener that the kernel has not given back after so many attempts stays with it.
+constexpr int disarm_attempts_limit = 1000;
+
+class UringRing final : public Ring {
+public:
+    UringRing(UringQueues&& queues, std::size_t buffer_limit)
+        : queues_(std::move(queues)), receives_(queues_, finished_, buffer_limit),
+          direct_(queues_.features().direct_descriptors ? DirectDescriptors::create(queues_.ring())
+                                                        : nullptr),
+          zero_copy_send_(queues_.features().zero_copy_send),
+          multishot_accept_(queues_.features().multishot_accept && !direct_),
+          accept_poll_first_(queues_.features().accept_poll_first) {}
+    ~UringRing() override {
+        // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
+        for (int attempt = 0; attempt < disarm_attempts_limit && receives_.take_all_back();
+             ++attempt) {
+            wait_for_any();
+        }
+        for (auto& [fd, listener] : listeners_) static_cast<void>(disarm(listener));
+    }
+
+    void start(Operation& operation) override {
+        switch (operation.opcode) {
+        case Opcode::recv_buffer: return receives_.start(operation);
+        case Opcode::send: return uring::submit_send(queues_, operation);
+        default: return start_other(operation);
+        }
+    }
+
+    void cancel(Operation& operation) override {
+        if (operation.opcode == Opcode::accept) {
+            const auto found = listeners_.find(operation.fd());
+            if (found != listeners_.end() && found->second.waiting() == &operation) {
+                return follow(found->second, found->second.cancel(operation));
+            }
+        }
+        if (receives_.cancel(operation)) return;
+        submit_cancellation(uring::name_of(operation));
+    }
+
+    void park(Operation& operation) override { receives_.park(operation); }
+
+    std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
+        if (std::exchange(accepted_, false)) {
+            for (auto& [fd, listener] : listeners_) follow(listener, listener.rest());
+        }
+        const bool goes_on = receives_.provide();
+        const bool left_by_the_last = queues_.has_completions() || !finished_.empty();
+        queues_.enter(goes_on || left_by_the_last ? Patience::look : Patience::wait,
+                      receives_.next_look(deadline));
+        collect(completions_per_wait_limit);
+        const auto given = finished_.hand_over();
+        for (const Completion& completion : given) check_loan(*completion.operation);
+        completions_ += given.size();
+        return given;
+    }
+
+    void close(Descriptor descriptor) noexcept override {
+        for (int attempt = 0; receives_.take_back(descriptor); ++attempt) {
+            RINGLET_ASSERT(attempt < disarm_attempts_limit,
+                           "the kernel does not give a receive back");
+            wait_for_any();
+        }
+        if (descriptor.is_direct()) return direct_->close(descriptor);
+        const UniqueFd fd(descriptor.fd()); // closed at the end
+        const auto found = listeners_.find(fd.get());
+        if (found == listeners_.end()) return;
+        RINGLET_ASSERT(disarm(found->second), "the kernel does not give a listener back");
+        listeners_.erase(found);
+    }
+
+    std::size_t direct_descriptor_limit() const noexcept override {
+        return direct_ ? direct_->size() : 0;
+    }
+
+    // What else finishes meanwhile is kept for the next wait.
+    Result<UniqueFd> install(Descriptor descriptor) override {
+        Installation made;
+        io_uring_sqe* entry = queues_.next_entry();
+        DirectDescriptors::prepare_install(*entry, descriptor);
+        io_uring_sqe_set_data64(entry, uring::name_of(made, Tag::install));
+        while (!made.answer) {
+            wait_for_any();
+        }
+        if (*made.answer < 0) return error_from_errno(-*made.answer);
+        return UniqueFd(*made.answer);
+    }
+
+    RingStats stats() const noexcept override {
+        RingStats stats = queues_.stats();
+        stats.completions = completions_;
+        stats.buffer_shortages = receives_.shortages();
+        stats.parked_receives = receives_.parked_count();
+        stats.zero_copy_sends = zero_copy_sends_;
+        stats.copied_zero_copy_sends = copied_sends_;
+        return stats;
+    }
+
+private:
+    using Patience = UringQueues::Patience;
+    using Tag = uring::Tag;
+
+    // A descriptor of the process that is asked for.
+    struct alignas(8) Installation {
+        std::optional<std::int32_t> answer;
+    };
+
+    // Apart, so that the way of both halves of an echo stays short.
+    [[gnu::noinline]] void start_other(Operation& operation) {
+        switch (operation.opcode) {
+        case Opcode::recv: return receives_.start_plain(operation);
+        case Opcode::read:
+            return uring::submit_transfer(queues_, operation, IORING_OP_READ, 0, Tag::operation);
+        case Opcode::send_zero_copy: return submit_zero_copy(operation);
+        case Opcode::connect: return submit_connect(operation);
+        case Opcode::accept:
+            return multishot_accept_ ? start_shared(operation) : submit_accept(operation);
+        case Opcode::recv_buffer:
+        case Opcode::send: break; // see start
+        }
+    }
+
+    // ---- sends from memory that the kernel does not copy -----------------------------------------
+
+    void submit_zero_copy(Operation& operation) {
+        if (!zero_copy_send_) return submit_copying(operation);
+        io_uring_sqe* entry = queues_.next_entry();
+        const auto size = static_cast<unsigned>(
+            std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
+        uring::prepare(*entry, IORING_OP_SEND_ZC, operation.descriptor, operation.rest(), size);
+        // The kernel sends the rest by itself: each piece would wait for the peer.
+        entry->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+        entry->ioprio |= report_usage;
+        io_uring_sqe_set_data64(entry, uring::name_of(operation));
+    }
+
+    void submit_copying(Operation& operation) {
+        operation.opcode = Opcode::send;
+        uring::submit_send(queues_, operation);
+    }
+
+    // Two answers: what was sent, and that the memory is free; or the first alone.
+    void settle_zero_copy(const io_uring_cqe& entry) {
+        auto& operation = *uring::address_in<Operation>(entry);
+        if ((entry.flags & IORING_CQE_F_NOTIF) == 0) {
+            operation.result = entry.res;
+            if (entry.res >= 0) ++zero_copy_sends_;
+            if ((entry.flags & IORING_CQE_F_MORE) != 0) return;
+        } else if ((static_cast<unsigned>(entry.res) & was_copied) != 0 && operation.result >= 0) {
+            ++copied_sends_;
+        }
+        const int answer = operation.result;
+        const bool is_refused =
+            answer == -EOPNOTSUPP || answer == -EINVAL || answer == -ENOMEM || answer == -ENOBUFS;
+        if (is_refused && !operation.cancel_requested) return submit_copying(operation);
+        finished_.add(operation, answer);
+    }
+
+    void submit_connect(Operation& operation) {
+        io_uring_sqe* entry = queues_.next_entry();
+        io_uring_prep_connect(entry, operation.fd(), static_cast<sockaddr*>(operation.data),
+                              static_cast<socklen_t>(operation.size_bytes));
+        io_uring_sqe_set_data(entry, &operation);
+    }
+
+    void submit_accept(Operation& operation) {
+        if (direct_ && !direct_->reserve()) return finished_.add(operation, -EMFILE);
+        io_uring_sqe* entry = queues_.next_entry();
+        io_uring_prep_accept(entry, operation.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+        if (direct_) DirectDescriptors::prepare_accept(*entry);
+        // An attempt that finds nobody has made a socket in vain, and waits then.
+        if (accept_poll_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
+        io_uring_sqe_set_data64(entry, uring::name_of(operation));
+    }
+
+    // ---- what many accepts share -----------------------------------------------------------------
+
+    static std::uint64_t name_of(const MultishotListener& listener) {
+        return uring::name_of(listener, Tag::multishot_accept);
+    }
+
+    void submit_cancellation(std::uint64_t name) { uring::submit_cancellation(queues_, name); }
+
+    void start_shared(Operation& operation) {
+        auto& listener = listeners_.try_emplace(operation.fd(), operation.fd()).first->second;
+        follow(listener, listener.start(operation));
+    }
+
+    void settle_shared(const io_uring_cqe& entry) {
+        auto& listener = *uring::address_in<MultishotListener>(entry);
+        follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
+        accepted_ = true;
+    }
+
+    void follow(MultishotListener& listener, const MultishotListener::Step& step) {
+        using Request = MultishotListener::Request;
+        switch (step.request) {
+        case Request::nothing: break;
+        case Request::arm: {
+            io_uring_sqe* entry = queues_.next_entry();
+            io_uring_prep_multishot_accept(entry, listener.fd(), nullptr, nullptr, SOCK_CLOEXEC);
+            io_uring_sqe_set_data64(entry, name_of(listener));
+            return;
+        }
+        case Request::take_back: return submit_cancellation(name_of(listener));
+        case Request::single_shot: return submit_accept(*step.operation);
+        }
+        if (step.operation != nullptr) {
+            finished_.add(*step.operation, step.result);
+        }
+    }
+
+    // Takes the multishot back and waits for its last answer: until then it holds the listener's file,
+    // and with that the port. What else finishes meanwhile is kept for the next wait.
+    [[nodiscard]] bool disarm(MultishotListener& listener) {
+        if (const Operation* left = listener.waiting()) follow(listener, listener.cancel(*left));
+        for (int attempt = 0; attempt < disarm_attempts_limit && listener.is_armed(); ++attempt) {
+            // Each time: it may have missed the multishot. Its own answer ends the wait.
+            submit_cancellation(name_of(listener));
+            wait_for_any();
+        }
+        return !listener.is_armed();
+    }
+
+    // ---- the queues ------------------------------------------------------------------------------
+
+    // What finishes meanwhile is kept for the next wait.
+    void wait_for_any() {
+        queues_.enter(Patience::wait);
+        collect(std::numeric_limits<std::size_t>::max());
+    }
+
+    // Takes answers out of the kernel's queue: as many as there is room for, if `limit` of them can wait
+    // to be handed over.
+    void collect(std::size_t limit) {
+        const std::size_t room = limit - std::min(limit, finished_.size());
+        queues_.collect(room, [this](const io_uring_cqe& entry) { settle(entry); });
+    }
+
+    void settle(const io_uring_cqe& entry) {
+        const Tag tag = uring::tag_of(entry);
+        if (tag == Tag::recv_buffer) return receives_.settle(entry);
+        if (tag != Tag::operation) [[unlikely]]
+            return settle_rare(tag, entry);
+        if (entry.user_data != 0) [[likely]]
+            finished_.add(*uring::address_in<Operation>(entry), entry.res);
+    }
+
+    [[gnu::noinline]] void settle_rare(Tag tag, const io_uring_cqe& entry) {
+        if (tag == Tag::zero_copy_send) return settle_zero_copy(entry);
+        if (tag == Tag::multishot_receive) return receives_.settle_multishot(entry);
+        if (tag == Tag::multishot_accept) return settle_shared(entry);
+        if (tag == Tag::install) {
+            uring::address_in<Installation>(entry)->answer = entry.res;
+            return;
+        }
+        if (direct_ && entry.res < 0) direct_->release();
+        // Of whatever listener: on another one the next accept is only a little dearer.
+        backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
+        finished_.add(*uring::address_in<Operation>(entry), entry.res);
+    }
+
+    UringQueues queues_;
+    FinishedList finished_;
+    UringReceives receives_;
+    std::unique_ptr<DirectDescriptors> direct_; // null: accepts answer with those of the process
+    bool zero_copy_send_;
+    bool multishot_accept_;
+    bool accept_poll_first_;
+    bool backlog_is_empty_ = false; // after the last accept
+    bool accepted_ = false;         // a listener got an answer since it was looked after
+    std::uint64_t completions_ = 0;
+    std::uint64_t zero_copy_sends_ = 0;
+    std::uint64_t copied_sends_ = 0;
+    std::unordered_map<int, MultishotListener> listeners_; // by descriptor
+};
+
+} // namespace
+
+Result<std::unique_ptr<Ring>> make_uring_ring(const RingOptions& options) {
+    auto queues = UringQueues::create(options.entries, options.features);
+    if (!queues) return queues.error();
+    return std::unique_ptr<Ring>(
+        std::make_unique<UringRing>(std::move(*queues), options.buffer_limit));
+}
+
+} // namespace ringlet

@@ -1,0 +1,63 @@
+#include <ringlet/serve.hpp>
+
+#include <ringlet/error.hpp>
+
+#include "base/kernel.hpp"
+
+#include <sysexits.h>
+
+namespace ringlet {
+
+std::string advice(std::string_view listen, std::error_code error) {
+    const std::string where(listen);
+    if (error == std::errc::address_in_use) {
+        return "cannot listen on " + where +
+               ": the port is in use. Stop the other server, or choose another port";
+    }
+    if (error == std::errc::permission_denied) {
+        return "cannot listen on " + where +
+               ": ports below 1024 need a privilege (CAP_NET_BIND_SERVICE). Choose another port";
+    }
+    if (error == std::errc::address_not_available) {
+        return "cannot listen on " + where + ": no interface of this machine has that address";
+    }
+    if (error == std::errc::too_many_files_open) {
+        return "too few descriptors to start with: raise the limit with 'ulimit -n'";
+    }
+    if (error == Errc::invalid_endpoint || error == Errc::unknown_host) {
+        return where + ": " + error.message();
+    }
+    if (error.category() == error_category()) return error.message();
+    if (error == std::errc::operation_not_permitted) {
+        return error.message() + ": a filter of system calls (seccomp; SystemCallFilter= in a " +
+               "systemd unit) forbids one that is needed. Pinning workers needs sched_setaffinity";
+    }
+    return error.message();
+}
+
+void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error) {
+    const std::string line = advice(listen, error);
+    if (options.report) {
+        options.report(line);
+    } else {
+        Kernel::of_this_thread().report(line);
+    }
+}
+
+int exit_status(std::error_code error) noexcept {
+    if (!error) return EX_OK;
+    if (error == Errc::unknown_host) return EX_NOHOST;
+    if (error.category() == error_category()) {
+        return error == std::errc::invalid_argument ? EX_USAGE : EX_UNAVAILABLE;
+    }
+    if (error == std::errc::permission_denied || error == std::errc::operation_not_permitted) {
+        return EX_NOPERM;
+    }
+    if (error == std::errc::address_in_use || error == std::errc::address_not_available ||
+        error == std::errc::connection_refused) {
+        return EX_UNAVAILABLE;
+    }
+    return EX_OSERR;
+}
+
+} // namespace ringlet

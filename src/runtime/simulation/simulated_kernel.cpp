@@ -1,0 +1,122 @@
+#include "simulation/simulated_kernel.hpp"
+
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/error.hpp>
+
+#include "simulation/simulated_ring.hpp"
+
+#include <cstdio>
+#include <utility>
+
+namespace ringlet::testing {
+
+SimulatedKernel::SimulatedKernel(std::uint64_t seed, FaultSet faults, Trace trace)
+    : real_(Kernel::of_this_thread()), trace_(std::move(trace)),
+      situation_("in the simulation of seed " + std::to_string(seed)), plan_(seed, faults),
+      network_(plan_, now_) {
+    RINGLET_ASSERT(real_.situation().empty(), "a simulation inside of another one");
+    stand_in(this);
+}
+
+SimulatedKernel::~SimulatedKernel() {
+    RINGLET_ASSERT(!has_ring_, "a simulation ended before its loop");
+    stand_in(nullptr);
+}
+
+// ---- what does not wait -------------------------------------------------------------------------
+
+Result<UniqueFd> SimulatedKernel::open_stream_socket(int family) {
+    auto fd = network_.open(family);
+    if (!fd) return fd.error();
+    return UniqueFd(*fd);
+}
+
+Result<void> SimulatedKernel::set_option(int fd, int level, int name, int value) {
+    if (!is_simulated(fd)) return real_.set_option(fd, level, name, value);
+    if (auto open = network_.local(fd); !open) return open.error();
+    return {}; // none makes a difference here
+}
+
+Result<void> SimulatedKernel::bind(int fd, const Endpoint& endpoint) {
+    return is_simulated(fd) ? network_.bind(fd, endpoint) : real_.bind(fd, endpoint);
+}
+
+Result<void> SimulatedKernel::listen(int fd, int backlog) {
+    return is_simulated(fd) ? network_.listen(fd, backlog) : real_.listen(fd, backlog);
+}
+
+Result<void> SimulatedKernel::shutdown_write(int fd) {
+    return is_simulated(fd) ? network_.shutdown_write(fd) : real_.shutdown_write(fd);
+}
+
+Result<Endpoint> SimulatedKernel::local(int fd) {
+    return is_simulated(fd) ? network_.local(fd) : real_.local(fd);
+}
+
+Result<Endpoint> SimulatedKernel::peer(int fd) {
+    return is_simulated(fd) ? network_.peer(fd) : real_.peer(fd);
+}
+
+void SimulatedKernel::close(int fd) noexcept {
+    if (!is_simulated(fd)) return real_.close(fd);
+    if (network_.is_waited_on(fd)) {
+        // It stays open: the operation would never have an answer.
+        return fail("a descriptor was closed while an operation waits on it");
+    }
+    if (!network_.local(fd)) return fail("a descriptor was closed that is not open");
+    network_.close(fd);
+}
+
+void SimulatedKernel::report(std::string_view line) noexcept { trace(line); }
+
+bool SimulatedKernel::make_ring(const RingOptions& options, std::unique_ptr<Ring>& made) {
+    RINGLET_ASSERT(!has_ring_, "a simulation has one loop at a time");
+    has_ring_ = true;
+    made = make_simulated_ring(*this, options);
+    return true;
+}
+
+// ---- time, and what is noted --------------------------------------------------------------------
+
+void SimulatedKernel::advance(Clock::time_point now) {
+    now_ = now;
+    network_.advance(now);
+    if (!network_.bytes_add_up()) fail("the simulated network has lost or made bytes: its mistake");
+}
+
+void SimulatedKernel::fail(std::string message) {
+    trace("FAILED: " + message);
+    if (failure_.empty()) failure_ = std::move(message);
+}
+
+void SimulatedKernel::mix(std::uint64_t value) noexcept {
+    constexpr std::uint64_t prime = 1'099'511'628'211U;
+    hash_ = (hash_ ^ value) * prime;
+}
+
+void SimulatedKernel::note_completion(const Operation& operation, std::int32_t result) {
+    ++completion_count_;
+    mix(static_cast<std::uint64_t>(elapsed().count()));
+    mix(static_cast<std::uint64_t>(operation.opcode));
+    // A real descriptor has whatever number was free in this process.
+    mix(is_simulated(operation.fd()) ? static_cast<std::uint64_t>(operation.fd()) : 0);
+    mix(static_cast<std::uint64_t>(result));
+    if (!trace_) return;
+    const int fd =
+        is_simulated(operation.fd()) ? operation.fd() - first_simulated_descriptor : operation.fd();
+    std::string text = std::string(ringlet::to_string(operation.opcode)) + " on " +
+                       (is_simulated(operation.fd()) ? "socket " : "descriptor ") +
+                       std::to_string(fd) + ": ";
+    text += result < 0 ? error_from_errno(-result).message() : std::to_string(result);
+    trace(text);
+}
+
+void SimulatedKernel::trace(std::string_view text) const {
+    if (!trace_) return;
+    char moment[32];
+    const double seconds = std::chrono::duration<double>(elapsed()).count();
+    std::snprintf(moment, sizeof moment, "%12.6f s  ", seconds);
+    trace_(std::string(moment).append(text));
+}
+
+} // namespace ringlet::testing

@@ -1,0 +1,80 @@
+#pragma once
+
+// The kernel of a simulation: a network in memory, a clock that nobody waits for, and what is noted
+// of both.
+
+#include <ringlet/testing/fault.hpp>
+
+#include "base/kernel.hpp"
+#include "simulation/fault_plan.hpp"
+#include "simulation/simulated_network.hpp"
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace ringlet::testing {
+
+class SimulatedKernel final : public Kernel {
+public:
+    using Trace = std::function<void(std::string_view line)>;
+
+    SimulatedKernel(std::uint64_t seed, FaultSet faults, Trace trace);
+    ~SimulatedKernel();
+
+    Result<UniqueFd> open_stream_socket(int family) override;
+    Result<void> set_option(int fd, int level, int name, int value) override;
+    Result<void> bind(int fd, const Endpoint& endpoint) override;
+    Result<void> listen(int fd, int backlog) override;
+    Result<void> shutdown_write(int fd) override;
+    Result<Endpoint> local(int fd) override;
+    Result<Endpoint> peer(int fd) override;
+    void close(int fd) noexcept override;
+    [[nodiscard]] Clock::time_point now() noexcept override { return now_; }
+    /// One: other threads are not simulated.
+    [[nodiscard]] std::size_t thread_count() noexcept override { return 1; }
+    void report(std::string_view line) noexcept override;
+    [[nodiscard]] std::string_view situation() const noexcept override { return situation_; }
+    bool make_ring(const RingOptions& options, std::unique_ptr<Ring>& made) override;
+
+    // ---- for the ring and the simulation
+
+    [[nodiscard]] FaultPlan& plan() noexcept { return plan_; }
+    [[nodiscard]] SimulatedNetwork& network() noexcept { return network_; }
+
+    /// Lets time pass, and everything happen that is due by then.
+    void advance(Clock::time_point now);
+
+    /// Notes a broken promise. The first is kept.
+    void fail(std::string message);
+    [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
+
+    /// Notes an answer, in the hash and in the trace.
+    void note_completion(const Operation& operation, std::int32_t result);
+    void trace(std::string_view text) const;
+    [[nodiscard]] std::uint64_t trace_hash() const noexcept { return hash_; }
+    [[nodiscard]] std::uint64_t completion_count() const noexcept { return completion_count_; }
+    [[nodiscard]] Clock::duration elapsed() const noexcept { return now_ - begin; }
+
+    void ring_is_gone() noexcept { has_ring_ = false; }
+
+    /// When every simulation begins: not at zero, where mistakes would not be seen.
+    static constexpr Clock::time_point begin{std::chrono::hours(1)};
+
+private:
+    void mix(std::uint64_t value) noexcept;
+
+    Kernel& real_; // of this thread: for descriptors that are not simulated
+    Trace trace_;
+    std::string situation_;
+    Clock::time_point now_ = begin;
+    FaultPlan plan_;
+    SimulatedNetwork network_;
+    std::string failure_;
+    std::uint64_t completion_count_ = 0;
+    std::uint64_t hash_ = 14'695'981'039'346'656'037U; // FNV-1a
+    bool has_ring_ = false;
+};
+
+} // namespace ringlet::testing

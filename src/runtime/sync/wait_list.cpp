@@ -1,0 +1,34 @@
+#include <ringlet/detail/wait_list.hpp>
+
+#include <ringlet/detail/assert.hpp>
+
+namespace ringlet {
+
+void ListedWait::cancel() noexcept {
+    if (list == nullptr) return; // woken already: that is its outcome
+    unlink();
+    list = nullptr;
+    was_cancelled = true;
+    scope->note_answered();
+    scope->loop->make_ready(*this);
+}
+
+std::string ListedWait::describe() const {
+    return list != nullptr ? list->to_string() : std::string("its next turn");
+}
+
+WaitList::~WaitList() {
+    if (waits_.empty()) [[likely]]
+        return;
+    const std::string message = to_string() + " was destroyed while " +
+                                waits_.front().scope->task->to_string() + " waits for it";
+    RINGLET_ASSERT(waits_.empty(), message.c_str());
+}
+
+std::string WaitList::to_string() const {
+    std::string text = kind_;
+    if (*name_ != '\0') text += std::string(" \"") + name_ + "\"";
+    return text;
+}
+
+} // namespace ringlet

@@ -1,0 +1,79 @@
+#include <ringlet/detail/task_record.hpp>
+
+#include <string_view>
+
+namespace ringlet {
+
+namespace {
+
+// `main.cpp:30`, without the folders.
+std::string place(const std::source_location& where) {
+    std::string_view file = where.file_name();
+    file.remove_prefix(file.rfind('/') + 1);
+    return std::string(file) + ":" + std::to_string(where.line());
+}
+
+// Cuts `signature` before the parenthesis that opens its parameter list.
+std::string_view without_parameters(std::string_view signature) {
+    signature = signature.substr(0, signature.find(" [with "));
+    if (signature.ends_with(" const")) signature.remove_suffix(6);
+    if (!signature.ends_with(')')) return signature;
+    std::size_t depth = 0;
+    for (std::size_t at = signature.size(); at-- > 0;) {
+        if (signature[at] == ')') ++depth;
+        if (signature[at] == '(' && --depth == 0) return signature.substr(0, at);
+    }
+    return signature;
+}
+
+// Cuts the return type off: all before the last space that is in no brackets.
+std::string_view without_return_type(std::string_view signature) {
+    std::size_t depth = 0;
+    for (std::size_t at = signature.size(); at-- > 0;) {
+        const char letter = signature[at];
+        if (letter == ')' || letter == '>') ++depth;
+        if ((letter == '(' || letter == '<') && depth > 0) --depth;
+        if (letter == ' ' && depth == 0) return signature.substr(at + 1);
+    }
+    return signature;
+}
+
+// What compilers write for a lambda: g++ `f()::<lambda(int)>`, clang
+// `auto f()::(anonymous class)::operator()(int) const`.
+std::string_view before_lambda(std::string_view signature) {
+    auto at = signature.rfind("::<lambda");
+    if (at == signature.npos) at = signature.rfind("::(anonymous class)");
+    if (at == signature.npos) at = signature.rfind("::(lambda");
+    return at == signature.npos ? std::string_view() : signature.substr(0, at);
+}
+
+} // namespace
+
+std::string short_task_name(const char* name) {
+    std::string_view signature = name;
+    if (signature.find('(') == signature.npos) return name; // a name that somebody gave
+    const std::string_view around = before_lambda(signature);
+    if (around.empty()) return std::string(without_return_type(without_parameters(signature)));
+    const std::string_view outer = before_lambda(around).empty() ? around : before_lambda(around);
+    return "lambda in " + std::string(without_return_type(without_parameters(outer)));
+}
+
+std::string TaskRecord::to_string() const {
+    return "task \"" + short_name() + "\" (" + place(spawned_at) + ")";
+}
+
+std::string TaskFailure::to_string() const {
+    std::string line = "task \"" + task + "\" (" + place(spawned_at) + ") ended with an ";
+    if (exception == nullptr) return line + "error: " + error.message();
+    try {
+        std::rethrow_exception(exception);
+    } catch (const std::exception& thrown) {
+        return line + "exception: " + thrown.what();
+    } catch (...) {
+        return line + "exception that is not a std::exception";
+    }
+}
+
+std::string TaskRecord::describe() const { return "its first turn"; }
+
+} // namespace ringlet

@@ -1,0 +1,44 @@
+#include "loop/thread_pool.hpp"
+
+#include "net.hpp"
+
+#include <future>
+
+using namespace ringlet;
+using namespace ringlet::testing;
+
+namespace {
+
+struct Job final : BlockingJob {
+    std::function<void()> call;
+    void run() noexcept override { call(); }
+};
+
+std::shared_ptr<Job> make_job(std::function<void()> call) {
+    auto job = std::make_shared<Job>();
+    job->call = std::move(call);
+    return job;
+}
+
+} // namespace
+
+TEST_CASE("ThreadPool runs what was given, and drops what was forgotten in line") {
+    ReportingLoop loop;
+    std::promise<void> let_go;
+    std::promise<void> begun;
+    bool ran = false;
+    {
+        ThreadPool pool(*loop, 1);
+        pool.run(make_job([&] {
+            begun.set_value();
+            let_go.get_future().wait();
+        }));
+        begun.get_future().wait();
+        auto waiting = make_job([&] { ran = true; });
+        pool.run(waiting);
+        pool.forget(*waiting);
+        CHECK(waiting.use_count() == 1);
+        let_go.set_value();
+    }
+    CHECK_FALSE(ran);
+}

@@ -1,0 +1,308 @@
+// The epoll ring without a loop. What loops and sockets do on it is tested by running the whole suite
+// with RINGLET_BACKEND=epoll.
+
+#include "ring/epoll/epoll_ring.hpp"
+
+#include "net.hpp"
+
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+using namespace ringlet;
+using namespace ringlet::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::unique_ptr<Ring> make_ring() {
+    auto ring = make_epoll_ring({});
+    REQUIRE_MESSAGE(ring, ring.error().message());
+    return std::move(*ring);
+}
+
+// An operation with bytes of its own.
+struct Request {
+    std::vector<char> bytes = std::vector<char>(64);
+    Operation operation;
+
+    void start(Ring& ring, Opcode opcode, int fd) {
+        operation.configure(opcode, fd, bytes.data(), bytes.size());
+        operation.state = Operation::State::in_flight;
+        ring.start(operation);
+    }
+};
+
+// The answers that came while another was waited for.
+std::map<const Operation*, int> kept_answers;
+
+// Waits until `request` has its answer; nullopt when none comes within `limit`.
+std::optional<int> answer(Ring& ring, Request& request, Clock::duration limit = 10s) {
+    const auto deadline = Clock::now() + limit;
+    while (kept_answers.count(&request.operation) == 0) {
+        for (const auto& completion : ring.wait(deadline)) {
+            kept_answers[completion.operation] = completion.result;
+        }
+        if (Clock::now() >= deadline) break;
+    }
+    const auto found = kept_answers.extract(&request.operation);
+    if (found.empty()) return std::nullopt;
+    request.operation.state = Operation::State::idle;
+    return found.mapped();
+}
+
+} // namespace
+
+TEST_CASE("EpollRing makes no epoll_ctl per message") {
+    const auto ring = make_ring();
+    const auto pair = socket_pair();
+    Request request;
+    for (int i = 0; i < 10; ++i) {
+        const auto before = ring->stats().system_calls;
+        request.start(*ring, Opcode::recv, pair.first.get());
+        REQUIRE(write_all(pair.second.get(), "ping"));
+        CHECK(answer(*ring, request) == 4);
+        request.start(*ring, Opcode::send, pair.first.get());
+        CHECK(answer(*ring, request) == 64);
+        REQUIRE(read_up_to(pair.second.get(), 64).size() == 64);
+        // One to wait, one to receive, one to send; the first time one more to register.
+        CHECK(ring->stats().system_calls - before == (i == 0 ? 4 : 3));
+    }
+}
+
+TEST_CASE("EpollRing receives what is there before, beside and after the request, and the end") {
+    const auto ring = make_ring();
+    auto pair = socket_pair();
+    Request request;
+    REQUIRE(write_all(pair.second.get(), "before"));
+    request.start(*ring, Opcode::recv, pair.first.get());
+    CHECK(answer(*ring, request) == 6);
+
+    request.start(*ring, Opcode::recv, pair.first.get());
+    CHECK_FALSE(answer(*ring, request, 5ms));
+    REQUIRE(write_all(pair.second.get(), "after"));
+    CHECK(answer(*ring, request) == 5);
+
+    // More than fits: the rest causes no event of its own.
+    REQUIRE(write_all(pair.second.get(), std::string(100, 'x')));
+    request.start(*ring, Opcode::recv, pair.first.get());
+    CHECK(answer(*ring, request) == 64);
+    request.start(*ring, Opcode::recv, pair.first.get());
+    CHECK(answer(*ring, request) == 36);
+
+    // The end comes with data, and is still there afterwards, again and again.
+    REQUIRE(write_all(pair.second.get(), "last"));
+    pair.second.reset();
+    request.start(*ring, Opcode::recv, pair.first.get());
+    CHECK(answer(*ring, request) == 4);
+    for (int i = 0; i < 3; ++i) {
+        request.start(*ring, Opcode::recv, pair.first.get());
+        CHECK(answer(*ring, request) == 0);
+    }
+}
+
+TEST_CASE("EpollRing waits with a send until there is room") {
+    const auto ring = make_ring();
+    const auto pair = socket_pair();
+    Request request;
+    std::size_t sent_bytes = 0;
+    for (;;) {
+        request.start(*ring, Opcode::send, pair.first.get());
+        const auto sent = answer(*ring, request, 5ms);
+        if (!sent) break; // full
+        REQUIRE(*sent > 0);
+        sent_bytes += static_cast<std::size_t>(*sent);
+    }
+    CHECK(read_up_to(pair.second.get(), sent_bytes).size() == sent_bytes);
+    CHECK(answer(*ring, request) == 64);
+}
+
+TEST_CASE("EpollRing hands a cancelled operation over once, and the next one works") {
+    const auto ring = make_ring();
+    const auto pair = socket_pair();
+    Request request;
+    for (const bool waits : {false, true}) {
+        request.start(*ring, Opcode::recv, pair.first.get());
+        if (waits) CHECK_FALSE(answer(*ring, request, 1ms));
+        ring->cancel(request.operation);
+        ring->cancel(request.operation);
+        CHECK(answer(*ring, request) == -ECANCELED);
+        CHECK(ring->wait(Clock::now()).empty());
+    }
+    // What was faster than its cancellation keeps its answer.
+    request.start(*ring, Opcode::send, pair.first.get());
+    const auto completions = ring->wait(Clock::now());
+    REQUIRE(completions.size() == 1);
+    CHECK(completions[0].result == 64);
+    ring->cancel(request.operation);
+    CHECK(ring->wait(Clock::now()).empty());
+}
+
+TEST_CASE("EpollRing knows a descriptor from the last one that had its number") {
+    const auto ring = make_ring();
+    for (int i = 0; i < 3; ++i) {
+        auto pair = socket_pair();
+        Request request;
+        request.start(*ring, Opcode::recv, pair.first.get());
+        REQUIRE(write_all(pair.second.get(), "hello"));
+        CHECK(answer(*ring, request) == 5);
+        // A copy keeps the old registration alive, and its events come: they are nobody's.
+        const UniqueFd copy(::dup(pair.first.get()));
+        ring->close(pair.first.release());
+        REQUIRE(write_all(pair.second.get(), "nobody reads this"));
+        CHECK(ring->wait(Clock::now() + 1ms).empty());
+    }
+}
+
+TEST_CASE("EpollRing accepts and connects, and says when nobody listens") {
+    const auto ring = make_ring();
+    const UniqueFd listener = bound_socket(loopback(), 8);
+    Endpoint address = address_of(listener.get());
+    Request accept;
+    accept.start(*ring, Opcode::accept, listener.get());
+    CHECK_FALSE(answer(*ring, accept, 1ms));
+
+    const auto connect = [&](Request& request, int fd) {
+        request.operation.configure(Opcode::connect, fd, const_cast<sockaddr*>(address.data()),
+                                    address.size_bytes());
+        request.operation.state = Operation::State::in_flight;
+        ring->start(request.operation);
+        return answer(*ring, request);
+    };
+    const UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    Request connecting;
+    CHECK(connect(connecting, client.get()) == 0);
+    const auto accepted = answer(*ring, accept);
+    REQUIRE(accepted);
+    CHECK(*accepted >= 0);
+    const UniqueFd server(*accepted);
+    REQUIRE(write_all(client.get(), "hello"));
+    CHECK(read_up_to(server.get(), 5) == "hello");
+
+    {
+        const UniqueFd reserved = bound_socket(loopback()); // bound, and does not listen
+        address = address_of(reserved.get());
+        const UniqueFd refused(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        CHECK(connect(connecting, refused.get()) == -ECONNREFUSED);
+    }
+}
+
+TEST_CASE("EpollRing ends a wait at its deadline, not before, and at once when it has passed") {
+    const auto ring = make_ring();
+    const auto begin = Clock::now();
+    // A signal may end a wait early, and so may what a closed io_uring still has to do on this thread.
+    int waits = 0;
+    for (; Clock::now() < begin + 3ms; ++waits) CHECK(ring->wait(begin + 3ms).empty());
+    CHECK(waits <= 10);
+    CHECK(ring->wait(begin).empty());
+    CHECK(ring->wait(Clock::time_point()).empty());
+}
+
+TEST_CASE("EpollRing hands a flood over in several waits, and looks at the kernel between them") {
+    const auto ring = make_ring();
+    const UniqueFd event(::eventfd(1, EFD_CLOEXEC));
+    Request reading;
+    std::vector<FdPair> pairs;
+    std::vector<Request> sends(600);
+    for (std::size_t i = 0; i < sends.size(); ++i) pairs.push_back(socket_pair());
+    reading.start(*ring, Opcode::read, event.get());
+    for (std::size_t i = 0; i < sends.size(); ++i) {
+        sends[i].start(*ring, Opcode::send, pairs[i].first.get());
+    }
+    std::size_t given = 0;
+    bool read_early = false;
+    for (int waits = 0; waits < 10 && given < sends.size() + 1; ++waits) {
+        const auto completions = ring->wait(Clock::now());
+        CHECK(completions.size() <= Ring::completions_per_wait_limit);
+        given += completions.size();
+        for (const auto& completion : completions) {
+            if (completion.operation == &reading.operation) read_early = true;
+        }
+    }
+    CHECK(given == sends.size() + 1);
+    CHECK(read_early);
+}
+
+TEST_CASE("EpollRing answers a descriptor that is none, and reads a file") {
+    const auto ring = make_ring();
+    Request request;
+    request.start(*ring, Opcode::recv, -1);
+    CHECK(answer(*ring, request) == -EBADF);
+    const UniqueFd file(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
+    REQUIRE(file);
+    request.start(*ring, Opcode::read, file.get());
+    CHECK(answer(*ring, request) == 64);
+}
+
+TEST_CASE(
+    "EpollRing keeps a receive in its place while it waits for a buffer, whatever event comes") {
+    auto made = make_epoll_ring({.buffer_limit = 1});
+    REQUIRE(made);
+    Ring& ring = **made;
+    struct Receive {
+        FdPair fds = socket_pair();
+        Operation operation;
+        void start(Ring& on) {
+            operation.configure(Opcode::recv_buffer, fds.first.get(), nullptr,
+                                Buffer::capacity_bytes);
+            operation.state = Operation::State::in_flight;
+            on.start(operation);
+        }
+    };
+    Receive holder;
+    Receive ended;
+    Receive waiting;
+    for (Receive* receive : {&holder, &ended, &waiting}) {
+        REQUIRE(write_all(receive->fds.second.get(), "x"));
+    }
+    std::map<const Operation*, int> answers;
+    const auto look = [&] {
+        for (int i = 0; i < 4; ++i) {
+            for (const Completion& completion : ring.wait(Clock::now())) {
+                CHECK(answers.count(completion.operation) == 0);
+                answers[completion.operation] = completion.result;
+            }
+        }
+    };
+    const auto drop = [](Receive& receive) {
+        Buffer::give_back(static_cast<std::byte*>(std::exchange(receive.operation.data, nullptr)));
+    };
+    holder.start(ring);
+    look();
+    CHECK(answers.size() == 1);
+    ended.start(ring);
+    waiting.start(ring);
+    look();
+    CHECK(answers.size() == 1);
+
+    // The first of them finds the end of stream and needs no buffer; an event comes for the second.
+    std::array<char, 1> read{};
+    REQUIRE(::read(ended.fds.first.get(), read.data(), 1) == 1);
+    REQUIRE(::shutdown(ended.fds.second.get(), SHUT_WR) == 0);
+    REQUIRE(write_all(waiting.fds.second.get(), "y"));
+    // A wait after one that has asked for no events, because something was there, asks for them.
+    Request sending;
+    sending.start(ring, Opcode::send, holder.fds.second.get());
+    CHECK(ring.wait(Clock::now()).size() == 1);
+    drop(holder);
+    look();
+    CHECK(answers[&ended.operation] == 0);
+    CHECK(answers[&waiting.operation] == 2);
+    drop(waiting);
+    look(); // nothing waits any more
+    CHECK(answers.size() == 3);
+    CHECK(ring.stats().buffer_shortages == 2);
+}

@@ -1,0 +1,681 @@
+// The real ring, without a loop.
+
+#include "death.hpp"
+#include "net.hpp"
+#include "refusal.hpp"
+
+#include "base/sanitizer.hpp"
+#include "ring/uring/uring_ring.hpp"
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdio>
+#include <cstring>
+#include <ctime>
+#include <fstream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+using namespace ringlet;
+
+namespace {
+
+using namespace std::chrono_literals;
+
+std::unique_ptr<Ring> make_ring(unsigned entries = 64) {
+    auto ring = make_uring_ring({.entries = entries});
+    REQUIRE_MESSAGE(ring, ring.error().message());
+    return std::move(*ring);
+}
+
+struct Pair {
+    UniqueFd left;
+    UniqueFd right;
+};
+
+Pair make_pair() {
+    std::array<int, 2> ends{};
+    REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
+    return {.left = UniqueFd(ends[0]), .right = UniqueFd(ends[1])};
+}
+
+// An operation with bytes of its own.
+struct Request {
+    std::array<char, 16> bytes{};
+    Operation operation;
+
+    void start(Ring& ring, Opcode opcode, int fd, std::size_t size_bytes) {
+        operation.configure(opcode, fd, bytes.data(), size_bytes);
+        operation.state = Operation::State::in_flight;
+        ring.start(operation);
+    }
+    void start_recv(Ring& ring, int fd) { start(ring, Opcode::recv, fd, bytes.size()); }
+};
+
+std::vector<Completion> wait_once(Ring& ring, std::optional<Clock::time_point> deadline) {
+    const auto completions = ring.wait(deadline);
+    return {completions.begin(), completions.end()};
+}
+
+// Submits what was started and takes what is there, without waiting.
+std::vector<Completion> look(Ring& ring) { return wait_once(ring, Clock::time_point::min()); }
+
+// Waits until `count` completions have come, and once more for one too many.
+std::vector<Completion> collect(Ring& ring, std::size_t count) {
+    testing::waiting_for("completions of the ring");
+    std::vector<Completion> all;
+    while (all.size() < count) {
+        const auto some = wait_once(ring, std::nullopt);
+        all.insert(all.end(), some.begin(), some.end());
+    }
+    const auto too_many = look(ring);
+    all.insert(all.end(), too_many.begin(), too_many.end());
+    return all;
+}
+
+// How often each operation was handed over.
+std::map<const Operation*, int> count_by_operation(const std::vector<Completion>& completions) {
+    std::map<const Operation*, int> counts;
+    for (const auto& completion : completions) ++counts[completion.operation];
+    return counts;
+}
+
+// Linux 6.10, by its name.
+bool kernel_polls_before_it_accepts() {
+    utsname system{};
+    int major = 0;
+    int minor = 0;
+    return ::uname(&system) == 0 && std::sscanf(system.release, "%d.%d", &major, &minor) == 2 &&
+           (major > 6 || (major == 6 && minor >= 10));
+}
+
+// Starts `count` reads of an eventfd that has an answer for each, and checks that each comes once.
+// Returns how many waits handed them over.
+std::size_t read_many(Ring& ring, std::size_t count) {
+    const UniqueFd counter(::eventfd(static_cast<unsigned>(count), EFD_SEMAPHORE | EFD_CLOEXEC));
+    REQUIRE(counter);
+    std::vector<Request> requests(count);
+    for (auto& request : requests) request.start(ring, Opcode::read, counter.get(), 8);
+
+    testing::waiting_for("completions of reads that can all be answered");
+    std::size_t waits = 0;
+    std::size_t largest = 0;
+    std::vector<Completion> all;
+    while (all.size() < count) {
+        const auto some = wait_once(ring, std::nullopt);
+        if (!some.empty()) ++waits;
+        largest = std::max(largest, some.size());
+        all.insert(all.end(), some.begin(), some.end());
+    }
+    CHECK(look(ring).empty());
+    CHECK(all.size() == count);
+    CHECK(largest <= Ring::completions_per_wait_limit);
+    const auto counts = count_by_operation(all);
+    CHECK(counts.size() == count);
+    bool all_read = true;
+    for (const auto& completion : all) all_read = all_read && completion.result == 8;
+    CHECK(all_read);
+    return waits;
+}
+
+} // namespace
+
+TEST_CASE("UringRing receives what arrives") {
+    const auto ring = make_ring();
+    const auto [left, right] = make_pair();
+    Request request;
+    request.start_recv(*ring, left.get());
+    CHECK(look(*ring).empty());
+    REQUIRE(::write(right.get(), "hello", 5) == 5);
+    const auto completions = collect(*ring, 1);
+    REQUIRE(completions.size() == 1);
+    CHECK(completions[0].operation == &request.operation);
+    CHECK(completions[0].result == 5);
+    CHECK(std::string_view(request.bytes.data(), 5) == "hello");
+
+    // The end of the stream.
+    request.operation.consume();
+    request.start_recv(*ring, left.get());
+    REQUIRE(::shutdown(right.get(), SHUT_WR) == 0);
+    const auto end = collect(*ring, 1);
+    REQUIRE(end.size() == 1);
+    CHECK(end[0].result == 0);
+}
+
+TEST_CASE("UringRing sends nothing before it waits and everything then") {
+    const auto ring = make_ring();
+    const auto [left, right] = make_pair();
+    Request request;
+    std::memcpy(request.bytes.data(), "bonjour", 7);
+    request.start(*ring, Opcode::send, left.get(), 7);
+    std::array<char, 16> received{};
+    CHECK(::recv(right.get(), received.data(), received.size(), MSG_DONTWAIT) == -1);
+    const auto completions = collect(*ring, 1);
+    REQUIRE(completions.size() == 1);
+    CHECK(completions[0].result == 7);
+    CHECK(::recv(right.get(), received.data(), received.size(), MSG_DONTWAIT) == 7);
+    CHECK(std::string_view(received.data(), 7) == "bonjour");
+}
+
+TEST_CASE("UringRing starts an operation again with the rest of its bytes") {
+    const auto ring = make_ring();
+    const auto [left, right] = make_pair();
+    Request request;
+    request.operation.configure(Opcode::recv, left.get(), request.bytes.data(), 10,
+                                Operation::Extent::whole);
+    request.operation.state = Operation::State::in_flight;
+    REQUIRE(::write(right.get(), "abcd", 4) == 4);
+    ring->start(request.operation);
+    const auto first = collect(*ring, 1);
+    REQUIRE(first.size() == 1);
+    REQUIRE(first[0].result == 4);
+    bool finished = request.operation.finish(first[0].result);
+    REQUIRE_FALSE(finished);
+
+    REQUIRE(::write(right.get(), "efghijkl", 8) == 8);
+    ring->start(request.operation);
+    const auto second = collect(*ring, 1);
+    REQUIRE(second.size() == 1);
+    CHECK(second[0].result == 6); // no more than it has room for
+    finished = request.operation.finish(second[0].result);
+    CHECK(finished);
+    CHECK(std::string_view(request.bytes.data(), 11) == std::string_view("abcdefghij\0", 11));
+}
+
+TEST_CASE("UringRing gives an error of the kernel as a negative errno and no signal") {
+    const auto ring = make_ring();
+    auto [left, right] = make_pair();
+    right.reset();
+    Request request;
+    request.start(*ring, Opcode::send, left.get(), 4);
+    const auto completions = collect(*ring, 1);
+    REQUIRE(completions.size() == 1);
+    CHECK(completions[0].result == -EPIPE); // SIGPIPE would have ended the process
+
+    request.operation.consume();
+    request.start_recv(*ring, -1);
+    const auto bad = collect(*ring, 1);
+    REQUIRE(bad.size() == 1);
+    CHECK(bad[0].result == -EBADF);
+}
+
+TEST_CASE("UringRing accepts and connects") {
+    const auto ring = make_ring();
+    auto address = Endpoint::parse("127.0.0.1:0");
+    REQUIRE(address);
+    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(::bind(listener.get(), address->data(), address->size_bytes()) == 0);
+    REQUIRE(::listen(listener.get(), 4) == 0);
+    sockaddr_storage bound{};
+    socklen_t bound_size = sizeof bound;
+    REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&bound), &bound_size) == 0);
+
+    const UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    Operation accept;
+    accept.configure(Opcode::accept, listener.get(), nullptr, 0);
+    Operation connect;
+    connect.configure(Opcode::connect, client.get(), &bound, bound_size);
+    ring->start(accept);
+    ring->start(connect);
+    const auto completions = collect(*ring, 2);
+    REQUIRE(completions.size() == 2);
+    UniqueFd accepted;
+    for (const auto& completion : completions) {
+        if (completion.operation == &accept) accepted.reset(completion.result);
+        if (completion.operation == &connect) CHECK(completion.result == 0);
+    }
+    REQUIRE(accepted);
+    CHECK((::fcntl(accepted.get(), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK(::write(client.get(), "x", 1) == 1);
+    std::array<char, 4> received{};
+    CHECK(::read(accepted.get(), received.data(), received.size()) == 1);
+}
+
+TEST_CASE(
+    "UringRing accepts who was there before, beside and after, with accept_poll_first or not") {
+    for (const bool poll_first : {true, false}) {
+        CAPTURE(poll_first);
+        RingFeatures features;
+        features.accept_poll_first = poll_first;
+        auto made = make_uring_ring({.entries = 64, .features = features});
+        REQUIRE(made);
+        Ring& ring = **made;
+        const UniqueFd listener = testing::bound_socket(testing::loopback(), 16);
+        const Endpoint address = testing::address_of(listener.get());
+        Operation accept;
+        const auto start = [&] {
+            accept.configure(Opcode::accept, listener.get(), nullptr, 0);
+            ring.start(accept);
+        };
+        // As many as come at once, each round from another state: none, one, or more are left.
+        std::size_t in_backlog = 0;
+        std::vector<UniqueFd> clients;
+        for (const std::size_t before : {0U, 1U, 3U, 0U, 0U, 0U, 2U, 0U, 0U, 1U, 0U}) {
+            for (std::size_t i = 0; i < before; ++i)
+                clients.push_back(testing::connect_to(address));
+            in_backlog += before;
+            start();
+            if (in_backlog == 0) {
+                CHECK(look(ring).empty());
+                clients.push_back(testing::connect_to(address));
+                ++in_backlog;
+            }
+            const auto completions = collect(ring, 1);
+            REQUIRE(completions.size() == 1);
+            CHECK(completions[0].operation == &accept);
+            const UniqueFd accepted(completions[0].result);
+            CHECK(accepted);
+            --in_backlog;
+        }
+        CHECK(in_backlog == 0);
+        start();
+        CHECK(look(ring).empty());
+        ring.cancel(accept);
+        CHECK(collect(ring, 1).at(0).result == -ECANCELED);
+    }
+}
+
+TEST_CASE("UringRing with accept_poll_first needs no descriptor until somebody comes") {
+    // Without it the kernel says EMFILE at once: it makes the socket first. Then it works as before.
+    const auto answers = [](bool poll_first) {
+        RingFeatures features;
+        features.accept_poll_first = poll_first;
+        auto ring = make_uring_ring({.entries = 8, .features = features});
+        const UniqueFd listener = testing::bound_socket(testing::loopback(), 16);
+        UniqueFd client = testing::connect_to(testing::address_of(listener.get()));
+        Operation accept;
+        accept.configure(Opcode::accept, listener.get(), nullptr, 0);
+        (*ring)->start(accept);
+        const UniqueFd first(collect(**ring, 1).at(0).result);
+        const rlimit few{.rlim_cur = 32, .rlim_max = 32};
+        ::setrlimit(RLIMIT_NOFILE, &few);
+        std::vector<UniqueFd> fill;
+        for (int fd = ::eventfd(0, 0); fd >= 0; fd = ::eventfd(0, 0)) fill.emplace_back(fd);
+        (*ring)->start(accept);
+        const auto early = look(**ring);
+        return early.empty() ? 0 : early[0].result == -EMFILE ? 1 : 2;
+    };
+    const auto without = testing::run_in_child([&] { return answers(false); });
+    CHECK_MESSAGE(without.exit_status == 1, without.to_string());
+    if (!kernel_polls_before_it_accepts()) RINGLET_SKIP("this kernel makes the socket first");
+    const auto with = testing::run_in_child([&] { return answers(true); });
+    CHECK_MESSAGE(with.succeeded(), with.to_string());
+}
+
+TEST_CASE("UringRing waits until its deadline when nothing comes") {
+    const auto ring = make_ring();
+    const auto [left, right] = make_pair();
+    Request request;
+    request.start_recv(*ring, left.get());
+    testing::waiting_for("a deadline");
+    // It may end early by a signal, but not at every attempt.
+    const auto deadline = Clock::now() + 20ms;
+    int waits = 0;
+    while (Clock::now() < deadline) {
+        CHECK(wait_once(*ring, deadline).empty());
+        ++waits;
+    }
+    CHECK(waits <= 2);
+
+    // A past deadline looks at what is there.
+    CHECK(look(*ring).empty());
+    CHECK(wait_once(*ring, Clock::now()).empty());
+    REQUIRE(::write(right.get(), "x", 1) == 1);
+    // What arrives ends a wait that could last for ever.
+    const auto completions = wait_once(*ring, Clock::time_point::max());
+    CHECK(completions.size() == 1);
+}
+
+TEST_CASE("UringRing goes on after signals that interrupt its wait") {
+    const auto ring = make_ring();
+    const auto [left, right] = make_pair();
+    Request request;
+    request.start_recv(*ring, left.get());
+
+    static volatile std::sig_atomic_t signal_count = 0;
+    signal_count = 0;
+    struct sigaction counting{};
+    struct sigaction before{};
+    counting.sa_handler = [](int) { signal_count = signal_count + 1; };
+    REQUIRE(::sigaction(SIGUSR1, &counting, &before) == 0);
+    sigevent event{};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = SIGUSR1;
+    timer_t timer{};
+    REQUIRE(::timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
+    const itimerspec every_millisecond{.it_interval = {.tv_sec = 0, .tv_nsec = 1'000'000},
+                                       .it_value = {.tv_sec = 0, .tv_nsec = 1'000'000}};
+    REQUIRE(::timer_settime(timer, 0, &every_millisecond, nullptr) == 0);
+
+    testing::waiting_for("a wait that signals interrupt");
+    int early_count = 0;
+    while (signal_count < 10) early_count += static_cast<int>(look(*ring).size());
+    while (signal_count < 20) {
+        early_count += static_cast<int>(wait_once(*ring, Clock::now() + 100ms).size());
+    }
+    ::timer_delete(timer);
+    ::sigaction(SIGUSR1, &before, nullptr);
+
+    CHECK(early_count == 0);
+    REQUIRE(::write(right.get(), "x", 1) == 1);
+    const auto completions = collect(*ring, 1);
+    REQUIRE(completions.size() == 1);
+    CHECK(completions[0].result == 1);
+}
+
+TEST_CASE("UringRing hands a cancelled operation over once") {
+    const auto ring = make_ring();
+    const auto [left, right] = make_pair();
+    for (const bool is_submitted : {true, false}) {
+        CAPTURE(is_submitted);
+        Request request;
+        request.start_recv(*ring, left.get());
+        if (is_submitted) CHECK(look(*ring).empty());
+        ring->cancel(request.operation);
+        const auto completions = collect(*ring, 1);
+        REQUIRE(completions.size() == 1);
+        CHECK(completions[0].operation == &request.operation);
+        CHECK(completions[0].result == -ECANCELED);
+    }
+    // Nothing of the cancelled receives takes what arrives later.
+    REQUIRE(::write(right.get(), "x", 1) == 1);
+    Request next;
+    next.start_recv(*ring, left.get());
+    const auto completions = collect(*ring, 1);
+    REQUIRE(completions.size() == 1);
+    CHECK(completions[0].operation == &next.operation);
+    CHECK(completions[0].result == 1);
+}
+
+TEST_CASE("UringRing cancels the one that is meant among many") {
+    constexpr std::size_t pair_count = 50;
+    const auto ring = make_ring();
+    std::vector<Pair> pairs;
+    std::vector<Request> requests(pair_count);
+    for (auto& request : requests) {
+        pairs.push_back(make_pair());
+        request.start_recv(*ring, pairs.back().left.get());
+    }
+    CHECK(look(*ring).empty());
+    ring->cancel(requests[17].operation);
+    const auto cancelled = collect(*ring, 1);
+    REQUIRE(cancelled.size() == 1);
+    CHECK(cancelled[0].operation == &requests[17].operation);
+    CHECK(cancelled[0].result == -ECANCELED);
+    for (const auto& pair : pairs) REQUIRE(::write(pair.right.get(), "x", 1) == 1);
+    const auto others = collect(*ring, pair_count - 1);
+    CHECK(others.size() == pair_count - 1);
+    CHECK(count_by_operation(others).count(&requests[17].operation) == 0);
+}
+
+TEST_CASE("UringRing hands over once what was cancelled while its answer came") {
+    constexpr std::size_t request_count = 100;
+    const auto ring = make_ring();
+    std::vector<Pair> pairs;
+    std::vector<Request> requests(request_count);
+    for (auto& request : requests) {
+        pairs.push_back(make_pair());
+        request.start_recv(*ring, pairs.back().left.get());
+    }
+    CHECK(look(*ring).empty());
+    for (std::size_t i = 0; i < request_count; ++i) {
+        REQUIRE(::write(pairs[i].right.get(), "abc", 3) == 3);
+        ring->cancel(requests[i].operation);
+    }
+    const auto completions = collect(*ring, request_count);
+    CHECK(completions.size() == request_count);
+    CHECK(count_by_operation(completions).size() == request_count);
+    for (const auto& [operation, result] : completions) {
+        CHECK_MESSAGE((result == 3 || result == -ECANCELED), result);
+        // Bytes are never lost: either it has them, or the socket still does.
+        std::array<char, 4> left_over{};
+        const auto count =
+            ::recv(operation->fd(), left_over.data(), left_over.size(), MSG_DONTWAIT);
+        CHECK(count == (result == 3 ? -1 : 3));
+    }
+}
+
+TEST_CASE("UringRing takes more operations than its queue has entries") {
+    constexpr std::size_t request_count = 100;
+    const auto ring = make_ring(4);
+    std::vector<Pair> pairs;
+    std::vector<Request> requests(request_count);
+    for (auto& request : requests) {
+        pairs.push_back(make_pair());
+        request.start_recv(*ring, pairs.back().left.get());
+    }
+    CHECK(ring->stats().submissions == request_count);
+    CHECK(ring->stats().full_queue_flushes == request_count / 4 - 1);
+    CHECK(look(*ring).empty());
+    for (std::size_t i = 0; i < request_count; ++i) {
+        const char letter = static_cast<char>('a' + i % 26);
+        REQUIRE(::write(pairs[i].right.get(), &letter, 1) == 1);
+    }
+    const auto completions = collect(*ring, request_count);
+    CHECK(completions.size() == request_count);
+    CHECK(count_by_operation(completions).size() == request_count);
+    for (std::size_t i = 0; i < request_count; ++i) {
+        CHECK(requests[i].bytes[0] == static_cast<char>('a' + i % 26));
+    }
+
+    // Cancelling takes entries too.
+    for (auto& request : requests) {
+        request.operation.state = Operation::State::idle;
+        request.start_recv(*ring, request.operation.fd());
+    }
+    for (auto& request : requests) ring->cancel(request.operation);
+    const auto cancelled = collect(*ring, request_count);
+    CHECK(cancelled.size() == request_count);
+    CHECK(count_by_operation(cancelled).size() == request_count);
+}
+
+TEST_CASE("UringRing hands a flood of completions over in several waits") {
+    const auto ring = make_ring(1024);
+    constexpr std::size_t limit = Ring::completions_per_wait_limit;
+    CHECK(read_many(*ring, limit) == 1);
+    CHECK(read_many(*ring, limit + 1) == 2);
+    CHECK(read_many(*ring, 3 * limit - 1) == 3);
+    CHECK(ring->stats().completions == 5 * limit);
+}
+
+TEST_CASE("UringRing loses nothing when more has finished than its completion queue holds") {
+    // The completion queue has 8192 entries (uring_ring.cpp).
+    const auto ring = make_ring(1024);
+    read_many(*ring, 20'000);
+    CHECK(ring->stats().completions == 20'000);
+    // And it works on.
+    read_many(*ring, 10);
+}
+
+TEST_CASE("UringRing makes one system call per wait") {
+    const auto ring = make_ring();
+    const auto [left, right] = make_pair();
+    for (std::uint64_t round = 1; round <= 5; ++round) {
+        std::vector<Request> requests(10);
+        REQUIRE(::write(right.get(), "0123456789", 10) == 10);
+        for (auto& request : requests) request.start(*ring, Opcode::recv, left.get(), 1);
+        CHECK(ring->stats().system_calls == round - 1);
+        CHECK(wait_once(*ring, std::nullopt).size() == 10);
+        CHECK(ring->stats().system_calls == round);
+    }
+    CHECK(ring->stats().submissions == 50);
+    CHECK(ring->stats().completions == 50);
+    CHECK(ring->stats().full_queue_flushes == 0);
+}
+
+TEST_CASE("UringRing takes any size that is asked for") {
+    for (const unsigned entries : {0U, 1U, 3U, 32'768U, 1U << 20}) {
+        CAPTURE(entries);
+        const auto ring = make_ring(entries);
+        read_many(*ring, 10);
+    }
+}
+
+TEST_CASE("UringRing says why it cannot be set up") {
+    int disabled = 0;
+    std::ifstream("/proc/sys/kernel/io_uring_disabled") >> disabled;
+    if (disabled != 0) RINGLET_SKIP("io_uring is disabled on this machine");
+    struct Row {
+        int number;
+        std::error_code expected;
+    };
+    const std::vector<Row> rows = {
+        {EPERM, Errc::io_uring_forbidden},
+        {ENOSYS, Errc::io_uring_missing},
+        {EOPNOTSUPP, Errc::io_uring_unsupported},
+        {ENOMEM, Errc::io_uring_locked_memory},
+        {EINVAL, Errc::io_uring_too_old},
+        {EMFILE, std::make_error_code(std::errc::too_many_files_open)},
+    };
+    for (const auto& row : rows) {
+        CAPTURE(row.number);
+        const auto outcome = testing::run_in_child([row] {
+            testing::refuse_system_call(SYS_io_uring_setup, row.number);
+            const auto ring = make_uring_ring({.entries = 8});
+            if (ring) return 1;
+            if (ring.error() != row.expected) return 2;
+            // The loop says the same.
+            const auto loop = EventLoop::create({.backend = Backend::io_uring});
+            return !loop && loop.error() == row.expected ? 0 : 3;
+        });
+        CHECK_MESSAGE(outcome.succeeded(), outcome.to_string());
+    }
+}
+
+TEST_CASE("UringRing that cannot be set up leaves no descriptor behind") {
+    const auto outcome = testing::run_in_child([] {
+        const auto first_free = [] { return UniqueFd(::eventfd(0, 0)).get(); };
+        const int before = first_free();
+        testing::refuse_system_call(SYS_io_uring_setup, EPERM);
+        for (int i = 0; i < 3; ++i) {
+            const auto loop = EventLoop::create({.backend = Backend::io_uring});
+            if (loop) return 1;
+        }
+        return first_free() == before ? 0 : 2;
+    });
+    CHECK_MESSAGE(outcome.succeeded(), outcome.to_string());
+}
+
+TEST_CASE("UringRing finds an operation or a buffer that was freed too early") {
+    if (!address_sanitizer_runs) RINGLET_SKIP("only ASan knows what was freed");
+    testing::check_aborts("an operation was freed while the kernel had it", [] {
+        const auto ring = make_ring();
+        const auto [left, right] = make_pair();
+        auto request = std::make_unique<Request>();
+        request->start_recv(*ring, left.get());
+        look(*ring);
+        request.reset();
+        static_cast<void>(::write(right.get(), "x", 1) == 1);
+        ring->wait(std::nullopt);
+    });
+    testing::check_aborts("a buffer was freed while the kernel had it", [] {
+        const auto ring = make_ring();
+        const auto [left, right] = make_pair();
+        auto bytes = std::make_unique<std::array<std::byte, 100>>();
+        Operation operation;
+        operation.configure(Opcode::recv, left.get(), bytes->data(), bytes->size());
+        ring->start(operation);
+        look(*ring);
+        bytes.reset();
+        static_cast<void>(::write(right.get(), "x", 1) == 1);
+        ring->wait(std::nullopt);
+    });
+}
+
+// ---- receives that wait for long ----------------------------------------------------------------
+
+namespace {
+
+// A receive whose memory the ring lends, on the left end of a pair.
+struct LongWait {
+    explicit LongWait(bool own_buffers = true) {
+        RingFeatures features;
+        features.own_buffers = own_buffers;
+        auto made = make_uring_ring({.entries = 64, .features = features});
+        REQUIRE_MESSAGE(made, made.error().message());
+        ring = std::move(*made);
+        operation.configure(Opcode::recv_buffer, pair.left.get(), nullptr, Buffer::capacity_bytes);
+        operation.state = Operation::State::in_flight;
+        ring->start(operation);
+        CHECK(look(*ring).empty());
+    }
+    ~LongWait() {
+        if (operation.data != nullptr) Buffer::give_back(static_cast<std::byte*>(operation.data));
+    }
+    void park() {
+        ring->park(operation);
+        for (int i = 0; i < 3; ++i) CHECK(look(*ring).empty());
+        CHECK(ring->stats().parked_receives == 1);
+    }
+    void send() { REQUIRE(::write(pair.right.get(), "hello", 5) == 5); }
+    std::int32_t answer() { return collect(*ring, 1).front().result; }
+
+    Pair pair = make_pair();
+    std::unique_ptr<Ring> ring;
+    Operation operation;
+};
+
+} // namespace
+
+TEST_CASE("UringRing parks a receive: it holds nothing, and goes on when something comes") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    for (const bool own_buffers : {true, false}) {
+        CAPTURE(own_buffers);
+        LongWait wait(own_buffers);
+        wait.park();
+        CHECK(wait.operation.data == nullptr);
+        wait.send();
+        CHECK(wait.answer() == 5);
+        REQUIRE(wait.operation.data != nullptr);
+        CHECK(std::memcmp(wait.operation.data, "hello", 5) == 0);
+    }
+}
+
+TEST_CASE("UringRing parks a receive that ends meanwhile: its answer is the receive's own") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    LongWait data;
+    data.send();
+    data.ring->park(data.operation); // in the same submission: either is first
+    CHECK(data.answer() == 5);
+
+    LongWait end;
+    end.park();
+    end.pair.right.reset();
+    CHECK(end.answer() == 0);
+}
+
+TEST_CASE("UringRing hands a parked receive over once when it is cancelled") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    LongWait parked;
+    parked.park();
+    parked.operation.cancel_requested = true;
+    parked.ring->cancel(parked.operation);
+    CHECK(parked.answer() == -ECANCELED);
+
+    LongWait at_once;
+    at_once.ring->park(at_once.operation);
+    at_once.operation.cancel_requested = true;
+    at_once.ring->cancel(at_once.operation);
+    CHECK(at_once.answer() == -ECANCELED);
+
+    // The poll is faster than its cancellation, which comes too late to be asked for: what it saw is for
+    // the next receive.
+    LongWait faster;
+    faster.park();
+    faster.operation.cancel_requested = true;
+    faster.send();
+    CHECK(faster.answer() == -ECANCELED);
+    std::array<char, 8> bytes{};
+    CHECK(::read(faster.pair.left.get(), bytes.data(), bytes.size()) == 5);
+}
