@@ -1,7 +1,7 @@
 """The peers of the benchmark really echo: whole, in order, also slowly and half-closed.
 
 Every test goes through all peers that can run here; Availability skips for each that cannot.
-Run one with   /usr/bin/python3 tests/integration/peers_test.py Peers.test_echoes
+Run one with   /usr/bin/python3 tests/bench/peers_test.py Peers.test_echoes
 Those that are compiled come from RINGLET_BUILD_DIR (default: build/release), the field's from its
 target field_peers; PYTHON3 and PYTHON2 name other interpreters than /usr/bin/python3 and the python2
 on PATH.

@@ -1,7 +1,7 @@
 """benchmark.sh tells the truth: no number without a whole run, nothing left behind.
 
 Most tests give it a build directory of stand-ins, in which servers die and clients hang on demand.
-Run one with   /usr/bin/python3 tests/integration/benchmark_test.py Rows.test_good_row
+Run one with   /usr/bin/python3 tests/bench/benchmark_test.py Rows.test_good_row
 """
 
 import fcntl

@@ -1,6 +1,6 @@
 """The comparison of two servers counts and judges rightly.
 
-Run one with   /usr/bin/python3 tests/integration/server_cpu_test.py Verdict.test_verdict
+Run one with   /usr/bin/python3 tests/bench/server_cpu_test.py Verdict.test_verdict
 """
 
 import fcntl
