@@ -1,13 +1,14 @@
 """The log: a server's command, a line for each run, an empty line."""
 
 import contextlib
+import os
 import re
 import sys
 import tempfile
 import time
 
 import measuring
-from measuring import BUILD, HOST, ROOT, TooLong, last_line, last_words, say, show_progress
+from measuring import BUILD, HOST, TooLong, free_port, last_line, last_words, out, say, show_progress
 from processes import Failure, is_listening, start, stop
 
 ANNOUNCEMENTS = {
@@ -27,41 +28,57 @@ def write_log(options, cpus):
         if (row.in_field, row.kind) != group:
             group = row.in_field, row.kind
             if group in ANNOUNCEMENTS:
-                print(f"{ANNOUNCEMENTS[group]}\n")
-        print(" ".join(row.words()))
+                out(f"{ANNOUNCEMENTS[group]}\n")
+        out(" ".join(row.words()))
         why_not = row.why_not()
         if why_not:
-            print(f"skipped: {why_not}")
+            out(f"skipped: {why_not}")
             say(f"{row.name}: skipped: {why_not}")
         elif not write_row(row, options, cpus):
             went_well = False
-        print()
+        out()
     return went_well
 
 
 def write_row(row, options, cpus):
     """No number without all of the runs."""
-    begin = time.monotonic()
+    begin, lines = time.monotonic(), []
     try:
-        lines, error_count, warnings = measure(row, options, cpus)
+        error_count = measure(row, options, cpus, lines)
+    except (KeyboardInterrupt, SystemExit):  # what has been measured is not lost
+        out("\n".join([*lines, f"interrupted after {len(lines)} of {options.runs} runs"]) + "\n")
+        raise
     except Failure as failure:
-        print(f"failed: {failure}")
+        out(f"failed: {failure}")
         say(f"{row.name}: failed: {failure}")
         return False
-    print("\n".join(lines))
+    out("\n".join(lines))
     say(f"{row.name}: {options.runs} runs in {time.monotonic() - begin:.0f} s")
-    if warnings:
-        say(f"{row.name}: {last_line(warnings)}")
     if error_count:
         say(f"{row.name}: failed: some requests had errors")
     return error_count == 0
 
 
-def measure(row, options, cpus):
-    """Of the runs: the client's last lines, the errors, and what it said in the last one."""
-    lines, error_count = [], 0
-    command = [str(BUILD / "src/client/echo_bench"), *options.load.split(), "-p", str(row.port)]
-    command += ["-f", str(ROOT / "bench/message.json"), HOST]
+class RefusedLoad(Failure):
+    """The client does not take it, for any row."""
+
+
+def try_load(options):
+    """Asks the client, before any row, whether it takes this load; there is no server that it could reach."""
+    with contextlib.suppress(TooLong):  # it began
+        ended = measuring.run_to_its_end(client_command(options, free_port()), None, seconds_limit=1)
+        if ended.returncode in (os.EX_USAGE, os.EX_NOINPUT):
+            raise RefusedLoad(f"the load '{options.load}' is refused: {last_words(ended)}")
+
+
+def client_command(options, port):
+    return [str(BUILD / "src/client/echo_bench"), *options.client, "-p", str(port), HOST]
+
+
+def measure(row, options, cpus, lines):
+    """Adds the client's last line of each run to `lines`; returns the number of errors."""
+    error_count = 0
+    command = client_command(options, row.port)
     with serving(row, cpus[0]) as server:
         for run in range(1, options.runs + 1):
             show_progress(f"{row.name}: run {run} of {options.runs}")
@@ -71,8 +88,10 @@ def measure(row, options, cpus):
             except Failure as failure:
                 raise Failure(f"run {run} of {options.runs}: {failure}") from None
             lines.append(line)
+            if ended.stderr.strip():
+                say(f"{row.name}: run {run}: {last_line(ended.stderr)}")
             error_count += errors
-    return lines, error_count, ended.stderr
+    return error_count
 
 
 class Server(measuring.Server):

@@ -25,8 +25,8 @@ REAL_BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/rele
 CONGESTION_CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 PORTS = {"libev": 3100, "echo_coro": 3200, "gevent2": 3250, "gevent3": 3300, "epoll3": 4000}
 ROWS = (
-    "libev epoll2 epoll3 twisted2 twisted3 "  # no coroutine per connection
-    "echo_coro gevent2 gevent3 tornado2 tornado3 asyncio3"
+    "libev epoll2 epoll3 twisted2 twisted3 asyncio_proto3 "  # no coroutine per connection
+    "echo_coro gevent2 gevent3 tornado2 tornado3 tornado_async3 asyncio3"
 ).split()
 FIELD_PORTS = {"libev_uring": 3015, "node": 3025, "st": 3075, "go": 3085}
 FIELD = (
@@ -188,7 +188,7 @@ class Options(Fixture):
             lines = self.run_it("--list").stdout.splitlines()
         said = {line.split()[0]: line for line in lines}
         self.assertRegex(said["libev"], r" no: .*libev-dev")
-        self.assertRegex(said["gevent2"], r" no: Python 2 is missing .*python2")
+        self.assertRegex(said["gevent2"], r" no: PYTHON2=/bin/false is no Python 2")
         self.assertRegex(said["gevent3"], r" no: .*python3-gevent")
         self.assertRegex(said["epoll3"], r" yes$")
         self.assertRegex(said["echo_coro"], r" no: another program listens on port \d+")
@@ -287,14 +287,14 @@ sys.exit(errors)"""
                 port, message = str(PORTS["libev"] + self.offset), str(ROOT / "bench/message.json")
                 self.assertEqual(
                     self.seen(self.client)["arguments"],
-                    [*load.split(), "-p", port, "-f", message, "127.0.0.1"],
+                    [*load.split(), "-f", message, "-p", port, "127.0.0.1"],
                 )
 
     def test_missing_package_is_said_and_the_run_goes_on(self):
         self.environment["PYTHON3"] = str(self.program("python3", NO_PACKAGES))
         ended = self.run_it("--only", "gevent2,gevent3,echo_coro", "--runs", "1")
         self.assertEqual(ended.returncode, 0, ended.stderr)
-        self.assertRegex(ended.stdout, r"(?m)^python2 gevent_echo.py \d+\nskipped: .*python2.*\n\n")
+        self.assertRegex(ended.stdout, r"(?m)^python2 gevent_echo.py \d+\nskipped: PYTHON2=/bin/false is no Python 2\n\n")
         self.assertRegex(ended.stdout, r"(?m)^python3 gevent_echo.py \d+\nskipped: .*python3-gev")
         self.assertEqual(ended.stdout.count(GOOD_LINE), 1)
 

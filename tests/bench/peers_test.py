@@ -208,7 +208,9 @@ ALL_PEERS = {
     "tornado3": PythonPeer(3, "tornado_echo", "tornado"),
     "twisted2": PythonPeer(2, "twisted_echo", "twisted"),
     "twisted3": PythonPeer(3, "twisted_echo", "twisted"),
+    "tornado_async3": PythonPeer(3, "tornado_native_echo", "tornado"),
     "asyncio3": PythonPeer(3, "asyncio_echo"),
+    "asyncio_proto3": PythonPeer(3, "asyncio_protocol_echo"),
     # The field.
     "libev_uring": BuiltPeer("libev_echo", package="libev-dev", settings=["LIBEV_FLAGS=128"]),
     "libuv": FieldPeer("libuv_echo", package="libuv1-dev"),
@@ -270,6 +272,12 @@ class Availability(unittest.TestCase):
 
     def test_twisted3(self):
         self.check("twisted3")
+
+    def test_tornado_async3(self):
+        self.check("tornado_async3")
+
+    def test_asyncio_proto3(self):
+        self.check("asyncio_proto3")
 
     def test_asyncio3(self):
         self.check("asyncio3")
