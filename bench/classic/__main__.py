@@ -56,16 +56,17 @@ def congestion_control_told(before, used):
     return f"{used} for all rows (setting cubic needs root and a writable /proc/sys)"
 
 
-def measure(options):
+def measure(options, backends):
     with measuring.alone():
         before = measuring.congestion_control_now()
         refuse_taken_ports(options.rows)
         machine.raise_file_limit()
         cpus = measuring.choose_cpus()
         with measuring.chosen_congestion_control() as used:
+            print(f"{'client':11} on {', then on '.join(backends)}", file=sys.stderr)
             for what, told in machine.describe(options, cpus, congestion_control_told(before, used)):
                 print(f"{what:11} {told}", file=sys.stderr)
-            return write_log(options, cpus)
+            return write_log(options, cpus, backends)
 
 
 def run_lab(options):
@@ -85,8 +86,7 @@ def run(options):
         raise Missing(f"the client is missing: {client}")
     if options.lab:
         run_lab(options)
-    try_load(options)
-    if not measure(options):
+    if not measure(options, try_load(options)):
         sys.exit(FAILED)
 
 

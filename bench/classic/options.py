@@ -44,6 +44,10 @@ what to run:
   --runs N             N runs of the client per row (5)
   --full               2,000 connections: -t 2000 -c 5 -e 1000 instead of -t 100 -c 5 -e 200. Ten million echoes a run: a row takes many minutes
   --message FILE       the message (bench/message.json; with --classic bench/classic_message.json)
+  --client-backend io_uring|epoll|both
+                       what the client runs on (both, one after the other). How a client groups its
+                       messages decides how a server can group its answers: a comparison that holds for
+                       one of them only says little. echo_coro itself is on io_uring, the others on epoll
   --client-options 'OPTIONS'
                        the load in echo_bench's own words, instead of the above
   --time-limit SECONDS a run that takes longer has failed (60; with --full 3600)
@@ -98,11 +102,13 @@ def read_options(arguments):
     parser.add_argument("--time-limit", type=number(1, 100_000))
     parser.add_argument("--port-offset", type=number(0, 61_535), default=0)
     parser.add_argument("--client-options", dest="load")
+    parser.add_argument("--client-backend", choices=("io_uring", "epoll", "both"), default="both")
     parser.add_argument("--message", type=pathlib.Path)
     options = parser.parse_args(with_values(arguments))
     if options.load is None:
         options.load = CLASSIC_LOAD if options.classic else FULL_LOAD if options.full else USUAL_LOAD
     options.time_limit = options.time_limit or (FULL_SECONDS if options.full else USUAL_SECONDS)
+    options.backends = ["io_uring", "epoll"] if options.client_backend == "both" else [options.client_backend]
     options.lab = options.lab or options.quick
     try:
         options.client = load_words(options)
@@ -124,7 +130,7 @@ def load_words(options):
 def with_values(arguments):
     """--option VALUE as --option=VALUE: a value may begin with a dash, as the client's options do."""
     arguments = list(arguments)
-    options = ("--only", "--runs", "--time-limit", "--port-offset", "--client-options", "--message")
+    options = ("--only", "--runs", "--time-limit", "--port-offset", "--client-options", "--message", "--client-backend")
     while arguments:
         word = arguments.pop(0)
         yield f"{word}={arguments.pop(0)}" if word in options and arguments else word

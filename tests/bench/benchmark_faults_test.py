@@ -48,7 +48,7 @@ class Start(Fixture):
         self.assertEqual(ended.returncode, 0, ended.stderr)
 
     def test_commands(self):
-        for word, says in (("log", "usage: ./benchmark.sh"), ("field", "usage: ./benchmark.sh"), ("lab", "the ladder"),
+        for word, says in (("log", "usage: ./benchmark.sh"), ("field", "usage: ./benchmark.sh"), ("lab", "The ladder"),
                            ("compare", "two echo servers"), ("targets", "anchor"), ("report", "RESULTS.json")):  # fmt: skip
             with self.subTest(word):
                 ended = self.run_it(command=["sh", str(ROOT / "benchmark.sh"), word, "--help"])
@@ -127,6 +127,44 @@ sys.exit(errors)"""
         printed, _ = running.communicate(timeout=PATIENCE_SECONDS)
         self.assertEqual(running.returncode, 130)
         self.assertEqual(printed.splitlines()[1:], [GOOD_LINE, GOOD_LINE, "interrupted after 2 of 5 runs", ""])
+
+
+class Backends(Fixture):
+    def test_both_backends_of_the_client_by_default(self):
+        command = [word for word in self.command("--only", "libev", "--runs", "1") if "backend" not in word]
+        ended = self.run_it(command=command)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        first, second = ended.stdout.split("The same servers, with the client on epoll instead of io_uring.\n\n")
+        self.assertEqual(first, second)
+        self.assertEqual(self.seen(self.client)["arguments"][-2:], ["epoll", "127.0.0.1"])
+        self.assertRegex(ended.stderr, r"(?m)^client +on io_uring, then on epoll")
+
+    def test_backend_that_is_refused_is_left_out(self):
+        refuses = "import sys\nif 'io_uring' in sys.argv: sys.exit('echo_bench: io_uring is refused') or sys.exit(69)\n"
+        refuses = refuses.replace("sys.exit('echo_bench: io_uring is refused') or sys.exit(69)",
+                                  "print('echo_bench: io_uring is refused', file=sys.stderr); sys.exit(69)")  # fmt: skip
+        self.program("src/client/echo_bench", refuses + CLIENT)
+        command = [word for word in self.command("--only", "libev", "--runs", "1") if "backend" not in word]
+        ended = self.run_it(command=command)
+        self.assertEqual((ended.returncode, ended.stdout.count(GOOD_LINE)), (0, 1), ended.stderr)
+        self.assertIn("the client is not measured on io_uring: echo_bench: io_uring is refused", ended.stderr)
+
+    def test_server_that_waits_for_a_cpu_is_told(self):
+        sys.path.insert(0, str(ROOT / "bench"))
+        import cost
+
+        burn = [sys.executable, "-c", "while True: pass"]
+        cpu = min(os.sched_getaffinity(0))
+        both = [subprocess.Popen(["taskset", "-c", str(cpu), *burn]) for _ in range(2)]
+        try:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while cost.run_delay_nanoseconds(both[0].pid) < 0.1e9:
+                self.assertLess(time.monotonic(), deadline, "waiting for a process that waits for its CPU")
+                time.sleep(0.05)
+        finally:
+            for process in both:
+                process.kill()
+                process.wait()
 
 
 class Packages(Fixture):

@@ -136,7 +136,8 @@ class Fixture(unittest.TestCase):
         return eval(path.read_text())  # our own repr
 
     def command(self, *options):
-        return ["sh", str(ROOT / "benchmark.sh"), "--port-offset", str(self.offset), *options]
+        return ["sh", str(ROOT / "benchmark.sh"), "--port-offset", str(self.offset),
+                "--client-backend=io_uring", *options]  # fmt: skip
 
     def run_it(self, *options, command=None):
         with subprocess.Popen(
@@ -287,7 +288,7 @@ sys.exit(errors)"""
                 port, message = str(PORTS["libev"] + self.offset), str(ROOT / "bench/message.json")
                 self.assertEqual(
                     self.seen(self.client)["arguments"],
-                    [*load.split(), "-f", message, "-p", port, "127.0.0.1"],
+                    [*load.split(), "-f", message, "-p", port, "--backend", "io_uring", "127.0.0.1"],
                 )
 
     def test_missing_package_is_said_and_the_run_goes_on(self):
@@ -549,7 +550,7 @@ class RealPrograms(unittest.TestCase):
         offset = free_port_offset()
         ended = subprocess.run(
             ["sh", str(ROOT / "benchmark.sh"), f"--port-offset={offset}", "--only=libev,echo_coro"]
-            + ["--runs=2", "--client-options=-t 10 -c 2 -e 10"],
+            + ["--runs=2", "--client-backend=io_uring", "--client-options=-t 10 -c 2 -e 10"],
             capture_output=True,
             env={**os.environ, "RINGLET_BUILD_DIR": str(REAL_BUILD)},
             text=True,
