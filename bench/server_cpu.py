@@ -50,7 +50,7 @@ def verdict(names, pair_count, low, high):
 
 
 def read_options(arguments):
-    parser = command_line("server_cpu.py", __doc__, EPILOG)
+    parser = command_line("benchmark.sh compare", __doc__, EPILOG)
     parser.add_argument("servers", nargs=2, metavar="SERVER", help="the two servers, in this order")
     for name, default, text in (
         ("--pairs", 10, "pairs of runs"),

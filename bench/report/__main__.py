@@ -31,7 +31,7 @@ def read_options(arguments):
         def error(self, message):
             self.exit(USAGE, f"report: {message}; --help explains the options\n")
 
-    parser = Parser(prog="bench/report", description=__doc__, epilog=EPILOG, allow_abbrev=False,
+    parser = Parser(prog="benchmark.sh report", description=__doc__, epilog=EPILOG, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument(
         "results", type=pathlib.Path, metavar="RESULTS.json", help="what the lab has measured"
