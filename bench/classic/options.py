@@ -34,7 +34,7 @@ what to run:
   --field              the rows of the field too: what a user would take instead of ringlet
                        (docs/benchmarks.md). Installs and builds more, for Go, Rust, Java and others
   --lab                not the log: what a coroutine per connection costs here, step by step, and the
-                       field, as a page with pictures (bench/lab --help). Half an hour the first time;
+                       field, as a page with pictures (lab --help). Half an hour the first time;
                        after Ctrl-C the same command goes on
   --quick              the same, roughly, in two minutes
   --classic            what the client of the classic logs really did: -t 5 -c 5 -e 1000, one line of
