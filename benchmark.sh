@@ -6,7 +6,15 @@ set -u
 LC_ALL=C PYTHONDONTWRITEBYTECODE=1
 export LC_ALL PYTHONDONTWRITEBYTECODE
 
-root=$(cd "$(dirname "$0")" && pwd) || exit 70
+root=$(cd "$(dirname "$(readlink -f "$0")")" && pwd) || exit 70
+
+# A closed stream is no number for another file: else the machine's lines would go into the log.
+[ -L /proc/self/fd/0 ] || exec </dev/null
+[ -L /proc/self/fd/2 ] || exec 2>/dev/null
+[ -L /proc/self/fd/1 ] || {
+    echo "benchmark: stdout is closed: there is nowhere to print to" >&2
+    exit 74
+}
 
 find_python3() {
     for python3 in "${PYTHON3:-}" /usr/bin/python3 python3; do
@@ -31,4 +39,12 @@ if ! find_python3; then
         exit 69
     }
 fi
-exec "$python3" "$root/bench/classic" "$@"
+command=classic
+case ${1-} in
+log) shift ;;
+field) shift && set -- --field "$@" ;;
+compare) shift && command=server_cpu.py ;;
+targets) shift && command=run.py ;;
+report) shift && command=report ;;
+esac
+exec "$python3" "$root/bench/$command" "$@"

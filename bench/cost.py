@@ -39,6 +39,15 @@ def cpu_nanoseconds(pid):
         raise Failure(f"process {pid} has no CPU time: {error.strerror}") from None
 
 
+def run_delay_nanoseconds(pid):
+    """For how long its threads, those that still live, were ready to run and had no CPU."""
+    waited = 0
+    for thread in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # it just ended
+            waited += int(thread.read_text().split()[1])
+    return waited
+
+
 def needs(program):
     if not shutil.which(program):
         raise Missing(f"{program} is missing: install the package {program}")

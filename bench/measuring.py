@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import dataclasses
 import fcntl
+import io
 import os
 import pathlib
 import platform
@@ -286,6 +287,42 @@ def chosen_congestion_control():
         with signals_held(), contextlib.suppress(OSError):
             if congestion_control_now() != before:
                 CONGESTION_CONTROL.write_text(before)
+
+
+class Unwritten(Failure):
+    """The output, which is what was asked for, could not be written."""
+
+
+def out(text=""):
+    """Prints to stdout, at once."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unwritten(f"the output could not be written: {error.strerror}") from None
+
+
+class _Stderr(io.RawIOBase):
+    """What cannot be written here is dropped: a full disk for progress does not end a measurement."""
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return 2
+
+    def isatty(self):
+        return os.isatty(2)
+
+    def write(self, data):
+        with contextlib.suppress(OSError):
+            return os.write(2, data)
+        return len(data)
+
+
+def drop_what_cannot_be_said():
+    sys.stderr = io.TextIOWrapper(_Stderr(), errors="backslashreplace", write_through=True)
 
 
 def say(text):

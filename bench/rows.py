@@ -24,13 +24,15 @@ CLASSIC = """
 libev          3100 callback  program         bench/libev_echo      libev-dev
 epoll2         3900 callback  python2         epoll                 python2
 epoll3         4000 callback  python3         epoll                 python3
-twisted2       3600 callback  python2         twisted               python-twisted
+twisted2       3600 callback  python2         twisted               Twisted<21
 twisted3       3700 callback  python3         twisted               python3-twisted
+asyncio_proto3 3850 callback  python3         asyncio_protocol      python3
 echo_coro      3200 coroutine program         src/server/echo_coro  -
-gevent2        3250 coroutine python2         gevent                python-gevent
+gevent2        3250 coroutine python2         gevent                gevent<23
 gevent3        3300 coroutine python3         gevent                python3-gevent
-tornado2       3400 coroutine python2         tornado               python-tornado
+tornado2       3400 coroutine python2         tornado               tornado<6
 tornado3       3500 coroutine python3         tornado               python3-tornado
+tornado_async3 3550 coroutine python3         tornado_native        python3-tornado
 asyncio3       3800 coroutine python3         asyncio               python3
 """
 FIELD = """
@@ -54,7 +56,18 @@ go             3085 thread    program         bench/go_echo         golang-go
 erlang         3090 thread    escript         erlang_echo.escript   erlang-base
 """
 JAVA_OPTIONS = ("-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true")
-IMPORTS = {"epoll": "import select; select.epoll", "twisted": "import twisted.internet, zope.interface"}
+# What the peer itself imports: a package can be there by half.
+IMPORTS = {
+    "epoll": "import select; select.epoll",
+    "asyncio_protocol": "import asyncio",
+    "eventlet": "import eventlet; from eventlet.greenio import GreenSocket",
+    "gevent": "from gevent import monkey; from gevent.server import StreamServer; monkey.patch_all()",
+    "tornado": "from tornado.gen import coroutine; from tornado.ioloop import IOLoop; "
+    "from tornado.iostream import StreamClosedError; from tornado.tcpserver import TCPServer",
+    "tornado_native": "from tornado.iostream import StreamClosedError; from tornado.tcpserver import TCPServer",
+    "twisted": "from twisted.internet import reactor; from twisted.internet.protocol import Factory, Protocol; "
+    "from twisted.internet.interfaces import IHalfCloseableProtocol; from zope.interface import implementer",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,17 +124,18 @@ class Row:
         return "" if shutil.which(needed) else f"{needed} is missing{hint}"
 
     def why_no_python2(self):
-        otherwise = "where the system still has it, or set PYTHON2"
         if not can(PYTHON2, "import sys; sys.exit(sys.version_info[0] != 2)"):
-            return f"Python 2 is missing (install the package python2 {otherwise})"
+            if os.environ.get("PYTHON2"):
+                return f"PYTHON2={PYTHON2} is no Python 2"
+            return "Python 2 is missing (few systems still have it; PYTHON2 names one in another place)"
         if not can(PYTHON2, self.imports):
-            return f"Python 2 has no {self.server} (install the package {self.package} {otherwise})"
+            return f"Python 2 has no whole {self.server} ({PYTHON2} -m pip install '{self.package}')"
         return ""
 
     def why_no_python3(self, hint):
         if not can(PYTHON3, "import sys; sys.exit(sys.version_info < (3, 8))"):
-            return "Python 3.8 or later is missing (install the package python3, or set PYTHON3)"
-        return "" if can(PYTHON3, self.imports) else f"Python 3 has no {self.server}{hint}"
+            return f"{PYTHON3} is no Python 3.8 or later (install the package python3, or set PYTHON3)"
+        return "" if can(PYTHON3, self.imports) else f"Python 3 has no whole {self.server}{hint}"
 
     @property
     def imports(self):

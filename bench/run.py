@@ -48,7 +48,7 @@ usage; 130 interrupted. Targets that are not reached do not change it.
 
 
 def read_options(arguments):
-    parser = measuring.command_line("run.py", __doc__, EPILOG)
+    parser = measuring.command_line("benchmark.sh targets", __doc__, EPILOG)
     parser.add_argument("--pairs", type=measuring.positive_number, help="pairs of runs (10)")
     parser.add_argument("--only", action="append", metavar="NAME", help="only this row; may be repeated")
     parser.add_argument("--list", action="store_true", help="print the names of the rows and end")

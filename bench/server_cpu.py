@@ -28,10 +28,10 @@ A server is one of these names, or any command with {port} in it:
 Options may follow a name: 'echo_coro --busy-poll 50us', 'uring_echo pool'.
 
 examples:
-  bench/server_cpu.py epoll_echo echo_coro
-  bench/server_cpu.py epoll_echo epoll_echo            # how much is noise: the ratio should be 1
-  bench/server_cpu.py --syscalls --connections 1 epoll_echo echo_coro
-  bench/server_cpu.py echo_coro '/tmp/before/echo_coro --port {port}'
+  ./benchmark.sh compare epoll_echo echo_coro
+  ./benchmark.sh compare epoll_echo epoll_echo            # how much is noise: the ratio should be 1
+  ./benchmark.sh compare --syscalls --connections 1 epoll_echo echo_coro
+  ./benchmark.sh compare echo_coro '/tmp/before/echo_coro --port {port}'
 
 Processes that a server forks are not counted; its threads are. The server runs on one CPU, the
 client on another, with the congestion control cubic or reno where root may set it.
@@ -50,7 +50,7 @@ def verdict(names, pair_count, low, high):
 
 
 def read_options(arguments):
-    parser = command_line("server_cpu.py", __doc__, EPILOG)
+    parser = command_line("benchmark.sh compare", __doc__, EPILOG)
     parser.add_argument("servers", nargs=2, metavar="SERVER", help="the two servers, in this order")
     for name, default, text in (
         ("--pairs", 10, "pairs of runs"),
@@ -60,6 +60,8 @@ def read_options(arguments):
         ("--size", 64, "bytes of a message"),
     ):
         parser.add_argument(name, type=positive_number, default=default, help=f"{text} (%(default)s)")
+    parser.add_argument("--client-backend", choices=("io_uring", "epoll", "both"), default="both",
+                        help="what the client runs on: it decides how a server can group its answers (both)")  # fmt: skip
     parser.add_argument("--syscalls", action="store_true", help="count system calls too (strace)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all samples here")
     return parser.parse_args(arguments)
@@ -71,7 +73,7 @@ def system_calls_per_echo(server, load, cpus):
     }
 
 
-def compare(options):
+def compare(options, backend):
     """Measures, prints the result and returns all of it, ready for JSON."""
     servers = options.servers
     for server in servers:
@@ -80,7 +82,7 @@ def compare(options):
         needs("strace")
 
     cpus = choose_cpus()
-    load = Load(options.connections, options.in_turn, options.echoes, options.size)
+    load = Load(options.connections, options.in_turn, options.echoes, options.size, ("--backend", backend))
     with congestion_control() as congestion:
         measure = functools.partial(measure_cpu, load=load, cpus=cpus)
         pairs = measure_pairs(servers, options.pairs, measure, show_progress)
@@ -95,7 +97,7 @@ def compare(options):
     print(
         f"{options.pairs} pairs; {options.connections} connections, {options.in_turn} in turn, "
         f"{options.echoes} echoes of "
-        f"{options.size} bytes on each; {congestion}; {pinning}\n\nserver CPU per echo [us]"
+        f"{options.size} bytes on each; {congestion}; {pinning}; the client on {backend}\n\nserver CPU per echo [us]"
     )
     for server, samples in zip(servers, columns):
         print(
@@ -114,6 +116,7 @@ def compare(options):
 
     return {
         "servers": servers,
+        "client_backend": backend,
         "load": {
             name: getattr(options, name) for name in ("pairs", "connections", "in_turn", "echoes", "size")
         },
@@ -128,9 +131,14 @@ def main():
     options = read_options(sys.argv[1:])
     end_by_signals()
     try:
-        result = compare(options)
+        both = ("io_uring", "epoll")
+        result = []
+        for backend in both if options.client_backend == "both" else (options.client_backend,):
+            if result:
+                print()
+            result.append(compare(options, backend))
         if options.json:
-            options.json.write_text(json.dumps(result, indent=2) + "\n")
+            options.json.write_text(json.dumps({"comparisons": result}, indent=2) + "\n")
     except (Failure, OSError) as error:
         show_progress("")
         print(f"server_cpu: {error}", file=sys.stderr)

@@ -12,16 +12,16 @@ sys.path.insert(1, str(BENCH))
 import building
 import machine
 import measuring
-from log import write_log
-from measuring import BUILD, INTERRUPTED, UNAVAILABLE, say
+from log import RefusedLoad, try_load, write_log
+from measuring import BUILD, INTERRUPTED, UNAVAILABLE, USAGE, Unwritten, out, say
 from options import read_options
 from processes import Failure, Missing, end_by_signals, is_listening
 
-FAILED, BUILD_FAILED, NOBODY_READS = 1, 70, 141
+FAILED, BUILD_FAILED, CANNOT_WRITE, NOBODY_READS = 1, 70, 74, 141
 
 
 def list_rows(options):
-    print(f"{'row':12} {'port':5} can it run here?")
+    out(f"{'row':14} {'port':5} can it run here?")
     for row in options.rows:
         why_not = row.why_not()
         if why_not and row.is_built and builds_here():
@@ -32,7 +32,7 @@ def list_rows(options):
             answer = f"no: another program listens on port {row.port}"
         else:
             answer = "yes"
-        print(f"{row.name:12} {row.port:<5} {answer}")
+        out(f"{row.name:14} {row.port:<5} {answer}")
 
 
 def builds_here():
@@ -56,22 +56,24 @@ def congestion_control_told(before, used):
     return f"{used} for all rows (setting cubic needs root and a writable /proc/sys)"
 
 
-def measure(options):
+def measure(options, backends):
     with measuring.alone():
         before = measuring.congestion_control_now()
         refuse_taken_ports(options.rows)
         machine.raise_file_limit()
         cpus = measuring.choose_cpus()
         with measuring.chosen_congestion_control() as used:
+            print(f"{'client':11} on {', then on '.join(backends)}", file=sys.stderr)
             for what, told in machine.describe(options, cpus, congestion_control_told(before, used)):
                 print(f"{what:11} {told}", file=sys.stderr)
-            return write_log(options, cpus)
+            return write_log(options, cpus, backends)
 
 
 def run_lab(options):
     """In our place, with what was built for it."""
     os.environ["RINGLET_BUILD_DIR"] = str(BUILD)
-    os.execv(sys.executable, [sys.executable, str(BENCH / "lab"), *["--quick"] * options.quick])
+    words = ["--quick"] * options.quick if options.lab_words is None else options.lab_words
+    os.execv(sys.executable, [sys.executable, str(BENCH / "lab"), *words])
 
 
 def run(options):
@@ -84,17 +86,35 @@ def run(options):
         raise Missing(f"the client is missing: {client}")
     if options.lab:
         run_lab(options)
-    if not measure(options):
+    if not measure(options, try_load(options)):
         sys.exit(FAILED)
+
+
+def read_command(words):
+    """The log, or the lab, which reads its own options when everything is built."""
+    lab_words = words[1:] if words[:1] == ["lab"] else None
+    if lab_words is not None and not {"-h", "--help"}.isdisjoint(lab_words):
+        os.execv(sys.executable, [sys.executable, str(BENCH / "lab"), "--help"])
+    options = read_options(words if lab_words is None else ["--lab"])
+    options.lab_words = lab_words
+    return options
 
 
 def main():
     sys.argv[0] = "benchmark.sh"  # as whom we speak
+    measuring.drop_what_cannot_be_said()
     sys.stdout.reconfigure(line_buffering=True)  # a log that somebody watches
     try:
-        options = read_options(sys.argv[1:])
+        options = read_command(sys.argv[1:])
         end_by_signals()
         run(options)
+    except Unwritten as failure:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
+        say(failure)
+        sys.exit(CANNOT_WRITE)
+    except RefusedLoad as failure:
+        say(failure)
+        sys.exit(USAGE)
     except building.BuildFailed as failure:
         say(failure)
         sys.exit(BUILD_FAILED)

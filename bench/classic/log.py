@@ -1,13 +1,15 @@
 """The log: a server's command, a line for each run, an empty line."""
 
 import contextlib
+import os
 import re
 import sys
 import tempfile
 import time
 
+import cost
 import measuring
-from measuring import BUILD, HOST, ROOT, TooLong, last_line, last_words, say, show_progress
+from measuring import BUILD, HOST, TooLong, free_port, last_line, last_words, out, say, show_progress
 from processes import Failure, is_listening, start, stop
 
 ANNOUNCEMENTS = {
@@ -20,59 +22,105 @@ ANNOUNCEMENTS = {
 RESULT = re.compile(r"Throughput: [0-9]+(?:\.[0-9]+)? \[reqests/sec\], errors: ([0-9]+)")
 
 
-def write_log(options, cpus):
-    """Prints all rows; returns whether all of them went well."""
+WAITED_SHARE = 0.05  # of a run, for a CPU: more is told
+
+
+def write_log(options, cpus, backends):
+    """Prints all rows, for each backend of the client; returns whether all of them went well."""
+    went_well = True
+    for backend in backends:
+        if backend != backends[0]:
+            out(f"The same servers, with the client on {backend} instead of {backends[0]}.\n")
+        went_well &= write_rows(options, cpus, backend)
+    return went_well
+
+
+def write_rows(options, cpus, backend):
     group, went_well = (False, "callback"), True
     for row in options.rows:
         if (row.in_field, row.kind) != group:
             group = row.in_field, row.kind
             if group in ANNOUNCEMENTS:
-                print(f"{ANNOUNCEMENTS[group]}\n")
-        print(" ".join(row.words()))
+                out(f"{ANNOUNCEMENTS[group]}\n")
+        out(" ".join(row.words()))
         why_not = row.why_not()
         if why_not:
-            print(f"skipped: {why_not}")
+            out(f"skipped: {why_not}")
             say(f"{row.name}: skipped: {why_not}")
-        elif not write_row(row, options, cpus):
+        elif not write_row(row, options, cpus, backend):
             went_well = False
-        print()
+        out()
     return went_well
 
 
-def write_row(row, options, cpus):
+def write_row(row, options, cpus, backend):
     """No number without all of the runs."""
-    begin = time.monotonic()
+    begin, lines = time.monotonic(), []
     try:
-        lines, error_count, warnings = measure(row, options, cpus)
+        error_count = measure(row, options, cpus, backend, lines)
+    except (KeyboardInterrupt, SystemExit):  # what has been measured is not lost
+        out("\n".join([*lines, f"interrupted after {len(lines)} of {options.runs} runs"]) + "\n")
+        raise
     except Failure as failure:
-        print(f"failed: {failure}")
+        out(f"failed: {failure}")
         say(f"{row.name}: failed: {failure}")
         return False
-    print("\n".join(lines))
+    out("\n".join(lines))
     say(f"{row.name}: {options.runs} runs in {time.monotonic() - begin:.0f} s")
-    if warnings:
-        say(f"{row.name}: {last_line(warnings)}")
     if error_count:
         say(f"{row.name}: failed: some requests had errors")
     return error_count == 0
 
 
-def measure(row, options, cpus):
-    """Of the runs: the client's last lines, the errors, and what it said in the last one."""
-    lines, error_count = [], 0
-    command = [str(BUILD / "src/client/echo_bench"), *options.load.split(), "-p", str(row.port)]
-    command += ["-f", str(ROOT / "bench/message.json"), HOST]
+class RefusedLoad(Failure):
+    """The client does not take it, for any row."""
+
+
+def try_load(options):
+    """Asks the client, before any row, whether it takes this load; there is no server that it could reach.
+
+    Returns the backends on which it can run here.
+    """
+    usable = []
+    for backend in options.backends:
+        with contextlib.suppress(TooLong):  # it began
+            ended = measuring.run_to_its_end(client_command(options, free_port(), backend), None, seconds_limit=1)
+            if ended.returncode in (os.EX_USAGE, os.EX_NOINPUT):
+                raise RefusedLoad(f"the load '{options.load}' is refused: {last_words(ended)}")
+            if ended.returncode == os.EX_UNAVAILABLE and "cannot connect to" not in ended.stderr:
+                say(f"the client is not measured on {backend}: {last_words(ended)}")
+                continue
+        usable.append(backend)
+    if not usable:
+        raise Failure("the client has no backend that runs here")
+    return usable
+
+
+def client_command(options, port, backend):
+    return [str(BUILD / "src/client/echo_bench"), *options.client, "-p", str(port), "--backend", backend, HOST]
+
+
+def measure(row, options, cpus, backend, lines):
+    """Adds the client's last line of each run to `lines`; returns the number of errors."""
+    error_count = 0
+    command = client_command(options, row.port, backend)
     with serving(row, cpus[0]) as server:
         for run in range(1, options.runs + 1):
             show_progress(f"{row.name}: run {run} of {options.runs}")
+            began, waited = time.monotonic_ns(), cost.run_delay_nanoseconds(server.pid)
             try:
                 ended = run_client(command, cpus[1], server, options.time_limit)
                 line, errors = result_of(ended)
             except Failure as failure:
                 raise Failure(f"run {run} of {options.runs}: {failure}") from None
             lines.append(line)
+            if ended.stderr.strip():
+                say(f"{row.name}: run {run}: {last_line(ended.stderr)}")
             error_count += errors
-    return lines, error_count, ended.stderr
+            share = (cost.run_delay_nanoseconds(server.pid) - waited) / (time.monotonic_ns() - began)
+            if share > WAITED_SHARE:
+                say(f"{row.name}: run {run}: the server waited for a CPU for {share:.0%} of the time")
+    return error_count
 
 
 class Server(measuring.Server):

@@ -51,7 +51,7 @@ missing; 130 interrupted.
 
 
 def read_options(arguments):
-    parser = measuring.command_line("bench/lab", __doc__, EPILOG)
+    parser = measuring.command_line("benchmark.sh lab", __doc__, EPILOG)
     parser.add_argument(
         "--quick",
         action="store_true",

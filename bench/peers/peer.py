@@ -12,6 +12,8 @@ import sys
 
 HOST = "127.0.0.1"
 BACKLOG = 4096
+# The last versions that know Python 2: Debian 12 has no packages of them.
+LAST_OF_PYTHON2 = {"gevent": "gevent<23", "tornado": "tornado<6", "twisted": "Twisted<21"}
 USAGE, UNAVAILABLE = 64, 69  # exit statuses, as in sysexits.h
 
 NAME = os.path.splitext(os.path.basename(sys.argv[0]))[0]
@@ -30,9 +32,11 @@ def package(name):
     """Goes around the imports of a package, and says what to install when it is missing."""
     try:
         yield
-    except ImportError as error:
-        prefix = "python3-" if sys.version_info[0] == 3 else "python-"
-        fail(UNAVAILABLE, "%s: %s (install the package %s%s)" % (NAME, error, prefix, name))
+    except Exception as error:  # a package can also be there by half
+        how = "install the package python3-%s" % name
+        if sys.version_info[0] == 2:
+            how = "python2 -m pip install '%s'" % LAST_OF_PYTHON2.get(name, name)
+        fail(UNAVAILABLE, "%s: %s (%s)" % (NAME, error, how))
 
 
 def listen():

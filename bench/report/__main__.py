@@ -1,16 +1,26 @@
 """Makes a page of what the lab has measured: words, charts and tables, in one file."""
 
 import argparse
+import os
 import pathlib
+import shutil
+import subprocess
 import sys
+import tempfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))  # bench: pairs
-import chromium
 import page
 import results as lab_results
 
 USAGE, WRONG_DATA, NO_INPUT, CANNOT_CREATE = 64, 65, 66, 73
+PATIENCE_SECONDS = 60
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+OPTIONS = (
+    "--headless", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-dev-shm-usage",
+    "--disable-breakpad", "--disable-crash-reporter",
+    "--no-sandbox",  # needed by root and in containers; only files of our own are opened
+)  # fmt: skip
 PNG_SCALE = 2  # pixels for each unit of a drawing: sharp in print
 
 EPILOG = """\
@@ -31,7 +41,7 @@ def read_options(arguments):
         def error(self, message):
             self.exit(USAGE, f"report: {message}; --help explains the options\n")
 
-    parser = Parser(prog="bench/report", description=__doc__, epilog=EPILOG, allow_abbrev=False,
+    parser = Parser(prog="benchmark.sh report", description=__doc__, epilog=EPILOG, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument(
         "results", type=pathlib.Path, metavar="RESULTS.json", help="what the lab has measured"
@@ -74,12 +84,27 @@ def write(folder, results):
     return files
 
 
+class NoPictures(Exception):
+    """Why no PNG could be made."""
+
+
 def photograph(files):
-    with chromium.Browser() as browser:
-        for path, size in files.items():
-            browser.resize(*size, PNG_SCALE)
-            browser.open(path)
-            path.with_suffix(".png").write_bytes(browser.screenshot())
+    """Lets Chromium draw each file into a PNG beside it."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if not program:
+        raise NoPictures("Chromium is missing: install the package chromium")
+    with tempfile.TemporaryDirectory(prefix="ringlet-report-", ignore_cleanup_errors=True) as folder:
+        for path, (width, height) in files.items():
+            picture = path.with_suffix(".png")
+            command = [program, *OPTIONS, f"--user-data-dir={folder}", f"--force-device-scale-factor={PNG_SCALE}",
+                       f"--window-size={width},{height}", f"--screenshot={picture.resolve()}", path.resolve().as_uri()]  # fmt: skip
+            try:
+                ended = subprocess.run(command, env={**os.environ, "XDG_CONFIG_HOME": folder}, timeout=PATIENCE_SECONDS,
+                                       stdin=subprocess.DEVNULL, capture_output=True, check=False)  # fmt: skip
+            except subprocess.TimeoutExpired:
+                raise NoPictures(f"Chromium did not end within {PATIENCE_SECONDS} s") from None
+            if ended.returncode != 0 or not picture.exists():
+                raise NoPictures(f"Chromium ended with status {ended.returncode} and drew nothing")
 
 
 def main():
@@ -89,7 +114,7 @@ def main():
         files = write(options.output, results)
         if files:
             photograph(files)
-    except chromium.Unavailable as missing:
+    except NoPictures as missing:
         print(f"report: no PNG is made: {missing}", file=sys.stderr)
     except OSError as error:
         fail(CANNOT_CREATE, f"{error.filename or options.output}: {error.strerror}")

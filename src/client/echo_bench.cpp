@@ -151,7 +151,7 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
     const Measurement measurement{describe_load(load, settings.loop.busy_poll),
                                   {{client, run_load(*loop, load)}}};
     const LoadResult& result = measurement.runs.front().result;
-    print_report(measurement);
+    print_report(measurement, settings.quiet ? Extent::last_line : Extent::whole);
 
     if (result.connections_made == 0) {
         return refuse(no_server(load.server, result.connect_error.message()));
@@ -182,6 +182,7 @@ int measure(Settings& settings, std::vector<std::string> command_line) {
 
 int main(int argc, char** argv) {
     ignore_broken_pipes();
+    hold_standard_streams();
     if (argc > 1 && std::string_view(argv[1]) == "merge") {
         return end_output("echo_bench", merge_results(argc - 1, argv + 1));
     }

@@ -48,7 +48,7 @@ void add_hold_options(CLI::App& app, Settings& settings) {
             ->check(within(std::uint64_t{1}, std::uint64_t{10'000'000}))
             ->type_name("N");
     for (const char* of_a_load : {"-t", "-c", "-e", "--duration", "--warmup", "--rate",
-                                  "--pipeline", "--churn", "--hgrm", "--hlog"}) {
+                                  "--pipeline", "--churn", "--hgrm", "--hlog", "--quiet"}) {
         hold->excludes(app.get_option(of_a_load));
     }
     app.add_option("--sources", settings.sources,
@@ -116,6 +116,8 @@ void add_options(CLI::App& app, Settings& settings) {
         ->capture_default_str();
     add_churn(app, load);
     add_result_files(app, settings.files);
+    app.add_flag("--quiet", settings.quiet,
+                 "Print nothing but the last line; what makes the result doubtful goes to stderr");
     app.add_flag("--progress,!--no-progress", settings.progress,
                  "Show progress on stderr, if that is a terminal; the default");
     add_hold_options(app, settings);
@@ -143,8 +145,8 @@ void add_options(CLI::App& app, Settings& settings) {
         "echo_bench merge A.json B.json ...  adds up what several clients have measured: see "
         "echo_bench merge --help\n"
         "\n"
-        "The classic load:  echo_bench -t 2000 -c 5 -e 1000 -f bench/message.json -p 3200 "
-        "127.0.0.1\n"
+        "In the place of the classic client, which ran 5 threads whatever -t said:\n"
+        "  echo_bench --quiet -t 5 -c 5 -e 1000 -f bench/classic_message.json -p 3200 127.0.0.1\n"
         "\n"
         "--hold starts as many processes as their descriptors are needed for, and exits with 0 "
         "only if all\n"

@@ -23,6 +23,7 @@ struct Settings {
     std::uint64_t size_bytes = 64;
     ResultPaths files;
     bool progress = true;
+    bool quiet = false;
     HoldOptions hold;
     std::string sources;
 };

@@ -71,11 +71,8 @@ void print_doubts(const Measurement& measurement) {
     }
 }
 
-} // namespace
-
-void print_report(const Measurement& measurement) {
+void print_summary(const Measurement& measurement, const LoadResult& total) {
     const auto& settings = measurement.settings;
-    const LoadResult total = total_of(measurement);
     const auto& connections = settings.at("connections_each");
     const auto echoes = settings.at("echoes_each").get<std::uint64_t>();
     if (measurement.runs.size() > 1) print("{} clients, each of them:\n", measurement.runs.size());
@@ -91,7 +88,6 @@ void print_report(const Measurement& measurement) {
         print_latency("Latency", total.latency);
         print("Client: {:.2f} s of CPU in {:.2f} s, {:.2f} us per echo\n", seconds(total.cpu),
               seconds(total.wall), microseconds(total.cpu) / static_cast<double>(total.successes));
-        print_doubts(measurement);
     }
     if (settings.at("churn").get<bool>()) {
         if (total.connections_whole > 0) {
@@ -104,6 +100,14 @@ void print_report(const Measurement& measurement) {
         print("Never sent: {} of {} requests that were due before the end; they are errors\n",
               total.never_sent, total.successes + total.errors);
     }
+}
+
+} // namespace
+
+void print_report(const Measurement& measurement, Extent extent) {
+    const LoadResult total = total_of(measurement);
+    if (extent == Extent::whole) print_summary(measurement, total);
+    if (total.successes > 0) print_doubts(measurement);
     print("Throughput: {:.2f} [reqests/sec], errors: {}\n", requests_per_second(measurement),
           total.errors);
     std::fflush(stdout);

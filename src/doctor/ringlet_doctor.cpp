@@ -109,6 +109,7 @@ std::string to_json(const Examination& examination) {
 
 int main(int argc, char** argv) {
     ignore_broken_pipes();
+    hold_standard_streams();
     bool json = false;
     CLI::App app("Says what this machine can do for a ringlet server, and what to change.",
                  "ringlet_doctor");

@@ -10,10 +10,23 @@
 #include <string>
 #include <utility>
 
+#include <fcntl.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 /// A reader that has gone is an error of that write, and no end of the program. Call it first.
 inline void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
+
+/// Keeps the numbers of standard streams that were closed at the start, so that no file which is opened later
+/// gets them and is printed into. A write to one of these still fails. Call it before anything is opened.
+inline void hold_standard_streams() {
+    for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+        if (::fcntl(fd, F_GETFD) >= 0) continue;
+        const int wrong_way = fd == STDIN_FILENO ? O_WRONLY : O_RDONLY;
+        static_cast<void>(::open(
+            "/dev/null", wrong_way | O_NOCTTY)); // takes the lowest free number, which is `fd`
+    }
+}
 
 /// Prints to stderr, in one piece. What cannot be written is dropped: there is nobody left to tell.
 template <class... Values>

@@ -224,6 +224,7 @@ int run(const Settings& settings) {
 
 int main(int argc, char** argv) {
     ignore_broken_pipes();
+    hold_standard_streams();
     Settings settings;
     CLI::App app("Echo server: one coroutine per connection, on io_uring or epoll.", "echo_coro");
     const auto ended =

@@ -237,7 +237,7 @@ class PlantedTree(unittest.TestCase):
     def test_long_file(self):
         self.plant("src/a.cpp", "\n" * 400)
         self.plant("src/b.cpp", "\n" * 401)
-        self.plant("tests/integration/peers_test.py", "\n" * 10)
+        self.plant("tests/bench/peers_test.py", "\n" * 10)
         self.plant("tests/unit/a_test.cpp", "\n" * 1001)
         self.finds(rules.files_are_short, "src/b.cpp:401", "peers_test.py needs no exception",
                    "a_test.cpp:1001")

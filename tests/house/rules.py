@@ -55,8 +55,8 @@ COMPILER_TESTS = ("tests/unit/task/compiler_test.cpp",)
 LONGEST_FILE = 400
 LONGEST_UNIT_TEST = 1000  # one file for each header, as long as what the header promises
 LONG_FILES = {
-    "tests/integration/benchmark_test.py": "a test for each promise of benchmark.sh",
-    "tests/integration/peers_test.py": "thirty servers, one contract",
+    "tests/bench/benchmark_test.py": "a test for each promise of benchmark.sh",
+    "tests/bench/peers_test.py": "thirty servers, one contract",
 }
 
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import hdr_histogram
 from json_schema import complaints
 from load_client import Client, bench
-from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, UNAVAILABLE, EchoCoro,
+from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, UNAVAILABLE, UNWRITTEN, EchoCoro,
                       run)
 from scripted_server import ScriptedServer
 
@@ -241,6 +241,20 @@ def why_no_hdr_histogram_js():
         return "node is missing: install nodejs and npm, and then npm install -g hdr-histogram-js"
     found = run("node", "-e", "require.resolve('hdr-histogram-js')", env=node_environment())
     return "hdr-histogram-js is missing: npm install -g hdr-histogram-js" if found.returncode else None
+
+
+class ClosedStreams(Client):
+    def test_a_result_is_not_printed_into(self):
+        """The file that is opened next gets the number of a stream that was closed."""
+        folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
+        server = self.enter(EchoCoro())
+        result = folder / "result.json"
+        for closed, status in ((">&-", UNWRITTEN), ("2>&-", 0), ("<&-", 0), ("<&- >&- 2>&-", UNWRITTEN)):
+            with self.subTest(closed):
+                ended = run("sh", "-c", f'"$@" {closed}', "sh", ECHO_BENCH, "-p", server.port, "-t", 2, "-c", 1,
+                            "-e", 10, "--json", result)  # fmt: skip
+                self.assertEqual(ended.returncode, status, ended.stderr)
+                self.assertEqual(json.loads(result.read_text())["total"]["requests"], 20)
 
 
 class Schema(unittest.TestCase):

@@ -33,6 +33,11 @@ class AgainstEchoCoro(Client):
         self.assertRegex(ended.stderr, r"\A(echo_bench: the client used [^\n]+\n)?\Z")
         self.assertIn("20 made, 0 failed", ended.stdout)
 
+    def test_quiet_prints_the_last_line_alone(self):
+        ended = bench(self.server.port, "--quiet", "-t", 2, "-c", 2, "-e", 20, HOST)
+        self.ends(ended, 0, errors=0)
+        self.assertEqual(ended.stdout.count("\n"), 1, ended.stdout)
+
     def test_classic_letters(self):
         message = self.folder / "data.json"
         message.write_text('{"a": 1}\n')

@@ -7,9 +7,8 @@ if(NOT doctest_module)
 endif()
 
 # python_tests(FOLDER [VARIATION ENVIRONMENT]): FOLDER/*_test.py. A variation runs them again, as
-# VARIATION.*, with something set in the environment, except those that are about other programs than
-# ringlet's. The tests find the programs through RINGLET_BUILD_DIR, and say "SKIP: reason", with exit
-# status 77, where something is missing.
+# VARIATION.*, with something set in the environment. The tests find the programs through
+# RINGLET_BUILD_DIR, and say "SKIP: reason", with exit status 77, where something is missing.
 function(python_tests folder)
     set(variation ${folder})
     set(environment "")
@@ -18,9 +17,6 @@ function(python_tests folder)
         set(environment ${ARGV2})
     endif()
     file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.py)
-    if(ARGC GREATER 1)
-        list(FILTER files EXCLUDE REGEX "/(benchmark|lab|lab_latencies|pairs|peers|processes|report|report_[a-z]+|server_cpu|targets)_test.py$")
-    endif()
     foreach(file ${files})
         set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
         get_filename_component(module ${file} NAME_WE)

@@ -1,6 +1,6 @@
 """What the measurements mean: known distributions go in, known intervals come out.
 
-Run one with   /usr/bin/python3 tests/integration/pairs_test.py Ratios.test_known_ratio
+Run one with   /usr/bin/python3 tests/bench/pairs_test.py Ratios.test_known_ratio
 """
 
 import math

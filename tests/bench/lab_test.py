@@ -1,6 +1,6 @@
 """The laboratory loses nothing, compares what took turns, and its servers echo.
 
-Run one with   /usr/bin/python3 tests/integration/lab_test.py Journals.test_goes_on
+Run one with   /usr/bin/python3 tests/bench/lab_test.py Journals.test_goes_on
 """
 
 import importlib.util

@@ -1,7 +1,7 @@
 """benchmark.sh tells the truth: no number without a whole run, nothing left behind.
 
 Most tests give it a build directory of stand-ins, in which servers die and clients hang on demand.
-Run one with   /usr/bin/python3 tests/integration/benchmark_test.py Rows.test_good_row
+Run one with   /usr/bin/python3 tests/bench/benchmark_test.py Rows.test_good_row
 """
 
 import fcntl
@@ -25,8 +25,8 @@ REAL_BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/rele
 CONGESTION_CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 PORTS = {"libev": 3100, "echo_coro": 3200, "gevent2": 3250, "gevent3": 3300, "epoll3": 4000}
 ROWS = (
-    "libev epoll2 epoll3 twisted2 twisted3 "  # no coroutine per connection
-    "echo_coro gevent2 gevent3 tornado2 tornado3 asyncio3"
+    "libev epoll2 epoll3 twisted2 twisted3 asyncio_proto3 "  # no coroutine per connection
+    "echo_coro gevent2 gevent3 tornado2 tornado3 tornado_async3 asyncio3"
 ).split()
 FIELD_PORTS = {"libev_uring": 3015, "node": 3025, "st": 3075, "go": 3085}
 FIELD = (
@@ -136,7 +136,8 @@ class Fixture(unittest.TestCase):
         return eval(path.read_text())  # our own repr
 
     def command(self, *options):
-        return ["sh", str(ROOT / "benchmark.sh"), "--port-offset", str(self.offset), *options]
+        return ["sh", str(ROOT / "benchmark.sh"), "--port-offset", str(self.offset),
+                "--client-backend=io_uring", *options]  # fmt: skip
 
     def run_it(self, *options, command=None):
         with subprocess.Popen(
@@ -188,7 +189,7 @@ class Options(Fixture):
             lines = self.run_it("--list").stdout.splitlines()
         said = {line.split()[0]: line for line in lines}
         self.assertRegex(said["libev"], r" no: .*libev-dev")
-        self.assertRegex(said["gevent2"], r" no: Python 2 is missing .*python2")
+        self.assertRegex(said["gevent2"], r" no: PYTHON2=/bin/false is no Python 2")
         self.assertRegex(said["gevent3"], r" no: .*python3-gevent")
         self.assertRegex(said["epoll3"], r" yes$")
         self.assertRegex(said["echo_coro"], r" no: another program listens on port \d+")
@@ -287,14 +288,14 @@ sys.exit(errors)"""
                 port, message = str(PORTS["libev"] + self.offset), str(ROOT / "bench/message.json")
                 self.assertEqual(
                     self.seen(self.client)["arguments"],
-                    [*load.split(), "-p", port, "-f", message, "127.0.0.1"],
+                    [*load.split(), "-f", message, "-p", port, "--backend", "io_uring", "127.0.0.1"],
                 )
 
     def test_missing_package_is_said_and_the_run_goes_on(self):
         self.environment["PYTHON3"] = str(self.program("python3", NO_PACKAGES))
         ended = self.run_it("--only", "gevent2,gevent3,echo_coro", "--runs", "1")
         self.assertEqual(ended.returncode, 0, ended.stderr)
-        self.assertRegex(ended.stdout, r"(?m)^python2 gevent_echo.py \d+\nskipped: .*python2.*\n\n")
+        self.assertRegex(ended.stdout, r"(?m)^python2 gevent_echo.py \d+\nskipped: PYTHON2=/bin/false is no Python 2\n\n")
         self.assertRegex(ended.stdout, r"(?m)^python3 gevent_echo.py \d+\nskipped: .*python3-gev")
         self.assertEqual(ended.stdout.count(GOOD_LINE), 1)
 
@@ -549,7 +550,7 @@ class RealPrograms(unittest.TestCase):
         offset = free_port_offset()
         ended = subprocess.run(
             ["sh", str(ROOT / "benchmark.sh"), f"--port-offset={offset}", "--only=libev,echo_coro"]
-            + ["--runs=2", "--client-options=-t 10 -c 2 -e 10"],
+            + ["--runs=2", "--client-backend=io_uring", "--client-options=-t 10 -c 2 -e 10"],
             capture_output=True,
             env={**os.environ, "RINGLET_BUILD_DIR": str(REAL_BUILD)},
             text=True,

@@ -1,6 +1,6 @@
 """What a browser makes of the report: every figure is drawn, whole, apart and in colours that can be read.
 
-Run one with   /usr/bin/python3 tests/integration/report_page_test.py Pages.test_marks_are_the_figures
+Run one with   /usr/bin/python3 tests/bench/report_page_test.py Pages.test_marks_are_the_figures
 """
 
 import json

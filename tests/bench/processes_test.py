@@ -1,6 +1,6 @@
 """What a measurement starts ends with it: whatever signal comes, and whenever it comes.
 
-Run one with   /usr/bin/python3 tests/integration/processes_test.py Signals.test_while_a_process_is_started
+Run one with   /usr/bin/python3 tests/bench/processes_test.py Signals.test_while_a_process_is_started
 """
 
 import os

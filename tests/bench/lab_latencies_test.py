@@ -1,6 +1,6 @@
 """Latencies of several rounds are those of the client, added up, and each round is kept.
 
-Run one with   /usr/bin/python3 tests/integration/lab_latencies_test.py Latencies.test_rounds_are_added_up
+Run one with   /usr/bin/python3 tests/bench/lab_latencies_test.py Latencies.test_rounds_are_added_up
 """
 
 import math

@@ -1,6 +1,6 @@
 """The comparison of two servers counts and judges rightly.
 
-Run one with   /usr/bin/python3 tests/integration/server_cpu_test.py Verdict.test_verdict
+Run one with   /usr/bin/python3 tests/bench/server_cpu_test.py Verdict.test_verdict
 """
 
 import fcntl
@@ -126,7 +126,10 @@ class Program(unittest.TestCase):
         self.assertEqual(ended.returncode, 0, ended.stderr)
         self.assertEqual(ended.stderr, "")
         self.assertRegex(ended.stdout, r"epoll_echo.py / asyncio_echo.py: median .* 95 % interval")
-        written = json.loads(answer.read_text())
+        both = json.loads(answer.read_text())["comparisons"]
+        self.assertEqual([each["client_backend"] for each in both], ["io_uring", "epoll"])
+        self.assertIn("the client on epoll\n", ended.stdout)
+        written = both[0]
         self.assertEqual(len(written["cpu_nanoseconds_per_echo"]), 2)
         for pair in written["cpu_nanoseconds_per_echo"]:
             for nanoseconds in pair:

@@ -1,7 +1,7 @@
 """The peers of the benchmark really echo: whole, in order, also slowly and half-closed.
 
 Every test goes through all peers that can run here; Availability skips for each that cannot.
-Run one with   /usr/bin/python3 tests/integration/peers_test.py Peers.test_echoes
+Run one with   /usr/bin/python3 tests/bench/peers_test.py Peers.test_echoes
 Those that are compiled come from RINGLET_BUILD_DIR (default: build/release), the field's from its
 target field_peers; PYTHON3 and PYTHON2 name other interpreters than /usr/bin/python3 and the python2
 on PATH.
@@ -208,7 +208,9 @@ ALL_PEERS = {
     "tornado3": PythonPeer(3, "tornado_echo", "tornado"),
     "twisted2": PythonPeer(2, "twisted_echo", "twisted"),
     "twisted3": PythonPeer(3, "twisted_echo", "twisted"),
+    "tornado_async3": PythonPeer(3, "tornado_native_echo", "tornado"),
     "asyncio3": PythonPeer(3, "asyncio_echo"),
+    "asyncio_proto3": PythonPeer(3, "asyncio_protocol_echo"),
     # The field.
     "libev_uring": BuiltPeer("libev_echo", package="libev-dev", settings=["LIBEV_FLAGS=128"]),
     "libuv": FieldPeer("libuv_echo", package="libuv1-dev"),
@@ -270,6 +272,12 @@ class Availability(unittest.TestCase):
 
     def test_twisted3(self):
         self.check("twisted3")
+
+    def test_tornado_async3(self):
+        self.check("tornado_async3")
+
+    def test_asyncio_proto3(self):
+        self.check("asyncio_proto3")
 
     def test_asyncio3(self):
         self.check("asyncio3")

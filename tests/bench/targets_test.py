@@ -1,6 +1,6 @@
 """The table of targets says what was measured, and never more than that.
 
-Run one with   /usr/bin/python3 tests/integration/targets_test.py Verdicts.test_at_least
+Run one with   /usr/bin/python3 tests/bench/targets_test.py Verdicts.test_at_least
 """
 
 import fcntl

@@ -1,6 +1,6 @@
 """What the report says of the field: few lines, all in the tables, and in whose words.
 
-Run one with   /usr/bin/python3 tests/integration/report_field_test.py Field.test_few_lines_and_all_in_the_table
+Run one with   /usr/bin/python3 tests/bench/report_field_test.py Field.test_few_lines_and_all_in_the_table
 """
 
 import pathlib

@@ -1,6 +1,6 @@
 """What the report says of the rounds of a latency: what is the machine's is not a step's.
 
-Run one with   /usr/bin/python3 tests/integration/report_rounds_test.py Rounds.test_bad_round_is_the_machines
+Run one with   /usr/bin/python3 tests/bench/report_rounds_test.py Rounds.test_bad_round_is_the_machines
 """
 
 import pathlib

@@ -1,6 +1,6 @@
 """The report says what was measured, and nothing else. (Its looks: report_page_test.py.)
 
-Run one with   /usr/bin/python3 tests/integration/report_test.py Words.test_more_and_less
+Run one with   /usr/bin/python3 tests/bench/report_test.py Words.test_more_and_less
 """
 
 import json
