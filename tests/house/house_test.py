@@ -141,11 +141,11 @@ class PlantedTree(unittest.TestCase):
                    "ringlet/detail/operation.hpp -> task/x.hpp -> ringlet/task.hpp -> ringlet/detail/operation.hpp")
 
     def test_second_door_to_the_kernel(self):
-        self.plant("src/runtime/ring/uring/uring_queues.hpp", "#include <liburing.h>\n")
+        self.plant("src/runtime/ring/uring/queue_memory.hpp", "#include <liburing.h>\n")
         self.plant("src/runtime/ring/epoll/epoll_ring.cpp", "#include <sys/epoll.h>\n")
         self.plant("src/runtime/serve/serve.cpp", "#include <liburing.h>\n#include <sys/epoll.h>\n")
         self.plant("examples/echo.cpp", "#include <liburing.h>\n")
-        self.finds(rules.kernel_has_few_doors, "serve.cpp:1: only uring_queues.hpp",
+        self.finds(rules.kernel_has_few_doors, "serve.cpp:1: only queue_memory.hpp",
                    "serve.cpp:2: only epoll_ring.cpp", "examples/echo.cpp:1")
 
     def test_public_header_that_shows_private_things(self):

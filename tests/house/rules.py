@@ -28,7 +28,7 @@ FLOOR_OF_HEADER = {f"ringlet/{name}.hpp": floor for floor, names in HEADERS.item
 EVERYTHING = "ringlet/ringlet.hpp"  # stands above all floors
 
 # <header>: the only file of src and examples that may include it.
-DOORS = {"liburing.h": "uring_queues.hpp", "sys/epoll.h": "epoll_ring.cpp"}
+DOORS = {"liburing.h": "queue_memory.hpp", "sys/epoll.h": "epoll_ring.cpp"}
 
 # Headers without a test of their own name, and tests without a header.
 TESTED_ELSEWHERE = {
@@ -36,7 +36,7 @@ TESTED_ELSEWHERE = {
     "canary": "the canaries' tests in tests/CMakeLists.txt",
     "group_core": "what both kinds of groups are made of: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
-    "uring_queues": "what uring_ring_test sees of a full queue, of waits and of what is refused",
+    "queue_memory": "what uring_queues_test and uring_ring_test do with it",
     "uring_receives": "what uring_ring_test sees of buffers that are short, and of parked receives",
     "uring_requests": "what uring_ring_test sees of every kind of request",
     "loop_options": "what a loop makes of them: event_loop_test",

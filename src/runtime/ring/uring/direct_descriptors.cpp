@@ -1,6 +1,9 @@
 #include "ring/uring/direct_descriptors.hpp"
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
 
 #include <sys/resource.h>
 
@@ -14,24 +17,29 @@ constexpr unsigned char fixed_fd_install = 54; // IORING_OP_FIXED_FD_INSTALL, Li
 // The kernel's own limit of a table, IORING_MAX_FIXED_FILES.
 constexpr rlim_t size_limit = 1U << 20;
 
-bool knows(io_uring& ring, unsigned char opcode) {
-    struct Free {
-        void operator()(io_uring_probe* probe) const noexcept { io_uring_free_probe(probe); }
-    };
-    const std::unique_ptr<io_uring_probe, Free> probe(io_uring_get_probe_ring(&ring));
-    return probe && io_uring_opcode_supported(probe.get(), opcode) != 0;
+bool knows(UringQueues& queues, unsigned char opcode) {
+    constexpr unsigned count = 256;
+    alignas(io_uring_probe)
+        std::array<std::byte, sizeof(io_uring_probe) + count * sizeof(io_uring_probe_op)>
+            memory{};
+    const auto* probe = reinterpret_cast<const io_uring_probe*>(memory.data());
+    if (queues.enroll(IORING_REGISTER_PROBE, memory.data(), count) < 0) return false;
+    return opcode <= probe->last_op && (probe->ops[opcode].flags & IO_URING_OP_SUPPORTED) != 0;
 }
 
 } // namespace
 
-std::unique_ptr<DirectDescriptors> DirectDescriptors::create(io_uring& ring) {
+std::unique_ptr<DirectDescriptors> DirectDescriptors::create(UringQueues& queues) {
     rlimit descriptors{};
-    if (!knows(ring, fixed_fd_install) || ::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
+    if (!knows(queues, fixed_fd_install) || ::getrlimit(RLIMIT_NOFILE, &descriptors) != 0) {
         return nullptr;
     }
     const auto size = static_cast<unsigned>(std::min(descriptors.rlim_cur, size_limit));
-    if (io_uring_register_files_sparse(&ring, size) != 0) return nullptr;
-    return std::make_unique<DirectDescriptors>(ring, size);
+    io_uring_rsrc_register table{};
+    table.nr = size;
+    table.flags = IORING_RSRC_REGISTER_SPARSE;
+    if (queues.enroll(IORING_REGISTER_FILES2, &table, sizeof table) != 0) return nullptr;
+    return std::make_unique<DirectDescriptors>(queues, size);
 }
 
 void DirectDescriptors::prepare_install(io_uring_sqe& entry, Descriptor descriptor) noexcept {
@@ -40,8 +48,11 @@ void DirectDescriptors::prepare_install(io_uring_sqe& entry, Descriptor descript
 }
 
 void DirectDescriptors::close(Descriptor descriptor) noexcept {
-    int none = -1;
-    io_uring_register_files_update(&ring_, static_cast<unsigned>(descriptor.number()), &none, 1);
+    const std::int32_t none = -1;
+    io_uring_files_update place{};
+    place.offset = static_cast<unsigned>(descriptor.number());
+    place.fds = reinterpret_cast<std::uintptr_t>(&none);
+    queues_.enroll(IORING_REGISTER_FILES_UPDATE, &place, 1);
     release();
 }
 

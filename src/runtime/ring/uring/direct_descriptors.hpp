@@ -18,9 +18,10 @@ public:
     /// A table of as many places as the process may have descriptors, which is the most that the kernel
     /// allows; 8 bytes each. Null where the kernel has none, or cannot lend their descriptors
     /// (Linux 6.8).
-    static std::unique_ptr<DirectDescriptors> create(io_uring& ring);
+    static std::unique_ptr<DirectDescriptors> create(UringQueues& queues);
 
-    DirectDescriptors(io_uring& ring, std::size_t size) noexcept : ring_(ring), size_(size) {}
+    DirectDescriptors(UringQueues& queues, std::size_t size) noexcept
+        : queues_(queues), size_(size) {}
     DirectDescriptors(const DirectDescriptors&) = delete;
     DirectDescriptors& operator=(const DirectDescriptors&) = delete;
 
@@ -49,7 +50,7 @@ public:
     void close(Descriptor descriptor) noexcept;
 
 private:
-    io_uring& ring_;
+    UringQueues& queues_;
     std::size_t size_;
     std::size_t taken_count_ = 0;
 };

@@ -17,25 +17,27 @@ void ProvidedBuffers::Freed::operator()(io_uring_buf_ring* ring) const noexcept 
     ::operator delete(ring, page);
 }
 
-std::unique_ptr<ProvidedBuffers> ProvidedBuffers::create(io_uring& ring) {
+std::unique_ptr<ProvidedBuffers> ProvidedBuffers::create(UringQueues& queues) {
     SharedRing shared(static_cast<io_uring_buf_ring*>(::operator new(shared_bytes, page)));
     io_uring_buf_ring_init(shared.get());
     io_uring_buf_reg description{};
     description.ring_addr = reinterpret_cast<std::uintptr_t>(shared.get());
     description.ring_entries = count_limit;
     description.bgid = group;
-    if (io_uring_register_buf_ring(&ring, &description, 0) != 0) return nullptr;
-    return std::unique_ptr<ProvidedBuffers>(new ProvidedBuffers(ring, std::move(shared)));
+    if (queues.enroll(IORING_REGISTER_PBUF_RING, &description, 1) != 0) return nullptr;
+    return std::unique_ptr<ProvidedBuffers>(new ProvidedBuffers(queues, std::move(shared)));
 }
 
-ProvidedBuffers::ProvidedBuffers(io_uring& ring, SharedRing shared)
-    : ring_(ring), shared_(std::move(shared)) {
+ProvidedBuffers::ProvidedBuffers(UringQueues& queues, SharedRing shared)
+    : queues_(queues), shared_(std::move(shared)) {
     missing_.reserve(count_limit);
     grow();
 }
 
 ProvidedBuffers::~ProvidedBuffers() {
-    io_uring_unregister_buf_ring(&ring_, group);
+    io_uring_buf_reg description{};
+    description.bgid = group;
+    queues_.enroll(IORING_UNREGISTER_PBUF_RING, &description, 1);
     pool_.note_provided(-static_cast<std::ptrdiff_t>(count()));
     for (const std::uint16_t id : missing_) blocks_[id] = nullptr;
     for (std::byte* block : blocks_) {

@@ -21,7 +21,7 @@ public:
     static constexpr std::uint16_t count_limit = 1024;
 
     /// Null where the kernel cannot, or may not lock the 16 KiB that describe the blocks.
-    static std::unique_ptr<ProvidedBuffers> create(io_uring& ring);
+    static std::unique_ptr<ProvidedBuffers> create(UringQueues& queues);
 
     ProvidedBuffers(const ProvidedBuffers&) = delete;
     ProvidedBuffers& operator=(const ProvidedBuffers&) = delete;
@@ -59,9 +59,9 @@ private:
     };
     using SharedRing = std::unique_ptr<io_uring_buf_ring, Freed>;
 
-    ProvidedBuffers(io_uring& ring, SharedRing shared);
+    ProvidedBuffers(UringQueues& queues, SharedRing shared);
 
-    io_uring& ring_;
+    UringQueues& queues_;
     SharedRing shared_;
     BufferPool& pool_ = BufferPool::of_this_thread();
     std::array<std::byte*, count_limit> blocks_{}; // by their number

@@ -36,6 +36,10 @@ constexpr unsigned recvsend_bundle = 1U << 14; // IORING_FEAT_RECVSEND_BUNDLE, L
 constexpr unsigned no_iowait = 1U << 17;       // IORING_FEAT_NO_IOWAIT, Linux 6.15
 constexpr unsigned enter_no_iowait = 1U << 7;  // IORING_ENTER_NO_IOWAIT, Linux 6.15
 
+// Of io_uring_register(2), Linux 5.18: enumerators, so that no macro tells whether a header knows them.
+constexpr unsigned register_ring_fds = 20; // IORING_REGISTER_RING_FDS
+constexpr unsigned any_place = ~0U;        // the kernel chooses
+
 // Completions may wait for a slow turn; beyond this the kernel keeps them in a list of its own,
 // which costs it an allocation each. 16 bytes an entry.
 constexpr unsigned completion_entries = 8192;
@@ -47,8 +51,9 @@ constexpr int flush_attempts_limit = 1000;
 // A first no-op may be told to come again, but not for ever.
 constexpr int probe_retries_limit = 50;
 
-std::error_code explain_refusal(int number) {
-    switch (number) {
+std::error_code explain_refusal(std::error_code refusal) {
+    if (refusal.category() != std::generic_category()) return refusal;
+    switch (refusal.value()) {
     case EPERM: {
         int disabled = 0;
         std::ifstream("/proc/sys/kernel/io_uring_disabled") >> disabled;
@@ -58,7 +63,7 @@ std::error_code explain_refusal(int number) {
     case EOPNOTSUPP: return Errc::io_uring_unsupported;
     case ENOMEM: return Errc::io_uring_locked_memory;
     case EINVAL: return Errc::io_uring_too_old;
-    default: return error_from_errno(number);
+    default: return refusal;
     }
 }
 
@@ -84,77 +89,70 @@ bool endure(int answer) {
 } // namespace
 
 Result<UringQueues> UringQueues::create(unsigned entries, const RingFeatures& wanted) {
-    int answer = -EINVAL;
+    std::error_code refusal;
     for (const unsigned flags : setup_flags) {
         if (!wanted.defer_taskrun && (flags & IORING_SETUP_DEFER_TASKRUN) != 0) continue;
-        io_uring ring{};
         io_uring_params parameters{};
         parameters.flags = flags;
         parameters.cq_entries = std::max(completion_entries, 2 * entries);
-        answer = io_uring_queue_init_params(std::max(entries, 1U), &ring, &parameters);
-        if (answer == -EINVAL) continue;
-        if (answer < 0) return explain_refusal(-answer);
+        auto memory = QueueMemory::create(std::max(entries, 1U), parameters);
+        if (!memory) {
+            refusal = memory.error();
+            if (refusal == std::errc::invalid_argument) continue;
+            return explain_refusal(refusal);
+        }
         if ((parameters.features & needed_features) != needed_features) {
-            io_uring_queue_exit(&ring);
             return Errc::io_uring_too_old;
         }
         RingFeatures features = wanted;
         features.wait_with_timeout &= (parameters.features & IORING_FEAT_EXT_ARG) != 0;
         features.accept_poll_first &= (parameters.features & recvsend_bundle) != 0;
         const bool knows_no_iowait = (parameters.features & no_iowait) != 0;
-        UringQueues made(ring, features, knows_no_iowait ? enter_no_iowait : 0);
-        answer = made.probe();
-        if (answer < 0) return explain_refusal(-answer);
+        UringQueues made(std::move(*memory), features, knows_no_iowait ? enter_no_iowait : 0);
+        const int answer = made.probe();
+        if (answer < 0) return explain_refusal(error_from_errno(-answer));
         return made;
     }
-    return explain_refusal(-answer);
+    return explain_refusal(refusal);
 }
 
-UringQueues::UringQueues(const io_uring& ring, const RingFeatures& features,
+UringQueues::UringQueues(QueueMemory memory, const RingFeatures& features,
                          unsigned enter_flags) noexcept
-    : ring_(ring), features_(features), enter_flags_(enter_flags) {
-    // The kernel takes submissions in the order of an array, which is that of the queue itself.
-    for (unsigned i = 0; i < ring_.sq.ring_entries; ++i) ring_.sq.array[i] = i;
+    : memory_(std::move(memory)), features_(features), enter_flags_(enter_flags),
+      enter_name_(static_cast<unsigned>(memory_.fd())) {
     // Saves the kernel a look-up per system call (Linux 5.18). Where it fails, nothing changes.
-    if (features.registered_ring && io_uring_register_ring_fd(&ring_) == 1) {
+    io_uring_rsrc_update place{};
+    place.offset = any_place;
+    place.data = enter_name_;
+    if (features.registered_ring && enroll(register_ring_fds, &place, 1) == 1) {
+        enter_name_ = place.offset;
         enter_flags_ |= IORING_ENTER_REGISTERED_RING;
     }
-}
-
-UringQueues::UringQueues(UringQueues&& other) noexcept
-    : ring_(std::exchange(other.ring_, io_uring{.ring_fd = -1})), features_(other.features_),
-      enter_flags_(other.enter_flags_), stats_(other.stats_) {}
-
-UringQueues::~UringQueues() {
-    if (ring_.ring_fd >= 0) io_uring_queue_exit(&ring_);
 }
 
 // A no-op there and back: what a set-up does not show, a filter of io_uring_enter does. Returns
 // zero or a negative errno.
 int UringQueues::probe() {
-    io_uring_prep_nop(io_uring_get_sqe(&ring_));
+    io_uring_prep_nop(next_entry());
     int answer = submit_and(1, IORING_ENTER_GETEVENTS, nullptr, 0);
     for (int retry = 0; retry < probe_retries_limit && asks_for_patience(answer); ++retry) {
         pause_briefly();
         answer = submit_and(1, IORING_ENTER_GETEVENTS, nullptr, 0);
     }
     if (answer < 0) return answer;
-    io_uring_cqe* entry = nullptr;
-    answer = io_uring_peek_cqe(&ring_, &entry);
+    answer = -EAGAIN;
+    collect(1, [&](const io_uring_cqe& entry) { answer = entry.res; });
     if (answer < 0) return answer;
-    io_uring_cqe_seen(&ring_, entry);
     stats_ = RingStats();
     return 0;
 }
 
-// liburing 2.3 has no way to give flags to its own.
 int UringQueues::submit_and(unsigned min_complete, unsigned flags, void* argument,
                             std::size_t size) {
     ++stats_.system_calls;
-    io_uring_smp_store_release(ring_.sq.ktail, ring_.sq.sqe_tail);
-    return io_uring_enter2(static_cast<unsigned>(ring_.enter_ring_fd), io_uring_sq_ready(&ring_),
-                           min_complete, flags | enter_flags_, static_cast<sigset_t*>(argument),
-                           size);
+    __atomic_store_n(memory_.submission_tail, tail_, __ATOMIC_RELEASE);
+    return io_uring_enter2(enter_name_, tail_ - *memory_.submission_head, min_complete,
+                           flags | enter_flags_, static_cast<sigset_t*>(argument), size);
 }
 
 void UringQueues::enter(Patience patience, std::optional<Clock::time_point> deadline) {
@@ -193,7 +191,7 @@ void UringQueues::flush() {
 
 RingStats UringQueues::stats() const noexcept {
     RingStats stats = stats_;
-    stats.completion_overflows = *ring_.cq.koverflow;
+    stats.completion_overflows = *memory_.completion_overflow;
     return stats;
 }
 

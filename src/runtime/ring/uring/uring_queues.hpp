@@ -8,11 +8,11 @@
 #include <ringlet/detail/ring.hpp>
 #include <ringlet/result.hpp>
 
+#include "ring/uring/queue_memory.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <optional>
-
-#include <liburing.h>
 
 namespace ringlet {
 
@@ -24,21 +24,27 @@ public:
     /// Errors    As `EventLoop::create`.
     static Result<UringQueues> create(unsigned entries, const RingFeatures& wanted);
 
-    UringQueues(UringQueues&& other) noexcept;
+    UringQueues(UringQueues&&) noexcept = default;
     UringQueues& operator=(UringQueues&&) = delete;
-    ~UringQueues();
 
     /// What is used of what was wanted.
     [[nodiscard]] const RingFeatures& features() const noexcept { return features_; }
-    [[nodiscard]] io_uring& ring() noexcept { return ring_; }
 
-    /// An empty submission. A full queue is flushed first. As io_uring_get_sqe, which also knows a kernel
-    /// thread that takes entries by itself, and larger entries: this ring has neither.
+    /// io_uring_register(2) of this ring: its answer, or a negative errno.
+    int enroll(unsigned opcode, const void* argument, unsigned count) noexcept {
+        return io_uring_register(static_cast<unsigned>(memory_.fd()), opcode, argument, count);
+    }
+
+    /// A submission whose fields are all zero. A full queue is flushed first.
     [[nodiscard]] io_uring_sqe* next_entry() {
         ++stats_.submissions;
         if (is_full()) [[unlikely]]
             flush();
-        return &ring_.sq.sqes[ring_.sq.sqe_tail++ & ring_.sq.ring_mask];
+        // Cleared here: what is written into it afterwards differs from request to request, and
+        // io_uring_prep_* leave fields as they were since liburing 2.6.
+        io_uring_sqe* entry = &memory_.submissions[tail_++ & (memory_.submission_count - 1)];
+        *entry = io_uring_sqe{};
+        return entry;
     }
 
     /// How long `enter` may take.
@@ -51,36 +57,41 @@ public:
     /// signal.
     void enter(Patience patience, std::optional<Clock::time_point> deadline = {});
 
-    [[nodiscard]] bool has_completions() noexcept { return io_uring_cq_ready(&ring_) > 0; }
+    [[nodiscard]] bool has_completions() noexcept { return ready_count() > 0; }
 
     /// Gives completions to `settle`, oldest first, at most `limit`.
     template <class Settle>
     void collect(std::size_t limit, Settle settle) {
-        const std::size_t ready = io_uring_cq_ready(&ring_);
-        const auto count = static_cast<unsigned>(std::min(ready, limit));
-        const io_uring_cqe* const entries = ring_.cq.cqes;
-        const unsigned mask = ring_.cq.ring_mask;
-        const unsigned head = *ring_.cq.khead;
-        for (unsigned i = 0; i < count; ++i) settle(entries[(head + i) & mask]);
-        io_uring_cq_advance(&ring_, count);
+        const auto count = static_cast<unsigned>(std::min<std::size_t>(ready_count(), limit));
+        const unsigned mask = memory_.completion_count - 1;
+        const unsigned head = *memory_.completion_head;
+        for (unsigned i = 0; i < count; ++i) settle(memory_.completions[(head + i) & mask]);
+        __atomic_store_n(memory_.completion_head, head + count, __ATOMIC_RELEASE);
     }
 
     /// Of what the queues know: system calls, submissions, flushes, overflows.
     [[nodiscard]] RingStats stats() const noexcept;
 
 private:
-    UringQueues(const io_uring& ring, const RingFeatures& features, unsigned enter_flags) noexcept;
+    UringQueues(QueueMemory memory, const RingFeatures& features, unsigned enter_flags) noexcept;
 
     int probe();
+    [[nodiscard]] unsigned ready_count() const noexcept {
+        return __atomic_load_n(memory_.completion_tail, __ATOMIC_ACQUIRE) -
+               *memory_.completion_head;
+    }
+    // No kernel thread takes entries by itself: the head moves in our own system calls only.
     [[nodiscard]] bool is_full() const noexcept {
-        return ring_.sq.sqe_tail - *ring_.sq.khead >= ring_.sq.ring_entries;
+        return tail_ - *memory_.submission_head >= memory_.submission_count;
     }
     void flush();
     int submit_and(unsigned min_complete, unsigned flags, void* argument, std::size_t size);
 
-    io_uring ring_;
+    QueueMemory memory_;
+    unsigned tail_ = 0; // of the submissions; the kernel is told at the next system call
     RingFeatures features_;
     unsigned enter_flags_;
+    unsigned enter_name_;         // the descriptor, or where it is registered
     __kernel_timespec timeout_{}; // read when its request is submitted, which may be a wait later
     RingStats stats_;
 };

@@ -18,8 +18,7 @@ constexpr std::size_t own_buffers_limit = 1024;
 
 UringReceives::UringReceives(UringQueues& queues, FinishedList& finished, std::size_t buffer_limit)
     : queues_(queues), finished_(finished), buffers_(buffer_limit),
-      provided_(queues.features().provided_buffers ? ProvidedBuffers::create(queues.ring())
-                                                   : nullptr),
+      provided_(queues.features().provided_buffers ? ProvidedBuffers::create(queues) : nullptr),
       own_buffers_limit_(std::numeric_limits<std::size_t>::max()),
       multishot_(queues.features().multishot_receive && provided_) {
     if (!provided_) return;

@@ -40,7 +40,7 @@ class UringRing final : public Ring {
 public:
     UringRing(UringQueues&& queues, std::size_t buffer_limit)
         : queues_(std::move(queues)), receives_(queues_, finished_, buffer_limit),
-          direct_(queues_.features().direct_descriptors ? DirectDescriptors::create(queues_.ring())
+          direct_(queues_.features().direct_descriptors ? DirectDescriptors::create(queues_)
                                                         : nullptr),
           zero_copy_send_(queues_.features().zero_copy_send),
           multishot_accept_(queues_.features().multishot_accept && !direct_),

@@ -60,7 +60,7 @@ TEST_CASE("DirectDescriptors has as many places as the process may have descript
     auto queues = UringQueues::create(8, {});
     if (!queues) RINGLET_SKIP(no_direct);
     const DescriptorLimit limit(100);
-    const auto table = DirectDescriptors::create(queues->ring());
+    const auto table = DirectDescriptors::create(*queues);
     if (!table) RINGLET_SKIP(no_direct);
     CHECK(table->size() == 100);
     for (int i = 0; i < 100; ++i) CHECK(table->reserve());

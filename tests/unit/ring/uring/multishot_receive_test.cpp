@@ -219,7 +219,7 @@ Result<EventLoop> multishot_loop() {
 bool has_multishot(const Result<EventLoop>& loop) {
     if (!loop || loop->backend().backend != Backend::io_uring) return false;
     auto queues = UringQueues::create(8, {});
-    return queues && ProvidedBuffers::create(queues->ring()) != nullptr;
+    return queues && ProvidedBuffers::create(*queues) != nullptr;
 }
 
 constexpr auto no_ring = "io_uring is refused here, or has no provided buffers (Linux 5.19)";

@@ -26,7 +26,7 @@ struct Provided {
         auto made = UringQueues::create(64, {});
         if (!made) return;
         queues.emplace(std::move(*made));
-        buffers = ProvidedBuffers::create(queues->ring());
+        buffers = ProvidedBuffers::create(*queues);
     }
 
     void start_receive(int fd) {

@@ -1,0 +1,51 @@
+// The queues themselves, on a real ring.
+
+#include "support.hpp"
+
+#include "ring/uring/uring_queues.hpp"
+
+#include <cstring>
+
+using namespace ringlet;
+
+namespace {
+
+constexpr auto no_ring = "io_uring is refused here";
+
+} // namespace
+
+// A stale field makes another request of it: connections were reset at random.
+TEST_CASE("UringQueues hands out blank submissions, whatever was in their place") {
+    auto queues = UringQueues::create(4, {});
+    if (!queues) RINGLET_SKIP(no_ring);
+    const io_uring_sqe blank{};
+    int answers = 0;
+    for (int lap = 0; lap < 5; ++lap) {
+        for (int i = 0; i < 4; ++i) {
+            io_uring_sqe* entry = queues->next_entry();
+            CHECK(std::memcmp(entry, &blank, sizeof blank) == 0);
+            std::memset(entry, 0xff, sizeof *entry);
+            entry->opcode = IORING_OP_NOP;
+            entry->flags = 0;
+        }
+        queues->enter(UringQueues::Patience::look);
+        queues->collect(100, [&](const io_uring_cqe&) { ++answers; });
+    }
+    CHECK(answers == 20);
+}
+
+TEST_CASE("UringQueues goes on where it was after it has moved") {
+    auto made = UringQueues::create(4, {});
+    if (!made) RINGLET_SKIP(no_ring);
+    UringQueues queues = std::move(*made);
+    for (std::uint64_t name = 1; name <= 10; ++name) {
+        io_uring_sqe* entry = queues.next_entry();
+        io_uring_prep_nop(entry);
+        io_uring_sqe_set_data64(entry, name);
+        queues.enter(UringQueues::Patience::wait);
+        std::uint64_t answered = 0;
+        queues.collect(1, [&](const io_uring_cqe& answer) { answered = answer.user_data; });
+        CHECK(answered == name);
+    }
+    CHECK(queues.stats().completion_overflows == 0);
+}
