@@ -142,8 +142,8 @@ class Documents(unittest.TestCase):
                 self.assertEqual(missing_cases(document.read_text()), [])
 
     def test_every_promise_has_a_test(self):
-        promises = re.findall(r"^\| \d+ \|.*$", (ROOT / "docs/architecture.md").read_text(),
-                              re.MULTILINE)
+        _, _, page = (ROOT / "docs/architecture.md").read_text().partition("## What it promises")
+        promises = re.findall(r"^\| \d+ \|.*$", page, re.MULTILINE)
         self.assertGreater(len(promises), 10)
         self.assertEqual([line for line in promises if '`tests/' not in line], [])
 
