@@ -37,8 +37,9 @@ constexpr unsigned no_iowait = 1U << 17;       // IORING_FEAT_NO_IOWAIT, Linux 6
 constexpr unsigned enter_no_iowait = 1U << 7;  // IORING_ENTER_NO_IOWAIT, Linux 6.15
 
 // Of io_uring_register(2), Linux 5.18: enumerators, so that no macro tells whether a header knows them.
-constexpr unsigned register_ring_fds = 20; // IORING_REGISTER_RING_FDS
-constexpr unsigned any_place = ~0U;        // the kernel chooses
+constexpr unsigned register_ring_fds = 20;   // IORING_REGISTER_RING_FDS
+constexpr unsigned unregister_ring_fds = 21; // IORING_UNREGISTER_RING_FDS
+constexpr unsigned any_place = ~0U;          // the kernel chooses
 
 // Completions may wait for a slow turn; beyond this the kernel keeps them in a list of its own,
 // which costs it an allocation each. 16 bytes an entry.
@@ -128,6 +129,15 @@ UringQueues::UringQueues(QueueMemory memory, const RingFeatures& features,
         enter_name_ = place.offset;
         enter_flags_ |= IORING_ENTER_REGISTERED_RING;
     }
+}
+
+// A registered ring would live on in the table of the thread, with the connections that are in it.
+UringQueues::~UringQueues() {
+    const bool is_registered = (enter_flags_ & IORING_ENTER_REGISTERED_RING) != 0;
+    if (memory_.fd() < 0 || !is_registered) return; // it has moved
+    io_uring_rsrc_update place{};
+    place.offset = enter_name_;
+    enroll(unregister_ring_fds, &place, 1);
 }
 
 // A no-op there and back: what a set-up does not show, a filter of io_uring_enter does. Returns

@@ -26,9 +26,12 @@ public:
 
     UringQueues(UringQueues&&) noexcept = default;
     UringQueues& operator=(UringQueues&&) = delete;
+    ~UringQueues();
 
     /// What is used of what was wanted.
     [[nodiscard]] const RingFeatures& features() const noexcept { return features_; }
+
+    [[nodiscard]] int fd() const noexcept { return memory_.fd(); }
 
     /// io_uring_register(2) of this ring: its answer, or a negative errno.
     int enroll(unsigned opcode, const void* argument, unsigned count) noexcept {

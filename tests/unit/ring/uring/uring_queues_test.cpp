@@ -4,6 +4,7 @@
 
 #include "ring/uring/uring_queues.hpp"
 
+#include <cerrno>
 #include <cstring>
 
 using namespace ringlet;
@@ -48,4 +49,22 @@ TEST_CASE("UringQueues goes on where it was after it has moved") {
         CHECK(answered == name);
     }
     CHECK(queues.stats().completion_overflows == 0);
+}
+
+// The table of a thread has 16 places (IO_RINGFD_REG_MAX): rings that stay there leave none.
+TEST_CASE("UringQueues gives its place in the table of the thread back") {
+    for (int i = 0; i < 40; ++i) {
+        auto queues = UringQueues::create(4, {});
+        if (!queues) RINGLET_SKIP(no_ring);
+        const UringQueues moved = std::move(*queues);
+    }
+    auto last = UringQueues::create(4, {});
+    REQUIRE(last);
+    io_uring_rsrc_update place{};
+    place.offset = ~0U;
+    place.data = static_cast<unsigned>(last->fd());
+    constexpr unsigned register_ring_fds = 20;
+    const int answer = last->enroll(register_ring_fds, &place, 1);
+    if (answer == -EINVAL) RINGLET_SKIP("this kernel registers no rings (Linux 5.18)");
+    CHECK(answer == 1);
 }
