@@ -1,14 +1,24 @@
-# Every doctest case and every Python test method becomes a test of its own for ctest, so that they are
-# counted, skipped, timed out and run in parallel one by one.
+# Every file of tests becomes one test for ctest. The programs name each case that they run, and summary.py counts
+# these: one process per file takes a tenth of the time of one per case.
 
-include(doctest OPTIONAL RESULT_VARIABLE doctest_module)
-if(NOT doctest_module)
-    include(${doctest_SOURCE_DIR}/scripts/cmake/doctest.cmake)
-endif()
+# Of any test: limits are for programs that hang, not for machines that are busy.
+set(RINGLET_TEST_LIMIT_SECONDS 1800)
 
-# python_tests(FOLDER [VARIATION ENVIRONMENT]): FOLDER/*_test.py. A variation runs them again, as
-# VARIATION.*, with something set in the environment. The tests find the programs through
-# RINGLET_BUILD_DIR, and say "SKIP: reason", with exit status 77, where something is missing.
+# unit_file_tests(PROGRAM FILE...): the cases of each unit/FOLDER/NAME_test.cpp, as unit.FOLDER.NAME.
+function(unit_file_tests program)
+    foreach(file ${ARGN})
+        file(RELATIVE_PATH name ${CMAKE_CURRENT_SOURCE_DIR} ${file})
+        string(REGEX REPLACE "_test[.]cpp$" "" name ${name})
+        string(REPLACE "/" "." name ${name})
+        add_test(NAME ${name} COMMAND ${program} --source-file=${file})
+        set_tests_properties(${name} PROPERTIES TIMEOUT ${RINGLET_TEST_LIMIT_SECONDS}
+            SKIP_RETURN_CODE 77)
+    endforeach()
+endfunction()
+
+# python_tests(FOLDER [VARIATION ENVIRONMENT [NAME...]]): FOLDER/*_test.py. A variation runs those that are named, or all,
+# again as VARIATION.*, with something set in the environment. The tests find the programs through RINGLET_BUILD_DIR.
+# The names of the tests are in the caller's python_tests_added.
 function(python_tests folder)
     set(variation ${folder})
     set(environment "")
@@ -16,24 +26,24 @@ function(python_tests folder)
         set(variation ${ARGV1})
         set(environment ${ARGV2})
     endif()
+    set(added "")
     file(GLOB files CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.py)
     foreach(file ${files})
-        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
         get_filename_component(module ${file} NAME_WE)
-        file(STRINGS ${file} lines REGEX "^class [A-Za-z0-9_]+\\(|^    def test_[a-z0-9_]+\\(")
-        set(class "")
-        foreach(line ${lines})
-            if(line MATCHES "^class ([A-Za-z0-9_]+)")
-                set(class ${CMAKE_MATCH_1})
-            elseif(line MATCHES "def (test_[a-z0-9_]+)")
-                set(test ${variation}.${module}.${class}.${CMAKE_MATCH_1})
-                add_test(NAME ${test}
-                    COMMAND /usr/bin/python3 ${PROJECT_SOURCE_DIR}/tests/support/run_python_test.py
-                        ${file} ${class}.${CMAKE_MATCH_1})
-                set_tests_properties(${test} PROPERTIES TIMEOUT 150
-                    SKIP_RETURN_CODE 77
-                    ENVIRONMENT "RINGLET_BUILD_DIR=${PROJECT_BINARY_DIR};RINGLET_SOURCE_DIR=${PROJECT_SOURCE_DIR};RINGLET_SANITIZE=${RINGLET_SANITIZE};RINGLET_CXX=${CMAKE_CXX_COMPILER};${environment}")
-            endif()
-        endforeach()
+        string(REGEX REPLACE "_test$" "" name ${module})
+        if(ARGC GREATER 3 AND NOT name IN_LIST ARGN)
+            continue()
+        endif()
+        file(STRINGS ${file} methods REGEX "^    def test_")
+        list(LENGTH methods count)
+        set(test ${variation}.${name})
+        list(APPEND added ${test})
+        add_test(NAME ${test} COMMAND /usr/bin/python3
+            ${PROJECT_SOURCE_DIR}/tests/support/run_python_test.py ${file})
+        # The longest first, so that none of them is left for the end.
+        set_tests_properties(${test} PROPERTIES TIMEOUT ${RINGLET_TEST_LIMIT_SECONDS} COST ${count}
+            SKIP_RETURN_CODE 77
+            ENVIRONMENT "RINGLET_BUILD_DIR=${PROJECT_BINARY_DIR};RINGLET_SOURCE_DIR=${PROJECT_SOURCE_DIR};RINGLET_SANITIZE=${RINGLET_SANITIZE};RINGLET_CXX=${CMAKE_CXX_COMPILER};${environment}")
     endforeach()
+    set(python_tests_added ${added} PARENT_SCOPE)
 endfunction()

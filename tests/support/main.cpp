@@ -1,5 +1,7 @@
-// The main of the unit tests, with a watchdog: a case that hangs ends with a message that says what
-// it was waiting for.
+// The main of the unit tests. Prints a line for each case, which tests/support/summary.py counts:
+//     ::case passed|failed NAME
+//     ::case skipped NAME :: REASON
+// A case that hangs ends with a message that says what it was waiting for.
 
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "support.hpp"
@@ -12,9 +14,10 @@
 
 namespace {
 
-constexpr unsigned case_limit_seconds = 100;
+constexpr unsigned case_limit_seconds = 300;
 constexpr int skip_status = 77;
 unsigned skipped_count = 0;
+const char* skip_reason = nullptr; // of the case that runs
 unsigned run_count = 0;
 const char* volatile current_case = "";
 const char* volatile awaited = "nothing that the test has named (testing::waiting_for)";
@@ -36,9 +39,19 @@ struct Watchdog : doctest::IReporter {
     explicit Watchdog(const doctest::ContextOptions&) {}
     void test_case_start(const doctest::TestCaseData& data) override {
         current_case = data.m_name;
+        skip_reason = nullptr;
         ::alarm(case_limit_seconds);
     }
-    void test_case_end(const doctest::CurrentTestCaseStats&) override { ::alarm(0); }
+    void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
+        ::alarm(0);
+        const char* status = stats.failure_flags != 0 ? "failed" : "passed";
+        if (stats.failure_flags == 0 && skip_reason != nullptr) {
+            std::printf("::case skipped %s :: %s\n", current_case, skip_reason);
+        } else {
+            std::printf("::case %s %s\n", status, current_case);
+        }
+        std::fflush(stdout);
+    }
     void report_query(const doctest::QueryData&) override {}
     void test_run_start() override {}
     void test_run_end(const doctest::TestRunStats& stats) override {
@@ -60,7 +73,7 @@ REGISTER_LISTENER("watchdog", 1, Watchdog);
 namespace ringlet::testing {
 
 void skipped(const char* reason) {
-    std::printf("\nSKIP: %s\n", reason);
+    skip_reason = reason;
     ++skipped_count;
 }
 

@@ -1,7 +1,10 @@
-"""Runs one unittest method for ctest: run_python_test.py FILE Class.method
+"""Runs the tests of one file for ctest: run_python_test.py FILE [Class.method]
 
-Prints "SKIP: reason" and ends with 77 when it was skipped. After 120 seconds it prints where every thread stands, which
-says what it was waiting for, and ends.
+Prints a line for each test, which summary.py counts:
+    ::case passed|failed NAME
+    ::case skipped NAME :: REASON
+Ends with 77 when all were skipped. A test that takes longer than LIMIT_SECONDS ends the program after it has printed
+where every thread stands, which says what it was waiting for.
 """
 
 import faulthandler
@@ -9,24 +12,49 @@ import os
 import sys
 import unittest
 
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 600
+
+
+class Result(unittest.TextTestResult):
+    def startTest(self, test):
+        faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True)
+        self.bad_before = len(self.failures) + len(self.errors)
+        self.skipped_before = len(self.skipped)
+        super().startTest(test)
+
+    def stopTest(self, test):
+        faulthandler.cancel_dump_traceback_later()
+        super().stopTest(test)
+        name = ".".join(test.id().split(".")[-2:])
+        reasons = [reason for _, reason in self.skipped[self.skipped_before:]]
+        if len(self.failures) + len(self.errors) > self.bad_before:
+            self.say(f"failed {name}")
+        elif reasons:
+            self.say(f"skipped {name} :: {reasons[0]}")
+        else:
+            self.say(f"passed {name}")
+
+    @staticmethod
+    def say(words):
+        print(f"::case {words}", flush=True)
 
 
 def main() -> int:
-    path, name = sys.argv[1:]
-    faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True)
+    path = sys.argv[1]
     sys.path[:0] = [os.path.dirname(path), os.path.dirname(__file__)]
     module = os.path.splitext(os.path.basename(path))[0]
-    suite = unittest.defaultTestLoader.loadTestsFromName(f"{module}.{name}")
-    result = unittest.TextTestRunner(verbosity=2).run(suite)
-    for _, reason in result.skipped:
-        print(f"\nSKIP: {reason}")
+    suite = unittest.defaultTestLoader.loadTestsFromName(".".join([module, *sys.argv[2:]]))
+    result = unittest.TextTestRunner(verbosity=1, resultclass=Result).run(suite)
+    # A whole class or module may be skipped before its tests begin.
+    for test, reason in result.skipped:
+        if not hasattr(test, "_testMethodName"):
+            Result.say(f"skipped {test} :: {reason}")
     if result.testsRun == 0 and not result.skipped:
-        print(f"no test {name} in {path}")
+        print(f"no test in {path}")
         return 1
     if not result.wasSuccessful():
         return 1
-    return 77 if result.skipped else 0
+    return 77 if len(result.skipped) >= result.testsRun else 0
 
 
 sys.exit(main())

@@ -6,12 +6,16 @@ summary.py --total FOLDER       all presets: why tests were skipped, and the lin
 
 import collections
 import pathlib
+import re
 import sys
 import xml.etree.ElementTree
 
 
-def read(path):
-    """Yields (name, status, output) of each test; status is passed, failed or skipped."""
+LONGEST_OUTPUT_LINES = 300  # of a program that failed
+
+
+def programs(path):
+    """Yields (name, status, output) of each program that ctest ran; status is passed, failed or skipped."""
     for case in xml.etree.ElementTree.parse(path).getroot().iter("testcase"):
         output = case.findtext("system-out") or ""
         if case.find("failure") is not None or case.get("status") == "fail":
@@ -21,6 +25,23 @@ def read(path):
         else:
             status = "passed"
         yield case.get("name"), status, output
+
+
+def read(path):
+    """Yields (name, status, reason) of each case. A program that names its cases counts as these, and as one more that
+    failed if it ended badly without naming one; any other program counts as one."""
+    for program, ended, output in programs(path):
+        cases = re.findall(r"^::case (passed|failed|skipped) (.*)$", output, re.MULTILINE)
+        for status, name in cases:
+            name, _, why = name.partition(" :: ")
+            yield f"{program}: {name}", status, why or "no reason given"
+        if not cases or (ended == "failed" and "failed" not in {status for status, _ in cases}):
+            yield program, ended, reason(output)
+
+
+def shortened(output):
+    lines = [line for line in output.splitlines() if not line.startswith(("::case passed", "::case skipped"))]
+    return "\n".join(lines[-LONGEST_OUTPUT_LINES:])
 
 
 def reason(output):
@@ -36,10 +57,11 @@ def one(xml_path, log_path):
         print("ctest wrote no result")
         return
     counts = collections.Counter()
-    for name, status, output in read(xml_path):
-        counts[status] += 1
+    for name, status, output in programs(xml_path):
         if status == "failed":
-            print(f"-- FAILED: {name}\n{output}")
+            print(f"-- FAILED: {name}\n{shortened(output)}")
+    for _, status, _ in read(xml_path):
+        counts[status] += 1
     print(f"== {xml_path.stem}: {counts['passed']} passed, {counts['failed']} failed, "
           f"{counts['skipped']} skipped")
 
@@ -49,10 +71,10 @@ def total(folder):
     skipped = collections.defaultdict(list)
     failed = []
     for path in sorted(folder.glob("*.xml")):
-        for name, status, output in read(path):
+        for name, status, why in read(path):
             counts[status] += 1
             if status == "skipped":
-                skipped[reason(output)].append(f"{path.stem}: {name}")
+                skipped[why].append(f"{path.stem}: {name}")
             elif status == "failed":
                 failed.append(f"{path.stem}: {name}")
     for path in sorted(folder.glob("*.skipped")):
