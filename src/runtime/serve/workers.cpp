@@ -280,22 +280,14 @@ Workers::Crew::~Crew() {
 
 namespace {
 
-void add(LoopStats& all, const LoopStats& one) {
-    all.turns += one.turns;
-    all.resumptions += one.resumptions;
-    all.live_tasks += one.live_tasks;
-    all.operations_in_flight += one.operations_in_flight;
-    all.armed_timers += one.armed_timers;
-    all.busy_polls += one.busy_polls;
-    all.ring.system_calls += one.ring.system_calls;
-    all.ring.submissions += one.ring.submissions;
-    all.ring.completions += one.ring.completions;
-    all.ring.full_queue_flushes += one.ring.full_queue_flushes;
-    all.ring.buffer_shortages += one.ring.buffer_shortages;
-    all.ring.parked_receives += one.ring.parked_receives;
-    all.ring.zero_copy_sends += one.ring.zero_copy_sends;
-    all.ring.copied_zero_copy_sends += one.ring.copied_zero_copy_sends;
-    all.ring.completion_overflows += one.ring.completion_overflows;
+// The bindings name every field, as in ring/statistics.cpp. `sum.workers` is the caller's.
+void add(ServeReport& sum, const ServeReport& one) {
+    const auto& [accepted_count, cancelled_count, accept_pauses, loop, workers] = one;
+    static_cast<void>(workers);
+    sum.accepted_count += accepted_count;
+    sum.cancelled_count += cancelled_count;
+    sum.accept_pauses += accept_pauses;
+    sum.loop += loop;
 }
 
 } // namespace
@@ -304,12 +296,8 @@ ServeReport Workers::Crew::sum() const {
     ServeReport all;
     all.loop.backend = backend.backend;
     for (const Worker& worker : workers_) {
-        const ServeReport& one = worker.report;
-        all.accepted_count += one.accepted_count;
-        all.cancelled_count += one.cancelled_count;
-        all.accept_pauses += one.accept_pauses;
-        add(all.loop, one.loop);
-        all.workers.push_back(one);
+        add(all, worker.report);
+        all.workers.push_back(worker.report);
     }
     return all;
 }

@@ -12,6 +12,7 @@
 #include <ringlet/error.hpp>
 #include <ringlet/loop_options.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/statistics.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <atomic>
