@@ -34,6 +34,7 @@ DOORS = {"liburing.h": "uring_queues.hpp", "sys/epoll.h": "epoll_ring.cpp"}
 TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
+    "crew": "several workers: workers_test",
     "group_core": "what both kinds of groups are made of: task_group_test",
     "group_options": "what a group makes of them: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
