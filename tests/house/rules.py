@@ -17,7 +17,7 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "serve", "simulation")
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
     "base": ("buffer", "detail/descriptor", "detail/intrusive_list", "result", "version"),
-    "task": ("detail/ready_queue", "detail/spawned_task", "task", "wait"),
+    "task": ("detail/ready_queue", "detail/spawned_task", "group_options", "task", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/blocking_job", "detail/letter_stack", "loop_options"),
     "sync": ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex", "ready",
@@ -34,7 +34,9 @@ DOORS = {"liburing.h": "queue_memory.hpp", "sys/epoll.h": "epoll_ring.cpp"}
 TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
+    "crew": "several workers: workers_test",
     "group_core": "what both kinds of groups are made of: task_group_test",
+    "group_options": "what a group makes of them: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
     "queue_memory": "what uring_queues_test and uring_ring_test do with it",
     "uring_receives": "what uring_ring_test sees of buffers that are short, and of parked receives",

@@ -1,6 +1,5 @@
 #include <ringlet/event_loop.hpp>
 
-#include <ringlet/endpoint.hpp>
 #include <ringlet/error.hpp>
 
 #include "base/kernel.hpp"
@@ -9,14 +8,11 @@
 #include "ring/make_ring.hpp"
 #include "task/task_tree.hpp"
 
-#include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <string>
 #include <vector>
 
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 namespace ringlet {
@@ -146,10 +142,6 @@ bool EventLoop::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner)
     return true;
 }
 
-void EventLoop::note_finished(TaskRecord& record) noexcept { finished_.push(record); }
-
-void TaskRecord::root_finished() noexcept { scope.loop->note_finished(*this); }
-
 void EventLoop::task_ended(TaskRecord& record) {
     if (&record == root_) return; // run gives its outcome
     const auto failure = record.failure();
@@ -265,32 +257,12 @@ bool EventLoop::refuse(Operation& operation, CancelScope& scope, std::coroutine_
     return suspend_refused(admission, operation, scope, waiter);
 }
 
-void Operation::cancel() noexcept {
-    if (state == State::in_flight) scope->loop->cancel(*this, ECANCELED);
-}
-
 void EventLoop::cancel(Operation& operation, int as_errno) {
     if (operation.state != Operation::State::in_flight || operation.cancel_requested) return;
     operation.cancel_requested = true;
     operation.cancel_errno = static_cast<std::int16_t>(as_errno);
     ring_->cancel(operation);
     unsubmitted_ = true;
-}
-
-std::string Operation::describe() const {
-    std::string text = to_string(opcode);
-    text += descriptor.is_direct() ? " on direct descriptor " : " on descriptor ";
-    text += std::to_string(descriptor.number());
-    if (opcode == Opcode::connect) {
-        sockaddr_storage target{};
-        std::memcpy(&target, data, std::min(size_bytes, sizeof target));
-        return text + ", to " + Endpoint::from_sockaddr(target).to_string();
-    }
-    EventLoop* loop = scope != nullptr ? scope->loop : nullptr;
-    const auto peer_of = [](int fd) { return Kernel::of_this_thread().peer(fd); };
-    const auto peer = with_fd(descriptor, loop, peer_of);
-    if (!peer || (peer->family() != AF_INET && peer->family() != AF_INET6)) return text;
-    return text + ", peer " + peer->to_string();
 }
 
 // ---- making and ending --------------------------------------------------------------------------

@@ -6,13 +6,6 @@ namespace ringlet {
 
 namespace {
 
-// `main.cpp:30`, without the folders.
-std::string place(const std::source_location& where) {
-    std::string_view file = where.file_name();
-    file.remove_prefix(file.rfind('/') + 1);
-    return std::string(file) + ":" + std::to_string(where.line());
-}
-
 // Cuts `signature` before the parenthesis that opens its parameter list.
 std::string_view without_parameters(std::string_view signature) {
     signature = signature.substr(0, signature.find(" [with "));
@@ -58,21 +51,15 @@ std::string short_task_name(const char* name) {
     return "lambda in " + std::string(without_return_type(without_parameters(outer)));
 }
 
-std::string TaskRecord::to_string() const {
-    return "task \"" + short_name() + "\" (" + place(spawned_at) + ")";
+std::string task_and_place(std::string_view name, const std::source_location& where) {
+    std::string_view file = where.file_name();
+    file.remove_prefix(file.rfind('/') + 1); // without the folders
+    std::string text = "task \"";
+    text.append(name).append("\" (").append(file).append(":");
+    return text + std::to_string(where.line()) + ")";
 }
 
-std::string TaskFailure::to_string() const {
-    std::string line = "task \"" + task + "\" (" + place(spawned_at) + ") ended with an ";
-    if (exception == nullptr) return line + "error: " + error.message();
-    try {
-        std::rethrow_exception(exception);
-    } catch (const std::exception& thrown) {
-        return line + "exception: " + thrown.what();
-    } catch (...) {
-        return line + "exception that is not a std::exception";
-    }
-}
+std::string TaskRecord::to_string() const { return task_and_place(short_name(), spawned_at); }
 
 std::string TaskRecord::describe() const { return "its first turn"; }
 

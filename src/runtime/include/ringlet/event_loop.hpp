@@ -12,6 +12,7 @@
 #include <ringlet/error.hpp>
 #include <ringlet/loop_options.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/statistics.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <atomic>
@@ -222,7 +223,7 @@ public:
     [[nodiscard]] bool adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) noexcept;
 
     /// Notes that a task has run to its end; it is reaped at the end of the turn.
-    void note_finished(TaskRecord& record) noexcept;
+    void note_finished(TaskRecord& record) noexcept { finished_.push(record); }
 
     /// A wait for another thread begins, or ends: as long as there is one, the loop may sleep with
     /// nothing else to wait for.

@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <string_view>
 
@@ -54,18 +53,6 @@ struct LoopOptions {
 
     /// Threads for `run_blocking`, at most. They are made when they are needed.
     std::size_t blocking_threads = 4;
-};
-
-/// What a loop has done since it was made, and holds now.
-struct LoopStats {
-    std::uint64_t turns = 0;
-    std::uint64_t resumptions = 0;
-    std::size_t live_tasks = 0;
-    std::size_t operations_in_flight = 0;
-    std::size_t armed_timers = 0;
-    std::uint64_t busy_polls = 0;        ///< waits in which it looked before it slept
-    Backend backend = Backend::io_uring; ///< `EventLoop::backend` says why
-    RingStats ring;
 };
 
 } // namespace ringlet

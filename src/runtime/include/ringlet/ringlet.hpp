@@ -10,6 +10,7 @@
 #include <ringlet/error.hpp>
 #include <ringlet/event.hpp>
 #include <ringlet/event_loop.hpp>
+#include <ringlet/group_options.hpp>
 #include <ringlet/latch.hpp>
 #include <ringlet/loop_options.hpp>
 #include <ringlet/mutex.hpp>
@@ -19,7 +20,9 @@
 #include <ringlet/serve.hpp>
 #include <ringlet/server.hpp>
 #include <ringlet/sleep.hpp>
+#include <ringlet/statistics.hpp>
 #include <ringlet/task.hpp>
+#include <ringlet/task_failure.hpp>
 #include <ringlet/task_group.hpp>
 #include <ringlet/task_local.hpp>
 #include <ringlet/tcp_listener.hpp>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/event_loop.hpp>
+#include <ringlet/statistics.hpp>
 #include <ringlet/tcp_listener.hpp>
 #include <ringlet/tcp_stream.hpp>
 

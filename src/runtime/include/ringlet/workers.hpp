@@ -79,14 +79,13 @@ public:
     static constexpr std::size_t size_limit = 1024;
 
 private:
+    class Service; // what one worker and several have in common
+    class Alone;
     class Crew;
-    Workers() noexcept;
+    explicit Workers(std::unique_ptr<Service> service) noexcept;
     Result<ServeReport> run_erased(const std::vector<void*>& handlers, Server::Call call);
 
-    // One of the two.
-    std::unique_ptr<Server> alone_;
-    std::unique_ptr<Crew> crew_;
-    bool pins_alone_ = false;
+    std::unique_ptr<Service> service_;
 };
 
 template <class Handler>

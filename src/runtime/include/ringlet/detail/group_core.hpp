@@ -3,30 +3,16 @@
 #include <ringlet/detail/task_record.hpp>
 #include <ringlet/detail/wait_list.hpp>
 #include <ringlet/event_loop.hpp>
+#include <ringlet/group_options.hpp>
 #include <ringlet/join_handle.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/task_failure.hpp>
 
 #include <cstddef>
-#include <cstdint>
 #include <system_error>
 #include <vector>
 
 namespace ringlet {
-
-/// What a group does when one of its tasks returns an error or throws.
-enum class OnFailure : std::uint8_t {
-    cancel_siblings, ///< the first failure cancels the group, and is what the group returns
-    report           ///< it goes to `LoopOptions::report`; the others go on
-};
-
-/// How a group is made. Trivially destructible, so that it may stand in a `co_await`.
-struct GroupOptions {
-    const char* name =
-        "group"; ///< for messages; must outlive the group's handles, as a literal does
-    OnFailure on_failure = OnFailure::cancel_siblings;
-    /// Gets every failure, in order. Otherwise those after the first go to `LoopOptions::report`.
-    std::vector<TaskFailure>* failures = nullptr;
-};
 
 /// What is the same for all groups: the scope, and the count of the tasks inside. Not for users.
 class GroupCore final : public TaskOwner {

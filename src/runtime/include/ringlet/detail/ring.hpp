@@ -5,6 +5,7 @@
 #include <ringlet/detail/descriptor.hpp>
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/statistics.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <cstddef>
@@ -25,20 +26,6 @@ struct RingOptions {
     unsigned entries = 1024;           ///< as `LoopOptions::ring_entries`
     RingFeatures features = {};        ///< as `LoopOptions::features`
     std::size_t buffer_limit = 65'536; ///< as `LoopOptions::buffer_limit`
-};
-
-/// What a ring has done since it was made.
-struct RingStats {
-    std::uint64_t system_calls = 0; ///< trips into the kernel to submit, to transfer and to wait
-    std::uint64_t submissions = 0;
-    std::uint64_t completions = 0;
-    std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
-    std::uint64_t buffer_shortages = 0;   ///< receives that had to wait for a buffer
-    std::uint64_t parked_receives = 0;    ///< that gave their memory back after a long wait
-    std::uint64_t zero_copy_sends =
-        0; ///< requests of `send_all_zero_copy` that the kernel took as such
-    std::uint64_t copied_zero_copy_sends = 0; ///< of these, those that it copied all the same
-    std::uint64_t completion_overflows = 0; ///< completions that found no room; 0 where all is well
 };
 
 /// The door to a kernel. What a loop wants of it goes through `start`, `cancel` and `wait`.

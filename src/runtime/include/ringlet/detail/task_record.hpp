@@ -3,14 +3,14 @@
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/detail/task_locals.hpp>
+#include <ringlet/task_failure.hpp>
 #include <ringlet/wait.hpp>
 
 #include <cstdint>
-#include <exception>
 #include <optional>
 #include <source_location>
 #include <string>
-#include <system_error>
+#include <string_view>
 #include <utility>
 
 namespace ringlet {
@@ -20,16 +20,8 @@ class TaskRecord;
 /// A task's name as people say it: `serve` for `ringlet::Task<> serve(int)`.
 [[nodiscard]] std::string short_task_name(const char* name);
 
-/// How a task failed: it returned an error, or threw.
-struct TaskFailure {
-    std::string task;                     ///< its name
-    std::source_location spawned_at = {}; ///< where it was spawned
-    std::error_code error = {};           ///< what it returned; zero when it threw
-    std::exception_ptr exception = {};    ///< what it threw, or null
-
-    /// One line: `task "reader" (main.cpp:30) ended with an error: Broken pipe`.
-    [[nodiscard]] std::string to_string() const;
-};
+/// A task in a message: `task "serve" (main.cpp:30)`.
+[[nodiscard]] std::string task_and_place(std::string_view name, const std::source_location& where);
 
 /// Whoever answers for a task: a group, or the loop.
 class TaskOwner {

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <ringlet/task_failure.hpp>
+
+#include <cstdint>
+#include <vector>
+
+namespace ringlet {
+
+/// What a group does when one of its tasks returns an error or throws.
+enum class OnFailure : std::uint8_t {
+    cancel_siblings, ///< the first failure cancels the group, and is what the group returns
+    report           ///< it goes to `LoopOptions::report`; the others go on
+};
+
+/// How a group is made. Trivially destructible, so that it may stand in a `co_await`.
+struct GroupOptions {
+    /// For messages; must outlive the group's handles, as a literal does.
+    const char* name = "group";
+    OnFailure on_failure = OnFailure::cancel_siblings;
+    /// Gets every failure, in order. Otherwise those after the first go to `LoopOptions::report`.
+    std::vector<TaskFailure>* failures = nullptr;
+};
+
+} // namespace ringlet

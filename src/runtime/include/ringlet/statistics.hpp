@@ -1,0 +1,42 @@
+#pragma once
+
+#include <ringlet/backend.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace ringlet {
+
+/// What a ring has done since it was made.
+struct RingStats {
+    std::uint64_t system_calls = 0; ///< trips into the kernel to submit, to transfer and to wait
+    std::uint64_t submissions = 0;
+    std::uint64_t completions = 0;
+    std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
+    std::uint64_t buffer_shortages = 0;   ///< receives that had to wait for a buffer
+    std::uint64_t parked_receives = 0;    ///< that gave their memory back after a long wait
+    /// Requests of `send_all_zero_copy` that the kernel took as such.
+    std::uint64_t zero_copy_sends = 0;
+    std::uint64_t copied_zero_copy_sends = 0; ///< of these, those that it copied all the same
+    std::uint64_t completion_overflows = 0; ///< completions that found no room; 0 where all is well
+};
+
+/// Adds what another ring counted.
+RingStats& operator+=(RingStats& sum, const RingStats& other) noexcept;
+
+/// What a loop has done since it was made, and holds now.
+struct LoopStats {
+    std::uint64_t turns = 0;
+    std::uint64_t resumptions = 0;
+    std::size_t live_tasks = 0;
+    std::size_t operations_in_flight = 0;
+    std::size_t armed_timers = 0;
+    std::uint64_t busy_polls = 0;        ///< waits in which it looked before it slept
+    Backend backend = Backend::io_uring; ///< `EventLoop::backend` says why
+    RingStats ring;
+};
+
+/// Adds what another loop counted; the backend stays that of `sum`.
+LoopStats& operator+=(LoopStats& sum, const LoopStats& other) noexcept;
+
+} // namespace ringlet

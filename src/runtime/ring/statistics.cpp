@@ -1,0 +1,38 @@
+#include <ringlet/statistics.hpp>
+
+namespace ringlet {
+
+// The bindings name every field: a new one does not compile before it has a name here. That each
+// name is also added is checked by statistics_test.
+
+RingStats& operator+=(RingStats& sum, const RingStats& other) noexcept {
+    const auto& [system_calls, submissions, completions, full_queue_flushes, buffer_shortages,
+                 parked_receives, zero_copy_sends, copied_zero_copy_sends, completion_overflows] =
+        other;
+    sum.system_calls += system_calls;
+    sum.submissions += submissions;
+    sum.completions += completions;
+    sum.full_queue_flushes += full_queue_flushes;
+    sum.buffer_shortages += buffer_shortages;
+    sum.parked_receives += parked_receives;
+    sum.zero_copy_sends += zero_copy_sends;
+    sum.copied_zero_copy_sends += copied_zero_copy_sends;
+    sum.completion_overflows += completion_overflows;
+    return sum;
+}
+
+LoopStats& operator+=(LoopStats& sum, const LoopStats& other) noexcept {
+    const auto& [turns, resumptions, live_tasks, operations_in_flight, armed_timers, busy_polls,
+                 backend, ring] = other;
+    sum.turns += turns;
+    sum.resumptions += resumptions;
+    sum.live_tasks += live_tasks;
+    sum.operations_in_flight += operations_in_flight;
+    sum.armed_timers += armed_timers;
+    sum.busy_polls += busy_polls;
+    static_cast<void>(backend);
+    sum.ring += ring;
+    return sum;
+}
+
+} // namespace ringlet

@@ -1,0 +1,242 @@
+#include "serve/crew.hpp"
+
+#include <ringlet/detail/assert.hpp>
+
+#include "base/cpus.hpp"
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include <pthread.h>
+
+namespace ringlet {
+
+// ---- one worker ---------------------------------------------------------------------------------
+
+void Workers::Crew::work(std::size_t index, TcpListener listener, std::promise<Result<void>> made) {
+    Worker& worker = workers_[index];
+    ::pthread_setname_np(::pthread_self(), ("worker " + std::to_string(index)).c_str()); // top -H
+    std::optional<Server> server;
+    try {
+        auto created = make_server(index, std::move(listener));
+        if (!created) {
+            made.set_value(created.error());
+            return;
+        }
+        server.emplace(std::move(*created));
+        server->on_accept_failure([this] { stop_up_to(1); });
+    } catch (...) {
+        made.set_exception(std::current_exception());
+        return;
+    }
+    if (index == 0) backend_ = server->backend();
+    {
+        const std::lock_guard lock(mutex_);
+        worker.server = &*server;
+    }
+    made.set_value({});
+
+    const Job job = job_.get();
+    if (job.call != nullptr) serve(worker, *server, index, job);
+    {
+        const std::lock_guard lock(mutex_);
+        worker.server = nullptr;
+    }
+    server.reset();
+    if (job.call == nullptr) return;
+    stop_up_to(1); // one that ends takes the others with it
+    static_cast<void>(ended_->sender().try_send(std::size_t(index)));
+}
+
+Result<Server> Workers::Crew::make_server(std::size_t index, TcpListener listener) const {
+    if (options_.pin_workers) {
+        auto pinned = CpuSet::of(cpus_[index % cpus_.size()]).apply();
+        if (!pinned) return pinned.error();
+    }
+    ServeOptions own = options_;
+    own.handle_signals = false;
+    own.workers = size_;
+    own.max_connections = // 0 remains 0: each has what its own table holds
+        options_.max_connections / size_ + (index < options_.max_connections % size_ ? 1 : 0);
+    return Server::create(std::move(own), std::move(listener));
+}
+
+void Workers::Crew::serve(Worker& worker, Server& server, std::size_t index, const Job& job) {
+    try {
+        auto report = server.run_erased((*job.handlers)[index], job.call);
+        if (report) {
+            worker.report = std::move(*report);
+        } else {
+            fail(report.error(), nullptr);
+        }
+    } catch (...) {
+        fail({}, std::current_exception());
+    }
+}
+
+void Workers::Crew::fail(std::error_code error, std::exception_ptr thrown) {
+    const std::lock_guard lock(mutex_);
+    if (first_error_ || first_thrown_) return;
+    first_error_ = error;
+    first_thrown_ = std::move(thrown);
+}
+
+// ---- all of them --------------------------------------------------------------------------------
+
+Workers::Crew::Crew(ServeOptions chosen, std::vector<int> allowed)
+    : options_(std::move(chosen)), cpus_(std::move(allowed)), size_(options_.workers),
+      loop_(EventLoop::create({.ring_entries = 8, .backend = Backend::epoll})), workers_(size_) {
+    if (!options_.loop.report) return;
+    struct Shared {
+        std::mutex mutex;
+        std::function<void(std::string_view)> report;
+    };
+    auto shared = std::make_shared<Shared>();
+    shared->report = std::move(options_.loop.report);
+    options_.loop.report = [shared](std::string_view line) {
+        const std::lock_guard lock(shared->mutex);
+        shared->report(line);
+    };
+}
+
+// The threads that start here inherit the mask of signals, and nobody can connect before it is set.
+Result<void> Workers::Crew::start(const Endpoint& endpoint) {
+    if (!loop_) return loop_.error();
+    ended_.emplace(*loop_, size_);
+    if (options_.handle_signals) {
+        auto watch = SignalWatch::create(options_.dump_signal);
+        if (!watch) return watch.error();
+        signals_.emplace(std::move(*watch));
+    }
+    auto listeners = TcpListener::bind_several(endpoint, size_, options_.socket);
+    if (!listeners) return listeners.error();
+    address_ = listeners->front().local();
+    for (std::size_t index = 0; index < size_; ++index) {
+        std::promise<Result<void>> made;
+        auto answer = made.get_future();
+        auto body = [this, index, listener = std::move((*listeners)[index]),
+                     made = std::move(made)]() mutable {
+            work(index, std::move(listener), std::move(made));
+        };
+        try {
+            workers_[index].thread = std::thread(std::move(body));
+        } catch (const std::system_error& refused) {
+            return refused.code();
+        }
+        auto is_made = answer.get();
+        if (!is_made) return is_made;
+    }
+    options_.max_connections = 0;
+    for (const Worker& worker : workers_) {
+        options_.max_connections += worker.server->max_connections();
+        has_direct_descriptors_ &= worker.server->loop().direct_descriptor_limit() > 0;
+    }
+    return {};
+}
+
+Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers, Server::Call call) {
+    RINGLET_ASSERT(!has_gone_, "workers run once: afterwards they listen no more");
+    struct AtEnd { // however this ends: the handlers are the caller's
+        Crew& crew;
+        ~AtEnd() { crew.end(); }
+    };
+    Result<void> waited;
+    {
+        const AtEnd at_end{*this};
+        has_gone_ = true;
+        go_.set_value({.handlers = &handlers, .call = call});
+        if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
+        waited = loop_->run([this] { return wait_for_all(); });
+    }
+    signals_.reset();
+    if (first_thrown_) std::rethrow_exception(first_thrown_);
+    if (first_error_) return first_error_;
+    if (!waited) return waited.error();
+    return sum();
+}
+
+Task<> Workers::Crew::watch_signals() {
+    for (;;) {
+        auto seen = co_await signals_->next();
+        if (!seen) co_return;
+        if (*seen == options_.dump_signal) {
+            dump();
+        } else {
+            stop();
+        }
+    }
+}
+
+Task<> Workers::Crew::wait_for_all() {
+    for (std::size_t left = size_; left > 0; --left) {
+        auto ended = co_await ended_->recv();
+        if (!ended) co_return;
+    }
+}
+
+void Workers::Crew::stop() {
+    const std::lock_guard lock(mutex_);
+    tell_stops(stops_ + 1);
+}
+
+// For a stop that may have come already, from a signal or from another worker that ends.
+void Workers::Crew::stop_up_to(int times) {
+    const std::lock_guard lock(mutex_);
+    if (times > stops_) tell_stops(times);
+}
+
+void Workers::Crew::tell_stops(int times) {
+    stops_ = times;
+    for (const Worker& worker : workers_) {
+        if (worker.server != nullptr) worker.server->stop_up_to(times);
+    }
+}
+
+void Workers::Crew::dump() {
+    const std::lock_guard lock(mutex_);
+    for (std::size_t index = 0; index < size_; ++index) {
+        Server* server = workers_[index].server;
+        if (server != nullptr) server->dump("worker " + std::to_string(index));
+    }
+}
+
+void Workers::Crew::end() {
+    stop_up_to(2);
+    for (Worker& worker : workers_) {
+        if (worker.thread.joinable()) worker.thread.join();
+    }
+}
+
+Workers::Crew::~Crew() {
+    if (!has_gone_) go_.set_value({});
+    end();
+}
+
+namespace {
+
+// The bindings name every field, as in ring/statistics.cpp. `sum.workers` is the caller's.
+void add(ServeReport& sum, const ServeReport& one) {
+    const auto& [accepted_count, cancelled_count, accept_pauses, loop, workers] = one;
+    static_cast<void>(workers);
+    sum.accepted_count += accepted_count;
+    sum.cancelled_count += cancelled_count;
+    sum.accept_pauses += accept_pauses;
+    sum.loop += loop;
+}
+
+} // namespace
+
+ServeReport Workers::Crew::sum() const {
+    ServeReport all;
+    all.loop.backend = backend_.backend;
+    for (const Worker& worker : workers_) {
+        add(all, worker.report);
+        all.workers.push_back(worker.report);
+    }
+    return all;
+}
+
+} // namespace ringlet

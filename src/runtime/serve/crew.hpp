@@ -1,0 +1,101 @@
+#pragma once
+
+#include <ringlet/event_loop.hpp>
+#include <ringlet/server.hpp>
+#include <ringlet/thread_channel.hpp>
+#include <ringlet/workers.hpp>
+
+#include "serve/signals.hpp"
+
+#include <cstddef>
+#include <exception>
+#include <future>
+#include <mutex>
+#include <optional>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace ringlet {
+
+// What one worker and several have in common.
+class Workers::Service {
+public:
+    Service() = default;
+    Service(const Service&) = delete;
+    Service& operator=(const Service&) = delete;
+    virtual ~Service() = default;
+
+    virtual Result<ServeReport> run(const std::vector<void*>& handlers, Server::Call call) = 0;
+    virtual void stop() = 0;
+    [[nodiscard]] virtual std::size_t size() const noexcept = 0;
+    [[nodiscard]] virtual Endpoint local() const = 0;
+    [[nodiscard]] virtual std::size_t max_connections() const noexcept = 0;
+    [[nodiscard]] virtual bool has_direct_descriptors() const noexcept = 0;
+    [[nodiscard]] virtual const BackendChoice& backend() const noexcept = 0;
+};
+
+// Several workers. Each makes, runs and destroys its server on its own thread. The thread that made
+// the crew waits on a loop without connections, which runs on epoll: that locks no memory.
+class Workers::Crew final : public Service {
+public:
+    Crew(ServeOptions chosen, std::vector<int> cpus);
+    ~Crew() override;
+
+    Result<void> start(const Endpoint& endpoint);
+    Result<ServeReport> run(const std::vector<void*>& handlers, Server::Call call) override;
+    void stop() override;
+    [[nodiscard]] std::size_t size() const noexcept override { return size_; }
+    [[nodiscard]] Endpoint local() const override { return address_; }
+    [[nodiscard]] std::size_t max_connections() const noexcept override {
+        return options_.max_connections;
+    }
+    [[nodiscard]] bool has_direct_descriptors() const noexcept override {
+        return has_direct_descriptors_;
+    }
+    [[nodiscard]] const BackendChoice& backend() const noexcept override { return backend_; }
+
+private:
+    struct Job {
+        const std::vector<void*>* handlers = nullptr;
+        Server::Call call = nullptr; // null: there is nothing to run
+    };
+    struct Worker {
+        std::thread thread;
+        Server* server = nullptr; // as long as it can be told something
+        ServeReport report;
+    };
+
+    void work(std::size_t index, TcpListener listener, std::promise<Result<void>> made);
+    Result<Server> make_server(std::size_t index, TcpListener listener) const;
+    void serve(Worker& worker, Server& server, std::size_t index, const Job& job);
+    void fail(std::error_code error, std::exception_ptr thrown);
+    void stop_up_to(int times);
+    void tell_stops(int times);
+    Task<> watch_signals();
+    Task<> wait_for_all();
+    void dump();
+    void end();
+    [[nodiscard]] ServeReport sum() const;
+
+    ServeOptions options_;
+    std::vector<int> cpus_;
+    Endpoint address_;
+    std::size_t size_;
+    BackendChoice backend_; // of the first
+    bool has_direct_descriptors_ = true;
+    Result<EventLoop> loop_;
+    std::optional<SignalWatch> signals_;
+    std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
+    std::vector<Worker> workers_;
+    std::promise<Job> go_;
+    std::shared_future<Job> job_{go_.get_future()};
+    bool has_gone_ = false;
+
+    std::mutex mutex_; // for what follows, and Worker::server
+    int stops_ = 0;
+    std::error_code first_error_;
+    std::exception_ptr first_thrown_;
+};
+
+} // namespace ringlet
