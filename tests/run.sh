@@ -1,37 +1,88 @@
 #!/bin/sh
-# Installs what is missing, builds, and runs every test: tests/run.sh [--help] [PRESET...]
+# Installs what is missing, builds, and runs the tests: tests/run.sh [--help] [--full | PRESET...]
 
 set -eu
 cd "$(dirname "$0")/.."
 
 usage() {
     cat <<'TEXT'
-usage: tests/run.sh [PRESET...]
+usage: tests/run.sh [--full | PRESET...]
 
-Installs what is missing (cmake/install_dependencies.sh), builds, and runs every test. Without a PRESET:
+Installs what is missing (cmake/install_dependencies.sh), builds, and runs the tests.
 
-  dev            g++, -O0: every test, with the programs, the packages and the house rules
-  asan           g++ with ASan and UBSan: unit, stress and integration tests
-  clang-asan     clang++ with ASan and UBSan: unit, stress and integration tests
-  release        g++, -O2: unit tests
-  clang-dev      clang++, -O0: unit tests
-  clang-release  clang++, -O2: unit tests
+Without an argument: what a change needs while it is made, about eight minutes on two cores.
+  dev            g++, -O0: unit tests and programs on both kernels, the simulation, a second liburing,
+                 the measuring tools, the packages, the house rules
+  asan           g++ with ASan and UBSan: unit tests on both kernels, stress and simulation
+
+--full: before a release, and after a change to a ring, a loop or the build. More seeds, every feature of
+io_uring switched on and off, and every preset:
+  dev asan       as above, and the programs under ASan
+  clang-asan     clang++ with ASan and UBSan, the same
+  release clang-dev clang-release
+                 unit tests
   tsan           clang++ with TSan: unit tests
 
-Needs about forty minutes on two cores the first time. Its last line counts the tests: 'N passed, N failed,
-N skipped'; before it stands why those were skipped. The exit status is 0 when none failed.
+PRESET: all that --full runs of this one.
 
-Environment: CTEST_PARALLEL_LEVEL (2), CXX_CLANG (the newest clang++ from 19 down to 16).
+The last line counts the cases: 'N passed, N failed, N skipped'; before it stands why some were skipped, and
+how long each part took. The exit status is 0 when none failed.
+
+Environment: JOBS (builds at once; the number of CPUs), CTEST_PARALLEL_LEVEL (tests at once; twice that: many
+only wait), CXX_CLANG (the newest clang++ from 19 down to 16).
 TEXT
 }
 
+everything='dev asan clang-asan release clang-dev clang-release tsan'
+RINGLET_FULL=
 case "${1-}" in
 -h | --help)
     usage
     exit 0
     ;;
+--full)
+    RINGLET_FULL=1
+    presets=$everything
+    ;;
+-*)
+    echo "tests/run.sh: unknown option '$1' (see --help)" >&2
+    exit 64
+    ;;
+'') presets='dev asan' ;;
+*)
+    RINGLET_FULL=1
+    presets=$*
+    for preset in $presets; do
+        case " $everything " in
+        *" $preset "*) ;;
+        *)
+            echo "tests/run.sh: unknown preset '$preset' (see --help)" >&2
+            exit 64
+            ;;
+        esac
+    done
+    ;;
 esac
+export RINGLET_FULL
 
+results=$PWD/build/test-results
+rm -rf "$results"
+mkdir -p "$results"
+
+# Says what begins, and afterwards how long it took.
+part=
+begin() {
+    end
+    part=$1
+    part_began=$(date +%s)
+    echo "== $part"
+}
+end() {
+    [ -z "$part" ] || echo "$part: $(($(date +%s) - part_began)) s" >>"$results/times"
+    part=
+}
+
+begin "installing what is missing"
 sh cmake/install_dependencies.sh build bench test
 
 # What HdrHistogram's own reader makes of our files. Without it one test is skipped.
@@ -42,19 +93,19 @@ if command -v npm >/dev/null; then
     export NODE_PATH
 fi
 
+# The tests of the ring run with a second, newer liburing, too.
+newer=$PWD/build/newer_liburing
+if ! sh tests/support/newer_liburing.sh "$newer"; then
+    echo "SKIP: no newer liburing to run the tests of the ring with" | tee "$results/newer_liburing.skipped"
+    newer=
+fi
+
 clang=${CXX_CLANG-}
 for version in 19 18 17 16; do
     [ -n "$clang" ] && break
     command -v "clang++-$version" >/dev/null && clang=clang++-$version
 done
-
-all='dev asan clang-asan release clang-dev clang-release tsan'
-presets=${*:-$all}
-jobs=$(nproc)
-results=build/test-results
-rm -rf "$results"
-mkdir -p "$results"
-
+jobs=${JOBS:-$(nproc)}
 launcher=
 command -v ccache >/dev/null && launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
 
@@ -62,43 +113,50 @@ command -v ccache >/dev/null && launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
 for preset in $presets; do
     targets=unit_tests
     tests='^unit[.]'
+    arguments=
     case $preset in
-    dev) targets='all field_peers' tests=. ;;
-    asan | clang-asan)
-        targets='unit_tests stress simulated_stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
-        tests='^(unit|stress|simulated_stress[.]hundred|epoll|integration[.](echo|faults|kernel_faults|doctor))'
+    dev)
+        targets='all field_peers'
+        tests=.
+        arguments="-DRINGLET_NEWER_LIBURING=$newer"
         ;;
-    release | clang-dev | clang-release | tsan) ;;
-    *)
-        echo "tests/run.sh: unknown preset '$preset' (see --help)" >&2
-        exit 64
+    asan | clang-asan)
+        targets='unit_tests stress simulated_stress'
+        tests='^(unit[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|stress))'
+        if [ -n "$RINGLET_FULL" ]; then
+            targets="$targets echo_coro echo_bench ringlet_doctor deny epoll_echo"
+            tests='^(unit[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|faults|kernel_faults|doctor))'
+        fi
         ;;
     esac
-    compiler=
     case $preset in
     clang-* | tsan)
         if [ -z "$clang" ]; then
             echo "SKIP: preset $preset: no clang++ from 16 on" | tee "$results/$preset.skipped"
             continue
         fi
-        compiler="-DCMAKE_CXX_COMPILER=$clang -DCMAKE_C_COMPILER=$(echo "$clang" | sed 's/++//')"
+        arguments="-DCMAKE_CXX_COMPILER=$clang -DCMAKE_C_COMPILER=$(echo "$clang" | sed 's/++//')"
         ;;
     esac
 
-    echo "== $preset: building"
+    begin "$preset: building"
     log=$results/$preset.build.log
     # shellcheck disable=SC2086  # lists of words
-    if ! { cmake --preset "$preset" $compiler $launcher &&
+    if ! { cmake --preset "$preset" $arguments $launcher &&
         cmake --build "build/$preset" -j "$jobs" --target $targets; } >"$log" 2>&1; then
         tail -n 60 "$log"
         echo "the build of preset $preset failed; the whole log is $log" | tee "$results/$preset.failed"
         continue
     fi
-    echo "== $preset: testing"
-    ctest --test-dir "build/$preset" --parallel "${CTEST_PARALLEL_LEVEL:-2}" --output-on-failure \
-        --no-tests=error -R "$tests" --output-junit "$PWD/$results/$preset.xml" >"$results/$preset.log" 2>&1 || true
-    python3=/usr/bin/python3
-    $python3 tests/support/summary.py "$results/$preset.xml" "$results/$preset.log"
+    begin "$preset: testing"
+    without=
+    [ -n "$RINGLET_FULL" ] || without='-LE ^full$'
+    # shellcheck disable=SC2086  # lists of words
+    ctest --test-dir "build/$preset" --parallel "${CTEST_PARALLEL_LEVEL:-$((2 * $(nproc)))}" --output-on-failure \
+        --test-output-size-passed 10000000 --test-output-size-failed 10000000 --no-tests=error \
+        -R "$tests" $without --output-junit "$results/$preset.xml" >"$results/$preset.log" 2>&1 || true
+    /usr/bin/python3 tests/support/summary.py "$results/$preset.xml" "$results/$preset.log"
 done
+end
 
 exec /usr/bin/python3 tests/support/summary.py --total "$results"

@@ -92,6 +92,8 @@ def total(folder):
               + (f"\n    and {len(names) - 3} more" if len(names) > 3 else ""))
     for name in failed:
         print(f"FAILED {name}")
+    if (folder / "times").exists():
+        print("\n".join(f"took {line}" for line in (folder / "times").read_text().splitlines()))
     if counts["passed"] == 0:
         counts["failed"] += 1
         print("no test passed: nothing was tested")
