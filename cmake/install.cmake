@@ -19,14 +19,15 @@ install(TARGETS ringlet EXPORT ringlet-targets
     ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/src/runtime/include/ringlet
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
+install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # ---- find_package(ringlet) -----------------------------------------------------------------------
 get_target_property(ringlet_type ringlet TYPE)
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/ringlet-config.cmake.in
     ${PROJECT_BINARY_DIR}/package/ringlet-config.cmake INSTALL_DESTINATION ${ringlet_cmake_dir}
     NO_SET_AND_CHECK_MACRO)
-write_basic_package_version_file(${PROJECT_BINARY_DIR}/package/ringlet-config-version.cmake
-    COMPATIBILITY SameMinorVersion)
+configure_file(${PROJECT_SOURCE_DIR}/cmake/ringlet-config-version.cmake.in
+    ${PROJECT_BINARY_DIR}/package/ringlet-config-version.cmake @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/package/ringlet-config.cmake
     ${PROJECT_BINARY_DIR}/package/ringlet-config-version.cmake DESTINATION ${ringlet_cmake_dir})
 install(EXPORT ringlet-targets NAMESPACE ringlet:: DESTINATION ${ringlet_cmake_dir})
@@ -56,7 +57,8 @@ install(FILES ${PROJECT_BINARY_DIR}/package/ringlet.pc DESTINATION ${ringlet_pkg
 
 # ---- the programs --------------------------------------------------------------------------------
 if(RINGLET_PROGRAMS)
-    if(NOT IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" AND NOT IS_ABSOLUTE "${CMAKE_INSTALL_BINDIR}")
+    # A program finds a shared library beside it; a static one needs no path.
+    if(ringlet_type STREQUAL "SHARED_LIBRARY" AND NOT IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" AND NOT IS_ABSOLUTE "${CMAKE_INSTALL_BINDIR}")
         file(RELATIVE_PATH to_libraries /prefix/${CMAKE_INSTALL_BINDIR}
             /prefix/${CMAKE_INSTALL_LIBDIR})
         set_target_properties(echo_coro echo_bench ringlet_doctor PROPERTIES

@@ -1,6 +1,9 @@
-# The warnings of our own builds. They never reach a consumer: targets link this privately, and only
-# as errors where ringlet is the top-level project.
+# The warnings of our own builds. They never reach a consumer: targets link this privately. They are errors in
+# the presets of those who develop, and never for somebody who builds a release or a package.
 add_library(ringlet_warnings INTERFACE)
 target_compile_options(ringlet_warnings INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
     -Wold-style-cast -Woverloaded-virtual -Wno-missing-field-initializers)
+if(RINGLET_WERROR)
+    target_compile_options(ringlet_warnings INTERFACE -Werror)
+endif()

@@ -8,7 +8,6 @@ on PATH.
 """
 
 import contextlib
-import ctypes
 import functools
 import os
 import pathlib
@@ -21,6 +20,9 @@ import sys
 import tempfile
 import time
 import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from programs import socket_of_process
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PEERS = ROOT / "bench" / "peers"
@@ -560,39 +562,6 @@ def listening_backlog(port):
         ["ss", "-Hltn", f"sport = :{port}"], capture_output=True, text=True, check=True
     )
     return int(shown.stdout.split()[2])
-
-
-def socket_of_process(pid, peer_address):
-    """A duplicate of the socket that process has connected to peer_address."""
-    pidfd_open, pidfd_getfd = 434, 438  # the same number on every architecture; Linux 5.6
-    system_call = ctypes.CDLL(None, use_errno=True).syscall
-
-    def checked(*arguments):
-        descriptor = system_call(*map(ctypes.c_long, arguments))
-        if descriptor < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return descriptor
-
-    process = checked(pidfd_open, pid, 0)
-    try:
-        for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                if not os.readlink(entry).startswith("socket:"):
-                    continue
-                candidate = socket.socket(fileno=checked(pidfd_getfd, process, int(entry.name), 0))
-            except PermissionError:
-                raise
-            except OSError:
-                continue  # the server has closed it meanwhile
-            try:
-                if candidate.getpeername() == peer_address:
-                    return candidate
-            except OSError:
-                pass  # a listener has no peer
-            candidate.close()
-    finally:
-        os.close(process)
-    raise AssertionError(f"the server has no connection with {peer_address}")
 
 
 class MissingPackage(unittest.TestCase):

@@ -86,6 +86,11 @@ def unknown_languages(text):
     return [(line, language) for line, language, _ in blocks(text) if language not in LANGUAGES]
 
 
+def literals_with_a_nul(text):
+    """An array of characters that becomes bytes, its NUL included: a string_view does not count that."""
+    return re.findall(r'span(?:<const char>)?[({]"[^"]*"', text)
+
+
 def first_program(text):
     return next((code for _, language, code in blocks(text) if language == "cpp"), None)
 
@@ -125,6 +130,11 @@ class Documents(unittest.TestCase):
                 text = document.read_text()
                 if first_program(text) is not None:
                     self.assertEqual(compile_errors(document.name, text), "")
+
+    def test_no_literal_is_sent_with_its_nul(self):
+        for document in [*DOCUMENTS, *sorted((ROOT / "examples").glob("*.cpp"))]:
+            with self.subTest(document.name):
+                self.assertEqual(literals_with_a_nul(document.read_text()), [])
 
     def test_blocks_have_a_known_language(self):
         for document in DOCUMENTS:
@@ -173,6 +183,11 @@ class RulesFindMistakes(unittest.TestCase):
         self.assertIn("NAME.md:4", errors_of("auto chunk = co_await stream.receive();"))
         self.assertIn("NAME.md:5", errors_of("Task<int> one() {\n    co_return nothing;\n}"))
         self.assertIn("missing.hpp", errors_of("#include <ringlet/missing.hpp>"))
+
+    def test_literal_with_a_nul(self):
+        wrong = 'stream.send_all(std::as_bytes(std::span("hello")));'
+        self.assertEqual(literals_with_a_nul(wrong), ['span("hello"'])
+        self.assertEqual(literals_with_a_nul(wrong.replace('"hello"', 'std::string_view("hello")')), [])
 
     def test_wrong_code_is_left_alone(self):
         text = "```cpp wrong\nthis is no C++\n```\n"

@@ -16,7 +16,7 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "serve", "simulation")
 
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
-    "base": ("buffer", "detail/descriptor", "detail/intrusive_list", "result", "version"),
+    "base": ("buffer", "detail/config", "detail/descriptor", "detail/intrusive_list", "result", "version"),
     "task": ("detail/ready_queue", "detail/spawned_task", "group_options", "task", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/blocking_job", "detail/letter_stack", "loop_options"),
@@ -32,6 +32,7 @@ DOORS = {"liburing.h": "queue_memory.hpp", "sys/epoll.h": "epoll_ring.cpp"}
 
 # Headers without a test of their own name, and tests without a header.
 TESTED_ELSEWHERE = {
+    "config": "what must not compile, in refused_test.py; what a shared library exports, in package_test.py",
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
     "crew": "several workers: workers_test",

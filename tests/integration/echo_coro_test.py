@@ -15,8 +15,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import (ECHO_CORO, HOST, NO_HOST, NO_PERMISSION, PATIENCE_SECONDS, SANITIZED,
-                      UNAVAILABLE, USAGE, Connection, EchoCoro, run, wait_until)
-from peers_test import socket_of_process
+                      UNAVAILABLE, USAGE, Connection, EchoCoro, run, socket_of_process, wait_until)
 
 MEGABYTE = random.Random(1).randbytes(1 << 20)
 

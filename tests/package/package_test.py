@@ -20,7 +20,7 @@ ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
 BUILD = pathlib.Path(os.environ["RINGLET_BUILD_DIR"])
 CXX = os.environ["RINGLET_CXX"]
 HEADERS = ROOT / "src/runtime/include/ringlet"
-BUILD_SECONDS_LIMIT = 110
+BUILD_SECONDS_LIMIT = 1200
 
 PROJECT = """\
 cmake_minimum_required(VERSION 3.22)
@@ -171,8 +171,44 @@ endforeach()""")
 
         server, words = self.build_with_pkg_config(prefix)
         self.assertNotIn("-luring", words, "programs need not know liburing")
+        exported = run("nm", "-DC", "--defined-only", next(prefix.glob("lib/libringlet.so")))
+        private = [name for path in (ROOT / "src/runtime").rglob("*.hpp") if "include" not in path.parts
+                   for name in re.findall(r"^(?:class|struct) (\w+)(?: final)?(?: :.*)? \{", path.read_text(), re.M)]
+        self.assertGreater(len(private), 20)
+        shown = [line for line in exported.splitlines()
+                 if re.search(rf"ringlet::(uring::)?({'|'.join(private)})::", line)]
+        self.assertEqual(shown, [], "internals are exported")
         environment = {**os.environ, "LD_LIBRARY_PATH": str(prefix / "lib")}
         self.assert_serves(server, env=environment)
+
+    # ---- builds without a warning ----------------------------------------------------------------
+
+    def warnings_of(self, *options, target="ringlet"):
+        build = self.folder / f"build-{len(list(self.folder.iterdir()))}"
+        run("cmake", "-S", ROOT, "-B", build, *options)
+        said = run("cmake", "--build", build, "-j", "2", *(["--target", target] if target else []))
+        return [line for line in said.splitlines() if "warning:" in line]
+
+    def test_the_command_of_the_readme(self):
+        readme = (ROOT / "README.md").read_text()
+        command = re.search(r"^cmake -S \. -B build (-D.*)$", readme, re.MULTILINE)[1]
+        self.assertEqual(self.warnings_of(*command.split(), f"-DCMAKE_CXX_COMPILER={CXX}", target=None), [])
+
+    @unittest.skipUnless(os.environ.get("RINGLET_FULL"), "a matrix of builds is for tests/run.sh --full")
+    def test_every_build_type_compiler_and_generator(self):
+        compilers = [name for name in ("g++", "clang++-19") if shutil.which(name)]
+        generators = [name for name, program in (("Unix Makefiles", "make"), ("Ninja", "ninja"))
+                      if shutil.which(program)]
+        self.assertEqual(len(generators), 2, "make or ninja is missing: cmake/install_dependencies.sh")
+        for compiler in compilers:
+            for number, kind in enumerate(("None", "Debug", "Release", "RelWithDebInfo", "MinSizeRel", "LTO")):
+                with self.subTest(compiler=compiler, kind=kind):
+                    options = [f"-DCMAKE_BUILD_TYPE={kind}"]
+                    if kind == "LTO":
+                        options = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON"]
+                    self.assertEqual(self.warnings_of(
+                        "-G", generators[number % 2], f"-DCMAKE_CXX_COMPILER={compiler}", *options,
+                        "-DRINGLET_TESTS=OFF", "-DRINGLET_BENCH=OFF", target=None), [])
 
     # ---- what is in the package ------------------------------------------------------------------
 
@@ -204,6 +240,46 @@ endforeach()""")
         project = self.write_project("find_package(ringlet 0.0 REQUIRED)")
         with self.assertRaisesRegex(AssertionError, r'requested version "0.0"'):
             self.configure(project, f"-DCMAKE_PREFIX_PATH={prefix}")
+
+    def test_range_of_versions(self):
+        prefix = self.install()
+        for number, (wanted, fits) in enumerate((("0.1...0.2", True), ("0.0...<1", True), ("0.1", True),
+                                                 ("0.0...<0.1", False), ("0.2...0.3", False), ("1", False))):
+            with self.subTest(wanted):
+                source = self.folder / f"version{number}"
+                source.mkdir()
+                (source / "CMakeLists.txt").write_text(
+                    "cmake_minimum_required(VERSION 3.22)\nproject(p LANGUAGES CXX)\n"
+                    f"find_package(ringlet {wanted} REQUIRED)\n")
+                configure = lambda: self.configure(source, f"-DCMAKE_PREFIX_PATH={prefix}")
+                if fits:
+                    configure()
+                else:
+                    with self.assertRaisesRegex(AssertionError, "version"):
+                        configure()
+
+    def test_component_that_does_not_exist_is_refused(self):
+        prefix = self.install()
+        project = self.write_project("find_package(ringlet 0.1 REQUIRED COMPONENTS nonsense)")
+        with self.assertRaisesRegex(AssertionError, "has no component 'nonsense'"):
+            self.configure(project, f"-DCMAKE_PREFIX_PATH={prefix}")
+
+    def test_licence_is_installed(self):
+        self.assertIn("MIT", (self.install() / "share/doc/ringlet/LICENSE").read_text())
+
+    def test_installed_programs_search_libraries_nowhere_of_their_own(self):
+        if not programs.ECHO_CORO.exists():
+            self.skipTest("built without the programs (RINGLET_PROGRAMS=OFF)")
+        prefix = self.install()
+        for name in ("echo_coro", "echo_bench", "ringlet_doctor"):
+            self.assertNotRegex(run("readelf", "-d", prefix / "bin" / name), "RUNPATH|RPATH")
+
+    def test_static_library_in_a_shared_object(self):
+        project = self.write_project(f"add_subdirectory({ROOT} ringlet)")
+        with (project / "CMakeLists.txt").open("a") as lists:
+            lists.write("add_library(plugin MODULE server.cpp)\n"
+                        "target_link_libraries(plugin PRIVATE ringlet::ringlet)\n")
+        self.build(project, "-DCMAKE_POSITION_INDEPENDENT_CODE=ON")
 
     def test_missing_liburing_is_told(self):
         prefix = self.install()

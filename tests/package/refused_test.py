@@ -76,6 +76,18 @@ class Refused(unittest.TestCase):
             "auto done = co_await with_timeout(1s, [text]() -> Task<> { co_return; });",
             "give the callable a name, and pass the name")
 
+    def test_compilers_that_cannot_compile_it_are_told_what_to_do(self):
+        for option, words in (("-std=c++17", "ringlet needs C++20: compile with -std=c++20"),
+                              ("-fno-exceptions", "compile without -fno-exceptions"),
+                              ("-m32", "ringlet needs a 64-bit system")):
+            with self.subTest(option):
+                ended = subprocess.run(
+                    [CXX, "-std=c++20", option, "-fsyntax-only", "-x", "c++", "-I", ROOT / "src/runtime/include", "-"],
+                    input="#include <ringlet/ringlet.hpp>\n", capture_output=True, text=True, timeout=SECONDS_LIMIT,
+                    check=False)
+                first = next(line for line in ended.stderr.splitlines() if "error" in line)
+                self.assertIn(words, first)
+
 
 if __name__ == "__main__":
     unittest.main()

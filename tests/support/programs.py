@@ -4,6 +4,7 @@ Every wait is bounded and says on failure what it waited for. Nothing here depen
 """
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import pty
@@ -53,6 +54,39 @@ def is_running(pid):
     except FileNotFoundError:
         return False
     return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def socket_of_process(pid, peer_address):
+    """A duplicate of the socket that process has connected to peer_address."""
+    pidfd_open, pidfd_getfd = 434, 438  # the same number on every architecture; Linux 5.6
+    system_call = ctypes.CDLL(None, use_errno=True).syscall
+
+    def checked(*arguments):
+        descriptor = system_call(*map(ctypes.c_long, arguments))
+        if descriptor < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return descriptor
+
+    process = checked(pidfd_open, pid, 0)
+    try:
+        for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if not os.readlink(entry).startswith("socket:"):
+                    continue
+                candidate = socket.socket(fileno=checked(pidfd_getfd, process, int(entry.name), 0))
+            except PermissionError:
+                raise
+            except OSError:
+                continue  # the server has closed it meanwhile
+            try:
+                if candidate.getpeername() == peer_address:
+                    return candidate
+            except OSError:
+                pass  # a listener has no peer
+            candidate.close()
+    finally:
+        os.close(process)
+    raise AssertionError(f"the server has no connection with {peer_address}")
 
 
 def run(*command, **options):

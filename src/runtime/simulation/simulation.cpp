@@ -174,8 +174,16 @@ SimulationReport simulate_each(const SimulateOptions& options,
                                const std::function<void(Simulation&)>& scenario) {
     Run run{.options = options, .scenario = scenario, .mutex = {}, .report = {}};
     {
-        std::vector<std::jthread> others;
-        for (unsigned i = 1; i < options.threads; ++i) others.emplace_back([&run] { work(run); });
+        struct Joined { // std::jthread is experimental in libc++
+            std::vector<std::thread> threads;
+            ~Joined() {
+                for (std::thread& thread : threads) thread.join();
+            }
+        } others;
+        others.threads.reserve(options.threads);
+        for (unsigned i = 1; i < options.threads; ++i) {
+            others.threads.emplace_back([&run] { work(run); });
+        }
         work(run);
     }
     return run.report;

@@ -1,12 +1,14 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Which door to the kernel a loop uses.
 enum class Backend : std::uint8_t {
@@ -72,4 +74,4 @@ struct RingFeatures {
 ///           kernel's errno.
 [[nodiscard]] std::error_code probe_io_uring() noexcept;
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,11 +1,12 @@
 #pragma once
 
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 
 #include <cstddef>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Lets a number of tasks wait for each other, again and again, as std::barrier.
 ///
@@ -72,4 +73,4 @@ private:
     std::size_t arrived_ = 0;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <cstddef>
 #include <span>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Bytes that were received, in memory borrowed from the pool of the thread.
 ///
@@ -63,4 +65,4 @@ private:
     std::size_t size_bytes_ = 0;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/wait.hpp>
 
 #include <concepts>
@@ -8,7 +9,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 class EventLoop;
 class TaskRecord;
@@ -127,4 +128,4 @@ concept ScopedPromise = requires(P& promise) {
     { promise.scope() } -> std::same_as<CancelScope*>;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

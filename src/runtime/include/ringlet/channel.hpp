@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 #include <ringlet/error.hpp>
 
@@ -8,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Hands values from task to task, in order. Bounded, any number of senders and receivers.
 ///
@@ -157,4 +158,4 @@ private:
     std::unique_ptr<std::optional<T>[]> slots_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

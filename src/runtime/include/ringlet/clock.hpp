@@ -1,8 +1,10 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <chrono>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// The clock of deadlines: CLOCK_MONOTONIC, which is also what the kernel's waits use. Its moments are
 /// those of `std::chrono::steady_clock`; in a simulation (`<ringlet/testing/simulation.hpp>`) it shows
@@ -29,4 +31,4 @@ template <class Timespec>
     return time;
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

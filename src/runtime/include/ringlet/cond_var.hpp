@@ -1,8 +1,9 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/mutex.hpp>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Lets tasks that hold a mutex wait until another one has changed what it protects, as
 /// std::condition_variable.
@@ -80,4 +81,4 @@ private:
     WaitList waiting_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/sleep.hpp>
 #include <ringlet/task.hpp>
@@ -10,7 +11,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// g++ before 13 destroys the captures of a temporary lambda twice when it stands in a `co_await`
 /// (docs/pitfalls.md): callables that would be harmed are refused there.
@@ -166,4 +167,4 @@ inline auto current_loop() noexcept {
     return ScopeQuestion([](CancelScope& scope) noexcept -> EventLoop& { return *scope.loop; });
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

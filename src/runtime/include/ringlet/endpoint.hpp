@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/result.hpp>
 
 #include <cstddef>
@@ -9,7 +10,7 @@
 
 #include <netinet/in.h>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// An IPv4 or IPv6 address with a port.
 class Endpoint {
@@ -59,4 +60,4 @@ private:
     } address_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

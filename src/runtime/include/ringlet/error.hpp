@@ -1,9 +1,11 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <system_error>
 #include <type_traits>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// The errors that are ringlet's own. All others are errnos in `std::generic_category`, and compare
 /// equal to `std::errc`: `error == std::errc::connection_reset`.
@@ -38,7 +40,7 @@ enum class Errc {
     return {number, std::generic_category()};
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet
 
 template <>
 struct std::is_error_code_enum<ringlet::Errc> : std::true_type {};

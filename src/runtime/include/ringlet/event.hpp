@@ -1,8 +1,9 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Something that happens, and that any number of tasks can wait for.
 ///
@@ -51,4 +52,4 @@ private:
     bool is_set_ = false;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

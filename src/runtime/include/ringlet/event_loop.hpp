@@ -2,6 +2,7 @@
 
 #include <ringlet/backend.hpp>
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/intrusive_list.hpp>
 #include <ringlet/detail/mailbox.hpp>
 #include <ringlet/detail/operation.hpp>
@@ -29,7 +30,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Ties a descriptor to the loop that it is used on, whose ring knows it and must be told of its end.
 ///
@@ -368,4 +369,4 @@ void EventLoop::post(Fn&& fn) {
     if (mailbox_.put(std::make_unique<Letter>(std::forward<Fn>(fn)))) wake();
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

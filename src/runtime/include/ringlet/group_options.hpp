@@ -1,11 +1,12 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/task_failure.hpp>
 
 #include <cstdint>
 #include <vector>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What a group does when one of its tasks returns an error or throws.
 enum class OnFailure : std::uint8_t {
@@ -22,4 +23,4 @@ struct GroupOptions {
     std::vector<TaskFailure>* failures = nullptr;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

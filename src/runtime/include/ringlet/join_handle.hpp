@@ -1,11 +1,12 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/event_loop.hpp>
 
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What `JoinHandle::join` returns; await it at once.
 template <class T>
@@ -135,4 +136,4 @@ private:
     TypedTask<T>* task_ = nullptr;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,11 +1,12 @@
 #pragma once
 
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 
 #include <cstddef>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Opens once, when a number of things have happened, as std::latch.
 ///
@@ -60,4 +61,4 @@ private:
     std::size_t missing_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

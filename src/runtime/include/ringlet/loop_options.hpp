@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/backend.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/ring.hpp>
 
 #include <chrono>
@@ -8,7 +9,7 @@
 #include <functional>
 #include <string_view>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// How an `EventLoop` is made.
 struct LoopOptions {
@@ -55,4 +56,4 @@ struct LoopOptions {
     std::size_t blocking_threads = 4;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

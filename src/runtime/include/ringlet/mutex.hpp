@@ -1,11 +1,12 @@
 #pragma once
 
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 class Mutex;
 
@@ -98,4 +99,4 @@ inline void MutexGuard::unlock() noexcept {
     if (mutex_ != nullptr) std::exchange(mutex_, nullptr)->release();
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

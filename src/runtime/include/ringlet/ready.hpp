@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/error.hpp>
@@ -15,7 +16,7 @@
 #include <utility>
 #include <variant>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 template <class V = void>
 class Ready;
@@ -129,4 +130,4 @@ private:
     bool was_cancelled = false;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,13 +1,14 @@
 #pragma once
 
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 
 #include <memory>
 #include <system_error>
 #include <type_traits>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// A value, or the error that took its place: `std::expected<T, std::error_code>` for C++20.
 ///
@@ -161,4 +162,4 @@ inline constexpr bool is_result_v = false;
 template <class T>
 inline constexpr bool is_result_v<Result<T>> = true;
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -2,6 +2,7 @@
 
 #include <ringlet/deadline.hpp>
 #include <ringlet/detail/blocking_job.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/result.hpp>
 
@@ -14,7 +15,7 @@
 #include <utility>
 #include <variant>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What `run_blocking` returns; await it at once.
 template <class R>
@@ -110,4 +111,4 @@ auto run_blocking(Fn&& fn, Args&&... args) {
         std::make_shared<Call>(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,10 +1,11 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 
 #include <cstddef>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// A number of permits, as std::counting_semaphore. The oldest waiter gets the next one.
 ///
@@ -62,4 +63,4 @@ private:
     std::size_t available_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/server.hpp>
 #include <ringlet/workers.hpp>
 
@@ -8,7 +9,7 @@
 #include <system_error>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Makes a server and runs it: all that a program needs that serves until SIGTERM. With
 /// `ServeOptions::workers` it is one of several threads, and each has a copy of the handler: see
@@ -51,4 +52,4 @@ Result<ServeReport> serve(ServeOptions options, Handler handler) {
     return report;
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/statistics.hpp>
 #include <ringlet/tcp_listener.hpp>
@@ -14,7 +15,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// How a server serves.
 struct ServeOptions {
@@ -158,4 +159,4 @@ Result<ServeReport> Server::run(Handler handler) {
     return run_erased(static_cast<void*>(std::addressof(handler)), call_of<Handler>());
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,8 +1,9 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What `sleep_for` and `sleep_until` return; await it at once.
 class [[nodiscard]] Sleep final : public Wait, public Timer {
@@ -50,4 +51,4 @@ Sleep sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
     return Sleep(moment_after(duration));
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

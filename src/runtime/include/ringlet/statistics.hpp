@@ -1,11 +1,12 @@
 #pragma once
 
 #include <ringlet/backend.hpp>
+#include <ringlet/detail/config.hpp>
 
 #include <cstddef>
 #include <cstdint>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What a ring has done since it was made.
 struct RingStats {
@@ -39,4 +40,4 @@ struct LoopStats {
 /// Adds what another loop counted; the backend stays that of `sum`.
 LoopStats& operator+=(LoopStats& sum, const LoopStats& other) noexcept;
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

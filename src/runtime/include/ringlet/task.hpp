@@ -2,6 +2,7 @@
 
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/detail/task_record.hpp>
 
@@ -12,7 +13,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 template <class T = void>
 class Task;
@@ -227,4 +228,4 @@ inline constexpr bool is_task_v = false;
 template <class T>
 inline constexpr bool is_task_v<Task<T>> = true;
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

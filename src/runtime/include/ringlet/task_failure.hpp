@@ -1,11 +1,13 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <exception>
 #include <source_location>
 #include <string>
 #include <system_error>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// How a task failed: it returned an error, or threw.
 struct TaskFailure {
@@ -18,4 +20,4 @@ struct TaskFailure {
     [[nodiscard]] std::string to_string() const;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

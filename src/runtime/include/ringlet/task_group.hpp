@@ -2,6 +2,7 @@
 
 #include <ringlet/deadline.hpp>
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/group_core.hpp>
 #include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/join_handle.hpp>
@@ -20,7 +21,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Tasks that end together. `with_task_group` makes one; it ends when all of its tasks have.
 ///
@@ -248,4 +249,4 @@ template <class Fn>
     return run_task_group<BoundedTaskGroup, Fn>(std::forward<Fn>(fn), options, limit);
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,12 +1,13 @@
 #pragma once
 
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 
 #include <memory>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// A variable of which every task has its own value, as gevent.local: a request's id, a user. A
 /// task inherits the values of the task that spawns it; setting one later changes it for the task
@@ -48,4 +49,4 @@ private:
     T initial_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

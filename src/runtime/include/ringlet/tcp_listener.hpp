@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
@@ -8,7 +9,7 @@
 #include <cstddef>
 #include <vector>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// How a `TcpListener` listens. Accepted connections inherit the socket options.
 struct ListenOptions {
@@ -97,4 +98,4 @@ public:
     Result<TcpStream> await_resume();
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -2,6 +2,7 @@
 
 #include <ringlet/buffer.hpp>
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
@@ -12,7 +13,7 @@
 #include <span>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// How a `TcpStream` connects.
 struct ConnectOptions {
@@ -178,4 +179,4 @@ private:
     Result<void> opened_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

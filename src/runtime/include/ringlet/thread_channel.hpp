@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 #include <ringlet/error.hpp>
 
@@ -11,7 +12,7 @@
 #include <optional>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Brings values from other threads to the tasks of a loop, in order. Bounded; any number of threads
 /// send, any number of tasks receive.
@@ -190,4 +191,4 @@ private:
     WaitList receivers_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Owns a file descriptor and closes it, once, when it goes.
 ///
@@ -33,4 +35,4 @@ private:
     int fd_ = -1;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

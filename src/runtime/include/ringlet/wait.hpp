@@ -1,11 +1,12 @@
 #pragma once
 
 #include <ringlet/clock.hpp>
+#include <ringlet/detail/config.hpp>
 
 #include <coroutine>
 #include <string>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 class CancelScope;
 
@@ -36,4 +37,4 @@ protected:
     Wait& operator=(const Wait&) = default;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

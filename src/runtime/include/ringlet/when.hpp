@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/deadline.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/event_loop.hpp>
 
@@ -12,7 +13,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What `when_any` gives: which ended first, and what arrived from each.
 template <class... Results>
@@ -175,4 +176,4 @@ auto when_any(As&&... awaitables) {
                                     std::forward<As>(awaitables)...);
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/server.hpp>
 
 #include <cstddef>
@@ -7,7 +8,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// A server on several threads, each with a loop and a listening socket of its own: for more
 /// connections than one core can serve. What `serve` runs.
@@ -107,4 +108,4 @@ Result<ServeReport> Workers::run(Handler handler) {
     return run_erased(handlers, Server::call_of<Handler>());
 }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,8 +1,9 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What `yield` returns; await it at once.
 class [[nodiscard]] Yield final : public Wait {
@@ -40,4 +41,4 @@ private:
 /// Cost      A push and a pop; no system call.
 inline Yield yield() noexcept { return {}; }
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,12 +1,14 @@
 #pragma once
 
-namespace ringlet {
+#include <ringlet/detail/config.hpp>
+
+namespace RINGLET_EXPORT ringlet {
 
 /// Prints the broken promise with its place to stderr and aborts. Called by `RINGLET_ASSERT` only.
 [[noreturn]] void assertion_failed(const char* condition, const char* message, const char* file,
                                    int line) noexcept;
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet
 
 /// Aborts with `message` unless `condition` holds: a promise of the caller was broken.
 ///

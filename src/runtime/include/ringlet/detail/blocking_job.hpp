@@ -1,8 +1,9 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/wait.hpp>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// A function that runs on a thread of a loop's pool. Not for users.
 class BlockingJob {
@@ -18,4 +19,4 @@ public:
     Wait* waiting = nullptr; ///< of the loop's thread only
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

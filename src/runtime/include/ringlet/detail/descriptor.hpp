@@ -1,6 +1,8 @@
 #pragma once
 
-namespace ringlet {
+#include <ringlet/detail/config.hpp>
+
+namespace RINGLET_EXPORT ringlet {
 
 /// What an operation is done on: a descriptor of the process, or a place in the table of one ring
 /// ("direct descriptor"), which only that ring knows. Owns nothing.
@@ -30,4 +32,4 @@ private:
     int code_ = -1; // below -1: a place in a table, counted downwards
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,12 +1,14 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <new>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Keeps freed blocks of memory for reuse, one free list per size class, one pool per thread.
 ///
@@ -126,4 +128,4 @@ struct Pooled {
     }
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/task_record.hpp>
 #include <ringlet/detail/wait_list.hpp>
 #include <ringlet/event_loop.hpp>
@@ -12,7 +13,7 @@
 #include <system_error>
 #include <vector>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What is the same for all groups: the scope, and the count of the tasks inside. Not for users.
 class GroupCore final : public TaskOwner {
@@ -132,4 +133,4 @@ public:
     using GroupSlotAwaiter::GroupSlotAwaiter;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

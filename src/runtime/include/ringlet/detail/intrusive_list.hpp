@@ -1,6 +1,8 @@
 #pragma once
 
-namespace ringlet {
+#include <ringlet/detail/config.hpp>
+
+namespace RINGLET_EXPORT ringlet {
 
 /// The hook of an `IntrusiveList`: inherit from it. An object is in one list at a time.
 struct ListHook {
@@ -59,4 +61,4 @@ private:
     ListHook end_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <atomic>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// A list that many threads push to and one takes whole: no locks, no ABA. The release of `push` and
 /// the acquire of `take_all` make what the sender wrote before visible to the receiver.
@@ -47,4 +49,4 @@ private:
     Atomic newest_{nullptr};
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,11 +1,12 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/letter_stack.hpp>
 
 #include <memory>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Where other threads leave functions for the loop's thread to call.
 ///
@@ -54,4 +55,4 @@ private:
     Fn fn_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/descriptor.hpp>
 #include <ringlet/detail/intrusive_list.hpp>
 #include <ringlet/wait.hpp>
@@ -8,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What can be asked of the kernel. No backend is named here. Those that move bytes come last. A ring
 /// that cannot send without a copy makes a `send` of it.
@@ -116,4 +117,4 @@ private:
     bool finish_with_less(std::int32_t answer) noexcept;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

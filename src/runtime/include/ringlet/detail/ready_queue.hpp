@@ -1,10 +1,11 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/wait.hpp>
 
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// The coroutines to resume, first come first served. Taken out all at once: whoever comes meanwhile
 /// is the next time's.
@@ -36,4 +37,4 @@ private:
     Wait** end_ = &first_; // where the next one is written
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

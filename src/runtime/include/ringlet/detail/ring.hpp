@@ -2,6 +2,7 @@
 
 #include <ringlet/backend.hpp>
 #include <ringlet/clock.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/descriptor.hpp>
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/result.hpp>
@@ -13,7 +14,7 @@
 #include <optional>
 #include <span>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// The kernel's answer to one operation.
 struct Completion {
@@ -79,4 +80,4 @@ public:
     static constexpr std::size_t completions_per_wait_limit = 256;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

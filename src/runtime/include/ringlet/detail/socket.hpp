@@ -2,6 +2,7 @@
 
 #include <ringlet/buffer.hpp>
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/wait.hpp>
@@ -11,7 +12,7 @@
 #include <string>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 class Socket;
 
@@ -113,4 +114,4 @@ private:
     SocketHandle socket_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/task_record.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/task.hpp>
@@ -12,7 +13,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// What is reported of a task that returns a `T`: a `Result<T>`, and of a `Result`, itself.
 template <class T>
@@ -133,7 +134,7 @@ struct SpawnCall<Name, Fn, Args...> : SpawnTraits<Fn, Args...> {
     }
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet
 
 // A default argument cannot follow a parameter pack, and where a task was spawned is a default
 // argument. So the functions that spawn are written out for up to six arguments, each passing on to

@@ -1,9 +1,11 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <memory>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// The values of a task's `TaskLocal`s: a list that is never changed, only replaced, so that a
 /// child inherits all of them by copying one pointer.
@@ -40,4 +42,4 @@ private:
     Node* first_ = nullptr;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/detail/task_locals.hpp>
 #include <ringlet/task_failure.hpp>
@@ -13,7 +14,7 @@
 #include <string_view>
 #include <utility>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 class TaskRecord;
 
@@ -116,4 +117,4 @@ private:
     std::uint32_t references_ = 1;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,11 +1,12 @@
 #pragma once
 
 #include <ringlet/clock.hpp>
+#include <ringlet/detail/config.hpp>
 
 #include <cstdint>
 #include <optional>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 /// Something that happens at a moment. It lives in whatever waits for it.
 class Timer {
@@ -65,4 +66,4 @@ private:
     std::uint64_t armed_count_ = 0;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
 #include <ringlet/detail/intrusive_list.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/result.hpp>
@@ -7,7 +8,7 @@
 #include <coroutine>
 #include <string>
 
-namespace ringlet {
+namespace RINGLET_EXPORT ringlet {
 
 class WaitList;
 
@@ -105,4 +106,4 @@ private:
     const char* name_;
 };
 
-} // namespace ringlet
+} // namespace RINGLET_EXPORT ringlet

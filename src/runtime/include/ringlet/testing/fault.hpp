@@ -1,11 +1,14 @@
 #pragma once
 
+#include <ringlet/detail/config.hpp>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 
-namespace ringlet::testing {
+namespace RINGLET_EXPORT ringlet {
+namespace testing {
 
 /// What kernels and networks do to a program now and then, and a simulation does often.
 enum class Fault : std::uint8_t {
@@ -78,4 +81,5 @@ private:
 /// How often each fault has struck, by the fault's number.
 using FaultCounts = std::array<std::uint64_t, fault_count>;
 
-} // namespace ringlet::testing
+} // namespace testing
+} // namespace RINGLET_EXPORT ringlet

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/clock.hpp>
+#include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/task.hpp>
 #include <ringlet/tcp_stream.hpp>
@@ -16,7 +17,8 @@
 #include <utility>
 
 /// For tests of what is written on ringlet: a kernel and a network in memory, with faults.
-namespace ringlet::testing {
+namespace RINGLET_EXPORT ringlet {
+namespace testing {
 
 class SimulatedKernel;
 
@@ -141,4 +143,5 @@ SimulationReport simulate(const SimulateOptions& options, Scenario scenario) {
     }
 }
 
-} // namespace ringlet::testing
+} // namespace testing
+} // namespace RINGLET_EXPORT ringlet
