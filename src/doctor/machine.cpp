@@ -59,8 +59,12 @@ bool has_capability(unsigned number) {
 // With a comma between thousands. What is beyond any use is no limit.
 std::string count(std::uint64_t number) {
     if (number >= std::uint64_t{1} << 60) return "without limit";
-    std::string text = std::to_string(number);
-    for (std::size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
+    const std::string digits = std::to_string(number);
+    std::string text;
+    for (std::size_t i = 0; i < digits.size(); ++i) {
+        if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+        text += digits[i];
+    }
     return text;
 }
 

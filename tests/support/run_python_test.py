@@ -44,7 +44,7 @@ def main() -> int:
     sys.path[:0] = [os.path.dirname(path), os.path.dirname(__file__)]
     module = os.path.splitext(os.path.basename(path))[0]
     suite = unittest.defaultTestLoader.loadTestsFromName(".".join([module, *sys.argv[2:]]))
-    result = unittest.TextTestRunner(verbosity=1, resultclass=Result).run(suite)
+    result = unittest.TextTestRunner(verbosity=0, resultclass=Result).run(suite)
     # A whole class or module may be skipped before its tests begin.
     for test, reason in result.skipped:
         if not hasattr(test, "_testMethodName"):
