@@ -107,7 +107,11 @@ for version in 19 18 17 16; do
 done
 jobs=${JOBS:-$(nproc)}
 launcher=
-command -v ccache >/dev/null && launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+if command -v ccache >/dev/null; then
+    launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
+    # Without these it keeps nothing that is compiled with a precompiled header.
+    export CCACHE_SLOPPINESS=pch_defines,time_macros
+fi
 
 # What each preset builds and runs.
 for preset in $presets; do

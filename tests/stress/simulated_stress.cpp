@@ -24,18 +24,21 @@ int usage(int status) {
         "Runs a scenario in a simulation for each seed (10,000 from 1 on), until one fails. "
         "--seed\n"
         "runs one; --trace shows what happens in it. --canary, in canary_stress only, makes a\n"
-        "mistake on purpose: leaked_accept, buffer_twice or dropped_receive.");
+        "mistake on purpose: leaked_accept, buffer_twice, dropped_receive, lost_wake_up or\n"
+        "wrong_half_close.");
     return status;
 }
 
 #ifdef RINGLET_CANARIES
 bool choose_canary(std::string_view name) {
     using ringlet::Canary;
-    constexpr std::array<std::pair<std::string_view, Canary>, 4> canaries = {{
+    constexpr std::array<std::pair<std::string_view, Canary>, 6> canaries = {{
         {"none", Canary::none},
         {"leaked_accept", Canary::leaked_accept},
         {"buffer_twice", Canary::buffer_twice},
         {"dropped_receive", Canary::dropped_receive},
+        {"lost_wake_up", Canary::lost_wake_up},
+        {"wrong_half_close", Canary::wrong_half_close},
     }};
     const auto* found = std::ranges::find(canaries, name, &decltype(canaries)::value_type::first);
     if (found == canaries.end()) return false;

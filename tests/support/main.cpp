@@ -19,6 +19,7 @@ constexpr int skip_status = 77;
 unsigned skipped_count = 0;
 const char* skip_reason = nullptr; // of the case that runs
 unsigned run_count = 0;
+bool has_run = false; // and not only listed cases, say
 const char* volatile current_case = "";
 const char* volatile awaited = "nothing that the test has named (testing::waiting_for)";
 
@@ -56,6 +57,7 @@ struct Watchdog : doctest::IReporter {
     void test_run_start() override {}
     void test_run_end(const doctest::TestRunStats& stats) override {
         run_count = stats.numTestCasesPassingFilters;
+        has_run = true;
     }
     void test_case_reenter(const doctest::TestCaseData&) override {}
     void test_case_exception(const doctest::TestCaseException&) override {}
@@ -85,5 +87,9 @@ int main(int argc, char** argv) {
     std::signal(SIGALRM, on_alarm);
     doctest::Context context(argc, argv);
     const int status = context.run();
+    if (has_run && run_count == 0) {
+        std::puts("no case matches the filters: nothing was tested");
+        return 1;
+    }
     return status == 0 && skipped_count > 0 && skipped_count == run_count ? skip_status : status;
 }

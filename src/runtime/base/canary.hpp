@@ -9,9 +9,11 @@ namespace ringlet {
 
 enum class Canary : std::uint8_t {
     none,
-    leaked_accept,  ///< an accept that was cancelled and yet succeeded keeps its socket for itself
-    buffer_twice,   ///< a receive that was faster than its cancellation gives its buffer back, too
-    dropped_receive ///< a receive that was faster than its cancellation loses its bytes
+    leaked_accept,   ///< an accept that was cancelled and yet succeeded keeps its socket for itself
+    buffer_twice,    ///< a receive that was faster than its cancellation gives its buffer back, too
+    dropped_receive, ///< a receive that was faster than its cancellation loses its bytes
+    lost_wake_up,    ///< a task sleeps although its operation has been answered already
+    wrong_half_close ///< the end of sending ends receiving, too
 };
 
 #ifdef RINGLET_CANARIES

@@ -70,7 +70,8 @@ void Socket::assert_one_at_a_time(const Operation& first, Opcode second) {
 // ---- the awaiters -------------------------------------------------------------------------------
 
 bool SocketAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
-    return socket_->start(*operation_, scope, waiter);
+    const bool waits = socket_->start(*operation_, scope, waiter);
+    return waits || lives(Canary::lost_wake_up);
 }
 
 namespace {

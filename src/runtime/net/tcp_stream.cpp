@@ -3,6 +3,7 @@
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/error.hpp>
 
+#include "base/canary.hpp"
 #include "base/kernel.hpp"
 #include "net/socket_state.hpp"
 
@@ -76,7 +77,10 @@ std::size_t TcpStream::last_received_bytes() const noexcept {
     return socket().inbound.transferred_bytes;
 }
 
-Result<void> TcpStream::shutdown_write() { return socket().ask(&Kernel::shutdown_write); }
+Result<void> TcpStream::shutdown_write() {
+    if (lives(Canary::wrong_half_close)) socket().cancel_requests();
+    return socket().ask(&Kernel::shutdown_write);
+}
 
 CloseAwaiter TcpStream::close() { return CloseAwaiter(std::move(socket_)); }
 
