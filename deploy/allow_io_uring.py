@@ -3,7 +3,7 @@
 
 Reads the profile that the runtime uses by default, and writes it with io_uring_setup, io_uring_enter
 and io_uring_register allowed. Everything else stays as it was; a second run changes nothing more.
-docs/deployment.md says where the default profile is, and how to use the result.
+docs/guides/deployment.md says where the default profile is, and how to use the result.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 //
 // The handler answers each line with its length. In a simulation its lines come in pieces, its sends
 // go out in parts, its peer vanishes, memory runs out; and a seed that fails can be repeated.
-// docs/testing.md explains it.
+// docs/guides/testing.md explains it.
 
 #include <ringlet/ringlet.hpp>
 #include <ringlet/testing/simulation.hpp>

@@ -32,7 +32,7 @@ the servers that create no coroutine per connection, then those that do.
 
 what to run:
   --field              the rows of the field too: what a user would take instead of ringlet
-                       (docs/benchmarks.md). Installs and builds more, for Go, Rust, Java and others
+                       (docs/guides/benchmarks.md). Installs and builds more, for Go, Rust, Java and others
   --lab                not the log: what a coroutine per connection costs here, step by step, and the
                        field, as a page with pictures (lab --help). Half an hour the first time;
                        after Ctrl-C the same command goes on

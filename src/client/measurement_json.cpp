@@ -1,4 +1,4 @@
-// The result file: docs/echo_bench.md tells what its keys mean.
+// The result file: docs/guides/echo_bench.md tells what its keys mean.
 
 #include "histogram_codec.hpp"
 #include "measurement.hpp"

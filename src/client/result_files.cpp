@@ -41,7 +41,7 @@ std::vector<Interval> intervals_of(const Measurement& measurement) {
 
 void add_result_files(CLI::App& app, ResultPaths& paths) {
     app.add_option("--json", paths.json,
-                   "Write the result to this file as JSON: docs/echo_bench.md has its keys")
+                   "Write the result to this file as JSON: docs/guides/echo_bench.md has its keys")
         ->type_name("FILE");
     app.add_option("--hgrm", paths.hgrm,
                    "Write the latencies to this file as percentiles (HdrHistogram's text form);\n"

@@ -1,4 +1,4 @@
-"""What docs/deployment.md and the files of deploy promise to operators: the script that opens a seccomp
+"""What docs/guides/deployment.md and the files of deploy promise to operators: the script that opens a seccomp
 profile, the systemd unit, the Kubernetes file, and that the page names what exists."""
 
 import json
@@ -14,7 +14,7 @@ import unittest
 ROOT = pathlib.Path(os.environ.get("RINGLET_SOURCE_DIR",
                                    pathlib.Path(__file__).resolve().parents[2])).resolve()
 DEPLOY = ROOT / "deploy"
-PAGE = ROOT / "docs/deployment.md"
+PAGE = ROOT / "docs/guides/deployment.md"
 CALLS = ["io_uring_setup", "io_uring_enter", "io_uring_register"]
 BAD_DATA, NO_INPUT = 65, 66  # sysexits(3)
 EXPOSURE_LIMIT = 1.5  # of 10, which is the worst

@@ -152,13 +152,13 @@ class Documents(unittest.TestCase):
                 self.assertEqual(missing_cases(document.read_text()), [])
 
     def test_every_promise_has_a_test(self):
-        _, _, page = (ROOT / "docs/architecture.md").read_text().partition("## What it promises")
+        _, _, page = (ROOT / "docs/internals/README.md").read_text().partition("## What it promises")
         promises = re.findall(r"^\| \d+ \|.*$", page, re.MULTILINE)
         self.assertGreater(len(promises), 10)
         self.assertEqual([line for line in promises if '`tests/' not in line], [])
 
     def test_floors_are_those_of_the_rules(self):
-        written = floors((ROOT / "docs/architecture.md").read_text())
+        written = floors((ROOT / "docs/internals/README.md").read_text())
         self.assertEqual(written[::-1], list(rules.FLOORS))
 
     def test_changelog_begins_with_the_version(self):

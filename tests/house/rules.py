@@ -10,7 +10,7 @@ CPP = (".cpp", ".hpp", ".c", ".h")
 TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
         ".yaml", ".toml", ".service", "run", "LICENSE", ".clang-format", ".clang-tidy", ".gitignore")
 
-# docs/architecture.md, "Floors": the folders of src/runtime, from the lowest up. A file includes only what
+# docs/internals/README.md, "Floors": the folders of src/runtime, from the lowest up. A file includes only what
 # lies in its own folder or in one below; the two kernels of the ring know nothing of each other.
 FLOORS = ("base", "task", "ring", "loop", "sync", "net", "serve", "simulation")
 

@@ -16,7 +16,7 @@ from json_schema import complaints
 from load_client import Client, bench
 from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, NO_INPUT, ROOT, USAGE, EchoCoro, run)
 
-SCHEMA = json.loads((ROOT / "docs/echo_bench.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
 NOT_A_RESULT = 65  # EX_DATAERR of sysexits(3)
 
 SETTINGS = {

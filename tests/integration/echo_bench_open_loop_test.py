@@ -15,7 +15,7 @@ from load_client import Client, bench
 from programs import ROOT, EchoCoro
 from scripted_server import ScriptedServer
 
-SCHEMA = json.loads((ROOT / "docs/echo_bench.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
 
 
 def pause(seconds):

@@ -25,7 +25,7 @@ from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, U
                       run)
 from scripted_server import ScriptedServer
 
-SCHEMA = json.loads((ROOT / "docs/echo_bench.schema.json").read_text())
+SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
 
 # Reads a log as its first argument, and prints every histogram as percentiles, and how many samples the
 # whole log has, with what others have written.

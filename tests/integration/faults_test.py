@@ -98,7 +98,7 @@ class UnderStrace(unittest.TestCase):
 
 class LockableMemory(unittest.TestCase):
     def test_a_server_serves_without_any(self):
-        """Where a ring counts against the limit epoll serves (docs/deployment.md, limits)."""
+        """Where a ring counts against the limit epoll serves (docs/guides/deployment.md, limits)."""
         under = ["prlimit", "--memlock=0:0"]
         if os.geteuid() == 0:
             under = ["setpriv", "--bounding-set=-ipc_lock", *under]

@@ -110,7 +110,8 @@ std::string Endpoint::to_string() const {
     std::string whole;
     if (is_v6()) whole += '[';
     whole += text;
-    if (is_v6() && address_.v6.sin6_scope_id != 0) { // which interface an address such as fe80::1 belongs to
+    if (is_v6() &&
+        address_.v6.sin6_scope_id != 0) { // which interface an address such as fe80::1 belongs to
         char interface[IF_NAMESIZE] = "";
         ::if_indextoname(address_.v6.sin6_scope_id, interface);
         whole += '%';

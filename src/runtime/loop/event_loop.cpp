@@ -72,7 +72,7 @@ void EventLoop::collect() {
     const auto completions = wait(deadline);
     now_ = Clock::now();
     // Newest first: the socket that the kernel has just worked on is still in the cache. With 100
-    // connections this saves 5 % of the CPU per echo (docs/benchmarks.md). A batch is bounded, so
+    // connections this saves 5 % of the CPU per echo (docs/results/measurements.md). A batch is bounded, so
     // that nobody waits longer than it.
     for (auto newest = completions.rbegin(); newest != completions.rend(); ++newest) {
         settle(*newest);

@@ -1,4 +1,4 @@
-// g++ 12 miscompiles ordinary coroutine code. One row of docs/pitfalls.md per case: the form that
+// g++ 12 miscompiles ordinary coroutine code. One row of docs/guides/pitfalls.md per case: the form that
 // is safe works with the types of ringlet, and the form that is not runs in a child process, which
 // tells whether this compiler still breaks it. When a newer g++ fails a case here because a form
 // works at last, the rule behind it can go.

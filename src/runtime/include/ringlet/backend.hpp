@@ -50,14 +50,14 @@ struct RingFeatures {
 
     /// One submission accepts many connections (Linux 5.19). Where `accept_poll_first` works it gains
     /// 2 % or nothing; before Linux 6.10 it saves a server of short connections 1 to 12 % of its CPU
-    /// (docs/benchmarks.md). Not used unless asked for: the kernel then accepts whoever is in the
+    /// (docs/results/measurements.md). Not used unless asked for: the kernel then accepts whoever is in the
     /// backlog, also beyond what a server has room and descriptors for. 2,000 clients that came at
     /// once left 2,000 open descriptors in a server of at most 4 connections.
     bool multishot_accept = false;
 
     /// One submission receives all that comes on a connection (Linux 6.0), into `provided_buffers`;
     /// `own_buffers` are not used with it. Not used unless asked for: it costs as much as those
-    /// (docs/benchmarks.md), and takes up to four buffers ahead of a handler that is slow.
+    /// (docs/results/measurements.md), and takes up to four buffers ahead of a handler that is slow.
     bool multishot_receive = false;
 
     /// Accepted connections are in a table of the ring's own, and no descriptors of the process
@@ -74,4 +74,4 @@ struct RingFeatures {
 ///           kernel's errno.
 [[nodiscard]] std::error_code probe_io_uring() noexcept;
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

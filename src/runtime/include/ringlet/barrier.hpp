@@ -73,4 +73,4 @@ private:
     std::size_t arrived_ = 0;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

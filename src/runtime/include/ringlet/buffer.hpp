@@ -65,4 +65,4 @@ private:
     std::size_t size_bytes_ = 0;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -128,4 +128,4 @@ concept ScopedPromise = requires(P& promise) {
     { promise.scope() } -> std::same_as<CancelScope*>;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -158,4 +158,4 @@ private:
     std::unique_ptr<std::optional<T>[]> slots_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

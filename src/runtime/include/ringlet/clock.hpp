@@ -31,4 +31,4 @@ template <class Timespec>
     return time;
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

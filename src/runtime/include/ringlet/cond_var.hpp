@@ -81,4 +81,4 @@ private:
     WaitList waiting_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -14,7 +14,7 @@
 namespace RINGLET_EXPORT ringlet {
 
 /// g++ before 13 destroys the captures of a temporary lambda twice when it stands in a `co_await`
-/// (docs/pitfalls.md): callables that would be harmed are refused there.
+/// (docs/guides/pitfalls.md): callables that would be harmed are refused there.
 template <class Fn>
 inline constexpr bool is_safe_in_co_await =
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
@@ -167,4 +167,4 @@ inline auto current_loop() noexcept {
     return ScopeQuestion([](CancelScope& scope) noexcept -> EventLoop& { return *scope.loop; });
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -60,4 +60,4 @@ private:
     } address_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

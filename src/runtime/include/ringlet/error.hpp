@@ -40,7 +40,7 @@ enum class Errc {
     return {number, std::generic_category()};
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet
 
 template <>
 struct std::is_error_code_enum<ringlet::Errc> : std::true_type {};

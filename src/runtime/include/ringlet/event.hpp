@@ -52,4 +52,4 @@ private:
     bool is_set_ = false;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -369,4 +369,4 @@ void EventLoop::post(Fn&& fn) {
     if (mailbox_.put(std::make_unique<Letter>(std::forward<Fn>(fn)))) wake();
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -23,4 +23,4 @@ struct GroupOptions {
     std::vector<TaskFailure>* failures = nullptr;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -136,4 +136,4 @@ private:
     TypedTask<T>* task_ = nullptr;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -61,4 +61,4 @@ private:
     std::size_t missing_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

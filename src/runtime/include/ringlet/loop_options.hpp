@@ -56,4 +56,4 @@ struct LoopOptions {
     std::size_t blocking_threads = 4;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -99,4 +99,4 @@ inline void MutexGuard::unlock() noexcept {
     if (mutex_ != nullptr) std::exchange(mutex_, nullptr)->release();
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -130,4 +130,4 @@ private:
     bool was_cancelled = false;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -162,4 +162,4 @@ inline constexpr bool is_result_v = false;
 template <class T>
 inline constexpr bool is_result_v<Result<T>> = true;
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

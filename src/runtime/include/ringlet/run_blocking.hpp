@@ -111,4 +111,4 @@ auto run_blocking(Fn&& fn, Args&&... args) {
         std::make_shared<Call>(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -63,4 +63,4 @@ private:
     std::size_t available_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -52,4 +52,4 @@ Result<ServeReport> serve(ServeOptions options, Handler handler) {
     return report;
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -159,4 +159,4 @@ Result<ServeReport> Server::run(Handler handler) {
     return run_erased(static_cast<void*>(std::addressof(handler)), call_of<Handler>());
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

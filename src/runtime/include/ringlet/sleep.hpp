@@ -51,4 +51,4 @@ Sleep sleep_for(std::chrono::duration<Rep, Period> duration) noexcept {
     return Sleep(moment_after(duration));
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

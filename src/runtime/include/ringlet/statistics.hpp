@@ -40,4 +40,4 @@ struct LoopStats {
 /// Adds what another loop counted; the backend stays that of `sum`.
 LoopStats& operator+=(LoopStats& sum, const LoopStats& other) noexcept;
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -228,4 +228,4 @@ inline constexpr bool is_task_v = false;
 template <class T>
 inline constexpr bool is_task_v<Task<T>> = true;
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

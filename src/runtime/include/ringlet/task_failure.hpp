@@ -20,4 +20,4 @@ struct TaskFailure {
     [[nodiscard]] std::string to_string() const;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

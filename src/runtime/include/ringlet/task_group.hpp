@@ -249,4 +249,4 @@ template <class Fn>
     return run_task_group<BoundedTaskGroup, Fn>(std::forward<Fn>(fn), options, limit);
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -49,4 +49,4 @@ private:
     T initial_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -98,4 +98,4 @@ public:
     Result<TcpStream> await_resume();
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

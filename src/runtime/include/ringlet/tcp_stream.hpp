@@ -98,7 +98,7 @@ public:
 
     /// As `send_all`, and asks the kernel to send from this memory instead of copying it first: for large
     /// messages to a network card that can (IORING_OP_SEND_ZC, Linux 6.2). On loopback the kernel
-    /// copies all the same, and it costs more (docs/benchmarks.md). Where it cannot be had, as on epoll,
+    /// copies all the same, and it costs more (docs/results/measurements.md). Where it cannot be had, as on epoll,
     /// it is `send_all`.
     ///
     /// Lifetime  The bytes are lent until the await ends, which is when the kernel needs them no more: the
@@ -179,4 +179,4 @@ private:
     Result<void> opened_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -191,4 +191,4 @@ private:
     WaitList receivers_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -35,4 +35,4 @@ private:
     int fd_ = -1;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -37,4 +37,4 @@ protected:
     Wait& operator=(const Wait&) = default;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

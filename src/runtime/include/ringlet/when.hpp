@@ -176,4 +176,4 @@ auto when_any(As&&... awaitables) {
                                     std::forward<As>(awaitables)...);
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -108,4 +108,4 @@ Result<ServeReport> Workers::run(Handler handler) {
     return run_erased(handlers, Server::call_of<Handler>());
 }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -41,4 +41,4 @@ private:
 /// Cost      A push and a pop; no system call.
 inline Yield yield() noexcept { return {}; }
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -11,7 +11,7 @@ namespace ringlet {
 namespace {
 
 // So many receives may have memory of their own while they wait (16 MiB): that is faster than to let the
-// kernel choose when data has come, by 5 % of an echo (docs/benchmarks.md), and bounded.
+// kernel choose when data has come, by 5 % of an echo (docs/results/measurements.md), and bounded.
 constexpr std::size_t own_buffers_limit = 1024;
 
 } // namespace

@@ -8,7 +8,7 @@ namespace RINGLET_EXPORT ringlet {
 [[noreturn]] void assertion_failed(const char* condition, const char* message, const char* file,
                                    int line) noexcept;
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet
 
 /// Aborts with `message` unless `condition` holds: a promise of the caller was broken.
 ///

@@ -19,4 +19,4 @@ public:
     Wait* waiting = nullptr; ///< of the loop's thread only
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

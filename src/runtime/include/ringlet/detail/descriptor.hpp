@@ -32,4 +32,4 @@ private:
     int code_ = -1; // below -1: a place in a table, counted downwards
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -128,4 +128,4 @@ struct Pooled {
     }
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

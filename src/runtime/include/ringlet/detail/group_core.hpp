@@ -133,4 +133,4 @@ public:
     using GroupSlotAwaiter::GroupSlotAwaiter;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

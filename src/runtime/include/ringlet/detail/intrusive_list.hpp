@@ -61,4 +61,4 @@ private:
     ListHook end_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -49,4 +49,4 @@ private:
     Atomic newest_{nullptr};
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -55,4 +55,4 @@ private:
     Fn fn_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -117,4 +117,4 @@ private:
     bool finish_with_less(std::int32_t answer) noexcept;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

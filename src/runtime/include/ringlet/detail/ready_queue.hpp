@@ -37,4 +37,4 @@ private:
     Wait** end_ = &first_; // where the next one is written
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -80,4 +80,4 @@ public:
     static constexpr std::size_t completions_per_wait_limit = 256;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -114,4 +114,4 @@ private:
     SocketHandle socket_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

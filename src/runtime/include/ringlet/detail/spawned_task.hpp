@@ -134,7 +134,7 @@ struct SpawnCall<Name, Fn, Args...> : SpawnTraits<Fn, Args...> {
     }
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet
 
 // A default argument cannot follow a parameter pack, and where a task was spawned is a default
 // argument. So the functions that spawn are written out for up to six arguments, each passing on to

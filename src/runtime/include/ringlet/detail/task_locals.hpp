@@ -42,4 +42,4 @@ private:
     Node* first_ = nullptr;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

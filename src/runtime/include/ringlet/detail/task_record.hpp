@@ -117,4 +117,4 @@ private:
     std::uint32_t references_ = 1;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -66,4 +66,4 @@ private:
     std::uint64_t armed_count_ = 0;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

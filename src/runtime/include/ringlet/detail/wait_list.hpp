@@ -106,4 +106,4 @@ private:
     const char* name_;
 };
 
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

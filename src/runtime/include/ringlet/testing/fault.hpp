@@ -82,4 +82,4 @@ private:
 using FaultCounts = std::array<std::uint64_t, fault_count>;
 
 } // namespace testing
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet

@@ -144,4 +144,4 @@ SimulationReport simulate(const SimulateOptions& options, Scenario scenario) {
 }
 
 } // namespace testing
-} // namespace RINGLET_EXPORT ringlet
+} // namespace ringlet
