@@ -1,5 +1,6 @@
 """Every program of docs/tutorial.md is compiled, started, and does what the page says."""
 
+import contextlib
 import os
 import pathlib
 import re
@@ -11,7 +12,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import BUILD, HOST, PATIENCE_SECONDS, ROOT, Program, free_port, wait_until
+from programs import BUILD, ROOT, Connection, HOST, Program, listening_port, wait_until
 
 CXX = os.environ.get("RINGLET_CXX", "g++")
 SANITIZE = os.environ.get("RINGLET_SANITIZE")
@@ -30,27 +31,22 @@ class Tutorial(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def compile(self, heading, port):
+    def compile(self, heading):
         source, program = self.folder / "server.cpp", self.folder / "server"
-        source.write_text(steps()[heading].replace(":3200", f":{port}"))
+        source.write_text(steps()[heading].replace(":3200", ":0"))
         sanitize = [f"-fsanitize={SANITIZE}"] if SANITIZE else []
         subprocess.run([CXX, "-std=c++20", "-Wall", "-Wextra", "-Werror", *sanitize, source,
                         "-I", ROOT / "src/runtime/include", BUILD / "src/runtime/libringlet.a", "-luring",
                         "-o", program], check=True, timeout=600)
         return program
 
-    def serving(self, heading):
-        """A context of the program, which listens; and its port."""
-        port = free_port()
-        return Program(self.compile(heading, port)), port
-
-    def connect(self, port):
-        def attempt():
-            try:
-                return socket.create_connection((HOST, port), timeout=PATIENCE_SECONDS)
-            except ConnectionRefusedError:
-                return None
-        return wait_until(attempt, "a server that listens")
+    @contextlib.contextmanager
+    def client_of(self, heading):
+        """A connection to the server of that step."""
+        with Program(self.compile(heading)) as server:
+            port = wait_until(lambda: listening_port(server.pid), "a listening socket")
+            with Connection(HOST, port) as client:
+                yield client
 
     def receive(self, client, count):
         received = b""
@@ -68,13 +64,11 @@ class Tutorial(unittest.TestCase):
         self.assertEqual(list(steps()), ["Echo", "A timeout", "A group", "A test", "A deployment"])
 
     def test_echo(self):
-        program, port = self.serving("Echo")
-        with program, self.connect(port) as client:
+        with self.client_of("Echo") as client:
             self.assert_echoes(client)
 
     def test_timeout(self):
-        program, port = self.serving("A timeout")
-        with program, self.connect(port) as client:
+        with self.client_of("A timeout") as client:
             self.assert_echoes(client)
             begun = time.monotonic()
             self.assertEqual(self.receive(client, 9), b"too slow\n")
@@ -82,8 +76,7 @@ class Tutorial(unittest.TestCase):
             self.assertEqual(client.recv(1), b"")
 
     def test_group(self):
-        program, port = self.serving("A group")
-        with program, self.connect(port) as client:
+        with self.client_of("A group") as client:
             client.sendall(b"hello\n")
             received = self.receive(client, 16) # the echo and two ticks, in whatever order
             self.assertEqual(sorted(received.splitlines()), [b"hello", b"tick", b"tick"])
@@ -92,7 +85,7 @@ class Tutorial(unittest.TestCase):
                 pass
 
     def test_simulation(self):
-        ended = subprocess.run([self.compile("A test", 3200)], capture_output=True, text=True, timeout=600,
+        ended = subprocess.run([self.compile("A test")], capture_output=True, text=True, timeout=600,
                                check=False)
         self.assertEqual(ended.returncode, 0, ended.stdout + ended.stderr)
         self.assertTrue(ended.stdout.strip().endswith("all is well"), ended.stdout)
@@ -103,14 +96,13 @@ class Tutorial(unittest.TestCase):
         self.assertNotEqual(wrong, right)
         original, globals()["steps"] = steps, lambda: {"A test": wrong}
         self.addCleanup(globals().__setitem__, "steps", original)
-        ended = subprocess.run([self.compile("A test", 3200)], capture_output=True, text=True, timeout=600,
+        ended = subprocess.run([self.compile("A test")], capture_output=True, text=True, timeout=600,
                                check=False)
         self.assertEqual(ended.returncode, 1, ended.stdout + ended.stderr)
         self.assertRegex(ended.stdout, r"^seed \d+: bytes are missing")
 
     def test_deployment(self):
-        program, port = self.serving("A deployment")
-        with program, self.connect(port) as client:
+        with self.client_of("A deployment") as client:
             self.assert_echoes(client)
 
 

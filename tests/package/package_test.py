@@ -59,20 +59,6 @@ def public_headers(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.hpp"))
 
 
-def listening_port(pid):
-    """The port on which a process listens, or None: its sockets, looked up among all that listen."""
-    descriptors = pathlib.Path(f"/proc/{pid}/fd")
-    try:
-        targets = {os.readlink(descriptor) for descriptor in descriptors.iterdir()}
-    except FileNotFoundError: # a descriptor that was closed meanwhile
-        return None
-    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and f"socket:[{fields[9]}]" in targets:
-            return int(fields[1].split(":")[1], 16)
-    return None
-
-
 @unittest.skipIf(os.environ["RINGLET_SANITIZE"], "a package is built without sanitizers")
 class Package(unittest.TestCase):
     def setUp(self):
@@ -115,7 +101,7 @@ class Package(unittest.TestCase):
 
     def assert_serves(self, server, **options):
         with programs.Program(server, **options) as running: # which ends it by SIGTERM
-            port = programs.wait_until(lambda: listening_port(running.pid), "a listening socket")
+            port = programs.wait_until(lambda: programs.listening_port(running.pid), "a listening socket")
             with programs.Connection(programs.HOST, port) as connection:
                 connection.echoes(b"hello, ringlet")
 

@@ -134,6 +134,20 @@ def port_of_nobody():
         yield bound.getsockname()[1]
 
 
+def listening_port(pid):
+    """The port on which a process listens, or None: its sockets, looked up among all that listen."""
+    descriptors = pathlib.Path(f"/proc/{pid}/fd")
+    try:
+        targets = {os.readlink(descriptor) for descriptor in descriptors.iterdir()}
+    except FileNotFoundError:  # a descriptor that was closed meanwhile
+        return None
+    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == "0A" and f"socket:[{fields[9]}]" in targets:
+            return int(fields[1].split(":")[1], 16)
+    return None
+
+
 def is_listening(pid):
     """Whether the process has a socket that listens (proc(5), /proc/net/tcp: state 0A)."""
     rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]

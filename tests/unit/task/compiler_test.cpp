@@ -335,9 +335,11 @@ TEST_CASE("compiler: symmetric transfer to children that never wait") {
 #endif
     const bool is_sanitized = address_sanitizer_runs || thread_sanitizer_runs;
     if (is_sanitized) return; // neither compiler promises anything
-    if (forms_are_broken && !is_optimized) {
-        CHECK_MESSAGE(!works, "g++ 12 makes tail calls at -O0: could Task use them?");
-    } else if (!forms_are_broken || is_optimized) {
-        CHECK_MESSAGE(works, outcome.to_string());
+#if !defined(__clang__)
+    if (!is_optimized) { // g++ 12 and 14 make no tail calls at -O0
+        CHECK_MESSAGE(!works, "this g++ makes tail calls at -O0: could Task use them?");
+        return;
     }
+#endif
+    CHECK_MESSAGE(works, outcome.to_string());
 }

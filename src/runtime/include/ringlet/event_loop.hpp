@@ -30,7 +30,14 @@
 #include <type_traits>
 #include <utility>
 
+namespace ringlet { // not exported: private classes
+class ThreadPool;
+class Watchdog;
+} // namespace ringlet
+
 namespace RINGLET_EXPORT ringlet {
+
+class BlockingJob;
 
 /// Ties a descriptor to the loop that it is used on, whose ring knows it and must be told of its end.
 ///
@@ -38,10 +45,6 @@ namespace RINGLET_EXPORT ringlet {
 struct DescriptorUse : ListHook {
     EventLoop* loop = nullptr;
 };
-
-class BlockingJob;
-class ThreadPool;
-class Watchdog;
 
 /// Runs coroutines on one thread and resumes each when the kernel has finished its operation.
 ///

@@ -12,9 +12,11 @@
 #include <string>
 #include <utility>
 
-namespace RINGLET_EXPORT ringlet {
-
+namespace ringlet { // not exported: a private class
 class Socket;
+} // namespace ringlet
+
+namespace RINGLET_EXPORT ringlet {
 
 /// Owns a `Socket` for a stream or a listener. When it goes, what is in flight is cancelled, and
 /// the socket stays until the last answer has been read.

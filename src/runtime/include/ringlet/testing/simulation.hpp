@@ -16,11 +16,13 @@
 #include <type_traits>
 #include <utility>
 
+namespace ringlet::testing { // not exported: a private class
+class SimulatedKernel;
+} // namespace ringlet::testing
+
 /// For tests of what is written on ringlet: a kernel and a network in memory, with faults.
 namespace RINGLET_EXPORT ringlet {
 namespace testing {
-
-class SimulatedKernel;
 
 /// Takes a line for each thing that happens: `1.000204 s  recv on socket 3: 12`.
 using SimulationTrace = std::function<void(std::string_view line)>;
