@@ -53,7 +53,7 @@ optional_for() {
 librust-tokio-dev erlang-base nodejs default-jdk-headless python3-uvloop python3-trio \
 python3-eventlet pypy3" ;;
     test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2 chromium fonts-dejavu-core \
-libboost-context-dev" ;;
+libboost-context-dev mmdebstrap" ;;
     report) echo "chromium fonts-dejavu-core valgrind libboost-context-dev" ;;
     esac
 }

@@ -22,6 +22,9 @@ io_uring switched on and off, and every preset:
   release clang-dev clang-release
                  unit tests
   tsan           clang++ with TSan: unit tests
+  debian13 debian13-clang
+                 in a root of Debian 13, with its liburing: g++ 14 and clang++ 19, unit tests, stress and
+                 programs on both kernels
 
 PRESET: all that --full runs of this one.
 
@@ -33,7 +36,7 @@ only wait), CXX_CLANG (the newest clang++ from 19 down to 16).
 TEXT
 }
 
-everything='dev asan clang-asan release clang-dev clang-release tsan'
+everything='dev asan clang-asan release clang-dev clang-release tsan debian13 debian13-clang'
 RINGLET_FULL=
 case "${1-}" in
 -h | --help)
@@ -118,6 +121,10 @@ for preset in $presets; do
     targets=unit_tests
     tests='^unit[.]'
     arguments=
+    of=$preset # as CMakePresets.json calls it
+    within=    # what runs a command where it is built and tested
+    without=
+    [ -n "$RINGLET_FULL" ] || without='-LE ^full$'
     case $preset in
     dev)
         targets='all field_peers'
@@ -134,6 +141,20 @@ for preset in $presets; do
         ;;
     esac
     case $preset in
+    debian13*)
+        begin "$preset: making its root"
+        within="sh tests/support/debian13.sh $PWD/build/debian13_root"
+        if ! $within true 2>"$results/$preset.root.txt"; then
+            echo "SKIP: preset $preset: $(tail -n 1 "$results/$preset.root.txt")" | tee "$results/$preset.skipped"
+            continue
+        fi
+        targets='unit_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
+        tests='^(unit|stress|simulated_stress|epoll|integration)[.]'
+        without='-LE ^full$'
+        of=dev
+        [ "$preset" = debian13 ] || of=clang-dev
+        arguments="-B build/$preset"
+        ;;
     clang-* | tsan)
         if [ -z "$clang" ]; then
             echo "SKIP: preset $preset: no clang++ from 16 on" | tee "$results/$preset.skipped"
@@ -146,17 +167,15 @@ for preset in $presets; do
     begin "$preset: building"
     log=$results/$preset.build.log
     # shellcheck disable=SC2086  # lists of words
-    if ! { cmake --preset "$preset" $arguments $launcher &&
-        cmake --build "build/$preset" -j "$jobs" --target $targets; } >"$log" 2>&1; then
+    if ! { $within cmake --preset "$of" $arguments $launcher &&
+        $within cmake --build "build/$preset" -j "$jobs" --target $targets; } >"$log" 2>&1; then
         tail -n 60 "$log"
         echo "the build of preset $preset failed; the whole log is $log" | tee "$results/$preset.failed"
         continue
     fi
     begin "$preset: testing"
-    without=
-    [ -n "$RINGLET_FULL" ] || without='-LE ^full$'
     # shellcheck disable=SC2086  # lists of words
-    ctest --test-dir "build/$preset" --parallel "${CTEST_PARALLEL_LEVEL:-$((2 * $(nproc)))}" --output-on-failure \
+    $within ctest --test-dir "build/$preset" --parallel "${CTEST_PARALLEL_LEVEL:-$((2 * $(nproc)))}" --output-on-failure \
         --test-output-size-passed 10000000 --test-output-size-failed 10000000 --no-tests=error \
         -R "$tests" $without --output-junit "$results/$preset.xml" >"$results/$preset.log" 2>&1 || true
     /usr/bin/python3 tests/support/summary.py "$results/$preset.xml" "$results/$preset.log"

@@ -14,9 +14,7 @@ refuse() {
     exit 1
 }
 [ "$(. /etc/os-release && echo "$ID")" = debian ] || refuse "this is no Debian"
-archive=$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\) .*/\2/p' \
-    /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
-[ -n "$archive" ] || refuse "no archive is named in /etc/apt"
+archive=$(sh "$(dirname "$0")/debian_archive.sh") || refuse "no archive is named in /etc/apt"
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
