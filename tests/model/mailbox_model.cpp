@@ -2,7 +2,7 @@
 // the memory model allows a processor to reorder. The list is the library's own (letter_stack.hpp);
 // the eventfd is a counter that orders nothing, so that the list alone must carry what was written.
 //
-//     mailbox_model [--break-release]
+//     mailbox_model INTERLEAVINGS [--break-release]
 //
 // Exits with 0 when the protocols hold; with --break-release, when the model finds that a push
 // with a relaxed order does not.
@@ -10,6 +10,7 @@
 #include <ringlet/detail/letter_stack.hpp>
 
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include <relacy/relacy.hpp>
@@ -140,9 +141,9 @@ struct Channel : rl::test_suite<Channel, sender_count + 1> {
 };
 
 template <class Suite>
-bool holds(const char* name) {
+bool holds(const char* name, unsigned long long interleavings) {
     rl::test_params parameters;
-    parameters.iteration_count = 1'000'000;
+    parameters.iteration_count = interleavings;
     parameters.search_type = rl::random_scheduler_type;
     const bool passed = rl::simulate<Suite>(parameters);
     std::printf("%s: %s after %llu interleavings\n", name, passed ? "holds" : "is broken",
@@ -153,14 +154,14 @@ bool holds(const char* name) {
 } // namespace
 
 int main(int argc, char** argv) {
-    if (argc == 2 && std::strcmp(argv[1], "--break-release") == 0) {
-        return holds<Post<true>>("post with a relaxed push") ? 1 : 0;
-    }
-    if (argc != 1) {
-        std::puts("usage: mailbox_model [--break-release]");
+    const unsigned long long interleavings = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 0;
+    const bool breaks = argc == 3 && std::strcmp(argv[2], "--break-release") == 0;
+    if (interleavings == 0 || (argc > 2 && !breaks)) {
+        std::puts("usage: mailbox_model INTERLEAVINGS [--break-release]");
         return 64;
     }
-    const bool post = holds<Post<false>>("post");
-    const bool channel = holds<Channel>("ThreadChannel");
+    if (breaks) return holds<Post<true>>("post with a relaxed push", interleavings) ? 1 : 0;
+    const bool post = holds<Post<false>>("post", interleavings);
+    const bool channel = holds<Channel>("ThreadChannel", interleavings);
     return post && channel ? 0 : 1;
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-// The handler that most tests of streams and servers need.
+// The handler that most tests of streams and servers need, and a wait without a clock.
 
 #include <ringlet/ringlet.hpp>
 
@@ -13,6 +13,11 @@ inline Task<> echo(TcpStream stream) {
         auto sent = co_await stream.send_all(*chunk);
         if (!sent) co_return;
     }
+}
+
+/// Waits until so many operations are with the kernel.
+inline Task<> until_in_flight(EventLoop& loop, std::size_t count) {
+    while (loop.stats().operations_in_flight < count) static_cast<void>(co_await yield());
 }
 
 } // namespace ringlet::testing

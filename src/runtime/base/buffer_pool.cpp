@@ -13,7 +13,7 @@ namespace {
 constexpr std::align_val_t alignment{64};
 
 // As in FramePool: constant-initialised, so that every use costs one load.
-constinit thread_local BufferPool* pool_of_this_thread = nullptr;
+constinit thread_local BufferPool* buffer_pool_of_this_thread = nullptr;
 
 } // namespace
 
@@ -21,18 +21,18 @@ constinit thread_local BufferPool* pool_of_this_thread = nullptr;
 struct BufferPool::Owner {
     Owner() : pool(new BufferPool) {}
     ~Owner() {
-        pool_of_this_thread = nullptr;
+        buffer_pool_of_this_thread = nullptr;
         pool->close();
     }
     BufferPool* pool;
 };
 
 BufferPool& BufferPool::of_this_thread() {
-    if (pool_of_this_thread == nullptr) [[unlikely]] {
+    if (buffer_pool_of_this_thread == nullptr) [[unlikely]] {
         static thread_local Owner owner;
-        pool_of_this_thread = owner.pool;
+        buffer_pool_of_this_thread = owner.pool;
     }
-    return *pool_of_this_thread;
+    return *buffer_pool_of_this_thread;
 }
 
 BufferPool::Block* BufferPool::block_of(std::byte* memory) noexcept {
@@ -52,7 +52,7 @@ std::byte* BufferPool::borrow_new() noexcept {
 void BufferPool::give_back(std::byte* memory) noexcept {
     Block* block = block_of(memory);
     BufferPool* home = block->home;
-    if (home != pool_of_this_thread) [[unlikely]] {
+    if (home != buffer_pool_of_this_thread) [[unlikely]] {
         free(block);
         return note_returned_elsewhere(home);
     }
@@ -75,7 +75,7 @@ void BufferPool::hold() noexcept {
 }
 
 void BufferPool::release() noexcept {
-    if (this != pool_of_this_thread) return note_returned_elsewhere(this);
+    if (this != buffer_pool_of_this_thread) return note_returned_elsewhere(this);
     --out_count_;
     --provided_count_;
 }

@@ -6,14 +6,14 @@
 
 namespace ringlet {
 
-constinit thread_local FramePool pool_of_this_thread;
+constinit thread_local FramePool frame_pool_of_this_thread;
 
 // Empties the pool when its thread ends.
 struct FramePoolCloser {
     ~FramePoolCloser() {
-        pool_of_this_thread.trim();
-        pool_of_this_thread.kept_limit_ = 0;
-        pool_of_this_thread.closed_ = true;
+        frame_pool_of_this_thread.trim();
+        frame_pool_of_this_thread.kept_limit_ = 0;
+        frame_pool_of_this_thread.closed_ = true;
     }
 };
 

@@ -10,13 +10,15 @@ using namespace ringlet;
 namespace {
 
 // Counts the objects that live.
-struct Counted {
+struct CountedNumber {
     static inline int living = 0;
-    explicit Counted(int value) : number(value) { ++living; }
-    Counted(const Counted& other) noexcept : number(other.number) { ++living; }
-    Counted(Counted&& other) noexcept : number(std::exchange(other.number, 0)) { ++living; }
-    Counted& operator=(const Counted&) = delete;
-    ~Counted() { --living; }
+    explicit CountedNumber(int value) : number(value) { ++living; }
+    CountedNumber(const CountedNumber& other) noexcept : number(other.number) { ++living; }
+    CountedNumber(CountedNumber&& other) noexcept : number(std::exchange(other.number, 0)) {
+        ++living;
+    }
+    CountedNumber& operator=(const CountedNumber&) = delete;
+    ~CountedNumber() { --living; }
     int number;
 };
 
@@ -111,30 +113,30 @@ TEST_CASE("Result builds an immovable value in place") {
 }
 
 TEST_CASE("Result destroys what it holds exactly once") {
-    Counted::living = 0;
+    CountedNumber::living = 0;
     {
-        Result<Counted> first(Counted(1));
-        Result<Counted> copy = first;
-        Result<Counted> moved = std::move(first);
-        CHECK(Counted::living == 3);
+        Result<CountedNumber> first(CountedNumber(1));
+        Result<CountedNumber> copy = first;
+        Result<CountedNumber> moved = std::move(first);
+        CHECK(CountedNumber::living == 3);
         CHECK(copy->number == 1);
         CHECK(moved->number == 1);
 
-        moved = Result<Counted>(std::errc::timed_out);
-        CHECK(Counted::living == 2);
+        moved = Result<CountedNumber>(std::errc::timed_out);
+        CHECK(CountedNumber::living == 2);
         CHECK(moved.error() == std::errc::timed_out);
-        moved = Result<Counted>(Counted(9));
-        CHECK(Counted::living == 3);
+        moved = Result<CountedNumber>(CountedNumber(9));
+        CHECK(CountedNumber::living == 3);
         CHECK(moved->number == 9);
-        moved = Result<Counted>(Counted(10));
-        CHECK(Counted::living == 3);
+        moved = Result<CountedNumber>(CountedNumber(10));
+        CHECK(CountedNumber::living == 3);
         CHECK(moved->number == 10);
-        const Result<Counted> error_copy = Result<Counted>(std::errc::timed_out);
-        const Result<Counted> copied_error = error_copy; // NOLINT: the copy is the point
+        const Result<CountedNumber> error_copy = Result<CountedNumber>(std::errc::timed_out);
+        const Result<CountedNumber> copied_error = error_copy; // NOLINT: the copy is the point
         CHECK(copied_error.error() == std::errc::timed_out);
-        CHECK(Counted::living == 3);
+        CHECK(CountedNumber::living == 3);
     }
-    CHECK(Counted::living == 0);
+    CHECK(CountedNumber::living == 0);
 }
 
 TEST_CASE("Result of nothing holds success or an error") {

@@ -1,5 +1,6 @@
 #include <ringlet/tcp_listener.hpp>
 
+#include "echo.hpp"
 #include "net.hpp"
 #include "notification.hpp"
 
@@ -24,10 +25,6 @@ TcpListener listen_on(std::string_view address, const ListenOptions& options = {
     auto listener = TcpListener::bind(loopback(address), options);
     REQUIRE_MESSAGE(listener, listener.error().message());
     return std::move(*listener);
-}
-
-Task<> until_in_flight(EventLoop& loop, std::size_t count) {
-    while (loop.stats().operations_in_flight < count) static_cast<void>(co_await yield());
 }
 
 int int_option(int fd, int level, int name) {

@@ -22,11 +22,6 @@ static_assert(std::is_nothrow_move_constructible_v<TcpStream>);
 
 namespace {
 
-/// Waits, without a clock, until so many operations are with the kernel.
-Task<> until_in_flight(EventLoop& loop, std::size_t count) {
-    while (loop.stats().operations_in_flight < count) static_cast<void>(co_await yield());
-}
-
 void check_echo(std::string_view address) {
     ReportingLoop loop;
     const std::string question(40'000, 'q');

@@ -19,7 +19,7 @@ Task<Result<int>> give(int value) {
 
 Task<Result<int>> fail(std::errc error) { co_return error; }
 
-Task<Result<int>> give_when(Event* event, int value) {
+Task<Result<int>> number_when(Event* event, int value) {
     auto told = co_await event->wait();
     if (!told) co_return told.error();
     co_return value;
@@ -102,7 +102,7 @@ TEST_CASE("when_any keeps a success that was faster than its cancellation") {
             go.set();
             co_return;
         });
-        auto ended = co_await when_any(give_when(&go, 1), give_when(&go, 2));
+        auto ended = co_await when_any(number_when(&go, 1), number_when(&go, 2));
         CHECK(ended.index == 0);
         auto& [first, second] = ended.results;
         REQUIRE(first);
@@ -118,7 +118,7 @@ TEST_CASE("when_all in a cancelled scope is refused, and a cancellation reaches 
     Event never("never");
     auto result = loop->run([&]() -> Task<> {
         auto task = [&]() -> Task<Result<void>> {
-            auto cut = co_await when_all(never.wait(), give_when(&never, 1));
+            auto cut = co_await when_all(never.wait(), number_when(&never, 1));
             CHECK(std::get<0>(cut).error() == std::errc::operation_canceled);
             CHECK(std::get<1>(cut).error() == std::errc::operation_canceled);
             auto refused = co_await when_all(never.wait(), give(1));

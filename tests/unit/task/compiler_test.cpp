@@ -4,6 +4,7 @@
 // works at last, the rule behind it can go.
 
 #include "death.hpp"
+#include "net.hpp"
 
 #include "base/sanitizer.hpp"
 
@@ -19,18 +20,6 @@ namespace {
 constexpr bool forms_are_broken = false;
 #else
 constexpr bool forms_are_broken = __GNUC__ < 13;
-#endif
-
-#if defined(__SANITIZE_THREAD__)
-constexpr bool thread_sanitizer_runs = true;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-constexpr bool thread_sanitizer_runs = true;
-#else
-constexpr bool thread_sanitizer_runs = false;
-#endif
-#else
-constexpr bool thread_sanitizer_runs = false;
 #endif
 
 // Knows which objects live, so that a second destruction is noticed without a sanitizer.
@@ -328,18 +317,10 @@ TEST_CASE("compiler: symmetric transfer to children that never wait") {
     const bool works = outcome.succeeded();
     const std::string text = works ? "the stack stays flat" : "the stack overflows";
     MESSAGE("symmetric transfer: ", text);
-#if defined(__OPTIMIZE__)
-    constexpr bool is_optimized = true;
-#else
-    constexpr bool is_optimized = false;
-#endif
-    const bool is_sanitized = address_sanitizer_runs || thread_sanitizer_runs;
-    if (is_sanitized) return; // neither compiler promises anything
-#if !defined(__clang__)
-    if (!is_optimized) { // g++ 12 and 14 make no tail calls at -O0
-        CHECK_MESSAGE(!works, "this g++ makes tail calls at -O0: could Task use them?");
-        return;
-    }
-#endif
+    if (testing::sanitizer_runs) return; // neither compiler promises anything
+#if defined(__clang__) || defined(__OPTIMIZE__)
     CHECK_MESSAGE(works, outcome.to_string());
+#else // no g++ makes tail calls at -O0
+    CHECK_MESSAGE(!works, "this g++ makes tail calls at -O0: could Task use them?");
+#endif
 }

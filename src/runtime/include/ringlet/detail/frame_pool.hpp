@@ -114,9 +114,9 @@ private:
 
 /// That of `FramePool::local`. Constant-initialised and never destroyed, so that access is one load and
 /// a frame that is released while the thread ends still finds it.
-extern constinit thread_local FramePool pool_of_this_thread;
+extern constinit thread_local FramePool frame_pool_of_this_thread;
 
-inline FramePool& FramePool::local() noexcept { return pool_of_this_thread; }
+inline FramePool& FramePool::local() noexcept { return frame_pool_of_this_thread; }
 
 /// Gives a type its memory from the pool of the thread: inherit from it.
 struct Pooled {
