@@ -12,7 +12,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import (BACKEND, ECHO_CORO, HOST, PATIENCE_SECONDS, UNAVAILABLE, UNWRITTEN, USAGE,
-                      EchoCoro, is_listening, run, wait_until)
+                      EchoCoro, listening_port, run, wait_until)
 
 F_SETPIPE_SZ = 1031
 
@@ -65,7 +65,7 @@ class Words(unittest.TestCase):
         server = subprocess.Popen([ECHO_CORO, "--quiet", "--port", "0"],
                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
-            wait_until(lambda: is_listening(server.pid), "a quiet echo_coro to listen")
+            wait_until(lambda: listening_port(server.pid), "a quiet echo_coro to listen")
             server.send_signal(signal.SIGTERM)
             self.assertEqual(server.communicate(timeout=PATIENCE_SECONDS), (b"", b""))
             self.assertEqual(server.returncode, 0)

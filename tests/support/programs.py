@@ -135,30 +135,18 @@ def port_of_nobody():
 
 
 def listening_port(pid):
-    """The port on which a process listens, or None: its sockets, looked up among all that listen."""
-    descriptors = pathlib.Path(f"/proc/{pid}/fd")
-    try:
-        targets = {os.readlink(descriptor) for descriptor in descriptors.iterdir()}
-    except FileNotFoundError:  # a descriptor that was closed meanwhile
-        return None
-    for line in pathlib.Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]:
-        fields = line.split()
-        if fields[3] == "0A" and f"socket:[{fields[9]}]" in targets:
-            return int(fields[1].split(":")[1], 16)
-    return None
-
-
-def is_listening(pid):
-    """Whether the process has a socket that listens (proc(5), /proc/net/tcp: state 0A)."""
-    rows = [line.split() for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    listening = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A"}
+    """The port on which a process listens, or None: its sockets among all that listen (proc(5), state 0A)."""
+    listening = {}
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(FileNotFoundError):  # no IPv6 here
+            rows = [line.split() for line in pathlib.Path(table).read_text().splitlines()[1:]]
+            listening |= {f"socket:[{row[9]}]": int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"}
     for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            if os.readlink(entry) in listening:
-                return True
-        except FileNotFoundError:
-            pass  # closed meanwhile
-    return False
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            port = listening.get(os.readlink(entry))
+            if port:
+                return port
+    return None
 
 
 class Program:
