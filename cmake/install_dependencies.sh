@@ -108,6 +108,9 @@ name_clang() {
     clang=$(clang_version)
     if [ -n "$clang" ]; then
         optional=$(echo "$optional" | sed "s/-N/-$clang/g")
+    elif ! have_package_lists; then # what there is cannot be known before apt-get update
+        clang=$clang_wanted
+        optional=$(echo "$optional" | sed "s/-N/-$clang/g")
     else
         optional=$(echo "$optional" | sed 's/[^ ]*-N[^ ]*//g')
         say "no clang from $clang_oldest on is available: the tests that need it will be skipped"
@@ -199,7 +202,12 @@ if [ "$action" = check ]; then
     exit
 fi
 
-by_hand="apt-get install --no-install-recommends ${needed% }"
+# What somebody else has to type: all of it at once, with what is optional as far as it exists.
+by_hand() {
+    name_clang
+    have_package_lists && optional=$(installable "$optional")
+    echo "    apt-get update && apt-get install --no-install-recommends $(echo $needed $optional)" >&2
+}
 if ! command -v apt-get >/dev/null; then
     [ -z "$needed" ] && exit 0
     say "apt-get is not here; install what Debian calls: ${needed% }"
@@ -216,7 +224,7 @@ fi
 if ! find_root; then
     [ -z "$needed" ] && exit 0
     say "neither root nor sudo without a password; as root, run:"
-    echo "    apt-get update && $by_hand" >&2
+    by_hand
     exit 69
 fi
 
@@ -236,7 +244,7 @@ if [ -n "$needed" ]; then
     say "installing ${needed% }"
     if ! apt install -y --no-install-recommends $needed; then
         say "could not install everything; as root, run:"
-        echo "    apt-get update && $by_hand" >&2
+        by_hand
         exit 69
     fi
 fi
