@@ -1,6 +1,6 @@
 #!/bin/sh
 # Measures ringlet's echo_coro against other echo servers, one after another, on this machine.
-# "sh benchmark.sh --help" is the manual. bench/classic does it all; this finds it a Python, and
+# "sh benchmark.sh --help" is the manual. bench/commands does it all; this finds it a Python, and
 # works with any POSIX shell on Linux.
 set -u
 LC_ALL=C PYTHONDONTWRITEBYTECODE=1
@@ -39,12 +39,12 @@ if ! find_python3; then
         exit 69
     }
 fi
-command=classic
+command=log
 case ${1-} in
 log) shift ;;
 field) shift && set -- --field "$@" ;;
-compare) shift && command=server_cpu.py ;;
-targets) shift && command=run.py ;;
+compare) shift && command=compare.py ;;
+targets) shift && command=targets ;;
 report) shift && command=report ;;
 esac
-exec "$python3" "$root/bench/$command" "$@"
+exec "$python3" "$root/bench/commands/$command" "$@"

@@ -1,5 +1,5 @@
 // zero_copy_echo: echoes from memory of its own, and lets the kernel send from there or copy first.
-// Made for bench/server_cpu.py 'zero_copy_echo copied' zero_copy_echo --size 65536.
+// Made for benchmark.sh compare 'zero_copy_echo copied' zero_copy_echo --size 65536.
 
 #include <ringlet/ringlet.hpp>
 

@@ -15,7 +15,7 @@ groups:
   field      what benchmark.sh --field and --lab run beside that: libraries, Go, Rust, Erlang, Node, Java, PyPy
   test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy,
              Chromium
-  report     what bench/lab counts with, and bench/report draws PNG files with
+  report     what the lab counts with, and the report draws PNG files with
 
 options:
   --check    install nothing; list what is missing; exit status 1 if any of it is needed

@@ -76,9 +76,10 @@ void add_options(CLI::App& app, Settings& settings) {
     add_backend(app, settings.backend);
     app.add_flag("--malloc", settings.malloc_frames,
                  "Frames come from malloc, with any step that has coroutines");
-    app.footer(list_of_steps() + "\nThe first line on stdout names the step and what it runs on. "
-                                 "SIGTERM ends it.\nbench/server_cpu.py 'ladder --step 1' 'ladder "
-                                 "--step 2' compares two steps.");
+    app.footer(list_of_steps() +
+               "\nThe first line on stdout names the step and what it runs on. "
+               "SIGTERM ends it.\n./benchmark.sh compare 'ladder --step 1' 'ladder "
+               "--step 2' compares two steps.");
 }
 
 const char* runs_on(const Step& step, Backend backend) {

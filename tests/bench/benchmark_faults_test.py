@@ -150,7 +150,7 @@ class Backends(Fixture):
         self.assertIn("the client is not measured on io_uring: echo_bench: io_uring is refused", ended.stderr)
 
     def test_server_that_waits_for_a_cpu_is_told(self):
-        sys.path.insert(0, str(ROOT / "bench"))
+        sys.path.insert(0, str(ROOT / "bench/harness"))
         import cost
 
         burn = [sys.executable, "-c", "while True: pass"]

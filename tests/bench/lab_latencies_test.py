@@ -14,7 +14,7 @@ import unittest.mock
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 sys.dont_write_bytecode = True
-sys.path[:0] = [str(ROOT / "bench" / "lab"), str(ROOT / "bench"), str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(ROOT / "bench/commands/lab"), str(ROOT / "bench/harness"), str(ROOT / "tests" / "support")]
 import lab_results
 import latencies
 import measuring

@@ -16,12 +16,12 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-LAB = ROOT / "bench" / "lab"
+LAB = ROOT / "bench/commands/lab"
 PATIENCE_SECONDS = 120
 INTERRUPTED, UNAVAILABLE, USAGE = 130, 69, 64
 
 sys.dont_write_bytecode = True
-sys.path[:0] = [str(LAB), str(ROOT / "bench"), str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(LAB), str(ROOT / "bench/harness"), str(ROOT / "tests" / "support")]
 import lab_results as made_up
 import measuring
 from field import Row, field_rows
@@ -265,7 +265,7 @@ class Figures(Folder):
             self.assertAlmostEqual(ratio["corrected_low"], 1.25)
 
     def test_the_report_reads_them(self):
-        specification = importlib.util.spec_from_file_location("report_results", ROOT / "bench/report/results.py")
+        specification = importlib.util.spec_from_file_location("report_results", ROOT / "bench/commands/report/results.py")
         report = importlib.util.module_from_spec(specification)
         specification.loader.exec_module(report)
         parsed = report.parse(json.dumps(results(self.measured(), ROWS, True)))

@@ -17,14 +17,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 60
 
 sys.dont_write_bytecode = True
-sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(ROOT / "bench/harness"), str(ROOT / "tests" / "support")]
 import processes
 from programs import is_running
 
 # A program that starts another and says its number; PLACE is where a signal meets it.
 PROGRAM = f"""\
 import os, signal, sys, time
-sys.path.insert(0, {str(ROOT / "bench")!r})
+sys.path.insert(0, {str(ROOT / "bench/harness")!r})
 import processes
 processes.STOP_SECONDS_LIMIT = 0.5
 

@@ -15,15 +15,15 @@ import unittest
 import unittest.mock
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "bench" / "run.py"
+PROGRAM = ROOT / "bench/commands/targets"
 PATIENCE_SECONDS = 120
 FAILED, USAGE = 1, 64
 
 sys.dont_write_bytecode = True
-sys.path[:0] = [str(PROGRAM.parent), str(ROOT / "tests" / "support")]
+sys.path[:0] = [str(PROGRAM), str(ROOT / "bench/harness"), str(ROOT / "tests" / "support")]
 import cost
 import measuring
-import run
+import table
 import targets
 from programs import stderr_on_a_terminal
 from targets import Extent, Load, Measured, Target
@@ -34,7 +34,7 @@ class Pairs(unittest.TestCase):
         def count(name, load, cpus):
             return 5000 + 17 * load.connections + 2 * load.echo_count
 
-        per_echo = targets.per_echo(count, "echo_coro", Load(50, 1, 100), (None, None))
+        per_echo = cost.per_echo(count, "echo_coro", Load(50, 1, 100), (None, None))
         self.assertEqual(per_echo, 2)
 
     def test_ratio_has_the_direction_of_its_name(self):
@@ -99,15 +99,15 @@ class Verdicts(unittest.TestCase):
 
     def test_table(self):
         measured = Measured(1.0234, "2.00 us", "c 2.05 us", (1.01, 1.03), is_ratio=True)
-        whole = run.cells(target(1, True), measured, "yes")
+        whole = table.cells(target(1, True), measured, "yes")
         self.assertEqual(
             whole, ("what", "c 2.05 us", "2.00 us", "1.023", "1.010 to 1.030", ">= 1", "-", "yes")
         )
-        nothing = run.cells(target(1_000_000, False), None, "not measured: why")
+        nothing = table.cells(target(1_000_000, False), None, "not measured: why")
         self.assertEqual(
             nothing, ("what", "-", "-", "-", "-", "<= 1,000,000", "-", "not measured: why")
         )
-        self.assertEqual(list(run.layout([("a", "bcd", "e"), ("fg", "h", "i")])), ["a   bcd  e", "fg  h    i"])
+        self.assertEqual(list(table.layout([("a", "bcd", "e"), ("fg", "h", "i")])), ["a   bcd  e", "fg  h    i"])
 
     def test_names_are_unique(self):
         names = [known.name for known in targets.TARGETS]
@@ -125,7 +125,7 @@ class Verdicts(unittest.TestCase):
         ):
             for quick in (False, True):
                 with self.assertRaisesRegex(measuring.Missing, "no result"):
-                    targets.hold(Extent(1, quick, (None, None)), 1000)
+                    cost.hold("echo_coro", 1000, (None, None), quick)
         times = [command[command.index("--hold-time") + 1] for command in commands if "--hold-time" in command]
         self.assertEqual(times, ["3s", "1s"])
 

@@ -175,11 +175,6 @@ endforeach()""")
         said = run("cmake", "--build", build, "-j", "2", *(["--target", target] if target else []))
         return [line for line in said.splitlines() if "warning:" in line]
 
-    def test_the_command_of_the_readme(self):
-        readme = (ROOT / "README.md").read_text()
-        command = re.search(r"^cmake -S \. -B build (-D.*)$", readme, re.MULTILINE)[1]
-        self.assertEqual(self.warnings_of(*command.split(), f"-DCMAKE_CXX_COMPILER={CXX}", target=None), [])
-
     @unittest.skipUnless(os.environ.get("RINGLET_FULL"), "a matrix of builds is for tests/run.sh --full")
     def test_every_build_type_compiler_and_generator(self):
         compilers = [name for name in ("g++", "clang++-19") if shutil.which(name)]

@@ -9,11 +9,11 @@ import tempfile
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "bench" / "report"
+PROGRAM = ROOT / "bench/commands/report"
 PATIENCE_SECONDS = 110
 NAMES = ("ladder", "field", "latency-ladder", "latency-field", "memory", "scaling")
 
-sys.path[:0] = [str(PROGRAM), str(PROGRAM.parent)]
+sys.path[:0] = [str(PROGRAM), str(ROOT / "bench/harness")]
 
 
 def run(*arguments, **options):

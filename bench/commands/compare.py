@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Compares the CPU time that two echo servers need per echo.
 
 Throughput on a shared machine can swing threefold from one minute to the next; CPU time per echo
@@ -12,32 +11,40 @@ import pathlib
 import statistics
 import sys
 
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
+
+import building
 from cost import count_system_calls, measure_cpu, needs
 from measuring import INTERRUPTED, UNAVAILABLE, Failure, Load
-from measuring import choose_cpus, command_line, command_of, congestion_control, describe_machine
+from measuring import choose_cpus, command_line, congestion_control, describe_machine
 from measuring import positive_number, show_progress
 from pairs import FEWEST_PAIRS, measure_pairs, paired_ratio
 from processes import end_by_signals
+from rows import command_of, refuse_missing
 
 EPILOG = """\
 A server is one of these names, or any command with {port} in it:
-  echo_coro                ringlet's server, from the build directory
-  epoll_echo, libev_echo, uring_echo
-                           the C servers, from the build directory
+  echo_coro, libev, gevent3 and the other rows of the log and the field
+                           ./benchmark.sh field --list shows them
+  epoll_echo, libev_echo, uring_echo, ladder
+                           programs of the build directory, by their own names
   NAME_echo.py             a Python server of bench/peers, run by PYTHON3 (/usr/bin/python3)
-Options may follow a name: 'echo_coro --busy-poll 50us', 'uring_echo pool'.
+Options may follow a name: 'echo_coro --busy-poll 50us', 'uring_echo pool'. Without RINGLET_BUILD_DIR, which names
+another build directory than build/release, what is missing is installed, and echo_coro and the C servers are built.
 
 examples:
-  ./benchmark.sh compare epoll_echo echo_coro
+  ./benchmark.sh compare libev echo_coro
   ./benchmark.sh compare epoll_echo epoll_echo            # how much is noise: the ratio should be 1
   ./benchmark.sh compare --syscalls --connections 1 epoll_echo echo_coro
   ./benchmark.sh compare echo_coro '/tmp/before/echo_coro --port {port}'
 
 Processes that a server forks are not counted; its threads are. The server runs on one CPU, the
 client on another, with the congestion control cubic or reno where root may set it.
-RINGLET_BUILD_DIR names another build directory than build/release.
 Exit status: 0; 64 wrong usage; 69 a server or the client is missing or failed; 130 interrupted.
 """
+
+
+C_PEERS = [(f"{name} could not be built", name) for name in ("epoll_echo", "uring_echo", "libev_echo")]
 
 
 def verdict(names, pair_count, low, high):
@@ -77,7 +84,7 @@ def compare(options, backend):
     """Measures, prints the result and returns all of it, ready for JSON."""
     servers = options.servers
     for server in servers:
-        command_of(server, 1)  # an unknown name is told before anything runs
+        refuse_missing(server)
     if options.syscalls:
         needs("strace")
 
@@ -131,6 +138,9 @@ def main():
     options = read_options(sys.argv[1:])
     end_by_signals()
     try:
+        for server in options.servers:
+            command_of(server, 1)  # an unknown name is told before anything runs
+        building.prepare("echo_coro", "echo_bench", "ringlet_doctor", groups=["bench"], optional=C_PEERS)
         both = ("io_uring", "epoll")
         result = []
         for backend in both if options.client_backend == "both" else (options.client_backend,):
@@ -141,7 +151,7 @@ def main():
             options.json.write_text(json.dumps({"comparisons": result}, indent=2) + "\n")
     except (Failure, OSError) as error:
         show_progress("")
-        print(f"server_cpu: {error}", file=sys.stderr)
+        print(f"compare: {error}", file=sys.stderr)
         sys.exit(UNAVAILABLE)
     except KeyboardInterrupt:
         show_progress("")

@@ -6,7 +6,7 @@ import pathlib
 import re
 import resource
 
-from measuring import BUILD, PYTHON3, ROOT
+from places import BUILD, PYTHON3, ROOT
 from processes import ask
 from rows import PYTHON2
 

@@ -6,8 +6,8 @@ import signal
 import sys
 
 signal.signal(signal.SIGINT, signal.SIG_DFL)  # as long as there is nothing to stop
-BENCH = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(1, str(BENCH))
+COMMANDS = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
 
 import building
 import machine
@@ -24,7 +24,7 @@ def list_rows(options):
     out(f"{'row':14} {'port':5} can it run here?")
     for row in options.rows:
         why_not = row.why_not()
-        if why_not and row.is_built and builds_here():
+        if why_not and row.is_built and building.is_ours():
             answer = f"yes, after the build ({why_not})"
         elif why_not:
             answer = f"no: {why_not}"
@@ -33,10 +33,6 @@ def list_rows(options):
         else:
             answer = "yes"
         out(f"{row.name:14} {row.port:<5} {answer}")
-
-
-def builds_here():
-    return not os.environ.get("RINGLET_BUILD_DIR")
 
 
 def refuse_taken_ports(rows):
@@ -69,18 +65,30 @@ def measure(options, backends):
             return write_log(options, cpus, backends)
 
 
+def prepare(options):
+    """What is installed can be packed, so all programs are built, the doctor too."""
+    programs = ["echo_coro", "echo_bench", "ringlet_doctor"]
+    if options.lab:
+        programs += ["ladder", "uring_echo", "epoll_echo"]
+    optional = [("libev_echo could not be built: its row is left out", "libev_echo")]
+    with_field = any(row.in_field for row in options.rows)
+    if with_field:
+        optional.append(("not all of the field could be built: some of its rows are left out", "field_peers"))
+    groups = ["bench", *["field"] * with_field, *["report"] * options.lab]
+    building.prepare(*programs, groups=groups, optional=optional)
+
+
 def run_lab(options):
     """In our place, with what was built for it."""
     os.environ["RINGLET_BUILD_DIR"] = str(BUILD)
     words = ["--quick"] * options.quick if options.lab_words is None else options.lab_words
-    os.execv(sys.executable, [sys.executable, str(BENCH / "lab"), *words])
+    os.execv(sys.executable, [sys.executable, str(COMMANDS / "lab"), *words])
 
 
 def run(options):
     if options.list:
         return list_rows(options)
-    if builds_here():
-        building.prepare(options)
+    prepare(options)
     client = BUILD / "src/client/echo_bench"
     if not os.access(client, os.X_OK):
         raise Missing(f"the client is missing: {client}")
@@ -94,7 +102,7 @@ def read_command(words):
     """The log, or the lab, which reads its own options when everything is built."""
     lab_words = words[1:] if words[:1] == ["lab"] else None
     if lab_words is not None and not {"-h", "--help"}.isdisjoint(lab_words):
-        os.execv(sys.executable, [sys.executable, str(BENCH / "lab"), "--help"])
+        os.execv(sys.executable, [sys.executable, str(COMMANDS / "lab"), "--help"])
     options = read_options(words if lab_words is None else ["--lab"])
     options.lab_words = lab_words
     return options

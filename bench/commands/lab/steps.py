@@ -16,7 +16,7 @@ class Step:
 
     @property
     def server(self):
-        """As bench/server_cpu.py takes it."""
+        """As benchmark.sh compare takes it."""
         if self.number == 0:  # the C peers: `ladder` would only become one of them
             return "epoll_echo" if self.backend == "epoll" else "uring_echo"
         command = f"ladder --step {self.name}"

@@ -1,6 +1,6 @@
 """The comparison of two servers counts and judges rightly.
 
-Run one with   /usr/bin/python3 tests/bench/server_cpu_test.py Verdict.test_verdict
+Run one with   /usr/bin/python3 tests/bench/compare_test.py Verdict.test_verdict
 """
 
 import fcntl
@@ -14,24 +14,24 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "bench" / "server_cpu.py"
+PROGRAM = ROOT / "bench/commands/compare.py"
 PATIENCE_SECONDS = 120
 USAGE, UNAVAILABLE = 64, 69
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(PROGRAM.parent))
+sys.path[:0] = [str(PROGRAM.parent), str(ROOT / "bench/harness")]
 import cost
 import measuring
-import server_cpu
+import compare
 
 
 class Verdict(unittest.TestCase):
     def test_verdict(self):
         names = ["old", "new"]
-        self.assertIn("No difference", server_cpu.verdict(names, 10, 0.99, 1.02))
-        self.assertEqual(server_cpu.verdict(names, 10, 1.01, 1.2), "new needs less CPU per echo.")
-        self.assertEqual(server_cpu.verdict(names, 10, 0.8, 0.99), "old needs less CPU per echo.")
-        self.assertIn("Too few", server_cpu.verdict(names, 5, 1.01, 1.2))
+        self.assertIn("No difference", compare.verdict(names, 10, 0.99, 1.02))
+        self.assertEqual(compare.verdict(names, 10, 1.01, 1.2), "new needs less CPU per echo.")
+        self.assertEqual(compare.verdict(names, 10, 0.8, 0.99), "old needs less CPU per echo.")
+        self.assertIn("Too few", compare.verdict(names, 5, 1.01, 1.2))
 
 
 class Counting(unittest.TestCase):
@@ -76,8 +76,12 @@ class Counting(unittest.TestCase):
         )
         self.assertEqual(measuring.command_of("echo_coro", 80)[1:], ["--port", "80"])
         self.assertEqual(measuring.command_of("gevent_echo.py", 80)[2:], ["80"])
+        self.assertEqual(measuring.command_of("libev", 80), [str(measuring.BUILD / "bench/libev_echo"), "80"])
+        self.assertEqual(measuring.command_of("gevent3", 80), measuring.command_of("gevent_echo.py", 80))
+        self.assertEqual(measuring.command_of("libev_uring", 80)[:2], ["env", "LIBEV_FLAGS=128"])
+        self.assertEqual(measuring.command_of("epoll_echo pool", 80)[1:], ["80", "pool"])
         with self.assertRaises(measuring.Failure):
-            measuring.command_of("erlang", 80)
+            measuring.command_of("nobody", 80)
 
 
 CLIENT = f"""\
@@ -138,7 +142,7 @@ class Program(unittest.TestCase):
     def test_failures_are_one_clear_line(self):
         no_errors = CLIENT.replace("errors: 0", "errors: 3")
         for what, servers, client, status, line in (
-            ("unknown", ("epoll_echo.py", "erlang"), CLIENT, UNAVAILABLE, "'erlang'"),
+            ("unknown", ("epoll_echo.py", "nobody"), CLIENT, UNAVAILABLE, "'nobody'"),
             ("not built", ("epoll_echo", "epoll_echo"), CLIENT, UNAVAILABLE, "bench/epoll_echo"),
             ("dies", ("false {port}", "epoll_echo.py"), CLIENT, UNAVAILABLE, "status 1"),
             ("errors", ("epoll_echo.py",) * 2, no_errors, UNAVAILABLE, "errors: 3"),
@@ -156,7 +160,7 @@ class Program(unittest.TestCase):
         self.client.unlink()
         ended = self.run_it("epoll_echo.py", "epoll_echo.py")
         self.assertEqual(ended.returncode, UNAVAILABLE)
-        self.assertRegex(ended.stderr, r"\Aserver_cpu: .*echo_bench: No such file or directory\n\Z")
+        self.assertRegex(ended.stderr, r"\Acompare: .*echo_bench: No such file or directory\n\Z")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Installs what the rows need, and builds it, as the preset release."""
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
 
-from measuring import ROOT, say
+from measuring import say
+from places import ROOT
 from processes import Failure, Missing, start, stop
 
 PRESET = ("--preset", "release")
@@ -15,24 +17,27 @@ class BuildFailed(Failure):
     """Nothing can be measured without it."""
 
 
-def prepare(options):
-    """What need not be there for every row is built apart, and its failure only told."""
-    with_field = any(row.in_field for row in options.rows)
-    groups = ["build", "bench", *["field"] * with_field, *["report"] * options.lab]
-    if run("sh", "cmake/install_dependencies.sh", *groups, stdin=None) != 0:
+def is_ours():
+    """Whether what is measured is built here, in build/release; a build directory that was named is taken as it is."""
+    return not os.environ.get("RINGLET_BUILD_DIR")
+
+
+def prepare(*programs, groups=(), optional=()):
+    """Installs what these groups and the build need, and builds the programs. What is optional need not be there for
+    everything: it is built apart, and its failure only told. Each optional entry is what is said then, and its targets."""
+    if not is_ours():
+        return
+    if run("sh", "cmake/install_dependencies.sh", "build", *groups, stdin=None) != 0:
         say("going on with what is installed")
     if not shutil.which("cmake"):
         raise Missing("cmake is missing: install the package cmake")
     say("building in build/release")
     # A new compiler with a new warning is no reason to measure nothing.
     must("the build failed", "cmake", *PRESET, "-DRINGLET_WERROR=OFF")
-    must("the build failed", *targets("echo_coro", "echo_bench", "ringlet_doctor"))
-    may("libev_echo could not be built: its row is left out", *targets("libev_echo"))
-    if options.lab:
-        must("the build of the ladder failed", *targets("ladder", "uring_echo", "epoll_echo"))
-    if with_field:  # Ninja's -k 0: one that cannot be built does not keep the others from it
-        trouble = "not all of the field could be built: some of its rows are left out"
-        may(trouble, *targets("field_peers"), "--", "-k", "0")
+    must("the build failed", *targets(*programs))
+    for trouble, *names in optional:
+        # Ninja's -k 0: one that cannot be built does not keep the others from it
+        may(trouble, *targets(*names), "--", "-k", "0")
 
 
 def targets(*names):

@@ -7,7 +7,7 @@ import re
 import shlex
 
 import measuring
-from measuring import ROOT
+from places import ROOT
 from rows import all_rows
 
 HELP = """\

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Measures what ringlet wants to reach, and prints one table.
 
 Where a row compares with another server, runs of both take turns, in random order within each pair, on
@@ -10,10 +9,14 @@ import json
 import pathlib
 import sys
 
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
+
+import building
 import measuring
 from measuring import INTERRUPTED, Failure, Missing
 from pairs import FEWEST_PAIRS
 from processes import end_by_signals
+from table import HEADINGS, as_json, cells, layout
 from targets import TARGETS, Extent
 
 FAILED = 1
@@ -39,8 +42,8 @@ In every run the echoes must be right to the byte, the server must have no worke
 (iou-wrk-*), must end by SIGTERM and, where it tells, must not have let its completion queue
 overflow. A row whose run broke that is "not measured", the rest goes on, and the exit status is 1.
 
-The machine should be quiet: of two measurements on it the second waits. RINGLET_BUILD_DIR names
-another build directory than build/release. A full run takes about {sum(t.seconds for t in TARGETS) // 60:.0f} minutes.
+The machine should be quiet: of two measurements on it the second waits. Without RINGLET_BUILD_DIR, which
+names another build directory than build/release, what is missing is installed and built. A full run takes about {sum(t.seconds for t in TARGETS) // 60:.0f} minutes.
 
 exit status: 0 everything was measured, or what it needs is not here; 1 a run failed; 64 wrong
 usage; 130 interrupted. Targets that are not reached do not change it.
@@ -65,37 +68,6 @@ def read_options(arguments):
         if name not in names:
             parser.error(f"no row is called '{name}'; the rows are: {' '.join(names)}")
     return options
-
-
-# ---- the table ----------------------------------------------------------------------------------
-
-HEADINGS = ("target", "anchor", "ours", "ratio", "95 % interval", "required", "aim", "reached")
-
-
-def cells(target, measured, reached):
-    """One line of the table; a row without a measurement has a verdict all the same."""
-    sign = ">=" if target.at_least else "<="
-    limits = ["-" if limit is None else f"{sign} {limit:,}" for limit in (target.required, target.aim)]
-    if measured is None:
-        return (target.what, "-", "-", "-", "-", *limits, reached)
-    interval = " to ".join(f"{end:.3f}" for end in measured.interval) or "-"
-    ratio = f"{measured.judged:.3f}" if measured.is_ratio else "-"
-    return (target.what, measured.anchor or "-", measured.ours, ratio, interval, *limits, reached)
-
-
-def layout(lines):
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    for line in lines:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip()
-
-
-def as_json(target, measured, reached):
-    row = {"name": target.name, "what": target.what, "reached": reached}
-    row.update(required=target.required, aim=target.aim, at_least=target.at_least)
-    if measured is not None:
-        row.update(value=measured.judged, ours=measured.ours, anchor=measured.anchor)
-        row.update(interval=measured.interval, samples=measured.samples)
-    return row
 
 
 # ---- measuring ----------------------------------------------------------------------------------
@@ -144,7 +116,7 @@ def measure(options):
         told["failures"] = failures
         options.json.write_text(json.dumps(told, indent=2) + "\n")
     for failure in failures:
-        print(f"run: {failure}", file=sys.stderr)
+        print(f"targets: {failure}", file=sys.stderr)
     return not failures
 
 
@@ -156,7 +128,12 @@ def main():
             print(f"{target.name:20}{target.what}")
         return
     try:
+        building.prepare("echo_coro", "echo_bench", "micro", "epoll_echo", "uring_echo", groups=["bench"],
+                         optional=[("libev_echo could not be built: its rows are left out", "libev_echo")])
         sys.exit(0 if measure(options) else FAILED)
+    except Failure as failure:
+        measuring.say(failure)
+        sys.exit(measuring.UNAVAILABLE)
     except KeyboardInterrupt:
         measuring.show_progress("")
         sys.exit(INTERRUPTED)

@@ -9,7 +9,6 @@ import os
 import pathlib
 import platform
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -17,13 +16,10 @@ import sys
 import tempfile
 import time
 
+from places import BUILD
 from processes import Failure, Missing, is_listening, signals_held, start, stop
+from rows import command_of
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-PEERS = ROOT / "bench" / "peers"
-BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR") or ROOT / "build/release").resolve()
-SYSTEM_PYTHON3 = "/usr/bin/python3"  # it sees the system's packages
-PYTHON3 = os.environ.get("PYTHON3") or (SYSTEM_PYTHON3 if os.access(SYSTEM_PYTHON3, os.X_OK) else "python3")
 CONGESTION_CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 HOST = "127.0.0.1"
@@ -32,12 +28,6 @@ END_SECONDS_LIMIT = 10
 RUN_SECONDS_LIMIT = 600
 LOOK_SECONDS = 1  # an idle worker thread of io_uring lives for five: none is missed
 WARM_UP_ECHOES = 20  # per connection: page faults and first allocations are not the subject
-PROGRAMS = {
-    "echo_coro": "src/server",
-    "ladder": "bench/ladder",
-    **dict.fromkeys(("epoll_echo", "libev_echo", "uring_echo", "zero_copy_echo"), "bench"),
-}
-WITH_PORT_OPTION = ("echo_coro", "ladder")
 
 USAGE, UNAVAILABLE, INTERRUPTED = 64, 69, 130
 
@@ -47,19 +37,6 @@ class TooLong(Failure):
 
 
 # ---- servers ------------------------------------------------------------------------------------
-
-
-def command_of(server, port):
-    """The words that start a server which was named on the command line."""
-    if "{port}" in server:
-        return shlex.split(server.replace("{port}", str(port)))
-    name, *options = shlex.split(server) or [""]
-    if name in PROGRAMS:
-        at_port = ["--port", str(port)] if name in WITH_PORT_OPTION else [str(port)]
-        return [str(BUILD / PROGRAMS[name] / name), *at_port, *options]
-    if name.endswith(".py") and (PEERS / name).exists():
-        return [PYTHON3, str(PEERS / name), str(port), *options]
-    raise Missing(f"'{server}' is neither a known server nor a command with {{port}}; see --help")
 
 
 def choose_cpus():

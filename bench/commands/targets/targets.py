@@ -1,6 +1,5 @@
 """What ringlet wants to reach, and how each of it is measured."""
 
-import contextlib
 import dataclasses
 import functools
 import json
@@ -16,9 +15,6 @@ from pairs import FEWEST_PAIRS, measure_pairs, median_interval, paired_ratio
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
 MEMORY_OF_A_CONNECTION = 12 * KIBIBYTE  # both ends, with something over
-# Receives are parked after a second, and the kernel adds the counters of its CPUs up every second
-# (vm.stat_interval): who looks then finds one or the other done, by chance.
-HOLD_TIME, QUICK_HOLD_TIME = "3s", "1s"
 TABLE_SHARE = 0.85  # the kernel spreads connections over workers by a hash, not evenly
 
 
@@ -120,20 +116,9 @@ def large_messages(size, echoes):
 # ---- counts -------------------------------------------------------------------------------------
 
 
-def per_echo(count, name, load, cpus):
-    """The difference of two runs, one three times as long: without connecting and ending."""
-    short = count(name, load, cpus)
-    long = count(name, load.with_echoes(3 * load.echoes), cpus)
-    return (long - short) / (2 * load.echo_count)
-
-
-def system_call_count(name, load, cpus):
-    return sum(cost.count_system_calls(name, load, cpus).values())
-
-
 def counted(count, load, anchors, extent):
-    ours = per_echo(count, "echo_coro", load, extent.cpus)
-    theirs = {name: per_echo(count, name, load, extent.cpus) for name in anchors}
+    ours = cost.per_echo(count, "echo_coro", load, extent.cpus)
+    theirs = {name: cost.per_echo(count, name, load, extent.cpus) for name in anchors}
     digits = 3 if ours < 10 else 0
     anchor = ", ".join(f"{name} {value:.{digits}f}" for name, value in theirs.items())
     return Measured(ours, f"{ours:.{digits}f}", anchor, samples=[ours, *theirs.values()])
@@ -142,7 +127,7 @@ def counted(count, load, anchors, extent):
 def system_calls(connections, echoes):
     def measure(extent):
         load = Load(connections, 1, extent.of(echoes))
-        return counted(system_call_count, load, ("epoll_echo", "uring_echo"), extent)
+        return counted(cost.system_call_count, load, ("epoll_echo", "uring_echo"), extent)
 
     return measure
 
@@ -204,26 +189,8 @@ def growth(extent):
     return Measured(grown / MEBIBYTE, text, too_little=too_little, samples=resident)
 
 
-def hold(extent, count, server="echo_coro"):
-    """What echo_bench says of so many connections that stay open and idle."""
-    client = str(measuring.BUILD / "src/client/echo_bench")
-    if "--hold" not in measuring.run_to_its_end([client, "--help"], None).stdout:
-        raise Missing("echo_bench has no option --hold")
-    measuring.show_progress(f"{count:,} idle connections")
-    with measuring.running_server(server, extent.cpus[0]) as server:
-        with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
-            command = [client, "--hold", str(count), "--sources", "127.0.0.0/8"]
-            command += ["--hold-time", QUICK_HOLD_TIME if extent.quick else HOLD_TIME]
-            command += ["--server-pid", str(server.pid), "-p", str(server.port)]
-            command += ["--json", file.name, measuring.HOST]
-            ended = measuring.run_to_its_end(command, extent.cpus[1], server)
-            with contextlib.suppress(ValueError):
-                return json.load(file)["hold"]
-    raise Missing(f"echo_bench --hold: {measuring.last_words(ended)}")
-
-
 def idle_bytes(extent):
-    told = hold(extent, extent.of(10_000)).get("server_user_bytes_per_connection")
+    told = cost.hold("echo_coro", extent.of(10_000), extent.cpus, extent.quick).get("server_user_bytes_per_connection")
     if told is None:
         raise Missing("echo_bench could not tell the server's memory")
     return Measured(told, f"{told:.0f} bytes")
@@ -234,7 +201,7 @@ def idle_connections(extent):
     wanted = min(extent.of(1_000_000), cost.available_bytes() // MEMORY_OF_A_CONNECTION)
     table, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     workers = math.ceil(wanted / (TABLE_SHARE * table))
-    told = hold(extent, wanted, f"echo_coro --direct-descriptors --workers {workers}")
+    told = cost.hold(f"echo_coro --direct-descriptors --workers {workers}", wanted, extent.cpus, extent.quick)
     held = told["connections"] - told.get("last_echo_errors", 0)
     return Measured(held, f"{held:,}", too_little="only a tenth was tried" if extent.quick else "")
 

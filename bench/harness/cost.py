@@ -1,6 +1,7 @@
 """What servers cost: CPU time, system calls, instructions, memory."""
 
 import contextlib
+import json
 import pathlib
 import re
 import shutil
@@ -11,6 +12,10 @@ import time
 
 import measuring
 from measuring import Failure, Missing, last_line, run_client, running_server, show_progress, warm_up
+
+# Receives are parked after a second, and the kernel adds the counters of its CPUs up every second
+# (vm.stat_interval): who looks then finds one or the other done, by chance.
+HOLD_TIME, QUICK_HOLD_TIME = "3s", "1s"
 
 
 def measure_run(name, load, cpus):
@@ -134,3 +139,32 @@ def available_bytes():
     """Memory of the machine that could be used now."""
     told = re.search(r"MemAvailable:\s+(\d+) kB", pathlib.Path("/proc/meminfo").read_text())
     return int(told[1]) * 1024
+
+
+def per_echo(count, name, load, cpus):
+    """The difference of two runs, one three times as long: without connecting and ending."""
+    short = count(name, load, cpus)
+    long = count(name, load.with_echoes(3 * load.echoes), cpus)
+    return (long - short) / (2 * load.echo_count)
+
+
+def system_call_count(name, load, cpus):
+    return sum(count_system_calls(name, load, cpus).values())
+
+
+def hold(name, count, cpus, quick):
+    """What echo_bench says of so many connections that stay open and idle."""
+    client = str(measuring.BUILD / "src/client/echo_bench")
+    if "--hold" not in measuring.run_to_its_end([client, "--help"], None).stdout:
+        raise Missing("echo_bench has no option --hold")
+    show_progress(f"{count:,} idle connections")
+    with measuring.running_server(name, cpus[0]) as server:
+        with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+            command = [client, "--hold", str(count), "--sources", "127.0.0.0/8"]
+            command += ["--hold-time", QUICK_HOLD_TIME if quick else HOLD_TIME]
+            command += ["--server-pid", str(server.pid), "-p", str(server.port)]
+            command += ["--json", file.name, measuring.HOST]
+            ended = measuring.run_to_its_end(command, cpus[1], server)
+            with contextlib.suppress(ValueError):
+                return json.load(file)["hold"]
+    raise Missing(f"echo_bench --hold: {measuring.last_words(ended)}")

@@ -9,7 +9,7 @@ import sys
 import tempfile
 
 sys.dont_write_bytecode = True
-sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))  # bench: pairs
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
 import page
 import results as lab_results
 

@@ -1,12 +1,13 @@
-"""The echo servers that benchmark.sh compares: what each is called, and what starts it."""
+"""The echo servers that are compared: what each is called, and what starts it."""
 
 import dataclasses
 import functools
 import os
+import shlex
 import shutil
 
-from measuring import BUILD, PEERS, PYTHON3
-from processes import ask
+from places import BUILD, PEERS, PYTHON3
+from processes import Missing, ask
 
 PYTHON2 = os.environ.get("PYTHON2") or "python2"
 
@@ -105,6 +106,12 @@ class Row:
         source = self.server if "." in self.server else f"{self.server}_echo.py"
         return [self.runner, source, port]
 
+    def anywhere(self):
+        """The command, from whatever directory and at whatever port."""
+        words = ["{port}" if word == str(self.port) else word for word in self.command()]
+        names = {f"./{self.program.name}": self.program}
+        return [str(names.get(word, self.directory / word if (self.directory / word).is_file() else word)) for word in words]
+
     def command(self):
         first, *others = self.words()
         if "=" in first:
@@ -153,3 +160,40 @@ def all_rows():
         for line in table.split("\n")[1:-1]:
             name, port, *others = line.split()
             yield Row(name, int(port), *others, in_field=table is FIELD)
+
+
+# ---- what can be named on a command line --------------------------------------------------------
+
+# Beside the rows: the steps of the ladder, and the C peers by the names of their programs.
+PROGRAMS = {
+    "ladder": "bench/ladder",
+    **dict.fromkeys(("epoll_echo", "libev_echo", "uring_echo", "zero_copy_echo"), "bench"),
+}
+
+
+def row_called(name):
+    return next((row for row in all_rows() if row.name == name), None)
+
+
+def refuse_missing(server):
+    """A row that cannot run here says why before anything is started."""
+    row = row_called((shlex.split(server) or [""])[0])
+    why_not = row and row.why_not()
+    if why_not:
+        raise Missing(f"{row.name}: {why_not}")
+
+
+def command_of(server, port):
+    """The words that start a server which was named on the command line."""
+    if "{port}" in server:
+        return shlex.split(server.replace("{port}", str(port)))
+    name, *options = shlex.split(server) or [""]
+    row = row_called(name)
+    if row:
+        return [*(word.replace("{port}", str(port)) for word in row.anywhere()), *options]
+    if name in PROGRAMS:
+        at_port = ["--port", str(port)] if name == "ladder" else [str(port)]
+        return [str(BUILD / PROGRAMS[name] / name), *at_port, *options]
+    if name.endswith(".py") and (PEERS / name).exists():
+        return [PYTHON3, str(PEERS / name), str(port), *options]
+    raise Missing(f"'{server}' is neither a known server nor a command with {{port}}; see --help")

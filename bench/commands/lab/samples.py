@@ -9,7 +9,6 @@ import threading
 import cost
 import latencies
 import measuring
-import targets
 from measuring import Failure, Load
 
 CONNECTIONS = 50
@@ -73,15 +72,15 @@ class Sampler:
 
     def instructions(self, server):
         load = Load(CONNECTIONS, 1, self.of(200, 40), MESSAGE_BYTES)
-        return targets.per_echo(cost.count_instructions, server, load, self.cpus)
+        return cost.per_echo(cost.count_instructions, server, load, self.cpus)
 
     def system_calls(self, server):
         load = Load(CONNECTIONS, 1, self.of(500, 100), MESSAGE_BYTES)
-        return targets.per_echo(targets.system_call_count, server, load, self.cpus)
+        return cost.per_echo(cost.system_call_count, server, load, self.cpus)
 
     def allocations(self, server):
         load = Load(CONNECTIONS, 1, self.of(100, 20), MESSAGE_BYTES)
-        return targets.per_echo(cost.count_allocations, server, load, self.cpus)
+        return cost.per_echo(cost.count_allocations, server, load, self.cpus)
 
     def context_switches(self, server):
         """Per echo, of all threads of the server, those that end on the way counted as last seen."""
@@ -94,7 +93,7 @@ class Sampler:
 
     def idle_bytes(self, server, count=5000):
         """Bytes of the server and of the kernel that so many idle connections take, all together."""
-        told = targets.hold(targets.Extent(1, self.quick, self.cpus), count, server)
+        told = cost.hold(server, count, self.cpus, self.quick)
         if told["connections"] != told["wanted"]:
             raise Failure(f"{server} held {told['connections']} of {told['wanted']} connections")
         return {

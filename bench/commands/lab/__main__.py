@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1]))
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
 
 import measuring
 from field import field_rows
 from journal import Journal
 from measuring import INTERRUPTED, UNAVAILABLE, Failure, Missing
+from places import ROOT
 from plan import Plan
 from processes import end_by_signals
 from results import results
@@ -40,7 +41,7 @@ what is measured:
 
 Each sample is written to DIR/journal.jsonl as soon as it is there. Ctrl-C loses at most the one that
 is being taken: the same command goes on from there. Then DIR/results.json has all figures, and
-DIR/report.html with its pictures shows them (bench/report).
+DIR/report.html with its pictures shows them (benchmark.sh report).
 
 A full measurement takes about half an hour, a quick one two minutes. That shows that everything
 works, and roughly what comes out. RINGLET_BUILD_DIR names another build directory than build/release.
@@ -64,7 +65,7 @@ def read_options(arguments):
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     options = parser.parse_args(arguments)
     folder = "lab-quick" if options.quick else "lab"
-    options.output = options.output or measuring.ROOT / "build" / folder
+    options.output = options.output or ROOT / "build" / folder
     return options
 
 
@@ -112,7 +113,7 @@ def write_report(options, told):
     report = pathlib.Path(__file__).resolve().parents[1] / "report"
     ended = subprocess.run([sys.executable, str(report), str(path), "-o", str(options.output)])
     if ended.returncode != 0:
-        raise Failure(f"{path} is there, but bench/report made no page of it")
+        raise Failure(f"{path} is there, but the report made no page of it")
     print(f"{path}\n{options.output / 'report.html'}")
 
 
