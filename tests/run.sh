@@ -119,7 +119,7 @@ fi
 # What each preset builds and runs.
 for preset in $presets; do
     targets=unit_tests
-    tests='^unit[.]'
+    tests='^(unit|contract)[.]'
     arguments=
     of=$preset # as CMakePresets.json calls it
     within=    # what runs a command where it is built and tested
@@ -133,10 +133,10 @@ for preset in $presets; do
         ;;
     asan | clang-asan)
         targets='unit_tests stress simulated_stress'
-        tests='^(unit[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|stress))'
+        tests='^(unit[.]|contract[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|stress))'
         if [ -n "$RINGLET_FULL" ]; then
             targets="$targets echo_coro echo_bench ringlet_doctor deny epoll_echo"
-            tests='^(unit[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|faults|kernel_faults|doctor))'
+            tests='^(unit[.]|contract[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|faults|kernel_faults|doctor))'
         fi
         ;;
     esac
@@ -149,7 +149,7 @@ for preset in $presets; do
             continue
         fi
         targets='unit_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
-        tests='^(unit|stress|simulated_stress|epoll|integration)[.]'
+        tests='^(unit|contract|stress|simulated_stress|epoll|integration)[.]'
         without='-LE ^full$'
         of=dev
         [ "$preset" = debian13 ] || of=clang-dev

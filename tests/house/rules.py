@@ -310,7 +310,7 @@ def no_paths_of_one_machine(root):
 def files_are_short(root):
     for path in files(root, (*CPP, ".py", ".sh")):
         name, count = str(path.relative_to(root)), path.read_text().count("\n")
-        limit = LONGEST_UNIT_TEST if name.startswith("tests/unit/") else LONGEST_FILE
+        limit = LONGEST_UNIT_TEST if name.startswith(("tests/unit/", "tests/contract/")) else LONGEST_FILE
         if count > limit and name not in LONG_FILES:
             yield f"{name}:{count}: longer than {limit} lines: two things? (or say why in rules.py)"
         elif count <= limit and name in LONG_FILES:

@@ -112,6 +112,7 @@ class Commands(unittest.TestCase):
     @unittest.skipUnless(os.environ.get("RINGLET_FULL"), "builds everything again: for tests/run.sh --full")
     def test_all_others(self):
         self.run_block("./benchmark.sh log --only echo_coro --runs 1")  # builds, as whoever reads the guides has done
+        self.run_block("cmake --install build/release --prefix /opt/ringlet")  # what was built can be installed
         (self.tree / "default.json").write_text(PROFILE)  # what a runtime would have brought
         for document in DOCUMENTS:
             name = str(document.relative_to(ROOT))

@@ -4,7 +4,7 @@
 # Of any test: limits are for programs that hang, not for machines that are busy.
 set(RINGLET_TEST_LIMIT_SECONDS 1800)
 
-# unit_file_tests(PROGRAM FILE...): the cases of each unit/FOLDER/NAME_test.cpp, as unit.FOLDER.NAME.
+# unit_file_tests(PROGRAM FILE...): the cases of each FOLDER/NAME_test.cpp, as FOLDER.NAME, with dots for slashes.
 function(unit_file_tests program)
     foreach(file ${ARGN})
         file(RELATIVE_PATH name ${CMAKE_CURRENT_SOURCE_DIR} ${file})

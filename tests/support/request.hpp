@@ -3,6 +3,7 @@
 // An operation with bytes of its own, for tests of rings and of the simulated network.
 
 #include <ringlet/detail/operation.hpp>
+#include <ringlet/detail/ring.hpp>
 #include <ringlet/endpoint.hpp>
 
 #include <algorithm>
@@ -32,6 +33,12 @@ struct Request {
                             address.size_bytes());
         operation.state = Operation::State::in_flight;
         return operation;
+    }
+    /// The same, and asks.
+    void start(Ring& ring, Opcode opcode, int fd) { ring.start(configure(opcode, fd)); }
+    void start(Ring& ring, Opcode opcode, int fd, std::size_t size_bytes) {
+        bytes.resize(size_bytes);
+        start(ring, opcode, fd);
     }
     [[nodiscard]] std::string first(int count) const {
         return {bytes.data(), static_cast<std::size_t>(count)};

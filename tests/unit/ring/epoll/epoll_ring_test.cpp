@@ -4,6 +4,7 @@
 #include "ring/epoll/epoll_ring.hpp"
 
 #include "net.hpp"
+#include "request.hpp"
 
 #include <array>
 #include <cerrno>
@@ -33,18 +34,6 @@ std::unique_ptr<Ring> make_ring() {
     REQUIRE_MESSAGE(ring, ring.error().message());
     return std::move(*ring);
 }
-
-// An operation with bytes of its own.
-struct Request {
-    std::vector<char> bytes = std::vector<char>(64);
-    Operation operation;
-
-    void start(Ring& ring, Opcode opcode, int fd) {
-        operation.configure(opcode, fd, bytes.data(), bytes.size());
-        operation.state = Operation::State::in_flight;
-        ring.start(operation);
-    }
-};
 
 // The answers that came while another was waited for.
 std::map<const Operation*, int> kept_answers;
@@ -83,37 +72,6 @@ TEST_CASE("EpollRing makes no epoll_ctl per message") {
     }
 }
 
-TEST_CASE("EpollRing receives what is there before, beside and after the request, and the end") {
-    const auto ring = make_ring();
-    auto pair = socket_pair();
-    Request request;
-    REQUIRE(write_all(pair.second.get(), "before"));
-    request.start(*ring, Opcode::recv, pair.first.get());
-    CHECK(answer(*ring, request) == 6);
-
-    request.start(*ring, Opcode::recv, pair.first.get());
-    CHECK_FALSE(answer(*ring, request, 5ms));
-    REQUIRE(write_all(pair.second.get(), "after"));
-    CHECK(answer(*ring, request) == 5);
-
-    // More than fits: the rest causes no event of its own.
-    REQUIRE(write_all(pair.second.get(), std::string(100, 'x')));
-    request.start(*ring, Opcode::recv, pair.first.get());
-    CHECK(answer(*ring, request) == 64);
-    request.start(*ring, Opcode::recv, pair.first.get());
-    CHECK(answer(*ring, request) == 36);
-
-    // The end comes with data, and is still there afterwards, again and again.
-    REQUIRE(write_all(pair.second.get(), "last"));
-    pair.second.reset();
-    request.start(*ring, Opcode::recv, pair.first.get());
-    CHECK(answer(*ring, request) == 4);
-    for (int i = 0; i < 3; ++i) {
-        request.start(*ring, Opcode::recv, pair.first.get());
-        CHECK(answer(*ring, request) == 0);
-    }
-}
-
 TEST_CASE("EpollRing waits with a send until there is room") {
     const auto ring = make_ring();
     const auto pair = socket_pair();
@@ -128,87 +86,6 @@ TEST_CASE("EpollRing waits with a send until there is room") {
     }
     CHECK(read_up_to(pair.second.get(), sent_bytes).size() == sent_bytes);
     CHECK(answer(*ring, request) == 64);
-}
-
-TEST_CASE("EpollRing hands a cancelled operation over once, and the next one works") {
-    const auto ring = make_ring();
-    const auto pair = socket_pair();
-    Request request;
-    for (const bool waits : {false, true}) {
-        request.start(*ring, Opcode::recv, pair.first.get());
-        if (waits) CHECK_FALSE(answer(*ring, request, 1ms));
-        ring->cancel(request.operation);
-        ring->cancel(request.operation);
-        CHECK(answer(*ring, request) == -ECANCELED);
-        CHECK(ring->wait(Clock::now()).empty());
-    }
-    // What was faster than its cancellation keeps its answer.
-    request.start(*ring, Opcode::send, pair.first.get());
-    const auto completions = ring->wait(Clock::now());
-    REQUIRE(completions.size() == 1);
-    CHECK(completions[0].result == 64);
-    ring->cancel(request.operation);
-    CHECK(ring->wait(Clock::now()).empty());
-}
-
-TEST_CASE("EpollRing knows a descriptor from the last one that had its number") {
-    const auto ring = make_ring();
-    for (int i = 0; i < 3; ++i) {
-        auto pair = socket_pair();
-        Request request;
-        request.start(*ring, Opcode::recv, pair.first.get());
-        REQUIRE(write_all(pair.second.get(), "hello"));
-        CHECK(answer(*ring, request) == 5);
-        // A copy keeps the old registration alive, and its events come: they are nobody's.
-        const UniqueFd copy(::dup(pair.first.get()));
-        ring->close(pair.first.release());
-        REQUIRE(write_all(pair.second.get(), "nobody reads this"));
-        CHECK(ring->wait(Clock::now() + 1ms).empty());
-    }
-}
-
-TEST_CASE("EpollRing accepts and connects, and says when nobody listens") {
-    const auto ring = make_ring();
-    const UniqueFd listener = bound_socket(loopback(), 8);
-    Endpoint address = address_of(listener.get());
-    Request accept;
-    accept.start(*ring, Opcode::accept, listener.get());
-    CHECK_FALSE(answer(*ring, accept, 1ms));
-
-    const auto connect = [&](Request& request, int fd) {
-        request.operation.configure(Opcode::connect, fd, const_cast<sockaddr*>(address.data()),
-                                    address.size_bytes());
-        request.operation.state = Operation::State::in_flight;
-        ring->start(request.operation);
-        return answer(*ring, request);
-    };
-    const UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    Request connecting;
-    CHECK(connect(connecting, client.get()) == 0);
-    const auto accepted = answer(*ring, accept);
-    REQUIRE(accepted);
-    CHECK(*accepted >= 0);
-    const UniqueFd server(*accepted);
-    REQUIRE(write_all(client.get(), "hello"));
-    CHECK(read_up_to(server.get(), 5) == "hello");
-
-    {
-        const UniqueFd reserved = bound_socket(loopback()); // bound, and does not listen
-        address = address_of(reserved.get());
-        const UniqueFd refused(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        CHECK(connect(connecting, refused.get()) == -ECONNREFUSED);
-    }
-}
-
-TEST_CASE("EpollRing ends a wait at its deadline, not before, and at once when it has passed") {
-    const auto ring = make_ring();
-    const auto begin = Clock::now();
-    // A signal may end a wait early, and so may what a closed io_uring still has to do on this thread.
-    int waits = 0;
-    for (; Clock::now() < begin + 3ms; ++waits) CHECK(ring->wait(begin + 3ms).empty());
-    CHECK(waits <= 10);
-    CHECK(ring->wait(begin).empty());
-    CHECK(ring->wait(Clock::time_point()).empty());
 }
 
 TEST_CASE("EpollRing hands a flood over in several waits, and looks at the kernel between them") {

@@ -3,6 +3,7 @@
 #include "death.hpp"
 #include "net.hpp"
 #include "refusal.hpp"
+#include "request.hpp"
 
 #include "base/sanitizer.hpp"
 #include "ring/uring/uring_ring.hpp"
@@ -28,6 +29,7 @@
 #include <unistd.h>
 
 using namespace ringlet;
+using testing::Request;
 
 namespace {
 
@@ -49,19 +51,6 @@ Pair make_pair() {
     REQUIRE(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0);
     return {.left = UniqueFd(ends[0]), .right = UniqueFd(ends[1])};
 }
-
-// An operation with bytes of its own.
-struct Request {
-    std::array<char, 16> bytes{};
-    Operation operation;
-
-    void start(Ring& ring, Opcode opcode, int fd, std::size_t size_bytes) {
-        operation.configure(opcode, fd, bytes.data(), size_bytes);
-        operation.state = Operation::State::in_flight;
-        ring.start(operation);
-    }
-    void start_recv(Ring& ring, int fd) { start(ring, Opcode::recv, fd, bytes.size()); }
-};
 
 std::vector<Completion> wait_once(Ring& ring, std::optional<Clock::time_point> deadline) {
     const auto completions = ring.wait(deadline);
@@ -131,28 +120,6 @@ std::size_t read_many(Ring& ring, std::size_t count) {
 
 } // namespace
 
-TEST_CASE("UringRing receives what arrives") {
-    const auto ring = make_ring();
-    const auto [left, right] = make_pair();
-    Request request;
-    request.start_recv(*ring, left.get());
-    CHECK(look(*ring).empty());
-    REQUIRE(::write(right.get(), "hello", 5) == 5);
-    const auto completions = collect(*ring, 1);
-    REQUIRE(completions.size() == 1);
-    CHECK(completions[0].operation == &request.operation);
-    CHECK(completions[0].result == 5);
-    CHECK(std::string_view(request.bytes.data(), 5) == "hello");
-
-    // The end of the stream.
-    request.operation.consume();
-    request.start_recv(*ring, left.get());
-    REQUIRE(::shutdown(right.get(), SHUT_WR) == 0);
-    const auto end = collect(*ring, 1);
-    REQUIRE(end.size() == 1);
-    CHECK(end[0].result == 0);
-}
-
 TEST_CASE("UringRing sends nothing before it waits and everything then") {
     const auto ring = make_ring();
     const auto [left, right] = make_pair();
@@ -204,42 +171,10 @@ TEST_CASE("UringRing gives an error of the kernel as a negative errno and no sig
     CHECK(completions[0].result == -EPIPE); // SIGPIPE would have ended the process
 
     request.operation.consume();
-    request.start_recv(*ring, -1);
+    request.start(*ring, Opcode::recv, -1);
     const auto bad = collect(*ring, 1);
     REQUIRE(bad.size() == 1);
     CHECK(bad[0].result == -EBADF);
-}
-
-TEST_CASE("UringRing accepts and connects") {
-    const auto ring = make_ring();
-    auto address = Endpoint::parse("127.0.0.1:0");
-    REQUIRE(address);
-    const UniqueFd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    REQUIRE(::bind(listener.get(), address->data(), address->size_bytes()) == 0);
-    REQUIRE(::listen(listener.get(), 4) == 0);
-    sockaddr_storage bound{};
-    socklen_t bound_size = sizeof bound;
-    REQUIRE(::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&bound), &bound_size) == 0);
-
-    const UniqueFd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    Operation accept;
-    accept.configure(Opcode::accept, listener.get(), nullptr, 0);
-    Operation connect;
-    connect.configure(Opcode::connect, client.get(), &bound, bound_size);
-    ring->start(accept);
-    ring->start(connect);
-    const auto completions = collect(*ring, 2);
-    REQUIRE(completions.size() == 2);
-    UniqueFd accepted;
-    for (const auto& completion : completions) {
-        if (completion.operation == &accept) accepted.reset(completion.result);
-        if (completion.operation == &connect) CHECK(completion.result == 0);
-    }
-    REQUIRE(accepted);
-    CHECK((::fcntl(accepted.get(), F_GETFD) & FD_CLOEXEC) != 0);
-    CHECK(::write(client.get(), "x", 1) == 1);
-    std::array<char, 4> received{};
-    CHECK(::read(accepted.get(), received.data(), received.size()) == 1);
 }
 
 TEST_CASE(
@@ -317,7 +252,7 @@ TEST_CASE("UringRing waits until its deadline when nothing comes") {
     const auto ring = make_ring();
     const auto [left, right] = make_pair();
     Request request;
-    request.start_recv(*ring, left.get());
+    request.start(*ring, Opcode::recv, left.get());
     testing::waiting_for("a deadline");
     // It may end early by a signal, but not at every attempt.
     const auto deadline = Clock::now() + 20ms;
@@ -341,7 +276,7 @@ TEST_CASE("UringRing goes on after signals that interrupt its wait") {
     const auto ring = make_ring();
     const auto [left, right] = make_pair();
     Request request;
-    request.start_recv(*ring, left.get());
+    request.start(*ring, Opcode::recv, left.get());
 
     static volatile std::sig_atomic_t signal_count = 0;
     signal_count = 0;
@@ -374,30 +309,6 @@ TEST_CASE("UringRing goes on after signals that interrupt its wait") {
     CHECK(completions[0].result == 1);
 }
 
-TEST_CASE("UringRing hands a cancelled operation over once") {
-    const auto ring = make_ring();
-    const auto [left, right] = make_pair();
-    for (const bool is_submitted : {true, false}) {
-        CAPTURE(is_submitted);
-        Request request;
-        request.start_recv(*ring, left.get());
-        if (is_submitted) CHECK(look(*ring).empty());
-        ring->cancel(request.operation);
-        const auto completions = collect(*ring, 1);
-        REQUIRE(completions.size() == 1);
-        CHECK(completions[0].operation == &request.operation);
-        CHECK(completions[0].result == -ECANCELED);
-    }
-    // Nothing of the cancelled receives takes what arrives later.
-    REQUIRE(::write(right.get(), "x", 1) == 1);
-    Request next;
-    next.start_recv(*ring, left.get());
-    const auto completions = collect(*ring, 1);
-    REQUIRE(completions.size() == 1);
-    CHECK(completions[0].operation == &next.operation);
-    CHECK(completions[0].result == 1);
-}
-
 TEST_CASE("UringRing cancels the one that is meant among many") {
     constexpr std::size_t pair_count = 50;
     const auto ring = make_ring();
@@ -405,7 +316,7 @@ TEST_CASE("UringRing cancels the one that is meant among many") {
     std::vector<Request> requests(pair_count);
     for (auto& request : requests) {
         pairs.push_back(make_pair());
-        request.start_recv(*ring, pairs.back().left.get());
+        request.start(*ring, Opcode::recv, pairs.back().left.get());
     }
     CHECK(look(*ring).empty());
     ring->cancel(requests[17].operation);
@@ -426,7 +337,7 @@ TEST_CASE("UringRing hands over once what was cancelled while its answer came") 
     std::vector<Request> requests(request_count);
     for (auto& request : requests) {
         pairs.push_back(make_pair());
-        request.start_recv(*ring, pairs.back().left.get());
+        request.start(*ring, Opcode::recv, pairs.back().left.get());
     }
     CHECK(look(*ring).empty());
     for (std::size_t i = 0; i < request_count; ++i) {
@@ -453,7 +364,7 @@ TEST_CASE("UringRing takes more operations than its queue has entries") {
     std::vector<Request> requests(request_count);
     for (auto& request : requests) {
         pairs.push_back(make_pair());
-        request.start_recv(*ring, pairs.back().left.get());
+        request.start(*ring, Opcode::recv, pairs.back().left.get());
     }
     CHECK(ring->stats().submissions == request_count);
     CHECK(ring->stats().full_queue_flushes == request_count / 4 - 1);
@@ -472,7 +383,7 @@ TEST_CASE("UringRing takes more operations than its queue has entries") {
     // Cancelling takes entries too.
     for (auto& request : requests) {
         request.operation.state = Operation::State::idle;
-        request.start_recv(*ring, request.operation.fd());
+        request.start(*ring, Opcode::recv, request.operation.fd());
     }
     for (auto& request : requests) ring->cancel(request.operation);
     const auto cancelled = collect(*ring, request_count);
@@ -573,7 +484,7 @@ TEST_CASE("UringRing finds an operation or a buffer that was freed too early") {
         const auto ring = make_ring();
         const auto [left, right] = make_pair();
         auto request = std::make_unique<Request>();
-        request->start_recv(*ring, left.get());
+        request->start(*ring, Opcode::recv, left.get());
         look(*ring);
         request.reset();
         static_cast<void>(::write(right.get(), "x", 1) == 1);

@@ -54,7 +54,8 @@ public:
     virtual void park(Operation&) {}
 
     /// Submits everything, waits until something has finished or the deadline has passed (forever
-    /// without one), and hands over what has finished; on io_uring in one system call.
+    /// without one), and hands over what has finished; on io_uring in one system call. A signal can
+    /// end it early, with nothing.
     ///
     /// Lifetime  The span is valid until the next call.
     /// Returns   At most `completions_per_wait_limit` completions; the rest comes with the next
