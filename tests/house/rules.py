@@ -42,6 +42,7 @@ TESTED_ELSEWHERE = {
     "queue_memory": "what uring_queues_test and uring_ring_test do with it",
     "uring_receives": "what uring_ring_test sees of buffers that are short, and of parked receives",
     "uring_requests": "what uring_ring_test sees of every kind of request",
+    "loop_core": "EventLoop is what users have of it: event_loop_test",
     "loop_options": "what a loop makes of them: event_loop_test",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }

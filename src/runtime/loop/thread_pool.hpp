@@ -4,7 +4,7 @@
 // the loop goes.
 
 #include <ringlet/detail/blocking_job.hpp>
-#include <ringlet/event_loop.hpp>
+#include <ringlet/detail/loop_core.hpp>
 
 #include <condition_variable>
 #include <cstddef>
@@ -19,7 +19,7 @@ namespace ringlet {
 class ThreadPool {
 public:
     /// At most `limit` threads; at least one.
-    ThreadPool(EventLoop& loop, std::size_t limit) noexcept : loop_(&loop), limit_(limit) {}
+    ThreadPool(LoopCore& loop, std::size_t limit) noexcept : loop_(&loop), limit_(limit) {}
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
     /// Waits for functions that run; those that wait in line are dropped.
@@ -34,7 +34,7 @@ public:
 private:
     void work();
 
-    EventLoop* loop_;
+    LoopCore* loop_;
     std::size_t limit_;
     std::mutex mutex_;
     std::condition_variable wanted_;

@@ -1,10 +1,10 @@
 // What operations and tasks ask of their loop. Their classes stand on lower floors, which know a loop
 // by name only; the rest of their members is in ring/operation.cpp and task/task_record.cpp.
 
+#include <ringlet/detail/loop_core.hpp>
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/detail/task_record.hpp>
 #include <ringlet/endpoint.hpp>
-#include <ringlet/event_loop.hpp>
 
 #include "base/kernel.hpp"
 
@@ -30,7 +30,7 @@ std::string Operation::describe() const {
         std::memcpy(&target, data, std::min(size_bytes, sizeof target));
         return text + ", to " + Endpoint::from_sockaddr(target).to_string();
     }
-    EventLoop* loop = scope != nullptr ? scope->loop : nullptr;
+    LoopCore* loop = scope != nullptr ? scope->loop : nullptr;
     const auto peer_of = [](int fd) { return Kernel::of_this_thread().peer(fd); };
     const auto peer = with_fd(descriptor, loop, peer_of);
     if (!peer || (peer->family() != AF_INET && peer->family() != AF_INET6)) return text;

@@ -16,7 +16,7 @@ namespace ringlet {
 
 // ---- the socket ---------------------------------------------------------------------------------
 
-void Socket::use_on(EventLoop& loop) {
+void Socket::use_on(LoopCore& loop) {
     RINGLET_ASSERT(use_.loop == nullptr, "a socket was used on two loops: it belongs to the first");
     loop.use_descriptor(use_);
 }
@@ -58,7 +58,7 @@ void SocketHandle::drop() noexcept {
 }
 
 void Socket::assert_one_at_a_time(const Operation& first, Opcode second) {
-    const TaskRecord* task = EventLoop::current_task();
+    const TaskRecord* task = LoopCore::current_task();
     const std::string message = "two operations of one kind at once on one socket: " +
                                 (task != nullptr ? task->to_string() : std::string("somebody")) +
                                 " began a " + to_string(second) + " while " +
@@ -130,7 +130,7 @@ bool CloseAwaiter::suspend(CancelScope& in, std::coroutine_handle<> closer) {
     socket_.get()->cancel_requests();
     const auto admission = in.loop->admit(in);
     // Refused: nobody waits, and the socket closes when the kernel has answered.
-    if (admission != EventLoop::Admission::proceed) return false;
+    if (admission != LoopCore::Admission::proceed) return false;
     in.loop->suspend(*this, in, closer);
     socket_.get()->tell_when_idle(this);
     return true;

@@ -5,10 +5,10 @@
 // whatever becomes of the handle.
 
 #include <ringlet/detail/frame_pool.hpp>
+#include <ringlet/detail/loop_core.hpp>
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
-#include <ringlet/event_loop.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include "base/kernel.hpp"
@@ -21,7 +21,7 @@ class Socket : public Pooled {
 public:
     explicit Socket(UniqueFd fd) noexcept : descriptor_(fd.release()) {}
     /// For a direct descriptor of this loop's ring.
-    Socket(Descriptor descriptor, EventLoop& loop) noexcept : descriptor_(descriptor) {
+    Socket(Descriptor descriptor, LoopCore& loop) noexcept : descriptor_(descriptor) {
         loop.use_descriptor(use_);
     }
     Socket(const Socket&) = delete;
@@ -94,7 +94,7 @@ private:
     // What the last answer brings about: its closer goes on, or the socket goes.
     enum class Ending : std::uint8_t { no, awaited, dropped };
 
-    void use_on(EventLoop& loop);
+    void use_on(LoopCore& loop);
     void end_if_idle() noexcept;
     [[gnu::cold]] static void assert_one_at_a_time(const Operation& first, Opcode second);
 

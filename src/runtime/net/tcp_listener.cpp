@@ -71,7 +71,7 @@ Result<TcpStream> AcceptAwaiter::await_resume() {
     const CancelScope* scope = operation_->Wait::scope;
     const int answer = take_answer();
     if (answer < 0) return error_from_errno(-answer);
-    EventLoop& loop = *scope->loop;
+    LoopCore& loop = *scope->loop;
     const bool is_direct = loop.direct_descriptor_limit() > 0;
     UniqueFd fd(is_direct ? -1 : answer);
     try {

@@ -4,7 +4,7 @@ namespace ringlet {
 
 bool Sleep::arm(CancelScope& in, std::coroutine_handle<> sleeper) {
     const auto admission = in.loop->admit(in);
-    cancelled_ = admission != EventLoop::Admission::proceed;
+    cancelled_ = admission != LoopCore::Admission::proceed;
     if (cancelled_) return in.loop->suspend_refused(admission, *this, in, sleeper);
     in.loop->suspend(*this, in, sleeper);
     in.loop->timers().arm(*this);

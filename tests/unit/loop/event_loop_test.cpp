@@ -782,7 +782,7 @@ TEST_CASE("a ready task costs a system call only once in resumptions_per_wait_li
     constexpr std::uint64_t waits = 20;
     auto result = loop->run([&]() -> Task<std::uint64_t> {
         const auto before = loop->stats().ring.system_calls;
-        for (std::uint64_t i = 0; i < waits * EventLoop::resumptions_per_wait_limit; ++i) {
+        for (std::uint64_t i = 0; i < waits * LoopCore::resumptions_per_wait_limit; ++i) {
             static_cast<void>(co_await yield());
         }
         co_return loop->stats().ring.system_calls - before;
@@ -858,9 +858,9 @@ TEST_CASE(
         return loop->stats().busy_polls - before;
     };
     CHECK(polls_in(1s, 10) == 0);
-    CHECK(polls_in(20us, 10) == 10 - EventLoop::short_waits_before_busy_poll);
+    CHECK(polls_in(20us, 10) == 10 - LoopCore::short_waits_before_busy_poll);
     CHECK(polls_in(1s, 10) == 1);
-    CHECK(polls_in(20us, EventLoop::short_waits_before_busy_poll) == 0);
+    CHECK(polls_in(20us, LoopCore::short_waits_before_busy_poll) == 0);
     CHECK(polls_in(20us, 1) == 1);
 }
 
@@ -911,7 +911,7 @@ TEST_CASE("receives that wait for long are parked, once each, and the loop sleep
     auto loop = EventLoop::create(options);
     REQUIRE(loop);
     if (loop->backend().backend != Backend::io_uring) RINGLET_SKIP("only io_uring parks");
-    constexpr std::size_t count = 3 * EventLoop::parks_per_turn_limit;
+    constexpr std::size_t count = 3 * LoopCore::parks_per_turn_limit;
     std::size_t received = 0;
     const auto lent_before = Buffer::lent_count();
     auto result = loop->run([&]() -> Task<> {
@@ -938,7 +938,7 @@ TEST_CASE("receives that wait for long are parked, once each, and the loop sleep
             const auto now = loop->stats().ring.submissions;
             most = std::max(most, now - std::exchange(submitted, now));
         }
-        CHECK(most <= 2 * EventLoop::parks_per_turn_limit + 10);
+        CHECK(most <= 2 * LoopCore::parks_per_turn_limit + 10);
         const auto turns = loop->stats().turns;
         auto slept = co_await sleep_for(100ms);
         CHECK(slept);

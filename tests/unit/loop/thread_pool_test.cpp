@@ -28,7 +28,7 @@ TEST_CASE("ThreadPool runs what was given, and drops what was forgotten in line"
     std::promise<void> begun;
     bool ran = false;
     {
-        ThreadPool pool(*loop, 1);
+        ThreadPool pool(loop->core(), 1);
         pool.run(make_job([&] {
             begun.set_value();
             let_go.get_future().wait();

@@ -65,7 +65,7 @@ TEST_CASE("WaitList lets others run after many answers in a row that needed no w
             other_ran = true;
             co_return;
         });
-        for (std::uint32_t i = 0; i < EventLoop::immediate_answers_limit; ++i) {
+        for (std::uint32_t i = 0; i < LoopCore::immediate_answers_limit; ++i) {
             auto passed = co_await Waiting(line, true);
             CHECK(passed);
             CHECK_FALSE(other_ran);

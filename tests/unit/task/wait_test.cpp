@@ -15,7 +15,7 @@ public:
     bool await_suspend(std::coroutine_handle<P> coroutine) {
         CancelScope& in = *coroutine.promise().scope();
         const auto admission = in.loop->admit(in);
-        if (admission != EventLoop::Admission::proceed) {
+        if (admission != LoopCore::Admission::proceed) {
             return in.loop->suspend_refused(admission, *this, in, coroutine);
         }
         in.loop->suspend(*this, in, coroutine);

@@ -11,7 +11,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-class EventLoop;
+class LoopCore;
 class TaskRecord;
 
 /// Why a scope was cancelled.
@@ -44,7 +44,7 @@ public:
     CancelScope& operator=(const CancelScope&) = delete;
     ~CancelScope() { close(); }
 
-    EventLoop* loop = nullptr;
+    LoopCore* loop = nullptr;
     TaskRecord* task = nullptr; ///< whose coroutines run in it; null for that of the loop
     Wait* wait = nullptr;       ///< what a coroutine waits for directly in this scope
 

@@ -164,7 +164,8 @@ inline auto cancelled() noexcept {
 ///
 /// Suspends  Never.
 inline auto current_loop() noexcept {
-    return ScopeQuestion([](CancelScope& scope) noexcept -> EventLoop& { return *scope.loop; });
+    return ScopeQuestion(
+        [](CancelScope& scope) noexcept -> EventLoop& { return EventLoop::of(*scope.loop); });
 }
 
 } // namespace ringlet

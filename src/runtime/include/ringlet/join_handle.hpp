@@ -1,8 +1,8 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
+#include <ringlet/detail/loop_core.hpp>
 #include <ringlet/detail/spawned_task.hpp>
-#include <ringlet/event_loop.hpp>
 
 #include <utility>
 
@@ -19,7 +19,7 @@ public:
     bool await_suspend(std::coroutine_handle<P> joining) {
         CancelScope& in = *joining.promise().scope();
         const auto admission = in.loop->admit(in);
-        cancelled_ = admission != EventLoop::Admission::proceed;
+        cancelled_ = admission != LoopCore::Admission::proceed;
         if (cancelled_) return in.loop->suspend_refused(admission, *this, in, joining);
         if (task_->ended && in.loop->may_go_on()) return false;
         RINGLET_ASSERT(task_->joiner == nullptr, "two coroutines join the same task");

@@ -3,9 +3,9 @@
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/frame_pool.hpp>
+#include <ringlet/detail/loop_core.hpp>
 #include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/error.hpp>
-#include <ringlet/event_loop.hpp>
 #include <ringlet/result.hpp>
 
 #include <cstdint>

@@ -3,7 +3,7 @@
 #include <ringlet/deadline.hpp>
 #include <ringlet/detail/blocking_job.hpp>
 #include <ringlet/detail/config.hpp>
-#include <ringlet/event_loop.hpp>
+#include <ringlet/detail/loop_core.hpp>
 #include <ringlet/result.hpp>
 
 #include <exception>
@@ -36,7 +36,7 @@ public:
     bool await_suspend(std::coroutine_handle<P> waiting) {
         CancelScope& in = *waiting.promise().scope();
         const auto admission = in.loop->admit(in);
-        cancelled_ = admission != EventLoop::Admission::proceed;
+        cancelled_ = admission != LoopCore::Admission::proceed;
         if (cancelled_) return in.loop->suspend_refused(admission, *this, in, waiting);
         in.loop->suspend(*this, in, waiting);
         job_->waiting = this;

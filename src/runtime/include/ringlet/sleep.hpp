@@ -1,7 +1,7 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
-#include <ringlet/event_loop.hpp>
+#include <ringlet/detail/loop_core.hpp>
 
 namespace RINGLET_EXPORT ringlet {
 

@@ -2,7 +2,7 @@
 
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/config.hpp>
-#include <ringlet/event_loop.hpp>
+#include <ringlet/detail/loop_core.hpp>
 
 #include <memory>
 #include <utility>
@@ -32,7 +32,7 @@ public:
     ///
     /// Lifetime  Until the next `set` in the same task.
     [[nodiscard]] const T& get() const noexcept {
-        const TaskRecord* task = EventLoop::current_task();
+        const TaskRecord* task = LoopCore::current_task();
         if (task == nullptr) return initial_;
         const std::shared_ptr<void>* value = task->locals.find(this);
         return value != nullptr ? *static_cast<const T*>(value->get()) : initial_;
@@ -40,7 +40,7 @@ public:
 
     /// Sets the value of the task that runs now. Asserts that one does.
     void set(T value) {
-        TaskRecord* task = EventLoop::current_task();
+        TaskRecord* task = LoopCore::current_task();
         RINGLET_ASSERT(task != nullptr, "TaskLocal::set was called outside of any task");
         task->locals.set(this, std::make_shared<T>(std::move(value)));
     }

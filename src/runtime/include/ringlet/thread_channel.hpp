@@ -3,6 +3,7 @@
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 #include <ringlet/error.hpp>
+#include <ringlet/event_loop.hpp>
 
 #include <condition_variable>
 #include <cstddef>
@@ -54,7 +55,8 @@ public:
 
     /// Holds up to `capacity` values (at least 1) that nobody has received yet.
     ThreadChannel(EventLoop& loop, std::size_t capacity, const char* name = "")
-        : state_(std::make_shared<State>(loop, capacity)), receivers_("ThreadChannel", name) {
+        : state_(std::make_shared<State>(loop.core(), capacity)),
+          receivers_("ThreadChannel", name) {
         RINGLET_ASSERT(capacity > 0, "a ThreadChannel needs room for one value");
         state_->channel = this;
     }
@@ -115,7 +117,7 @@ public:
 
 private:
     struct State : std::enable_shared_from_this<State> {
-        State(EventLoop& of, std::size_t limit) : loop(&of), capacity(limit) {}
+        State(LoopCore& of, std::size_t limit) : loop(&of), capacity(limit) {}
 
         Result<void> send(T& value, bool may_block) {
             std::unique_lock lock(mutex);
@@ -164,7 +166,7 @@ private:
             return closed;
         }
 
-        EventLoop* loop;
+        LoopCore* loop;
         ThreadChannel* channel = nullptr; // of the loop's thread only
         std::size_t capacity;
         std::mutex mutex;

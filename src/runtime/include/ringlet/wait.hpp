@@ -14,7 +14,7 @@ class CancelScope;
 /// task. It lives in whatever waits (a socket, an awaiter, a task's record), so that waiting and
 /// becoming ready never allocate.
 ///
-/// Lifetime  From `EventLoop::suspend` until the coroutine is resumed it neither moves nor goes.
+/// Lifetime  From `LoopCore::suspend` until the coroutine is resumed it neither moves nor goes.
 /// Thread    The loop's own.
 class Wait {
 public:

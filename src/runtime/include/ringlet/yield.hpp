@@ -1,7 +1,7 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
-#include <ringlet/event_loop.hpp>
+#include <ringlet/detail/loop_core.hpp>
 
 namespace RINGLET_EXPORT ringlet {
 
@@ -14,7 +14,7 @@ public:
     bool await_suspend(std::coroutine_handle<P> yielder) {
         CancelScope& in = *yielder.promise().scope();
         const auto admission = in.loop->admit(in);
-        refused_ = admission != EventLoop::Admission::proceed;
+        refused_ = admission != LoopCore::Admission::proceed;
         if (refused_) return in.loop->suspend_refused(admission, *this, in, yielder);
         in.loop->suspend(*this, in, yielder);
         in.loop->make_ready(*this);

@@ -1,9 +1,9 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
+#include <ringlet/detail/loop_core.hpp>
 #include <ringlet/detail/task_record.hpp>
 #include <ringlet/detail/wait_list.hpp>
-#include <ringlet/event_loop.hpp>
 #include <ringlet/group_options.hpp>
 #include <ringlet/join_handle.hpp>
 #include <ringlet/result.hpp>

@@ -2,7 +2,7 @@
 
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/intrusive_list.hpp>
-#include <ringlet/event_loop.hpp>
+#include <ringlet/detail/loop_core.hpp>
 #include <ringlet/result.hpp>
 
 #include <coroutine>
@@ -58,9 +58,9 @@ public:
     template <class TryNow>
     bool wait_unless(ListedWait& wait, CancelScope& scope, std::coroutine_handle<> waiter,
                      TryNow try_now) {
-        EventLoop& loop = *scope.loop;
+        LoopCore& loop = *scope.loop;
         const auto admission = loop.admit(scope);
-        wait.was_cancelled = admission != EventLoop::Admission::proceed;
+        wait.was_cancelled = admission != LoopCore::Admission::proceed;
         if (wait.was_cancelled) return loop.suspend_refused(admission, wait, scope, waiter);
         if (try_now()) {
             if (loop.may_go_on()) return false;

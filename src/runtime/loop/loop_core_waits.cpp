@@ -1,6 +1,6 @@
 // How long the loop waits for the kernel, and what becomes of those who wait for long.
 
-#include <ringlet/event_loop.hpp>
+#include <ringlet/detail/loop_core.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -10,7 +10,7 @@ namespace ringlet {
 // ---- the loop -----------------------------------------------------------------------------------
 
 // When something is to be done, whatever the kernel says.
-std::optional<Clock::time_point> EventLoop::next_moment() {
+std::optional<Clock::time_point> LoopCore::next_moment() {
     const auto timer = timers_.next();
     if (waiting_.empty()) {
         park_at_.reset();
@@ -21,7 +21,7 @@ std::optional<Clock::time_point> EventLoop::next_moment() {
 }
 
 // Polls before it sleeps, as long as recent waits have been short enough for that.
-std::span<const Completion> EventLoop::wait(std::optional<Clock::time_point> deadline) {
+std::span<const Completion> LoopCore::wait(std::optional<Clock::time_point> deadline) {
     const bool may_sleep = !deadline || *deadline > now_;
     if (options_.busy_poll.count() == 0 || !may_sleep) [[likely]]
         return ring_->wait(deadline);
@@ -45,7 +45,7 @@ std::span<const Completion> EventLoop::wait(std::optional<Clock::time_point> dea
 // ---- those who wait ------------------------------------------------------------------------------
 
 // Few at once, so that 100,000 that grow old together keep nobody waiting.
-void EventLoop::park_long_waits() {
+void LoopCore::park_long_waits() {
     std::size_t left = parks_per_turn_limit;
     park_at_.reset();
     waiting_.for_each_while([&](Operation& operation) {
@@ -67,7 +67,7 @@ void EventLoop::park_long_waits() {
 }
 
 // The list is in the order of the last progress, so the walk ends at the first that is young.
-void EventLoop::cancel_idle(Clock::duration limit) {
+void LoopCore::cancel_idle(Clock::duration limit) {
     idle_limited_.for_each_while([&](Operation& operation) {
         if (now_ - operation.since < limit) return false;
         cancel(operation, ETIMEDOUT);
@@ -75,7 +75,7 @@ void EventLoop::cancel_idle(Clock::duration limit) {
     });
 }
 
-void EventLoop::limit_idle_time(Operation& operation) noexcept {
+void LoopCore::limit_idle_time(Operation& operation) noexcept {
     if (operation.is_linked()) operation.unlink(); // of those that may be parked
     operation.since = now_;
     idle_limited_.push_back(operation);

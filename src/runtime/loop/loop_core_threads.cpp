@@ -1,6 +1,6 @@
 // Where a loop and other threads meet: being woken, lending work, and noticing that nobody is there.
 
-#include <ringlet/event_loop.hpp>
+#include <ringlet/detail/loop_core.hpp>
 
 #include "base/kernel.hpp"
 #include "loop/thread_pool.hpp"
@@ -16,7 +16,7 @@ namespace ringlet {
 
 // ---- other threads ------------------------------------------------------------------------------
 
-void EventLoop::watch_for_wake() {
+void LoopCore::watch_for_wake() {
     if (wake_.state != Operation::State::idle) return;
     wake_.configure(Opcode::read, wake_fd_.get(), &wake_count_, sizeof wake_count_);
     wake_.state = Operation::State::in_flight;
@@ -25,17 +25,17 @@ void EventLoop::watch_for_wake() {
 }
 
 // Async-signal-safe. An eventfd write fails only when 2^64 - 1 wakes have not been read.
-void EventLoop::wake() noexcept {
+void LoopCore::wake() noexcept {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(wake_fd_.get(), &one, sizeof one);
 }
 
-void EventLoop::stop() noexcept {
+void LoopCore::stop() noexcept {
     stop_requested_.store(true, std::memory_order_release);
     wake();
 }
 
-void EventLoop::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
+void LoopCore::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
     if (backend_.backend == Backend::simulated) {
         job->run();
         make_ready(*std::exchange(job->waiting, nullptr));
@@ -49,13 +49,13 @@ void EventLoop::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
     pool_->run(std::move(job));
 }
 
-void EventLoop::forget_blocking_job(const BlockingJob& job) { pool_->forget(job); }
+void LoopCore::forget_blocking_job(const BlockingJob& job) { pool_->forget(job); }
 
 // ---- nothing can happen any more ----------------------------------------------------------------
 
 // Nothing is in flight, no timer is armed, nobody is ready. What could still come is a letter: one
 // that is here already, or one from another thread, if there is one.
-bool EventLoop::would_block_forever() const {
+bool LoopCore::would_block_forever() const {
     if (root_ == nullptr || leaving_ || other_thread_waits_ > 0 || !mailbox_.empty() ||
         stop_requested_.load(std::memory_order_acquire)) {
         return false;
@@ -64,7 +64,7 @@ bool EventLoop::would_block_forever() const {
     return threads > 0 && threads <= 1 + static_cast<std::size_t>(own_threads_);
 }
 
-void EventLoop::report_stuck_tasks() {
+void LoopCore::report_stuck_tasks() {
     report("no task can continue, and no other thread is there to wake one:");
     const std::string tasks = dump();
     std::string_view rest = tasks;

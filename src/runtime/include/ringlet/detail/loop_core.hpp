@@ -1,0 +1,286 @@
+#pragma once
+
+#include <ringlet/backend.hpp>
+#include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/config.hpp>
+#include <ringlet/detail/intrusive_list.hpp>
+#include <ringlet/detail/mailbox.hpp>
+#include <ringlet/detail/operation.hpp>
+#include <ringlet/detail/ready_queue.hpp>
+#include <ringlet/detail/ring.hpp>
+#include <ringlet/detail/task_record.hpp>
+#include <ringlet/detail/timers.hpp>
+#include <ringlet/error.hpp>
+#include <ringlet/loop_options.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/statistics.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <type_traits>
+#include <utility>
+
+namespace ringlet { // not exported: private classes
+class ThreadPool;
+class Watchdog;
+} // namespace ringlet
+
+namespace RINGLET_EXPORT ringlet {
+
+class BlockingJob;
+
+/// Ties a descriptor to the loop that it is used on, whose ring knows it and must be told of its end.
+///
+/// Lifetime  May outlive the loop: `loop` is null then.
+struct DescriptorUse : ListHook {
+    LoopCore* loop = nullptr;
+};
+
+/// What awaiters, streams and groups ask of a loop, and the loop itself. `EventLoop` is what users have of it.
+///
+/// Thread    The loop's own, except for `stop` and `post`.
+class LoopCore : public TaskOwner {
+public:
+    LoopCore(const LoopCore&) = delete;
+    LoopCore& operator=(const LoopCore&) = delete;
+
+    // What users call, too: `EventLoop` describes it.
+    template <class Fn>
+    void post(Fn&& fn);
+    void stop() noexcept;
+    [[nodiscard]] Clock::time_point now() const noexcept { return now_; }
+    [[nodiscard]] LoopStats stats() const noexcept;
+    [[nodiscard]] const BackendChoice& backend() const noexcept { return backend_; }
+    [[nodiscard]] std::string dump() const;
+    void report(std::string_view line) const;
+    void cancel_idle(Clock::duration limit);
+
+    /// The task whose coroutine runs now on this thread; null outside of any. For messages.
+    [[nodiscard]] static TaskRecord* current_task() noexcept;
+
+    /// The one place where a cancelled task learns of it.
+    enum class Admission {
+        proceed, ///< go on and suspend
+        refuse,  ///< answer `operation_canceled` at once, without touching the kernel
+        yield,   ///< the same after everybody else's turn: the task has ignored too many refusals
+        park     ///< suspend for good: the loop is left, and the task still does not end
+    };
+    [[nodiscard]] Admission admit(CancelScope& scope) {
+        if (!scope.is_cancelled()) [[likely]]
+            return Admission::proceed;
+        return refuse(scope);
+    }
+
+    /// Notes what a coroutine waits for. It is resumed after `make_ready(wait)`.
+    void suspend(Wait& wait, CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
+        wait.scope = &scope;
+        wait.waiter = waiter;
+        wait.since = now_;
+        scope.wait = &wait;
+    }
+
+    /// Goes on with a wait that was not admitted, and has its answer. Returns whether to suspend.
+    [[nodiscard]] bool suspend_refused(Admission admission, Wait& wait, CancelScope& scope,
+                                       std::coroutine_handle<> waiter) noexcept;
+
+    void make_ready(Wait& wait) noexcept { ready_.push(wait); }
+
+    /// Asks whether an await that has its answer already may go on without suspending. After
+    /// `immediate_answers_limit` such in a row it may not: others are waiting for their turn.
+    [[nodiscard]] bool may_go_on() noexcept {
+        return immediate_answers_++ < immediate_answers_limit;
+    }
+
+    /// Starts an operation for the coroutine that waits for it. Returns false when it was refused:
+    /// then the answer is there and nobody suspends.
+    [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
+                             std::coroutine_handle<> waiter) {
+        if (scope.is_cancelled()) [[unlikely]]
+            return refuse(operation, scope, waiter);
+        suspend(operation, scope, waiter);
+        operation.state = Operation::State::in_flight;
+        keep_age(operation);
+        ++in_flight_count_;
+        unsubmitted_ = true;
+        ring_->start(operation);
+        return true;
+    }
+
+    /// Asks for an operation back; its waiter is resumed by its own completion.
+    void cancel(Operation& operation, int as_errno);
+
+    /// An operation that is in flight has been marked: it counts as idle from now on.
+    void limit_idle_time(Operation& operation) noexcept;
+
+    /// A descriptor is used on this loop from now on.
+    void use_descriptor(DescriptorUse& use) noexcept {
+        use.loop = this;
+        used_.push_back(use);
+    }
+
+    /// Closes a descriptor that was used here, and on which nothing is in flight.
+    void close(Descriptor descriptor, DescriptorUse& use) noexcept {
+        use.unlink();
+        close(descriptor);
+    }
+    void close(Descriptor descriptor) noexcept { ring_->close(descriptor); }
+
+    /// As `Ring::direct_descriptor_limit` and `Ring::install`.
+    [[nodiscard]] std::size_t direct_descriptor_limit() const noexcept {
+        return ring_->direct_descriptor_limit();
+    }
+    [[nodiscard]] Result<UniqueFd> install(Descriptor descriptor) {
+        return ring_->install(descriptor);
+    }
+
+    [[nodiscard]] Timers& timers() noexcept { return timers_; }
+
+    /// The outermost scope: that of all tasks.
+    [[nodiscard]] CancelScope& scope() noexcept { return scope_; }
+
+    /// Gives the loop a task to start at its next turn, in `parent`. Its first reference is the
+    /// loop's. Returns false when the scope is cancelled: then the task does not begin, and the
+    /// reference stays with the caller.
+    [[nodiscard]] bool adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) noexcept;
+
+    /// Notes that a task has run to its end; it is reaped at the end of the turn.
+    void note_finished(TaskRecord& record) noexcept { finished_.push(record); }
+
+    /// A wait for another thread begins, or ends: as long as there is one, the loop may sleep with
+    /// nothing else to wait for.
+    void expect_other_thread(bool begins) noexcept { other_thread_waits_ += begins ? 1 : -1; }
+    /// Threads that serve this loop and wake it only for a wait that is counted.
+    void count_own_thread(bool begins) noexcept { own_threads_ += begins ? 1 : -1; }
+
+    /// Runs a job on a thread of the pool, and makes its waiter ready on this one.
+    void run_on_other_thread(std::shared_ptr<BlockingJob> job);
+    void forget_blocking_job(const BlockingJob& job);
+
+    // As owner of the tasks that were spawned on the loop itself.
+    void task_ended(TaskRecord& record) override;
+    [[nodiscard]] const char* name() const noexcept override { return "the loop"; }
+
+    /// A cancelled task is answered this often in a row at once; then each answer lets others run
+    /// first, and the task is reported.
+    static constexpr std::uint32_t answers_after_cancel_limit = 1000;
+    /// While the loop is left, a task that goes on ignoring its cancellation is answered this often
+    /// more, and then destroyed where it stands.
+    static constexpr std::uint32_t answers_while_leaving_limit = 1000;
+    /// Awaits that did not need to suspend, in a row, before one lets others run first.
+    static constexpr std::uint32_t immediate_answers_limit = 128;
+    /// Resumptions between two looks at the kernel, when tasks stay ready all the time.
+    static constexpr std::uint32_t resumptions_per_wait_limit = 256;
+    /// Receives that are parked in one turn.
+    static constexpr std::size_t parks_per_turn_limit = 256;
+    /// Waits in a row that were shorter than `LoopOptions::busy_poll` before the loop polls.
+    static constexpr int short_waits_before_busy_poll = 4;
+
+protected:
+    LoopCore(std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd wake_fd,
+             LoopOptions options);
+    ~LoopCore();
+    /// What a destructor does; the most derived one, since tasks may still run.
+    void shut_down();
+    void run_root(TaskRecord& root);
+    /// Whether the last run ended since nothing could wake anybody.
+    [[nodiscard]] bool take_stuck() noexcept { return std::exchange(stuck_, false); }
+
+private:
+    void turn();
+    // Both lists are in the order of the last progress.
+    void keep_age(Operation& operation) noexcept {
+        if (operation.idle_limited) {
+            idle_limited_.push_back(operation);
+        } else if (operation.opcode == Opcode::recv_buffer && parks_) {
+            waiting_.push_back(operation);
+        }
+    }
+    std::optional<Clock::time_point> next_moment();
+    void park_long_waits();
+    void collect();
+    std::span<const Completion> wait(std::optional<Clock::time_point> deadline);
+    void settle(const Completion& completion);
+    void resume_ready();
+    void reap();
+    void leave();
+    void turn_until_nothing_moves();
+    void bury_parked() noexcept;
+    Admission refuse(CancelScope& scope);
+    bool refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter);
+    [[nodiscard]] bool would_block_forever() const;
+    void report_stuck_tasks();
+    void watch_for_wake();
+    void wake() noexcept;
+    void assert_thread() const;
+
+    std::unique_ptr<Ring> ring_;
+    BackendChoice backend_;
+    ReadyQueue ready_;
+    Timers timers_;
+    IntrusiveList<Operation> idle_limited_;    // in flight
+    IntrusiveList<Operation> waiting_;         // other receives in flight that may be parked
+    std::optional<Clock::time_point> park_at_; // the next look at them
+    bool parks_ = false;
+    IntrusiveList<DescriptorUse> used_;
+    CancelScope scope_;
+    ReadyQueue finished_;        // in the order in which they ended: the first failure is the first
+    TaskRecord* root_ = nullptr; // what run waits for
+    TaskRecord* current_ = nullptr; // whose coroutine runs
+    Clock::time_point now_;
+    std::uint32_t immediate_answers_ = 0;
+    bool unsubmitted_ = false;
+    bool leaving_ = false;
+    bool stuck_ = false;
+    bool has_parked_ = false; // while leaving: a task ignored its cancellation to the end
+    bool mail_waiting_ = false;
+    int other_thread_waits_ = 0;
+    int own_threads_ = 0;
+    std::size_t live_tasks_ = 0;
+    std::size_t in_flight_count_ = 0;
+    std::uint64_t turns_ = 0;
+    std::uint64_t resumptions_ = 0;
+    std::uint64_t resumptions_at_collect_ = 0;
+    std::uint64_t busy_polls_ = 0;
+    int short_waits_ = 0; // in a row, as far as it matters
+
+    Mailbox mailbox_;
+    std::atomic<bool> stop_requested_{false};
+    UniqueFd wake_fd_;
+    Operation wake_;
+    std::uint64_t wake_count_ = 0; // what the kernel writes when wake_fd_ is read
+    std::thread::id thread_;
+    LoopOptions options_;
+    std::unique_ptr<Watchdog> watchdog_;
+    std::unique_ptr<ThreadPool> pool_;
+};
+
+/// Calls with a descriptor of the process that stands for another one: for a system call.
+///
+/// Errors    `bad_file_descriptor` if it is one of a loop that has gone, and those of `Ring::install`;
+///           those of the call.
+template <class Call>
+auto with_fd(Descriptor descriptor, LoopCore* loop, Call call) -> decltype(call(0)) {
+    if (!descriptor.is_direct()) return call(descriptor.fd());
+    if (loop == nullptr) return std::errc::bad_file_descriptor;
+    auto installed = loop->install(descriptor);
+    if (!installed) return installed.error();
+    return call(installed->get());
+}
+
+template <class Fn>
+void LoopCore::post(Fn&& fn) {
+    using Letter = FunctionLetter<std::decay_t<Fn>>;
+    if (mailbox_.put(std::make_unique<Letter>(std::forward<Fn>(fn)))) wake();
+}
+
+} // namespace ringlet

@@ -1,0 +1,328 @@
+#include <ringlet/detail/loop_core.hpp>
+
+#include <ringlet/error.hpp>
+
+#include "base/kernel.hpp"
+#include "loop/thread_pool.hpp"
+#include "loop/watchdog.hpp"
+#include "ring/make_ring.hpp"
+#include "task/task_tree.hpp"
+
+#include <cerrno>
+#include <string>
+#include <vector>
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+namespace ringlet {
+
+namespace {
+
+// The loop that turns on this thread.
+constinit thread_local LoopCore* turning_loop = nullptr;
+
+} // namespace
+
+// ---- the turn: what the whole library is about -------------------------------------------------
+
+void LoopCore::turn() {
+    ++turns_;
+    const bool look_at_kernel =
+        ready_.empty() || unsubmitted_ ||
+        resumptions_ - resumptions_at_collect_ >= resumptions_per_wait_limit;
+    if (look_at_kernel) collect();
+    resume_ready();
+    if (!finished_.empty()) reap();
+}
+
+// An answer of the kernel goes to its operation.
+inline void LoopCore::settle(const Completion& completion) {
+    Operation& operation = *completion.operation;
+    const bool finished = operation.finish(completion.result);
+    if (&operation == &wake_) {
+        mail_waiting_ = true;
+        return;
+    }
+    if (operation.is_linked()) operation.unlink();
+    if (finished) {
+        --in_flight_count_;
+        if (operation.result == -ECANCELED) [[unlikely]]
+            operation.Wait::scope->note_answered();
+        ready_.push(operation);
+    } else {
+        operation.since = now_;
+        keep_age(operation);
+        ring_->start(operation);
+        unsubmitted_ = true;
+    }
+}
+
+// First half: submits what was started, waits, and gives every answer to its operation. No user
+// code runs here, so that a coroutine never meets an operation that is half finished.
+void LoopCore::collect() {
+    const auto moment = next_moment();
+    const auto deadline = ready_.empty() ? moment : now_;
+    unsubmitted_ = false;
+    resumptions_at_collect_ = resumptions_;
+    if (!deadline && in_flight_count_ == 0 && would_block_forever()) [[unlikely]] {
+        stuck_ = true;
+        return;
+    }
+    const auto completions = wait(deadline);
+    now_ = Clock::now();
+    // Newest first: the socket that the kernel has just worked on is still in the cache. With 100
+    // connections this saves 5 % of the CPU per echo (docs/results/measurements.md). A batch is bounded, so
+    // that nobody waits longer than it.
+    for (auto newest = completions.rbegin(); newest != completions.rend(); ++newest) {
+        settle(*newest);
+    }
+    timers_.expire(now_);
+    if (park_at_ && *park_at_ <= now_) [[unlikely]]
+        park_long_waits();
+}
+
+// Second half: resumes those that were ready at the start, no more. Whoever becomes ready meanwhile
+// has its turn after the kernel had its own.
+inline void LoopCore::resume_ready() {
+    if (mail_waiting_) {
+        mail_waiting_ = false;
+        wake_.consume();
+        watch_for_wake();
+        mailbox_.deliver_all();
+    }
+    for (Wait* next = ready_.take_all(); next != nullptr;) {
+        Wait& wait = *next;
+        next = wait.next_ready;
+        wait.scope->wait = nullptr;
+        current_ = wait.scope->task; // not the scope: the coroutine may leave that
+        immediate_answers_ = 0;
+        ++resumptions_;
+        if (watchdog_) [[unlikely]]
+            watchdog_->begins(current_->name, current_->spawned_at);
+        wait.waiter.resume();
+    }
+    if (watchdog_) [[unlikely]]
+        watchdog_->ends();
+    current_ = nullptr;
+}
+
+void LoopCore::reap() {
+    for (Wait* next = finished_.take_all(); next != nullptr;) {
+        TaskRecord& record = static_cast<TaskRecord&>(*next);
+        next = record.next_ready;
+        record.ended = true;
+        record.scope.close();
+        --live_tasks_;
+        std::exchange(record.owner, nullptr)->task_ended(record);
+        if (record.joiner != nullptr) make_ready(*std::exchange(record.joiner, nullptr));
+        if (&record == root_) root_ = nullptr;
+        record.drop_arguments();
+        record.release_reference();
+    }
+}
+
+// ---- the life of a task -------------------------------------------------------------------------
+
+bool LoopCore::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) noexcept {
+    if (parent.is_cancelled()) {
+        record.ended = true;
+        record.destroy_frame();
+        record.drop_arguments();
+        return false;
+    }
+    record.scope.open(parent, &record);
+    record.owner = &owner;
+    if (current_ != nullptr && !current_->locals.empty()) record.locals = current_->locals;
+    record.Wait::scope = &record.scope;
+    record.since = now_;
+    record.scope.wait = &record;
+    ++live_tasks_;
+    ready_.push(record);
+    return true;
+}
+
+void LoopCore::task_ended(TaskRecord& record) {
+    if (&record == root_) return; // run gives its outcome
+    const auto failure = record.failure();
+    if (failure) report(failure->to_string());
+}
+
+void LoopCore::run_root(TaskRecord& root) {
+    assert_thread();
+    RINGLET_ASSERT(root_ == nullptr, "run was called inside of run on the same loop");
+    LoopCore* const outer = std::exchange(turning_loop, this);
+    root_ = &root;
+    if (!adopt(root, scope_, *this)) root.release_reference();
+    watch_for_wake();
+    while (root_ != nullptr && !stuck_ && !stop_requested_.load(std::memory_order_acquire)) turn();
+    if (stuck_) report_stuck_tasks();
+    leave();
+    turning_loop = outer;
+    stop_requested_.store(false, std::memory_order_relaxed);
+}
+
+// Cancels everything and waits until every task has ended. A shield holds as long as something can
+// still happen behind it. Only when the kernel has answered everything does a frame go that has not
+// finished by itself.
+void LoopCore::leave() {
+    LoopCore* const outer = std::exchange(turning_loop, this);
+    leaving_ = true;
+    scope_.cancel(CancelReason::shutdown);
+    turn_until_nothing_moves();
+    scope_.cancel_through_shields(CancelReason::shutdown);
+    turn_until_nothing_moves();
+    bury_parked();
+    leaving_ = has_parked_ = false;
+    scope_.reset();
+    turning_loop = outer;
+}
+
+// Once a task is parked nobody waits for a moment or for another thread any more: the deadline that
+// is armed may be that of the parked task itself.
+void LoopCore::turn_until_nothing_moves() {
+    const auto waits_for_more = [this] {
+        return !has_parked_ && (!timers_.empty() || other_thread_waits_ > 0);
+    };
+    while (in_flight_count_ > 0 || !ready_.empty() || waits_for_more()) turn();
+}
+
+// The kernel holds nothing any more: the frames that are left wait for something that will not
+// come. Those of children go before those of the tasks that spawned them.
+void LoopCore::bury_parked() noexcept {
+    std::vector<TaskRecord*> parents_first;
+    for_each_task(scope_, [&](const TaskRecord& record, std::size_t) {
+        parents_first.push_back(const_cast<TaskRecord*>(&record));
+    });
+    for (auto youngest = parents_first.rbegin(); youngest != parents_first.rend(); ++youngest) {
+        TaskRecord& record = **youngest;
+        record.owner = nullptr;
+        record.ended = true;
+        --live_tasks_;
+        record.destroy_frame();
+        record.drop_arguments();
+        record.scope.close();
+        record.release_reference();
+    }
+    root_ = nullptr;
+    static_cast<void>(ready_.take_all());
+}
+
+// Answers are counted in a row: as long as they come in the same resumption, or each follows the
+// turn that the last one gave away.
+LoopCore::Admission LoopCore::refuse(CancelScope& scope) {
+    constexpr std::uint32_t gave_its_turn_away = 0xffff'ffff;
+    scope.note_answered();
+    TaskRecord& task = *scope.task;
+    const auto now = static_cast<std::uint32_t>(resumptions_);
+    if (task.refused_in != now && task.refused_in != gave_its_turn_away) task.refusals = 0;
+    task.refused_in = now;
+    if (++task.refusals <= answers_after_cancel_limit) return Admission::refuse;
+    if (!std::exchange(task.ignores_cancellation, true)) {
+        report(task.to_string() + " was cancelled, was told so " +
+               std::to_string(answers_after_cancel_limit) +
+               " times and goes on awaiting. Leave its loop on operation_canceled");
+    }
+    task.refused_in = gave_its_turn_away;
+    const bool for_good = task.refusals > answers_after_cancel_limit + answers_while_leaving_limit;
+    if (!leaving_ || !for_good) return Admission::yield;
+    has_parked_ = true;
+    return Admission::park;
+}
+
+bool LoopCore::suspend_refused(Admission admission, Wait& wait, CancelScope& scope,
+                               std::coroutine_handle<> waiter) noexcept {
+    if (admission == Admission::refuse) return false;
+    if (admission == Admission::yield) {
+        suspend(wait, scope, waiter);
+        make_ready(wait);
+    }
+    return true;
+}
+
+// ---- what it tells -----------------------------------------------------------------------------
+
+std::string LoopCore::dump() const { return describe_tasks(scope_, Clock::now()); }
+
+TaskRecord* LoopCore::current_task() noexcept {
+    return turning_loop != nullptr ? turning_loop->current_ : nullptr;
+}
+
+// ---- operations ---------------------------------------------------------------------------------
+
+bool LoopCore::refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
+    const auto admission = refuse(scope);
+    // A parked coroutine will never read an answer: there must be none.
+    if (admission != Admission::park) operation.refuse();
+    return suspend_refused(admission, operation, scope, waiter);
+}
+
+void LoopCore::cancel(Operation& operation, int as_errno) {
+    if (operation.state != Operation::State::in_flight || operation.cancel_requested) return;
+    operation.cancel_requested = true;
+    operation.cancel_errno = static_cast<std::int16_t>(as_errno);
+    ring_->cancel(operation);
+    unsubmitted_ = true;
+}
+
+// ---- making and ending --------------------------------------------------------------------------
+
+LoopCore::LoopCore(std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd wake_fd,
+                   LoopOptions options)
+    : ring_(std::move(ring)), backend_(backend), now_(Clock::now()), wake_fd_(std::move(wake_fd)),
+      thread_(std::this_thread::get_id()), options_(std::move(options)) {
+    scope_.loop = this;
+    parks_ = options_.park_after.count() > 0 && backend_.backend == Backend::io_uring;
+    if (backend_.refusal)
+        report("io_uring is refused, epoll serves: " + backend_.refusal.message());
+    if (options_.stall_limit.count() > 0) {
+        watchdog_ = std::make_unique<Watchdog>(options_.stall_limit,
+                                               [this](std::string_view line) { report(line); });
+        count_own_thread(true);
+    }
+}
+
+LoopCore::~LoopCore() = default;
+
+void LoopCore::shut_down() {
+    assert_thread();
+    RINGLET_ASSERT(root_ == nullptr, "a loop was destroyed while it runs");
+    leave(); // tasks that were spawned after the last run
+    used_.for_each_while([](DescriptorUse& use) {
+        use.unlink();
+        use.loop = nullptr;
+        return true;
+    });
+    pool_.reset();
+    if (wake_.state != Operation::State::in_flight) return;
+    wake_.cancel_requested = true;
+    ring_->cancel(wake_);
+    while (wake_.state == Operation::State::in_flight) collect();
+}
+
+void LoopCore::assert_thread() const {
+    RINGLET_ASSERT(thread_ == std::this_thread::get_id(),
+                   "a loop is created, run and destroyed on one thread: only post and stop may be "
+                   "called from others");
+}
+
+LoopStats LoopCore::stats() const noexcept {
+    return {.turns = turns_,
+            .resumptions = resumptions_,
+            .live_tasks = live_tasks_,
+            .operations_in_flight = in_flight_count_,
+            .armed_timers = timers_.size(),
+            .busy_polls = busy_polls_,
+            .backend = backend_.backend,
+            .ring = ring_->stats()};
+}
+
+void LoopCore::report(std::string_view line) const {
+    if (options_.report) {
+        options_.report(line);
+    } else {
+        Kernel::of_this_thread().report(line);
+    }
+}
+
+} // namespace ringlet
