@@ -123,6 +123,12 @@ def header_version():
     return re.search(r'RINGLET_VERSION "(.*)"', header)[1]
 
 
+def long_lines(text):
+    """The lines of more than 120 columns; but for what cannot be broken: tables, blocks of code, pictures, comments."""
+    prose = re.sub(r"^```.*?^```|<!--.*?-->", lambda found: "\n" * found[0].count("\n"), text, flags=re.M | re.S)
+    return [line for line in prose.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
+
+
 class Documents(unittest.TestCase):
     def test_code_compiles(self):
         for document in DOCUMENTS:
@@ -176,6 +182,11 @@ class Documents(unittest.TestCase):
             if name not in ("README.md", "results/measurements.md"):
                 self.assertIn(f"({name}", start)
 
+    def test_lines_are_short(self):
+        for document in DOCUMENTS:
+            with self.subTest(document.name):
+                self.assertEqual(long_lines(document.read_text()), [])
+
     def test_readme_is_short(self):
         self.assertLessEqual(len((ROOT / "README.md").read_text().splitlines()), 130)
 
@@ -184,6 +195,10 @@ class Documents(unittest.TestCase):
 
 
 class RulesFindMistakes(unittest.TestCase):
+    def test_long_line(self):
+        long = "x" * 121
+        self.assertEqual(long_lines(f"short\n| {long} |\n```sh\n{long}\n```\n<!-- {long} -->\n{long}\n"), [long])
+
     """Each rule above, seen failing."""
 
     def test_code_that_does_not_compile(self):
