@@ -7,7 +7,6 @@ import pathlib
 import platform
 import subprocess
 import sys
-import time
 
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
 
@@ -16,9 +15,10 @@ from field import field_rows
 from journal import Journal
 from measuring import INTERRUPTED, UNAVAILABLE, Failure, Missing
 from places import ROOT
-from plan import Plan
+from plan import ROUNDS, Plan
 from processes import end_by_signals
 from results import results
+from rounds import NARROW, go_on, take
 from samples import Sampler
 
 FAILED = 1
@@ -32,7 +32,8 @@ fiber, a thread. The field is what else one could take; what is not installed is
 (cmake/install_dependencies.sh field).
 
 what is measured:
-  cpu           CPU time of the server per echo, all steps in turn, as a ratio to step 0
+  cpu           CPU time of the server per echo, all steps in turn, as a ratio to step 0; in rounds, until
+                the intervals are narrow or the time is up
   latency       at 50 % and 80 % of what step 0 can do, sent at a rate that waits for no answer
   accept_close  CPU time per connection that is opened, echoes once and is closed
   counts        instructions, system calls, allocations, context switches, bytes per idle connection
@@ -62,6 +63,10 @@ def read_options(arguments):
                         help=f"only this part; may be repeated: {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
                         help="where the results go (build/lab, with --quick build/lab-quick)")  # fmt: skip
+    parser.add_argument("--minutes", type=float, default=10, metavar="N",
+                        help="how long rounds of the part cpu may go on after the first "
+                             f"{ROUNDS}, until the widest corrected interval is at most "
+                             f"{NARROW:.0%}% of its ratio (%(default)s)")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     options = parser.parse_args(arguments)
     folder = "lab-quick" if options.quick else "lab"
@@ -91,22 +96,6 @@ def open_journal(options):
     return Journal(path, header)
 
 
-def take(samples, sampler, journal):
-    """Takes those that are not in the journal. Returns what failed."""
-    samples = [sample for sample in samples if sample.key not in journal]
-    left = measuring.TimeLeft("sample", [sample.seconds for sample in samples])
-    measuring.progress_prefix = left
-    for sample in samples:
-        measuring.show_progress(" ".join(map(str, sample.key)))
-        begin = time.monotonic()
-        try:
-            journal.add(sample.key, sample.take(sampler, journal), time.monotonic() - begin)
-        except (Failure, OSError) as failure:
-            journal.failed(sample.key, str(failure))
-        left.step()
-    measuring.show_progress("")
-
-
 def write_report(options, told):
     path = options.output / "results.json"
     path.write_text(json.dumps(told, indent=1) + "\n")
@@ -125,6 +114,8 @@ def measure(options):
         sampler = Sampler(measuring.choose_cpus(), options.quick)
         wanted = ["machine", *(options.only or PARTS)]
         take([sample for part in wanted for sample in plan.parts[part]], sampler, journal)
+        if "cpu" in wanted and not options.quick:
+            go_on(plan, sampler, journal, options.minutes)
     everything = [sample for part in plan.parts.values() for sample in part]
     finished = all(sample.key in journal for sample in everything)
     write_report(options, results(journal, rows, finished))

@@ -9,6 +9,7 @@ from steps import BASE, SCALED, STEPS
 
 LOADS = (0.5, 0.8)  # of what step 0 can do
 FIELD_RATE = 20_000  # per second: what the slowest of the field keep up with, too
+ROUNDS, QUICK_ROUNDS = 20, 3  # of CPU time, at least
 CAPACITY = ("capacity", BASE.key)
 COUNTED = ("instructions", "system_calls", "allocations", "context_switches")
 
@@ -31,7 +32,7 @@ class Plan:
         self.random = random.Random(1)  # a measurement that goes on has the same order
         self.parts = {
             "machine": [Sample(("machine",), lambda sampler, _: sampler.machine(), 1)],
-            "cpu": self.rounds("cpu", STEPS, 20, 3, self.guess(0.3, 0.13), cpu),
+            "cpu": self.rounds("cpu", STEPS, ROUNDS, QUICK_ROUNDS, self.guess(0.3, 0.13), cpu),
             "latency": [Sample(CAPACITY, find_capacity, self.guess(78, 2)), *self.latencies()],
             "accept_close": self.rounds("accept_close", STEPS, 5, 1, self.guess(0.2, 0.07), accept_close),
             "counts": [
@@ -49,6 +50,12 @@ class Plan:
         things = list(things)
         self.random.shuffle(things)
         return things
+
+    def further_round(self, number):
+        """One more of CPU time; the same each time that it is asked for."""
+        steps = list(STEPS)
+        random.Random(number).shuffle(steps)
+        return [Sample(("cpu", step.key, number), cpu(step.server), self.guess(0.3, 0.13)) for step in steps]
 
     def rounds(self, what, steps, full, quick, seconds, take):
         count = quick if self.quick else full

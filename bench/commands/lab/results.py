@@ -52,13 +52,17 @@ def of_step(journal, step):
     return told
 
 
-def ratio(journal, these, base, comparisons):
-    """Of the CPU time of samples whose keys begin with `these` to that of `base` in the same round."""
+def pairs_of(journal, these, base):
+    """The CPU time of samples whose keys begin with `these`, with that of `base` in the same round."""
     numbers = [key[-1] for key in journal.values if key[:-1] == these and (*base, key[-1]) in journal]
-    pairs = [
+    return [
         (journal[(*these, number)]["cpu_us"], journal[(*base, number)]["cpu_us"])
         for number in sorted(numbers)
     ]
+
+
+def ratio(journal, these, base, comparisons):
+    pairs = pairs_of(journal, these, base)
     if not pairs:
         return None
     median, low, high = paired_ratio(pairs)
@@ -66,6 +70,19 @@ def ratio(journal, these, base, comparisons):
     with contextlib.suppress(TooFew):
         told["corrected_low"], told["corrected_high"] = corrected_ratio(pairs, comparisons)
     return told
+
+
+def widest(journal):
+    """The width of the widest corrected interval of a step's CPU time, as a share of its ratio; none if there is none."""
+    widths = []
+    for step in STEPS:
+        pairs = pairs_of(journal, ("cpu", step.key), ("cpu", BASE.key))
+        if step is BASE or not pairs:
+            continue
+        with contextlib.suppress(TooFew):
+            low, high = corrected_ratio(pairs, len(STEPS) - 1)
+            widths.append((high - low) / statistics.median(one / other for one, other in pairs))
+    return max(widths, default=None)
 
 
 def idle(samples):
