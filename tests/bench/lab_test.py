@@ -3,10 +3,6 @@
 Run one with   /usr/bin/python3 tests/bench/lab_test.py Journals.test_goes_on
 """
 
-import contextlib
-import io
-import itertools
-import random
 import importlib.util
 import json
 import math
@@ -33,7 +29,6 @@ from journal import Journal
 from measuring import Failure, Load
 from plan import CAPACITY, COUNTED, Plan
 from results import results
-from rounds import go_on, take
 from samples import Sampler, SwitchCounter
 from steps import BASE, COROUTINE, SCALED, STEPS
 
@@ -101,39 +96,6 @@ class Journals(Folder):
         self.assertNotIn(("cpu", "x", 1), journal)
         self.assertEqual((journal.why_failed("cpu", "x"), journal.why_failed("cpu", "y")), ("it fell over", None))
         self.assertEqual(self.journal().failures, {})
-
-
-class MoreRounds(Folder):
-    """Rounds of CPU time go on until the intervals are narrow, or the time is up."""
-
-    def after(self, noise, minutes):
-        """How many rounds are taken of steps whose CPU time swings by so much."""
-        swing = random.Random(7)
-
-        class Noisy:
-            def cpu(self, server):
-                return {"cpu_us": 4 * (1 + noise * swing.uniform(-1, 1))}
-
-        plan, journal, sampler, clock = Plan(False, ROWS), self.journal(), Noisy(), itertools.count(0, 30)
-        with contextlib.redirect_stderr(io.StringIO()) as said:
-            take(plan.parts["cpu"], sampler, journal)
-            go_on(plan, sampler, journal, minutes, now=lambda: next(clock))
-        self.path.unlink()
-        rounds = len(journal.all("cpu", STEPS[0].key))
-        self.assertEqual(said.getvalue().count("the widest interval is"), rounds - 20)
-        return rounds
-
-    def test_quiet_machine_needs_no_more(self):
-        self.assertEqual(self.after(noise=0.001, minutes=10), 20)
-
-    def test_noisy_machine_takes_more_until_it_is_narrow(self):
-        self.assertTrue(20 < self.after(noise=0.06, minutes=1000) < 300)
-
-    def test_time_is_up(self):
-        self.assertEqual(self.after(noise=0.5, minutes=2), 20 + 3)  # half a minute for each look at the clock
-
-    def test_nothing_to_compare(self):
-        go_on(Plan(False, ROWS), None, self.journal(), 10)  # asks nobody for a sample
 
 
 class Plans(unittest.TestCase):
