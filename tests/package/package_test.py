@@ -149,7 +149,7 @@ endforeach()""")
 
     def test_shared_library(self):
         prefix = self.install(self.build(
-            ROOT, "-DBUILD_SHARED_LIBS=ON", "-DRINGLET_PROGRAMS=OFF", "-DRINGLET_TESTS=OFF",
+            ROOT, "-DBUILD_SHARED_LIBS=ON", "-DRINGLET_PROGRAMS=OFF",
             "-DRINGLET_BENCH=OFF", "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_INSTALL_LIBDIR=lib"))
         project = self.write_project("find_package(ringlet REQUIRED)")
         build = self.build(project, f"-DCMAKE_PREFIX_PATH={prefix}")
@@ -261,6 +261,11 @@ endforeach()""")
             lists.write("add_library(plugin MODULE server.cpp)\n"
                         "target_link_libraries(plugin PRIVATE ringlet::ringlet)\n")
         self.build(project, "-DCMAKE_POSITION_INDEPENDENT_CODE=ON")
+
+    def test_tests_of_a_shared_library_are_refused(self):
+        options = ["-DBUILD_SHARED_LIBS=ON", "-DRINGLET_PROGRAMS=OFF", "-DRINGLET_BENCH=OFF"]
+        with self.assertRaisesRegex(AssertionError, "set RINGLET_TESTS or BUILD_SHARED_LIBS to OFF"):
+            self.configure(ROOT, *options, "-DRINGLET_TESTS=ON")
 
     def test_missing_liburing_is_told(self):
         prefix = self.install()
