@@ -270,8 +270,9 @@ private:
 
     int wait_for_events(std::optional<Clock::time_point> deadline) {
         ++stats_.system_calls;
-        const auto left =
-            deadline ? std::max(*deadline - Clock::now(), Clock::duration(0)) : Clock::duration(0);
+        // Compared before it is subtracted: what is left until the first moment of the clock overflows.
+        const auto now = Clock::now();
+        const auto left = deadline && *deadline > now ? *deadline - now : Clock::duration(0);
         const auto timeout = to_timespec<timespec>(left);
         if (has_pwait2_) {
             const int count = ::epoll_pwait2(epoll_.get(), events_.data(), events_limit,
