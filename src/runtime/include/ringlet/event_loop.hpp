@@ -36,9 +36,10 @@ class EventLoop final : private LoopCore {
 public:
     /// Sets up the ring.
     ///
-    /// Errors    For `Backend::io_uring` why it is refused: `io_uring_disabled`, `io_uring_forbidden`, `io_uring_missing`,
-    ///           `io_uring_unsupported`, `io_uring_locked_memory`, `io_uring_too_old`, whose
-    ///           messages say what to change. For all `too_many_files_open`; `unknown_backend`.
+    /// Errors    For `Backend::io_uring` why it is refused: `io_uring_disabled`, `io_uring_forbidden`,
+    ///           `io_uring_missing`, `io_uring_unsupported`, `io_uring_locked_memory`,
+    ///           `io_uring_too_old`, whose messages say what to change. For all
+    ///           `too_many_files_open`; `unknown_backend`.
     static Result<EventLoop> create(LoopOptions options = {});
 
     EventLoop(Key, std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd wake_fd,
@@ -109,7 +110,8 @@ public:
     /// progress for `limit`; it ends with `timed_out`.
     void cancel_idle(Clock::duration limit) { LoopCore::cancel_idle(limit); }
 
-    /// How many accepted connections may be in the ring's own table (`RingFeatures::direct_descriptors`); 0: there is none.
+    /// How many accepted connections may be in the ring's own table (`RingFeatures::direct_descriptors`).
+    /// 0: there is none.
     [[nodiscard]] std::size_t direct_descriptor_limit() const noexcept {
         return LoopCore::direct_descriptor_limit();
     }
