@@ -135,6 +135,19 @@ def receive_until_end(connection, what):
         received += chunk
 
 
+def closes_at_the_end(peer):
+    """Whether it loses what it has not written when it reads the end (tornado 6.2, iostream.py, _read_to_buffer)."""
+    return peer.name.startswith("tornado")
+
+
+def receive_rest(peer, connection, count, what):
+    """All that is still to come, after saying that nothing more will be sent; before it where the peer cannot bear that."""
+    if closes_at_the_end(peer):
+        return receive_exactly(connection, count, what)
+    connection.shutdown(socket.SHUT_WR)
+    return receive_until_end(connection, what)
+
+
 @functools.lru_cache(None)
 def python_can(interpreter, line):
     try:
@@ -419,8 +432,8 @@ class Peers(unittest.TestCase):
 
     @for_each_peer
     def test_answers_a_half_closed_client_fully(self, peer):
-        if peer.name.startswith("tornado"):
-            return  # IOStream closes when it reads the end, and what it has not written by then is lost
+        if closes_at_the_end(peer):
+            self.skipTest("tornado's IOStream closes when it reads the end, with what it has not written")
         with Server(peer) as server, server.connect() as connection:
             connection.setblocking(False)
             unsent, received, open_ = memoryview(MEGABYTE), bytearray(), True
@@ -469,9 +482,8 @@ class Peers(unittest.TestCase):
                 receive_exactly(other, 9, "an echo beside a late reader")
 
             connection.settimeout(PATIENCE_SECONDS)
-            received = receive_exactly(connection, sent, "the rest of a late reader's echo")
-            connection.shutdown(socket.SHUT_WR)
-            self.assertEqual(receive_until_end(connection, "the end after a late reader's echo"), b"")
+            received = receive_rest(peer, connection, sent, "the rest of a late reader's echo")
+            self.assertEqual(len(received), sent)
             self.assertTrue(received == (MEGABYTE * (sent // len(MEGABYTE) + 1))[:sent])
 
     @for_each_peer
@@ -490,7 +502,7 @@ class Peers(unittest.TestCase):
                 late = [connection for connection in late if sent[connection] < len(MEGABYTE)]
             for connection, count in sent.items():
                 connection.settimeout(PATIENCE_SECONDS)
-                received = receive_exactly(connection, count, "all of a late reader's echo")
+                received = receive_rest(peer, connection, count, "all of a late reader's echo")
                 self.assertTrue(received == MEGABYTE[:count], f"{len(received)} of {count} bytes")
 
     @for_each_peer

@@ -17,7 +17,10 @@ inline Task<> echo(TcpStream stream) {
 
 /// Waits until so many operations are with the kernel.
 inline Task<> until_in_flight(EventLoop& loop, std::size_t count) {
-    while (loop.stats().operations_in_flight < count) static_cast<void>(co_await yield());
+    while (loop.stats().operations_in_flight < count) {
+        const auto turned = co_await yield();
+        if (!turned) co_return;
+    }
 }
 
 } // namespace ringlet::testing
