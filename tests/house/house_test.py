@@ -53,6 +53,9 @@ class Tree(unittest.TestCase):
     def test_headers_and_tests_are_pairs(self):
         self.kept(rules.headers_and_tests_are_pairs)
 
+    def test_every_awaiter_is_in_the_contract(self):
+        self.kept(rules.every_awaiter_is_in_the_contract)
+
     def test_awaits_into_a_name(self):
         self.kept(rules.awaits_into_a_name)
 
@@ -171,6 +174,17 @@ class PlantedTree(unittest.TestCase):
             self.plant(f"tests/unit/task/{name}_test.cpp", "\n")
         self.finds(rules.headers_and_tests_are_pairs, "timers.hpp has no test",
                    "there is no tasks.hpp")
+
+    def test_awaiter_that_is_not_in_the_contract(self):
+        self.plant("tests/contract/await_test.cpp", 'const Case cases[] = {{"Known", "wait"}, {"Outer::Awaiter", ""}};\n')
+        for name in ("Known", "Forgotten"):
+            self.plant(f"src/runtime/include/ringlet/{name.lower()}.hpp",
+                       f"class [[nodiscard]] {name} final : public Wait {{\n    template <class P>\n"
+                       "    bool await_suspend(std::coroutine_handle<P> waiting) { return true; }\n};\n")
+        self.plant("src/runtime/include/ringlet/other.hpp",
+                   "class Other {\npublic:\n    class Awaiter {\n"
+                   "        bool await_suspend(std::coroutine_handle<P> waiting);\n    };\n};\n")
+        self.finds(rules.every_awaiter_is_in_the_contract, "Forgotten is not in", "Other::Awaiter is not in")
 
     def test_exception_that_is_no_longer_needed(self):
         self.plant("src/runtime/loop/stack.hpp", "#pragma once\n")

@@ -16,10 +16,10 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "serve", "simulation")
 
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
-    "base": ("buffer", "detail/config", "detail/descriptor", "detail/intrusive_list", "result", "version"),
+    "base": ("buffer", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "result", "version"),
     "task": ("detail/ready_queue", "detail/spawned_task", "group_options", "task", "wait"),
     "ring": ("detail/ring",),
-    "loop": ("detail/blocking_job", "detail/letter_stack", "loop_options"),
+    "loop": ("detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
     "sync": ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex", "ready",
              "run_blocking", "semaphore", "task_group", "task_local", "thread_channel", "when", "yield"),
     "simulation": ("testing/fault",),
@@ -61,6 +61,7 @@ LONGEST_UNIT_TEST = 1000  # one file for each header, as long as what the header
 LONG_FILES = {
     "tests/bench/benchmark_test.py": "a test for each promise of benchmark.sh",
     "tests/bench/peers_test.py": "thirty servers, one contract",
+    "tests/house/rules.py": "one small rule after the other",
 }
 
 
@@ -214,6 +215,37 @@ def headers_and_tests_are_pairs(root):
         yield f"tests/unit/{name}_test.cpp:1: there is no {name}.hpp"
     for name in sorted((set(TESTED_ELSEWHERE) & tests) | (set(TESTS_WITHOUT_A_HEADER) & headers)):
         yield f"tests/house/rules.py:1: {name} needs no exception any more"
+
+
+AWAIT_CONTRACT = "tests/contract/await_test.cpp"
+# Awaiters that no cancelled task can be told by.
+AWAITERS_THAT_DO_NOT_SUSPEND = {
+    "PromiseBase::FinalAwaiter": "the end of a coroutine",
+    "ScopeQuestion": "looks at its own scope",
+    "SignalWatch::Awaiter": "the server's own: it starts an Operation, as SocketAwaiter does",
+    "Task::Awaiter": "a call: what is awaited in it is asked",
+}
+
+
+CLASS = r"^( *)(?:class|struct)(?: \[\[nodiscard\]\])? (\w+)[^;{]*\{"
+
+
+def every_awaiter_is_in_the_contract(root):
+    """A class with an await_suspend is named in the contract of awaits, which asks it about its cancellation."""
+    contract = (root / AWAIT_CONTRACT).read_text()
+    for path in runtime_files(root):
+        code = code_only(path.read_text())
+        for place, match in places(root, path, code, r"\bawait_suspend\(std::coroutine_handle"):
+            around = []  # the classes that it stands in, from the inside out
+            line = code[code.rfind("\n", 0, match.start()) + 1:match.start()]
+            depth = len(line) - len(line.lstrip())
+            for found in reversed(list(re.finditer(CLASS, code[:match.start()], re.M))):
+                if len(found[1]) < depth:
+                    around.append(found[2])
+                    depth = len(found[1])
+            full = "::".join(reversed(around))
+            if full not in AWAITERS_THAT_DO_NOT_SUSPEND and f'{{"{full}",' not in contract:
+                yield f"{place}: {full} is not in {AWAIT_CONTRACT}"
 
 
 # ---- co_await ------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ from scripted_server import ScriptedServer
 SOFTWARE = 70  # sysexits(3)
 FEW_DESCRIPTORS = 96  # of which a process keeps 32 for itself
 
+# An address that is this process's alone: others run the same tests at the same time.
+OWN_SOURCE = f"127.{10 + os.getpid() // 250 % 200}.{1 + os.getpid() % 250}.7"
+
 
 def hold(port, count, *arguments, **options):
     return run(ECHO_BENCH, "-p", port, "--hold", count, "--hold-time", "100ms", *arguments, **options)
@@ -118,8 +121,8 @@ class AgainstEchoCoro(Holding):
 
     def test_source_that_is_in_use(self):
         server = self.enter(EchoCoro())
-        taken = self.enter(socket.create_server(("127.9.8.7", 10_000)))
-        ended = hold(server.port, 10, "--sources", "127.9.8.7/32")
+        taken = self.enter(socket.create_server((OWN_SOURCE, 10_000)))
+        ended = hold(server.port, 10, "--sources", f"{OWN_SOURCE}/32")
         self.assertEqual((ended.returncode, ended.stderr), (0, ""), ended.stdout)
         taken.close()
 
@@ -128,12 +131,12 @@ class AgainstEchoCoro(Holding):
         before = server.descriptor_count()
         other = subprocess.Popen(
             [str(ECHO_BENCH), "-p", str(server.port), "--hold", "1000", "--hold-time", "1min",
-             "--sources", "127.9.8.7/32"],
+             "--sources", f"{OWN_SOURCE}/32"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.addCleanup(other.wait)
         self.addCleanup(other.terminate)
         wait_until(lambda: server.descriptor_count() >= before + 1000, "1,000 connections to be held")
-        ended = hold(server.port, 10, "--sources", "127.9.8.7/32")
+        ended = hold(server.port, 10, "--sources", f"{OWN_SOURCE}/32")
         self.assertEqual((ended.returncode, ended.stderr), (0, ""), ended.stdout)
 
     def test_server_at_its_limit_of_connections(self):

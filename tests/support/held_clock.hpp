@@ -35,6 +35,7 @@ public:
     void close(int fd) noexcept override { real_.close(fd); }
     Clock::time_point now() noexcept override { return now_; }
     std::size_t thread_count() noexcept override { return real_.thread_count(); }
+    bool has_signal_handlers() noexcept override { return real_.has_signal_handlers(); }
     void report(std::string_view line) noexcept override { real_.report(line); }
     std::string_view situation() const noexcept override { return real_.situation(); }
     bool make_ring(const RingOptions& options, std::unique_ptr<Ring>& made) override {

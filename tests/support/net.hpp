@@ -231,6 +231,31 @@ private:
     Result<EventLoop> made;
 };
 
+/// Takes every handler of a signal away, such as that of the watchdog of the tests, until it goes.
+class WithoutSignalHandlers {
+public:
+    WithoutSignalHandlers() {
+        for (int number = 1; number <= SIGRTMAX; ++number) {
+            auto& action = before_[static_cast<std::size_t>(number)];
+            if (::sigaction(number, nullptr, &action) != 0 || action.sa_handler == SIG_IGN)
+                continue;
+            struct sigaction by_default{};
+            by_default.sa_handler = SIG_DFL;
+            ::sigaction(number, &by_default, nullptr);
+        }
+    }
+    WithoutSignalHandlers(const WithoutSignalHandlers&) = delete;
+    WithoutSignalHandlers& operator=(const WithoutSignalHandlers&) = delete;
+    ~WithoutSignalHandlers() {
+        for (int number = 1; number <= SIGRTMAX; ++number) {
+            ::sigaction(number, &before_[static_cast<std::size_t>(number)], nullptr);
+        }
+    }
+
+private:
+    std::array<struct sigaction, _NSIG> before_{};
+};
+
 inline void check_nothing_left(EventLoop& loop) {
     const LoopStats stats = loop.stats();
     CHECK(stats.live_tasks == 0);

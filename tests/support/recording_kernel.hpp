@@ -38,6 +38,7 @@ public:
     }
     Clock::time_point now() noexcept override { return Clock::time_point(std::chrono::seconds(5)); }
     std::size_t thread_count() noexcept override { return 1; }
+    bool has_signal_handlers() noexcept override { return false; }
     void report(std::string_view line) noexcept override { reported = line; }
     std::string_view situation() const noexcept override { return "in a test"; }
     bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }

@@ -2,11 +2,15 @@
 
 #include <ringlet/error.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <iterator>
 #include <type_traits>
 
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -50,6 +54,24 @@ public:
         return threads.st_nlink - 2;
     }
 
+    bool has_signal_handlers() noexcept override {
+        constexpr int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS};
+        sigset_t blocked;
+        sigemptyset(&blocked);
+        ::pthread_sigmask(SIG_BLOCK, nullptr, &blocked);
+        for (int number = 1; number <= SIGRTMAX; ++number) {
+            struct sigaction action{};
+            const bool is_fault =
+                std::find(std::begin(faults), std::end(faults), number) != std::end(faults);
+            if (is_fault || sigismember(&blocked, number) == 1 ||
+                ::sigaction(number, nullptr, &action) != 0)
+                continue;
+            // The members share their place.
+            if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN) return true;
+        }
+        return false;
+    }
+
     void report(std::string_view line) noexcept override {
         std::fprintf(stderr, "ringlet: %.*s\n", static_cast<int>(line.size()), line.data());
     }
@@ -86,6 +108,18 @@ Kernel& Kernel::of_this_thread() noexcept { return *kernel_of_this_thread; }
 
 void Kernel::stand_in(Kernel* kernel) noexcept {
     kernel_of_this_thread = kernel != nullptr ? kernel : &real_kernel;
+}
+
+void report_line(const std::function<void(std::string_view)>& hook,
+                 std::string_view line) noexcept {
+    Kernel& kernel = Kernel::of_this_thread();
+    if (!hook) return kernel.report(line);
+    try {
+        hook(line);
+    } catch (...) {
+        kernel.report("LoopOptions::report threw; the line was:");
+        kernel.report(line);
+    }
 }
 
 } // namespace ringlet

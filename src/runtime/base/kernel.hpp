@@ -10,6 +10,7 @@
 #include <ringlet/unique_fd.hpp>
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string_view>
 
@@ -51,6 +52,10 @@ public:
     /// The threads of this process that may do something for the calling one; 0 if that is unknown.
     [[nodiscard]] virtual std::size_t thread_count() noexcept = 0;
 
+    /// Whether a signal may come whose handler is a function of this process: it could stop a loop. Signals that
+    /// tell of a fault of the program itself do not count.
+    [[nodiscard]] virtual bool has_signal_handlers() noexcept = 0;
+
     /// Takes a line for an operator, without a newline: one that nobody else wanted.
     virtual void report(std::string_view line) noexcept = 0;
 
@@ -64,5 +69,10 @@ public:
 protected:
     ~Kernel() = default;
 };
+
+/// Tells a line to `hook`, which is `LoopOptions::report`, or to the kernel when there is none or it throws.
+///
+/// Thread    Any.
+void report_line(const std::function<void(std::string_view)>& hook, std::string_view line) noexcept;
 
 } // namespace ringlet

@@ -2,8 +2,10 @@
 
 #include <ringlet/error.hpp>
 
+#include "base/kernel.hpp"
 #include "ring/make_ring.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
 #include <sys/eventfd.h>
@@ -11,14 +13,23 @@
 namespace ringlet {
 
 Result<EventLoop> EventLoop::create(LoopOptions options) {
+    if (options.buffer_limit == 0 || options.ring_entries == 0) {
+        const char* line =
+            options.buffer_limit == 0
+                ? "LoopOptions::buffer_limit is 0: every receive would wait for ever"
+                : "LoopOptions::ring_entries is 0: nothing could be asked of the kernel";
+        report_line(options.report, line);
+        return std::errc::invalid_argument;
+    }
     UniqueFd wake_fd(::eventfd(0, EFD_CLOEXEC));
     if (!wake_fd) return error_from_errno(errno);
     BackendChoice backend;
-    auto ring = make_ring(options.backend,
-                          {.entries = options.ring_entries,
-                           .features = options.features,
-                           .buffer_limit = options.buffer_limit},
-                          backend);
+    auto ring =
+        make_ring(options.backend,
+                  {.entries = std::min(options.ring_entries, LoopOptions::ring_entries_limit),
+                   .features = options.features,
+                   .buffer_limit = options.buffer_limit},
+                  backend);
     if (!ring) return ring.error();
     return Result<EventLoop>(std::in_place, Key(), std::move(*ring), backend, std::move(wake_fd),
                              std::move(options));

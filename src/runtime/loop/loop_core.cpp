@@ -8,7 +8,11 @@
 #include "ring/make_ring.hpp"
 #include "task/task_tree.hpp"
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstdlib>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -21,6 +25,15 @@ namespace {
 
 // The loop that turns on this thread.
 constinit thread_local LoopCore* turning_loop = nullptr;
+
+// exit(3) was called, and what is static is being destroyed. Told by a handler that is registered when a loop
+// first runs: so it is called before the destructor of that loop, if that is static.
+constinit std::atomic<bool> process_exits{false};
+void watch_for_exit() {
+    static const int registered =
+        std::atexit([] { process_exits.store(true, std::memory_order_relaxed); });
+    static_cast<void>(registered);
+}
 
 } // namespace
 
@@ -91,9 +104,9 @@ inline void LoopCore::resume_ready() {
         watch_for_wake();
         mailbox_.deliver_all();
     }
-    for (Wait* next = ready_.take_all(); next != nullptr;) {
+    ready_.begin_batch();
+    while (Wait* next = ready_.next()) {
         Wait& wait = *next;
-        next = wait.next_ready;
         wait.scope->wait = nullptr;
         current_ = wait.scope->task; // not the scope: the coroutine may leave that
         immediate_answers_ = 0;
@@ -108,9 +121,9 @@ inline void LoopCore::resume_ready() {
 }
 
 void LoopCore::reap() {
-    for (Wait* next = finished_.take_all(); next != nullptr;) {
+    finished_.begin_batch();
+    while (Wait* next = finished_.next()) {
         TaskRecord& record = static_cast<TaskRecord&>(*next);
-        next = record.next_ready;
         record.ended = true;
         record.scope.close();
         --live_tasks_;
@@ -126,6 +139,7 @@ void LoopCore::reap() {
 
 bool LoopCore::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) noexcept {
     if (parent.is_cancelled()) {
+        parent.note_answered();
         record.ended = true;
         record.destroy_frame();
         record.drop_arguments();
@@ -142,13 +156,18 @@ bool LoopCore::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) 
     return true;
 }
 
-void LoopCore::task_ended(TaskRecord& record) {
+void LoopCore::task_ended(TaskRecord& record) noexcept {
     if (&record == root_) return; // run gives its outcome
-    const auto failure = record.failure();
-    if (failure) report(failure->to_string());
+    try {
+        const auto failure = record.failure();
+        if (failure) report(failure->to_string());
+    } catch (const std::bad_alloc&) {
+        report("the failure of a task cannot be told: there is no memory");
+    }
 }
 
 void LoopCore::run_root(TaskRecord& root) {
+    watch_for_exit();
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "run was called inside of run on the same loop");
     LoopCore* const outer = std::exchange(turning_loop, this);
@@ -188,14 +207,20 @@ void LoopCore::turn_until_nothing_moves() {
 }
 
 // The kernel holds nothing any more: the frames that are left wait for something that will not
-// come. Those of children go before those of the tasks that spawned them.
+// come. First nobody stands in any line or list any more, so that what one frame does when it goes
+// wakes nobody who goes next. Then they go, those of children before those of the tasks that spawned them.
 void LoopCore::bury_parked() noexcept {
-    std::vector<TaskRecord*> parents_first;
-    for_each_task(scope_, [&](const TaskRecord& record, std::size_t) {
-        parents_first.push_back(const_cast<TaskRecord*>(&record));
+    ready_.clear();
+    TaskRecord* youngest = nullptr; // leads to older ones
+    for_each_scope(scope_, [&](CancelScope& scope) {
+        if (Wait* wait = std::exchange(scope.wait, nullptr)) wait->abandon();
+        if (!is_of_task(scope)) return;
+        scope.task->next_ready = youngest;
+        youngest = scope.task;
     });
-    for (auto youngest = parents_first.rbegin(); youngest != parents_first.rend(); ++youngest) {
-        TaskRecord& record = **youngest;
+    while (youngest != nullptr) {
+        TaskRecord& record = *youngest;
+        youngest = static_cast<TaskRecord*>(record.next_ready);
         record.owner = nullptr;
         record.ended = true;
         --live_tasks_;
@@ -204,15 +229,14 @@ void LoopCore::bury_parked() noexcept {
         record.scope.close();
         record.release_reference();
     }
+    ready_.clear();
     root_ = nullptr;
-    static_cast<void>(ready_.take_all());
 }
 
 // Answers are counted in a row: as long as they come in the same resumption, or each follows the
 // turn that the last one gave away.
-LoopCore::Admission LoopCore::refuse(CancelScope& scope) {
+LoopCore::Admission LoopCore::count_refusal(CancelScope& scope) {
     constexpr std::uint32_t gave_its_turn_away = 0xffff'ffff;
-    scope.note_answered();
     TaskRecord& task = *scope.task;
     const auto now = static_cast<std::uint32_t>(resumptions_);
     if (task.refused_in != now && task.refused_in != gave_its_turn_away) task.refusals = 0;
@@ -230,14 +254,11 @@ LoopCore::Admission LoopCore::refuse(CancelScope& scope) {
     return Admission::park;
 }
 
-bool LoopCore::suspend_refused(Admission admission, Wait& wait, CancelScope& scope,
-                               std::coroutine_handle<> waiter) noexcept {
-    if (admission == Admission::refuse) return false;
-    if (admission == Admission::yield) {
-        suspend(wait, scope, waiter);
-        make_ready(wait);
-    }
-    return true;
+// The record of a task that waits for nothing else stands in line for it.
+void LoopCore::resume_next_turn(CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
+    TaskRecord& task = *scope.task;
+    note_wait(Admitted(), task, scope, waiter);
+    make_ready(task);
 }
 
 // ---- what it tells -----------------------------------------------------------------------------
@@ -251,10 +272,16 @@ TaskRecord* LoopCore::current_task() noexcept {
 // ---- operations ---------------------------------------------------------------------------------
 
 bool LoopCore::refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
-    const auto admission = refuse(scope);
+    const auto admission = admit(scope);
     // A parked coroutine will never read an answer: there must be none.
     if (admission != Admission::park) operation.refuse();
-    return suspend_refused(admission, operation, scope, waiter);
+    return suspend_refused(admission, scope, waiter);
+}
+
+bool LoopCore::finish_at_once(Operation& operation, CancelScope& scope,
+                              std::coroutine_handle<> waiter) {
+    if (scope.is_cancelled()) return refuse(operation, scope, waiter);
+    return answered_at_once(scope, waiter);
 }
 
 void LoopCore::cancel(Operation& operation, int as_errno) {
@@ -270,13 +297,15 @@ void LoopCore::cancel(Operation& operation, int as_errno) {
 LoopCore::LoopCore(std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd wake_fd,
                    LoopOptions options)
     : ring_(std::move(ring)), backend_(backend), now_(Clock::now()), wake_fd_(std::move(wake_fd)),
-      thread_(std::this_thread::get_id()), options_(std::move(options)) {
+      thread_(std::this_thread::get_id()), options_(std::move(options)),
+      park_after_(std::max(saturated(options_.park_after), Clock::duration::zero())),
+      busy_poll_(std::max(saturated(options_.busy_poll), Clock::duration::zero())) {
     scope_.loop = this;
-    parks_ = options_.park_after.count() > 0 && backend_.backend == Backend::io_uring;
+    parks_ = park_after_ > Clock::duration::zero() && backend_.backend == Backend::io_uring;
     if (backend_.refusal)
         report("io_uring is refused, epoll serves: " + backend_.refusal.message());
     if (options_.stall_limit.count() > 0) {
-        watchdog_ = std::make_unique<Watchdog>(options_.stall_limit,
+        watchdog_ = std::make_unique<Watchdog>(saturated(options_.stall_limit),
                                                [this](std::string_view line) { report(line); });
         count_own_thread(true);
     }
@@ -285,9 +314,11 @@ LoopCore::LoopCore(std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd w
 LoopCore::~LoopCore() = default;
 
 void LoopCore::shut_down() {
+    // Something that the loop runs called exit: it will never come back. The kernel cleans up.
+    if (root_ != nullptr && process_exits.load(std::memory_order_relaxed)) return abandon();
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "a loop was destroyed while it runs");
-    leave(); // tasks that were spawned after the last run
+    bury_parked(); // tasks that were spawned after the last run: they never begin, nor is mail delivered
     used_.for_each_while([](DescriptorUse& use) {
         use.unlink();
         use.loop = nullptr;
@@ -298,6 +329,18 @@ void LoopCore::shut_down() {
     wake_.cancel_requested = true;
     ring_->cancel(wake_);
     while (wake_.state == Operation::State::in_flight) collect();
+}
+
+// Nothing that may still be used on some stack is freed, and nobody is waited for.
+void LoopCore::abandon() noexcept {
+    static_cast<void>(ring_.release());
+    static_cast<void>(watchdog_.release());
+    static_cast<void>(pool_.release());
+    used_.for_each_while([](DescriptorUse& use) {
+        use.unlink();
+        use.loop = nullptr;
+        return true;
+    });
 }
 
 void LoopCore::assert_thread() const {
@@ -317,12 +360,6 @@ LoopStats LoopCore::stats() const noexcept {
             .ring = ring_->stats()};
 }
 
-void LoopCore::report(std::string_view line) const {
-    if (options_.report) {
-        options_.report(line);
-    } else {
-        Kernel::of_this_thread().report(line);
-    }
-}
+void LoopCore::report(std::string_view line) const noexcept { report_line(options_.report, line); }
 
 } // namespace ringlet

@@ -35,32 +35,38 @@ void LoopCore::stop() noexcept {
     wake();
 }
 
-void LoopCore::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
+std::error_code LoopCore::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
     if (backend_.backend == Backend::simulated) {
         job->run();
         make_ready(*std::exchange(job->waiting, nullptr));
-        return;
+        return {};
     }
     if (!pool_) {
         pool_ = std::make_unique<ThreadPool>(*this,
                                              std::max<std::size_t>(1, options_.blocking_threads));
     }
-    expect_other_thread(true);
-    pool_->run(std::move(job));
+    const std::error_code refused = pool_->run(std::move(job));
+    if (!refused) expect_other_thread(true);
+    return refused;
 }
 
-void LoopCore::forget_blocking_job(const BlockingJob& job) { pool_->forget(job); }
+void LoopCore::forget_blocking_job(const BlockingJob& job) noexcept {
+    expect_other_thread(false);
+    pool_->forget(job);
+}
 
 // ---- nothing can happen any more ----------------------------------------------------------------
 
 // Nothing is in flight, no timer is armed, nobody is ready. What could still come is a letter: one
-// that is here already, or one from another thread, if there is one.
+// that is here already, or one from another thread, or a stop from a signal's handler, if there is one.
 bool LoopCore::would_block_forever() const {
     if (root_ == nullptr || leaving_ || other_thread_waits_ > 0 || !mailbox_.empty() ||
         stop_requested_.load(std::memory_order_acquire)) {
         return false;
     }
-    const std::size_t threads = Kernel::of_this_thread().thread_count();
+    Kernel& kernel = Kernel::of_this_thread();
+    if (kernel.has_signal_handlers()) return false;
+    const std::size_t threads = kernel.thread_count();
     return threads > 0 && threads <= 1 + static_cast<std::size_t>(own_threads_);
 }
 

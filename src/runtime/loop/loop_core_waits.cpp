@@ -16,17 +16,17 @@ std::optional<Clock::time_point> LoopCore::next_moment() {
         park_at_.reset();
         return timer;
     }
-    if (!park_at_) park_at_ = waiting_.front().since + options_.park_after;
+    if (!park_at_) park_at_ = later(waiting_.front().since, park_after_);
     return timer ? std::min(*timer, *park_at_) : park_at_;
 }
 
 // Polls before it sleeps, as long as recent waits have been short enough for that.
 std::span<const Completion> LoopCore::wait(std::optional<Clock::time_point> deadline) {
     const bool may_sleep = !deadline || *deadline > now_;
-    if (options_.busy_poll.count() == 0 || !may_sleep) [[likely]]
+    if (busy_poll_ == Clock::duration::zero() || !may_sleep) [[likely]]
         return ring_->wait(deadline);
     const auto begin = Clock::now();
-    const auto patience_ends = begin + options_.busy_poll;
+    const auto patience_ends = later(begin, busy_poll_);
     if (short_waits_ == short_waits_before_busy_poll) {
         ++busy_polls_;
         const auto end = deadline ? std::min(*deadline, patience_ends) : patience_ends;
@@ -53,9 +53,9 @@ void LoopCore::park_long_waits() {
             park_at_ = now_;
             return false;
         }
-        if (now_ - operation.since < options_.park_after) {
+        if (now_ - operation.since < park_after_) {
             // An eighth late at most: those that follow soon come along.
-            park_at_ = now_ + options_.park_after / 8;
+            park_at_ = later(now_, park_after_ / 8);
             return false;
         }
         --left;

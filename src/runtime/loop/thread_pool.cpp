@@ -1,15 +1,15 @@
 #include "loop/thread_pool.hpp"
 
-#include <algorithm>
-#include <csignal>
-#include <utility>
+#include "base/quiet_thread.hpp"
 
-#include <pthread.h>
+#include <algorithm>
+#include <new>
+#include <utility>
 
 namespace ringlet {
 
 ThreadPool::~ThreadPool() {
-    std::deque<std::shared_ptr<BlockingJob>> dropped;
+    std::deque<Order> dropped;
     {
         const std::lock_guard lock(mutex_);
         ends_ = true;
@@ -19,31 +19,47 @@ ThreadPool::~ThreadPool() {
     for (std::thread& thread : threads_) thread.join();
 }
 
-void ThreadPool::run(std::shared_ptr<BlockingJob> job) {
+std::error_code ThreadPool::run(std::shared_ptr<BlockingJob> job) {
+    auto done = LoopCore::letter([loop = loop_, job] {
+        if (job->waiting == nullptr) return;
+        loop->expect_other_thread(false);
+        loop->make_ready(*std::exchange(job->waiting, nullptr));
+    });
     bool one_more = false;
     {
         const std::lock_guard lock(mutex_);
-        line_.push_back(std::move(job));
-        one_more = idle_ < line_.size() && threads_.size() < limit_;
+        one_more = idle_ <= line_.size() && threads_.size() < limit_;
     }
     if (one_more) {
-        // The threads must take no signal away from those that wait for it.
-        sigset_t all;
-        sigset_t before;
-        sigfillset(&all);
-        ::pthread_sigmask(SIG_SETMASK, &all, &before);
-        threads_.emplace_back([this] { work(); });
-        ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-        loop_->count_own_thread(true);
+        const std::error_code refused = add_thread();
+        if (refused && threads_.empty()) return refused; // those that are there will come to it
+    }
+    {
+        const std::lock_guard lock(mutex_);
+        line_.push_back({std::move(job), std::move(done)});
     }
     wanted_.notify_one();
+    return {};
 }
 
-void ThreadPool::forget(const BlockingJob& job) {
-    std::shared_ptr<BlockingJob> dropped; // its arguments go outside of the lock
+std::error_code ThreadPool::add_thread() {
+    try {
+        threads_.emplace_back(start_quiet_thread([this] { work(); }));
+    } catch (const std::system_error& error) {
+        return error.code();
+    } catch (const std::bad_alloc&) {
+        return std::make_error_code(std::errc::not_enough_memory);
+    }
+    loop_->count_own_thread(true);
+    return {};
+}
+
+void ThreadPool::forget(const BlockingJob& job) noexcept {
+    Order dropped; // its arguments go outside of the lock
     const std::lock_guard lock(mutex_);
-    const auto found = std::find_if(line_.begin(), line_.end(),
-                                    [&](const auto& waiting) { return waiting.get() == &job; });
+    const auto found = std::find_if(line_.begin(), line_.end(), [&](const Order& waiting) {
+        return waiting.job.get() == &job;
+    });
     if (found == line_.end()) return;
     dropped = std::move(*found);
     line_.erase(found);
@@ -56,15 +72,12 @@ void ThreadPool::work() {
         wanted_.wait(lock, [this] { return ends_ || !line_.empty(); });
         --idle_;
         if (ends_) return;
-        auto job = std::move(line_.front());
+        Order order = std::move(line_.front());
         line_.pop_front();
         lock.unlock();
-        job->run();
-        loop_->post([loop = loop_, done = std::move(job)] {
-            if (done->waiting == nullptr) return;
-            loop->expect_other_thread(false);
-            loop->make_ready(*std::exchange(done->waiting, nullptr));
-        });
+        order.job->run();
+        order.job.reset(); // the letter has it
+        loop_->post_letter(std::move(order.done));
         lock.lock();
     }
 }

@@ -11,6 +11,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -26,19 +27,29 @@ public:
     ~ThreadPool();
 
     /// Thread    The loop's own, as `forget`.
-    void run(std::shared_ptr<BlockingJob> job);
+    ///
+    /// Errors    `resource_unavailable_try_again` when there is no thread, and none can be made; then the job
+    ///           is not kept.
+    [[nodiscard]] std::error_code run(std::shared_ptr<BlockingJob> job);
 
     /// The job's waiter has gone: if it has not begun, it never will.
-    void forget(const BlockingJob& job);
+    void forget(const BlockingJob& job) noexcept;
 
 private:
+    // What is to be done, and the letter that says it has been: nothing is allocated on the other thread.
+    struct Order {
+        std::shared_ptr<BlockingJob> job;
+        std::unique_ptr<Mailbox::Letter> done;
+    };
+
     void work();
+    [[nodiscard]] std::error_code add_thread();
 
     LoopCore* loop_;
     std::size_t limit_;
     std::mutex mutex_;
     std::condition_variable wanted_;
-    std::deque<std::shared_ptr<BlockingJob>> line_;
+    std::deque<Order> line_;
     std::vector<std::thread> threads_;
     std::size_t idle_ = 0;
     bool ends_ = false;

@@ -49,13 +49,13 @@ Timer* Timers::meld_pairs(Timer* first) noexcept {
 void Timers::arm(Timer& timer) noexcept {
     timer.order_ = ++armed_count_;
     timer.child_ = timer.sibling_ = timer.previous_ = nullptr;
-    timer.armed_ = true;
+    timer.armed_in_ = this;
     root_ = meld(root_, &timer);
     ++size_;
 }
 
 void Timers::disarm(Timer& timer) noexcept {
-    if (!timer.armed_) return;
+    if (timer.armed_in_ != this) return;
     if (&timer == root_) {
         pop();
         return;
@@ -68,14 +68,14 @@ void Timers::disarm(Timer& timer) noexcept {
     if (timer.sibling_ != nullptr) timer.sibling_->previous_ = timer.previous_;
     timer.sibling_ = timer.previous_ = nullptr;
     root_ = meld(root_, meld_pairs(std::exchange(timer.child_, nullptr)));
-    timer.armed_ = false;
+    timer.armed_in_ = nullptr;
     --size_;
 }
 
 Timer& Timers::pop() noexcept {
     Timer& earliest = *root_;
     root_ = meld_pairs(std::exchange(earliest.child_, nullptr));
-    earliest.armed_ = false;
+    earliest.armed_in_ = nullptr;
     --size_;
     return earliest;
 }

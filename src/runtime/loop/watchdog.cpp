@@ -3,23 +3,16 @@
 #include <ringlet/clock.hpp>
 #include <ringlet/detail/task_record.hpp>
 
-#include <algorithm>
-#include <csignal>
-#include <string>
+#include "base/quiet_thread.hpp"
 
-#include <pthread.h>
+#include <algorithm>
+#include <string>
 
 namespace ringlet {
 
-Watchdog::Watchdog(std::chrono::milliseconds limit, Report report)
+Watchdog::Watchdog(Clock::duration limit, Report report)
     : limit_(limit), report_(std::move(report)) {
-    // The thread must take no signal away from those that wait for it.
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    thread_ = std::thread([this] { watch(); });
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    thread_ = start_quiet_thread([this] { watch(); });
 }
 
 Watchdog::~Watchdog() {
@@ -46,12 +39,13 @@ void Watchdog::ends() noexcept {
 
 // Looks four times per limit. The same resumption seen for the whole limit is a stall, reported once.
 void Watchdog::watch() {
-    const auto period = std::max(limit_ / 4, std::chrono::milliseconds(1));
+    const Clock::duration period =
+        std::max<Clock::duration>(limit_ / 4, std::chrono::milliseconds(1));
     std::uint64_t seen = 0;
     auto since = Clock::now();
     bool reported = false;
     std::unique_lock lock(mutex_);
-    while (!ending_.wait_for(lock, period, [this] { return ends_; })) {
+    while (!ending_.wait_until(lock, later(Clock::now(), period), [this] { return ends_; })) {
         const auto current = resumption_.load(std::memory_order_acquire);
         const auto now = Clock::now();
         if (current != seen || current % 2 == 0) {

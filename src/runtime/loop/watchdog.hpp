@@ -4,6 +4,8 @@
 // it still runs. The loop tells it with a few relaxed stores what it resumes; it never looks into a
 // task, which may be gone by the time that it does.
 
+#include <ringlet/clock.hpp>
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -20,7 +22,7 @@ class Watchdog {
 public:
     using Report = std::function<void(std::string_view line)>;
 
-    Watchdog(std::chrono::milliseconds limit, Report report);
+    Watchdog(Clock::duration limit, Report report);
     ~Watchdog();
     Watchdog(const Watchdog&) = delete;
     Watchdog& operator=(const Watchdog&) = delete;
@@ -35,7 +37,7 @@ private:
     void watch();
     void report_stall(std::chrono::milliseconds time) const;
 
-    const std::chrono::milliseconds limit_;
+    const Clock::duration limit_;
     const Report report_;
 
     std::atomic<std::uint64_t> resumption_{0}; // odd while something runs

@@ -64,12 +64,14 @@ void Socket::assert_one_at_a_time(const Operation& first, Opcode second) {
                                 " began a " + to_string(second) + " while " +
                                 first.Wait::scope->task->to_string() + " waits for " +
                                 first.describe();
-    RINGLET_ASSERT(first.state != Operation::State::in_flight, message.c_str());
+    RINGLET_ASSERT(first.state == Operation::State::idle, message.c_str());
 }
 
 // ---- the awaiters -------------------------------------------------------------------------------
 
 bool SocketAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
+    if (operation_->size_bytes == 0 && operation_->extent == Operation::Extent::whole) [[unlikely]]
+        return scope.loop->finish_at_once(*operation_, scope, waiter);
     const bool waits = socket_->start(*operation_, scope, waiter);
     return waits || lives(Canary::lost_wake_up);
 }
@@ -120,19 +122,18 @@ Result<Buffer> RecvBufferAwaiter::await_resume() {
     return Buffer(memory, static_cast<std::size_t>(answer));
 }
 
-CloseAwaiter::~CloseAwaiter() {
+void CloseAwaiter::abandon() noexcept {
     if (socket_) socket_.get()->tell_when_idle(nullptr);
 }
 
-bool CloseAwaiter::await_ready() noexcept { return !socket_ || socket_.get()->is_idle(); }
-
+// Whether anybody waits or not, the socket closes when the kernel has answered: nothing is cut short.
 bool CloseAwaiter::suspend(CancelScope& in, std::coroutine_handle<> closer) {
-    socket_.get()->cancel_requests();
-    const auto admission = in.loop->admit(in);
-    // Refused: nobody waits, and the socket closes when the kernel has answered.
-    if (admission != LoopCore::Admission::proceed) return false;
-    in.loop->suspend(*this, in, closer);
-    socket_.get()->tell_when_idle(this);
+    if (socket_) socket_.get()->cancel_requests();
+    const auto admission = in.loop->admit_without_note(in);
+    if (admission != LoopCore::Admission::proceed)
+        return in.loop->suspend_refused(admission, in, closer);
+    if (!socket_ || socket_.get()->is_idle()) return in.loop->answered_at_once(in, closer);
+    suspend_to_the_end(in, closer, [this] { socket_.get()->tell_when_idle(this); });
     return true;
 }
 

@@ -61,6 +61,9 @@ public:
     /// Starts a request; false when it was refused and its answer is there already.
     [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
                              std::coroutine_handle<> waiter) {
+        if (operation.state != Operation::State::idle) [[unlikely]]
+            assert_one_at_a_time(operation,
+                                 operation.opcode); // both were made before one was awaited
         if (use_.loop != scope.loop) [[unlikely]]
             use_on(*scope.loop);
         return scope.loop->start(operation, scope, waiter);

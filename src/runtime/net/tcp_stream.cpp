@@ -126,6 +126,13 @@ ConnectAwaiter::ConnectAwaiter(const Endpoint& peer, const ConnectOptions& optio
 }
 
 bool ConnectAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
+    if (!opened_) {
+        const auto admission = scope.loop->admit(scope);
+        if (admission == LoopCore::Admission::proceed)
+            return scope.loop->answered_at_once(scope, waiter);
+        opened_ = std::errc::operation_canceled;
+        return scope.loop->suspend_refused(admission, scope, waiter);
+    }
     Socket& socket = *socket_.get();
     socket.configure(socket.outbound, Opcode::connect, const_cast<sockaddr*>(peer_.data()),
                      peer_.size_bytes());

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <optional>
 
 namespace ringlet {
@@ -19,7 +20,9 @@ namespace ringlet {
 /// Lends the buffers of a ring's thread, up to a limit.
 class BufferQueue {
 public:
-    explicit BufferQueue(std::size_t limit) noexcept : limit_(static_cast<std::ptrdiff_t>(limit)) {
+    explicit BufferQueue(std::size_t limit) noexcept
+        : limit_(static_cast<std::ptrdiff_t>(
+              std::min<std::size_t>(limit, std::numeric_limits<std::ptrdiff_t>::max()))) {
         pool_.hold();
     }
     BufferQueue(const BufferQueue&) = delete;

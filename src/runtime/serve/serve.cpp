@@ -37,11 +37,7 @@ std::string advice(std::string_view listen, std::error_code error) {
 
 void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error) {
     const std::string line = advice(listen, error);
-    if (options.report) {
-        options.report(line);
-    } else {
-        Kernel::of_this_thread().report(line);
-    }
+    report_line(options.report, line);
 }
 
 int exit_status(std::error_code error) noexcept {

@@ -148,9 +148,9 @@ Task<> Server::State::watch_signals() {
 
 Task<> Server::State::end_idle_connections() {
     for (;;) {
-        auto slept = co_await sleep_for(Clock::duration(options.idle_timeout) / 4);
+        auto slept = co_await sleep_for(saturated(options.idle_timeout) / 4);
         if (!slept) co_return;
-        loop->cancel_idle(options.idle_timeout);
+        loop->cancel_idle(saturated(options.idle_timeout));
     }
 }
 

@@ -37,9 +37,9 @@ public:
     public:
         explicit Awaiter(State& state) noexcept : state_(&state) {}
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiter) {
-            CancelScope& scope = *waiter.promise().scope();
+            CancelScope& scope = scope_of(waiter);
             if (state_->use.loop == nullptr) scope.loop->use_descriptor(state_->use);
             return scope.loop->start(state_->read, scope, waiter);
         }

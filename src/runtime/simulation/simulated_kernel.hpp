@@ -34,6 +34,7 @@ public:
     [[nodiscard]] Clock::time_point now() noexcept override { return now_; }
     /// One: other threads are not simulated.
     [[nodiscard]] std::size_t thread_count() noexcept override { return 1; }
+    [[nodiscard]] bool has_signal_handlers() noexcept override { return false; }
     void report(std::string_view line) noexcept override;
     [[nodiscard]] std::string_view situation() const noexcept override { return situation_; }
     bool make_ring(const RingOptions& options, std::unique_ptr<Ring>& made) override;

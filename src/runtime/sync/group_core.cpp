@@ -1,7 +1,6 @@
 #include <ringlet/detail/group_core.hpp>
 
-#include <algorithm>
-#include <iterator>
+#include <new>
 #include <utility>
 
 namespace ringlet {
@@ -21,48 +20,72 @@ bool GroupCore::start(TaskRecord& record) {
     return true;
 }
 
-void GroupCore::task_ended(TaskRecord& record) {
+void GroupCore::task_ended(TaskRecord& record) noexcept {
     --size_;
-    if (auto failure = record.failure()) {
-        if (options_.on_failure == OnFailure::report) {
-            scope.loop->report(failure->to_string());
-        } else {
-            fail(std::move(*failure));
+    if (record.has_failed()) {
+        TaskFailure failure{.task = {},
+                            .spawned_at = record.spawned_at,
+                            .error = record.error(),
+                            .exception = record.exception()};
+        try {
+            failure.task = record.short_name();
+        } catch (const std::bad_alloc&) { // it goes without a name
         }
-    } else if (record.scope.was_answered()) {
-        cut_short_ = true;
+        fail(std::move(failure), options_.on_failure == OnFailure::cancel_siblings);
     }
-    if (size_ == 0) idle.wake_all();
     offer_room();
+    wake_if_ended();
+}
+
+void GroupCore::take_back() noexcept {
+    --reserved_;
+    offer_room();
+    wake_if_ended();
 }
 
 void GroupCore::offer_room() noexcept {
-    while (!slots.empty() && reserve()) slots.wake_one();
+    while (!slots.empty() && reserve()) {
+        static_cast<GroupSlotAwaiter&>(slots.wake_one()).handed_over.give(*this);
+    }
 }
 
-void GroupCore::fail(TaskFailure failure) {
-    failures.push_back(std::move(failure));
+void GroupCore::body_failed(std::error_code error, std::exception_ptr exception) noexcept {
+    // Of a body that was cancelled it is no failure.
+    if (error == std::errc::operation_canceled && scope.is_cancelled()) return;
+    TaskFailure failure{.task = {}, .error = error, .exception = std::move(exception)};
+    try {
+        failure.task = "body of group " + std::string(options_.name);
+    } catch (const std::bad_alloc&) { // it goes without a name
+    }
+    fail(std::move(failure), true);
+}
+
+void GroupCore::fail(TaskFailure failure, bool ends_the_group) noexcept {
+    try {
+        if (options_.failures != nullptr) {
+            options_.failures->push_back(failure);
+        } else if (!ends_the_group) {
+            scope.loop->report(failure.to_string());
+        } else if (first_failure_) {
+            scope.loop->report("in group \"" + std::string(options_.name) +
+                               "\", after another failure: " + failure.to_string());
+        }
+    } catch (const std::bad_alloc&) {
+        scope.loop->report("the failure of a task cannot be told: there is no memory");
+    }
+    if (!ends_the_group) return;
+    if (!first_failure_) first_failure_ = std::move(failure);
     scope.cancel(CancelReason::sibling_failed);
 }
 
 std::error_code GroupCore::finish(bool body_has_value) {
-    const bool from_outside = scope.parent()->is_cancelled();
-    if (failures.empty()) {
-        return from_outside && cut_short_ && !body_has_value
-                   ? std::make_error_code(std::errc::operation_canceled)
-                   : std::error_code();
+    if (first_failure_) {
+        if (first_failure_->exception) std::rethrow_exception(first_failure_->exception);
+        return first_failure_->error;
     }
-    const TaskFailure first = failures.front();
-    if (options_.failures != nullptr) {
-        std::move(failures.begin(), failures.end(), std::back_inserter(*options_.failures));
-    } else {
-        for (auto other = failures.begin() + 1; other != failures.end(); ++other) {
-            scope.loop->report("in group \"" + std::string(options_.name) +
-                               "\", after another failure: " + other->to_string());
-        }
-    }
-    if (first.exception) std::rethrow_exception(first.exception);
-    return first.error;
+    const bool cut_short = scope.was_answered() && !scope.is_origin();
+    if (cut_short && !body_has_value) return std::make_error_code(std::errc::operation_canceled);
+    return {};
 }
 
 } // namespace ringlet

@@ -6,11 +6,8 @@ namespace ringlet {
 
 void ListedWait::cancel() noexcept {
     if (list == nullptr) return; // woken already: that is its outcome
-    unlink();
-    list = nullptr;
-    was_cancelled = true;
-    scope->note_answered();
-    scope->loop->make_ready(*this);
+    abandon();
+    end_cancelled();
 }
 
 std::string ListedWait::describe() const {

@@ -14,6 +14,7 @@ const char* to_string(CancelReason reason) noexcept {
 
 // Outside in, without recursion: scopes may be nested as deep as tasks spawn tasks.
 void CancelScope::cancel_inside(CancelReason reason, bool through_shields) noexcept {
+    if (!cancelled_) origin_ = true;
     CancelScope* scope = this;
     for (;;) {
         const bool reached = scope == this || through_shields || !scope->shielded_;
@@ -36,6 +37,7 @@ void CancelScope::cancel_inside(CancelReason reason, bool through_shields) noexc
 void CancelScope::note_answered() noexcept {
     for (CancelScope* scope = this; scope != nullptr && scope->cancelled_; scope = scope->parent_) {
         scope->answered_ = true;
+        if (scope->origin_) return;
     }
 }
 

@@ -61,6 +61,12 @@ std::string task_and_place(std::string_view name, const std::source_location& wh
 
 std::string TaskRecord::to_string() const { return task_and_place(short_name(), spawned_at); }
 
-std::string TaskRecord::describe() const { return "its first turn"; }
+std::string TaskRecord::describe() const { return "its next turn"; }
+
+std::optional<TaskFailure> TaskRecord::failure() const {
+    if (!has_failed()) return std::nullopt;
+    return TaskFailure{
+        .task = short_name(), .spawned_at = spawned_at, .error = error(), .exception = exception()};
+}
 
 } // namespace ringlet

@@ -10,29 +10,48 @@
 
 namespace ringlet {
 
-/// Calls `visit(task, depth)` for every task inside of `root`, parents before children. The depth
-/// counts tasks.
-template <class Visit>
-void for_each_task(const CancelScope& root, Visit visit) {
-    const auto is_task = [](const CancelScope& scope) {
-        return scope.task != nullptr && &scope == &scope.task->scope;
-    };
-    std::size_t depth = 0;
-    const CancelScope* scope = &root;
+/// True of a scope that is that of a whole task.
+[[nodiscard]] inline bool is_of_task(const CancelScope& scope) noexcept {
+    return scope.task != nullptr && &scope == &scope.task->scope;
+}
+
+/// Calls `visit(scope)` for every scope inside of `root`, parents before children, older before younger ones;
+/// `leave(scope)` when all inside of it have been visited. Neither may change the tree.
+template <class Scope, class Visit, class Leave>
+void for_each_scope(Scope& root, Visit visit, Leave leave) {
+    Scope* scope = &root;
     for (;;) {
         if (scope->first_child() != nullptr) {
             scope = scope->first_child();
         } else {
             while (scope != &root && scope->next_sibling() == nullptr) {
-                if (is_task(*scope)) --depth;
+                leave(*scope);
                 scope = scope->parent();
             }
             if (scope == &root) return;
-            if (is_task(*scope)) --depth;
+            leave(*scope);
             scope = scope->next_sibling();
         }
-        if (is_task(*scope)) visit(*scope->task, depth++);
+        visit(*scope);
     }
+}
+template <class Scope, class Visit>
+void for_each_scope(Scope& root, Visit visit) {
+    for_each_scope(root, visit, [](const CancelScope&) {});
+}
+
+/// Calls `visit(task, depth)` for every task inside of `root`. The depth counts tasks.
+template <class Visit>
+void for_each_task(const CancelScope& root, Visit visit) {
+    std::size_t depth = 0;
+    for_each_scope(
+        root,
+        [&](const CancelScope& scope) {
+            if (is_of_task(scope)) visit(*scope.task, depth++);
+        },
+        [&](const CancelScope& scope) {
+            if (is_of_task(scope)) --depth;
+        });
 }
 
 /// One line for each task inside of `root`, indented below the task in whose scope it was spawned.

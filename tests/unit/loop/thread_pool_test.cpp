@@ -29,13 +29,13 @@ TEST_CASE("ThreadPool runs what was given, and drops what was forgotten in line"
     bool ran = false;
     {
         ThreadPool pool(loop->core(), 1);
-        pool.run(make_job([&] {
+        static_cast<void>(pool.run(make_job([&] {
             begun.set_value();
             let_go.get_future().wait();
-        }));
+        })));
         begun.get_future().wait();
         auto waiting = make_job([&] { ran = true; });
-        pool.run(waiting);
+        static_cast<void>(pool.run(waiting));
         pool.forget(*waiting);
         CHECK(waiting.use_count() == 1);
         let_go.set_value();

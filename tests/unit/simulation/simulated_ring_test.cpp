@@ -129,7 +129,8 @@ public:
 
 private:
     struct Record final : TaskRecord {
-        std::optional<TaskFailure> failure() const override { return std::nullopt; }
+        std::exception_ptr exception() const noexcept override { return nullptr; }
+        std::error_code error() const noexcept override { return {}; }
         void drop_arguments() noexcept override {}
         void destroy_frame() noexcept override {}
     };

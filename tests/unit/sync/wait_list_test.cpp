@@ -14,10 +14,9 @@ class [[nodiscard]] Waiting final : public ListedWait {
 public:
     Waiting(WaitList& line, bool ready) noexcept : line_(&line), ready_(ready) {}
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> coroutine) {
-        return line_->wait_unless(*this, *coroutine.promise().scope(), coroutine,
-                                  [this] { return ready_; });
+        return wait_in(*line_, scope_of(coroutine), coroutine, [this] { return ready_; });
     }
     Result<void> await_resume() const noexcept { return outcome(); }
 

@@ -19,9 +19,8 @@ struct Waiting final : Wait {
 // All that are taken out at once, oldest first.
 std::vector<Wait*> taken(ReadyQueue& queue) {
     std::vector<Wait*> waits;
-    for (Wait* wait = queue.take_all(); wait != nullptr; wait = wait->next_ready) {
-        waits.push_back(wait);
-    }
+    queue.begin_batch();
+    while (Wait* wait = queue.next()) waits.push_back(wait);
     return waits;
 }
 
@@ -30,13 +29,13 @@ std::vector<Wait*> taken(ReadyQueue& queue) {
 TEST_CASE("ReadyQueue is first come first served") {
     ReadyQueue queue;
     CHECK(queue.empty());
-    CHECK(queue.take_all() == nullptr);
+    CHECK(taken(queue).empty());
     std::array<Waiting, 3> waiting;
     for (auto& wait : waiting) queue.push(wait);
     CHECK_FALSE(queue.empty());
     CHECK(taken(queue) == std::vector<Wait*>{&waiting[0], &waiting[1], &waiting[2]});
     CHECK(queue.empty());
-    CHECK(queue.take_all() == nullptr);
+    CHECK(taken(queue).empty());
 }
 
 TEST_CASE("ReadyQueue keeps what comes while others are taken out for the next time") {
@@ -44,14 +43,35 @@ TEST_CASE("ReadyQueue keeps what comes while others are taken out for the next t
     std::array<Waiting, 3> waiting;
     for (auto& wait : waiting) queue.push(wait);
     std::size_t taken_count = 0;
-    for (Wait* next = queue.take_all(); next != nullptr;) {
-        Wait& wait = *next;
-        next = wait.next_ready;
-        queue.push(wait);
+    queue.begin_batch();
+    while (Wait* next = queue.next()) {
+        queue.push(*next);
         ++taken_count;
     }
     CHECK(taken_count == 3);
     CHECK(taken(queue) == std::vector<Wait*>{&waiting[0], &waiting[1], &waiting[2]});
+}
+
+TEST_CASE("ReadyQueue gives up whoever goes before the turn, in the batch or behind it, wherever "
+          "that is") {
+    for (std::size_t gone = 0; gone < 6; ++gone) {
+        ReadyQueue queue;
+        std::array<Waiting, 7> waiting;
+        std::vector<Wait*> expected;
+        for (std::size_t i = 0; i < 6; ++i) {
+            if (i == 3) queue.begin_batch();
+            queue.push(waiting[i]);
+            if (i != gone) expected.push_back(&waiting[i]);
+        }
+        queue.remove(waiting[gone]);
+        queue.remove(waiting[6]); // never was in it
+        std::vector<Wait*> seen;
+        while (Wait* wait = queue.next()) seen.push_back(wait);
+        queue.push(waiting[6]); // behind the last that is left
+        expected.push_back(&waiting[6]);
+        for (Wait* wait : taken(queue)) seen.push_back(wait);
+        CHECK(seen == expected);
+    }
 }
 
 TEST_CASE("ReadyQueue agrees with a list after many changes") {

@@ -39,6 +39,7 @@ TEST_CASE("dump shows tasks as a tree, with their places and what they wait for"
 
 TEST_CASE(
     "a run that can never continue says so, lists its tasks, and the loop can be used again") {
+    const WithoutSignalHandlers nobody_may_interrupt;
     if (thread_sanitizer_runs) RINGLET_SKIP("TSan has a thread of its own");
     ReportingLoop loop;
     waiting_for("a deadlock to be noticed");

@@ -8,24 +8,19 @@ using namespace ringlet::testing;
 namespace {
 
 // A wait that a user could write: goes on when it is told to.
-class [[nodiscard]] OwnWait final : public Wait {
+class [[nodiscard]] OwnWait final : public Suspension {
 public:
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> coroutine) {
-        CancelScope& in = *coroutine.promise().scope();
-        const auto admission = in.loop->admit(in);
-        if (admission != LoopCore::Admission::proceed) {
-            return in.loop->suspend_refused(admission, *this, in, coroutine);
-        }
-        in.loop->suspend(*this, in, coroutine);
-        return true;
+        return suspend(scope_of(coroutine), coroutine, [] {});
     }
     int await_resume() const noexcept { return cancel_count; }
     void cancel() noexcept override {
         ++cancel_count;
-        scope->loop->make_ready(*this);
+        wake();
     }
+    void abandon() noexcept override {}
     std::string describe() const override { return "something of one's own"; }
 
     int cancel_count = 0;

@@ -24,16 +24,18 @@ public:
     public:
         explicit Awaiter(Barrier& barrier) noexcept : barrier_(&barrier) {}
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            return barrier_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
-                                                  [this] { return barrier_->arrive(); });
+            return wait_in(barrier_->waiting_, scope_of(waiting), waiting,
+                           [this] { return barrier_->arrive(); });
         }
         Result<void> await_resume() const noexcept { return outcome(); }
 
-        void cancel() noexcept override {
+        ~Awaiter() { abandon(); }
+
+        void abandon() noexcept override {
             if (list != nullptr) --barrier_->arrived_;
-            ListedWait::cancel();
+            leave_list();
         }
 
     private:

@@ -92,7 +92,7 @@ public:
     void cancel_through_shields(CancelReason reason) noexcept { cancel_inside(reason, true); }
 
     /// Makes the outermost scope of a loop usable again.
-    void reset() noexcept { cancelled_ = answered_ = false; }
+    void reset() noexcept { cancelled_ = answered_ = origin_ = false; }
 
     [[nodiscard]] bool is_cancelled() const noexcept { return cancelled_; }
     [[nodiscard]] std::optional<CancelReason> reason() const noexcept {
@@ -100,10 +100,13 @@ public:
         return reason_;
     }
 
-    /// Notes, here and outwards as far as scopes are cancelled, that something was ended or refused
-    /// because of it.
+    /// Notes that something was ended or refused because of the cancellation: here, and outwards up to the
+    /// scope in which it was asked for. What an inner cancellation ends is not put down to an outer one.
     void note_answered() noexcept;
+    /// Whether the cancellation has cut something short: see `note_answered`.
     [[nodiscard]] bool was_answered() const noexcept { return answered_; }
+    /// Whether it was cancelled by a call of `cancel` on itself, not along with a scope around it.
+    [[nodiscard]] bool is_origin() const noexcept { return origin_; }
 
     [[nodiscard]] CancelScope* parent() const noexcept { return parent_; }
     [[nodiscard]] CancelScope* first_child() const noexcept { return first_; }
@@ -120,6 +123,7 @@ private:
     bool cancelled_ = false;
     bool shielded_ = false;
     bool answered_ = false;
+    bool origin_ = false; // the cancellation was asked for here
 };
 
 /// A promise that carries a scope: that of a `Task`, or of your own coroutine type.
@@ -127,5 +131,14 @@ template <class P>
 concept ScopedPromise = requires(P& promise) {
     { promise.scope() } -> std::same_as<CancelScope*>;
 };
+
+/// The scope of a coroutine that awaits something of ringlet.
+template <class P>
+[[nodiscard]] CancelScope& scope_of(std::coroutine_handle<P> coroutine) noexcept {
+    static_assert(ScopedPromise<P>,
+                  "what ringlet offers is awaited in a ringlet::Task, or in a coroutine type "
+                  "of your own whose promise gives its CancelScope* by scope()");
+    return *coroutine.promise().scope();
+}
 
 } // namespace ringlet

@@ -1,12 +1,15 @@
 #pragma once
 
+#include <ringlet/detail/aligned_optional.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 #include <ringlet/error.hpp>
 
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 namespace RINGLET_EXPORT ringlet {
@@ -34,19 +37,16 @@ public:
     public:
         SendAwaiter(Channel& channel, T& value) noexcept : channel_(&channel), value_(&value) {}
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            return channel_->senders_.wait_unless(*this, *waiting.promise().scope(), waiting,
-                                                  [this] {
-                                                      if (channel_->closed_) {
-                                                          refused_ = true;
-                                                          return true;
-                                                      }
-                                                      return channel_->try_send_from(*value_);
-                                                  });
+            return wait_in(channel_->senders_, scope_of(waiting), waiting, [this] {
+                is_refused_ = channel_->closed_;
+                return is_refused_ || channel_->try_send_from(*value_);
+            });
         }
-        Result<void> await_resume() const noexcept {
-            if (refused_) return Errc::channel_closed;
+        Result<void> await_resume() const {
+            if (move_failed_) std::rethrow_exception(move_failed_);
+            if (is_refused_) return Errc::channel_closed;
             return outcome();
         }
 
@@ -54,20 +54,27 @@ public:
         friend class Channel;
         Channel* channel_;
         T* value_;
-        bool refused_ = false;
+        std::exception_ptr move_failed_;
+        bool is_refused_ = false;
     };
 
     class [[nodiscard]] RecvAwaiter final : public ListedWait {
     public:
         explicit RecvAwaiter(Channel& channel) noexcept : channel_(&channel) {}
+        // Only for passing it on before it is awaited.
+        RecvAwaiter(const RecvAwaiter& other) noexcept
+            : ListedWait(other), channel_(other.channel_) {}
+        RecvAwaiter& operator=(const RecvAwaiter&) = delete;
+        ~RecvAwaiter() {
+            if (value_ && is_suspended()) channel_->put_back(*value_);
+        }
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            return channel_->receivers_.wait_unless(
-                *this, *waiting.promise().scope(), waiting, [this] {
-                    value_ = channel_->try_recv();
-                    return value_.has_value() || channel_->closed_;
-                });
+            return wait_in(channel_->receivers_, scope_of(waiting), waiting, [this] {
+                channel_->take_into(value_);
+                return value_.has_value() || channel_->closed_;
+            });
         }
         Result<T> await_resume() {
             if (value_) return Result<T>(std::in_place, std::move(*value_));
@@ -78,7 +85,7 @@ public:
     private:
         friend class Channel;
         Channel* channel_;
-        std::optional<T> value_;
+        AlignedOptional<T> value_;
     };
 
     /// Puts a value in, waiting for room.
@@ -86,7 +93,7 @@ public:
     /// Suspends  If the channel is full. Those that wait go first come first served.
     /// Cancel    Ends with `operation_canceled`.
     /// Returns   `Result<void>`. On an error `value` has not been moved from: nothing is lost.
-    /// Errors    `channel_closed`.
+    /// Errors    `channel_closed`. What moving `value` throws is thrown here, whoever moves it.
     /// Cost      No allocation.
     [[nodiscard]] SendAwaiter send(T&& value) noexcept { return SendAwaiter(*this, value); }
 
@@ -95,7 +102,8 @@ public:
     /// Suspends  If the channel is empty. Those that wait go first come first served.
     /// Cancel    Ends with `operation_canceled`; a value that was handed over first is delivered.
     /// Returns   `Result<T>`.
-    /// Errors    `channel_closed`, when everything that was sent has been received.
+    /// Errors    `channel_closed`, when everything that was sent has been received. What moving the value
+    ///           throws is thrown; it stays in the channel, unless it was handed over already.
     /// Cost      No allocation.
     [[nodiscard]] RecvAwaiter recv() noexcept { return RecvAwaiter(*this); }
 
@@ -105,15 +113,7 @@ public:
     /// Takes the oldest value out, if there is one.
     [[nodiscard]] std::optional<T> try_recv() {
         std::optional<T> value;
-        if (size_ > 0) {
-            value = std::move(slots_[first_]);
-            slots_[first_].reset();
-            first_ = first_ + 1 == capacity_ ? 0 : first_ + 1;
-            --size_;
-            if (!senders_.empty()) store(*static_cast<SendAwaiter&>(senders_.wake_one()).value_);
-        } else if (!senders_.empty()) { // only without capacity
-            value.emplace(std::move(*static_cast<SendAwaiter&>(senders_.wake_one()).value_));
-        }
+        take_into(value);
         return value;
     }
 
@@ -121,7 +121,7 @@ public:
     /// those that wait to receive, end with `channel_closed`. Closing twice does nothing.
     void close() noexcept {
         closed_ = true;
-        while (!senders_.empty()) static_cast<SendAwaiter&>(senders_.wake_one()).refused_ = true;
+        while (!senders_.empty()) static_cast<SendAwaiter&>(senders_.wake_one()).is_refused_ = true;
         receivers_.wake_all();
     }
 
@@ -131,10 +131,12 @@ public:
     [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
 
 private:
+    static_assert(std::is_move_constructible_v<T>,
+                  "a Channel moves its values: T must have a move constructor");
+
     bool try_send_from(T& value) {
         if (!receivers_.empty()) {
-            auto& receiver = static_cast<RecvAwaiter&>(receivers_.front());
-            receiver.value_.emplace(std::move(value));
+            static_cast<RecvAwaiter&>(receivers_.front()).value_.emplace(std::move(value));
             receivers_.wake_one();
             return true;
         }
@@ -146,6 +148,47 @@ private:
         std::size_t last = first_ + size_;
         if (last >= capacity_) last -= capacity_;
         slots_[last].emplace(std::move(value));
+        ++size_;
+    }
+
+    // Into an empty optional.
+    template <class Optional>
+    void take_into(Optional& taken) {
+        if (size_ > 0) {
+            taken.emplace(std::move(*slots_[first_]));
+            slots_[first_].reset();
+            first_ = first_ + 1 == capacity_ ? 0 : first_ + 1;
+            --size_;
+            take_from_senders([this](T& value) { store(value); });
+        } else { // a sender waits only without capacity
+            take_from_senders([&taken](T& value) { taken.emplace(std::move(value)); });
+        }
+    }
+    // Lets `take` have the value of the oldest sender that waits. One whose value cannot be moved gets the
+    // exception, and the next one is asked.
+    template <class Take>
+    void take_from_senders(Take take) {
+        while (!senders_.empty()) {
+            auto& sender = static_cast<SendAwaiter&>(senders_.front());
+            try {
+                take(*sender.value_);
+            } catch (...) {
+                sender.move_failed_ = std::current_exception();
+            }
+            senders_.wake_one();
+            if (!sender.move_failed_) return;
+        }
+    }
+    // A receiver goes before it has looked at what it was given.
+    void put_back(T& value) noexcept {
+        if (size_ == capacity_) return;
+        const std::size_t before = (first_ == 0 ? capacity_ : first_) - 1;
+        try {
+            slots_[before].emplace(std::move(value));
+        } catch (...) {
+            return;
+        }
+        first_ = before;
         ++size_;
     }
 

@@ -19,6 +19,43 @@ struct Clock {
     [[nodiscard]] static time_point now() noexcept;
 };
 
+/// A duration in the clock's own unit, rounded up. One that does not fit becomes the longest that does (292
+/// years), or the shortest: "the largest value" means never. What is no number counts as nothing.
+template <class Rep, class Period>
+[[nodiscard]] constexpr Clock::duration
+saturated(std::chrono::duration<Rep, Period> duration) noexcept {
+    using Seconds = std::chrono::duration<double>;
+    const Seconds seconds(duration);
+    if (seconds.count() != seconds.count()) return Clock::duration::zero();
+    if (seconds >= Seconds(Clock::duration::max())) return Clock::duration::max();
+    if (seconds <= Seconds(Clock::duration::min())) return Clock::duration::min();
+    return std::chrono::ceil<Clock::duration>(duration);
+}
+
+/// The moment so long after another, as far as the clock goes.
+[[nodiscard]] constexpr Clock::time_point later(Clock::time_point moment,
+                                                Clock::duration duration) noexcept {
+    using Moment = Clock::time_point;
+    const Clock::duration since = moment.time_since_epoch();
+    if (duration > Clock::duration::zero() && since > Clock::duration::max() - duration)
+        return Moment::max();
+    if (duration < Clock::duration::zero() && since < Clock::duration::min() - duration)
+        return Moment::min();
+    return moment + duration;
+}
+
+/// How long it is from one moment to another, as far as a duration goes; negative if it has passed.
+[[nodiscard]] constexpr Clock::duration between(Clock::time_point from,
+                                                Clock::time_point to) noexcept {
+    const Clock::duration begin = from.time_since_epoch();
+    const Clock::duration end = to.time_since_epoch();
+    if (begin < Clock::duration::zero() && end > Clock::duration::max() + begin)
+        return Clock::duration::max();
+    if (begin > Clock::duration::zero() && end < Clock::duration::min() + begin)
+        return Clock::duration::min();
+    return end - begin;
+}
+
 /// A duration as the kernel takes it: whole seconds, and nanoseconds beyond them. For `timespec` and
 /// `__kernel_timespec`. The duration must not be negative.
 template <class Timespec>

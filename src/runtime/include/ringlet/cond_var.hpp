@@ -20,24 +20,29 @@ public:
     /// `name` is for messages and dumps; it must outlive the variable, as a literal does.
     explicit CondVar(const char* name = "") noexcept : waiting_("CondVar", name) {}
 
-    class [[nodiscard]] Awaiter final : public ListedWait {
+    class [[nodiscard]] Awaiter final : public MutexWait {
     public:
-        Awaiter(CondVar& variable, Mutex& mutex) noexcept : variable_(&variable), mutex_(&mutex) {}
+        Awaiter(CondVar& variable, MutexGuard& guard) noexcept
+            : variable_(&variable), guard_(&guard), mutex_(guard.mutex()) {}
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            const bool suspended = variable_->waiting_.wait_unless(
-                *this, *waiting.promise().scope(), waiting, [] { return false; });
-            if (list != nullptr) mutex_->release();
-            return suspended;
+            return suspend(scope_of(waiting), waiting, [this] {
+                variable_->waiting_.push(*this);
+                guard_->unlock();
+            });
         }
-        Result<void> await_resume() const noexcept { return outcome(); }
+        Result<void> await_resume() noexcept {
+            handed_over.take();
+            if (guard_->mutex() == nullptr) *guard_ = MutexGuard(*mutex_);
+            return outcome();
+        }
 
         // Nobody comes back without the mutex: then the wait is for that, and cannot be cancelled
         // a second time.
         void cancel() noexcept override {
             if (list != &variable_->waiting_) return;
-            unlink();
+            leave_list();
             was_cancelled = true;
             scope->note_answered();
             wait_for_mutex();
@@ -47,14 +52,15 @@ public:
         friend class CondVar;
         void wait_for_mutex() noexcept {
             if (mutex_->take()) {
-                list = nullptr;
-                scope->loop->make_ready(*this);
+                handed_over.give(*mutex_);
+                wake();
             } else {
                 mutex_->waiting_.push(*this);
             }
         }
 
         CondVar* variable_;
+        MutexGuard* guard_; // empty while it waits
         Mutex* mutex_;
     };
 
@@ -66,7 +72,7 @@ public:
     [[nodiscard]] Awaiter wait(MutexGuard& guard) noexcept {
         RINGLET_ASSERT(guard.mutex() != nullptr,
                        "CondVar::wait needs a guard that holds its mutex");
-        return Awaiter(*this, *guard.mutex());
+        return Awaiter(*this, guard);
     }
 
     /// Wakes the oldest that waits; nobody, if none does.

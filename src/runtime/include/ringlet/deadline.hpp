@@ -2,6 +2,7 @@
 
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/detail/config.hpp>
+#include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/sleep.hpp>
 #include <ringlet/task.hpp>
@@ -45,49 +46,45 @@ public:
     }
 
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> parent) {
-        CancelScope& outer = *parent.promise().scope();
+        CancelScope& outer = scope_of(parent);
+        LoopCore& loop = *outer.loop;
+        const auto admission = shielded_ ? loop.admit_shielded(outer) : loop.admit(outer);
+        refused_ = admission != LoopCore::Admission::proceed;
+        if (refused_) return loop.suspend_refused(admission, outer, parent);
         scope_.open(outer, outer.task, shielded_);
-        if (limited_) outer.loop->timers().arm(*this);
-        return task_.in(&scope_).await_suspend(parent);
+        if (limited_) loop.timers().arm(*this);
+        if (task_.in(&scope_).await_suspend(parent)) return true;
+        // Who only opens shields in a cancelled scope is counted instead, all in a row.
+        return !outer.is_cancelled() && loop.answered_at_once(outer, parent);
     }
     Outcome<T> await_resume() {
+        if (refused_) return std::errc::operation_canceled;
         end();
-        auto& promise = task_.frame().promise();
-        const bool timed_out = limited_ && scope_.reason() == CancelReason::deadline && mine_;
-        if constexpr (is_result_v<T>) {
-            T result = promise.take();
-            if (timed_out && result.error() == std::errc::operation_canceled) {
-                return std::errc::timed_out;
-            }
-            return result;
-        } else if constexpr (std::is_void_v<T>) {
-            promise.take();
-            if (timed_out && scope_.was_answered()) return std::errc::timed_out;
-            return {};
-        } else {
-            T value = promise.take();
-            if (timed_out && scope_.was_answered()) return std::errc::timed_out;
-            return value;
+        auto outcome = outcome_of(task_, scope_);
+        const bool ended_something = scope_.is_origin() && scope_.was_answered() && limited_ &&
+                                     scope_.reason() == CancelReason::deadline;
+        // Without a Result nothing but the deadline can say that the task was cut short.
+        if (ended_something &&
+            (!is_result_v<T> || outcome.error() == std::errc::operation_canceled)) {
+            return std::errc::timed_out;
         }
+        return outcome;
     }
 
-    void expired() noexcept override {
-        mine_ = !scope_.is_cancelled();
-        scope_.cancel(CancelReason::deadline);
-    }
+    void expired() noexcept override { scope_.cancel(CancelReason::deadline); }
 
 private:
     void end() noexcept {
-        if (is_armed()) scope_.loop->timers().disarm(*this);
+        disarm();
         scope_.close();
     }
 
     CancelScope scope_;
     bool shielded_;
     bool limited_;
-    bool mine_ = false; // this deadline, not an outer one, ended it
+    bool refused_ = false;
     Task<T> task_;
 };
 
@@ -123,7 +120,8 @@ auto with_timeout(std::chrono::duration<Rep, Period> timeout, Fn&& fn, Args&&...
 /// what must be done after one, such as saying goodbye. Give it a deadline of its own, inside.
 ///
 /// Suspends  Until the task has returned. The cancellation is met at the next await after it.
-/// Cancel    Not. When a loop is left, shields hold as long as something can still happen in them.
+/// Cancel    Not. When a loop is left, shields hold as long as something can still happen in them. A cancelled
+///           task that opens a thousand in a row without waiting gets `operation_canceled` from then on.
 template <class Fn, class... Args>
 auto shield(Fn&& fn, Args&&... args) {
     RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
@@ -139,9 +137,9 @@ class [[nodiscard]] ScopeQuestion {
 public:
     explicit ScopeQuestion(Look look) noexcept : look_(look) {}
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> asker) noexcept {
-        scope_ = asker.promise().scope();
+        scope_ = &scope_of(asker);
         return false;
     }
     decltype(auto) await_resume() const noexcept { return look_(*scope_); }

@@ -18,10 +18,10 @@ public:
     public:
         explicit Awaiter(Event& event) noexcept : event_(&event) {}
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            return event_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
-                                                [this] { return event_->is_set(); });
+            return wait_in(event_->waiting_, scope_of(waiting), waiting,
+                           [this] { return event_->is_set(); });
         }
         Result<void> await_resume() const noexcept { return outcome(); }
 

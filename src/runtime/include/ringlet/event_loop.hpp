@@ -55,9 +55,9 @@ public:
     /// Lifetime  `fn` and `args` are moved into the task and live until it has finished.
     /// Returns   What the task returned; a `Task<Result<T>>` gives a `Result<T>`, not two.
     /// Errors    `would_block_forever` if every task waits for another one: nothing is in flight, no
-    ///           timer is armed, and this process has no other thread that could post. The tasks
-    ///           are reported, then cancelled. `operation_canceled` if the task was stopped and went
-    ///           on awaiting regardless. What the task throws is thrown.
+    ///           timer is armed, and this process has no other thread that could post, nor a
+    ///           handler of a signal that could stop it. The tasks are reported, then cancelled. `operation_canceled` if a `Task<>` was cut short by
+    ///           `stop`, or any task went on awaiting regardless. What the task throws is thrown.
     RINGLET_SPAWN_OVERLOADS(run)
 
     /// Starts `fn(args...)` as a task of its own at the loop's next turn.

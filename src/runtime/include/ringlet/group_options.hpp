@@ -19,7 +19,8 @@ struct GroupOptions {
     /// For messages; must outlive the group's handles, as a literal does.
     const char* name = "group";
     OnFailure on_failure = OnFailure::cancel_siblings;
-    /// Gets every failure, in order. Otherwise those after the first go to `LoopOptions::report`.
+    /// Gets every failure, in order. Otherwise those that the group does not return go to
+    /// `LoopOptions::report`.
     std::vector<TaskFailure>* failures = nullptr;
 };
 

@@ -1,8 +1,8 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
-#include <ringlet/detail/loop_core.hpp>
 #include <ringlet/detail/spawned_task.hpp>
+#include <ringlet/detail/suspension.hpp>
 
 #include <utility>
 
@@ -10,32 +10,31 @@ namespace RINGLET_EXPORT ringlet {
 
 /// What `JoinHandle::join` returns; await it at once.
 template <class T>
-class [[nodiscard]] JoinAwaiter final : public Wait {
+class [[nodiscard]] JoinAwaiter final : public Suspension {
 public:
-    explicit JoinAwaiter(TypedTask<T>& task) noexcept : task_(&task) {}
+    // The handle may go meanwhile.
+    explicit JoinAwaiter(TypedTask<T>& task) noexcept : task_(&task) { task_->add_reference(); }
+    JoinAwaiter(const JoinAwaiter&) = delete;
+    JoinAwaiter& operator=(const JoinAwaiter&) = delete;
+    ~JoinAwaiter() {
+        abandon();
+        task_->release_reference();
+    }
 
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> joining) {
-        CancelScope& in = *joining.promise().scope();
-        const auto admission = in.loop->admit(in);
-        cancelled_ = admission != LoopCore::Admission::proceed;
-        if (cancelled_) return in.loop->suspend_refused(admission, *this, in, joining);
-        if (task_->ended && in.loop->may_go_on()) return false;
-        RINGLET_ASSERT(task_->joiner == nullptr, "two coroutines join the same task");
-        in.loop->suspend(*this, in, joining);
-        task_->add_reference(); // the handle may go meanwhile
-        suspended_ = true;
-        if (task_->ended) {
-            in.loop->make_ready(*this);
-        } else {
-            task_->joiner = this;
-        }
-        return true;
+        return suspend(
+            scope_of(joining), joining, [this] { return task_->ended; },
+            [this] {
+                RINGLET_ASSERT(
+                    task_->joiner == nullptr,
+                    ("two coroutines join the same task: " + task_->to_string()).c_str());
+                task_->joiner = this;
+            });
     }
     Outcome<T> await_resume() {
-        const Release release{suspended_ ? task_ : nullptr};
-        if (cancelled_) return std::errc::operation_canceled;
+        if (was_cancelled) return std::errc::operation_canceled;
         task_->joined = true;
         return task_->take_outcome();
     }
@@ -43,25 +42,17 @@ public:
     void cancel() noexcept override {
         if (task_->joiner != this) return;
         task_->joiner = nullptr;
-        cancelled_ = true;
-        scope->note_answered();
-        scope->loop->make_ready(*this);
+        end_cancelled();
+    }
+    void abandon() noexcept override {
+        if (task_->joiner == this) task_->joiner = nullptr;
     }
     [[nodiscard]] std::string describe() const override {
         return "the end of " + task_->to_string();
     }
 
 private:
-    struct Release {
-        TypedTask<T>* task;
-        ~Release() {
-            if (task != nullptr) task->release_reference();
-        }
-    };
-
     TypedTask<T>* task_;
-    bool cancelled_ = false;
-    bool suspended_ = false;
 };
 
 /// A task that was spawned in a group. Dropping the handle changes nothing for the task.
@@ -77,12 +68,13 @@ public:
     explicit JoinHandle(TypedTask<T>& task) noexcept : task_(&task) {}
     JoinHandle(JoinHandle&& other) noexcept : task_(std::exchange(other.task_, nullptr)) {}
     JoinHandle& operator=(JoinHandle&& other) noexcept {
-        std::swap(task_, other.task_);
+        if (this != &other) {
+            drop();
+            task_ = std::exchange(other.task_, nullptr);
+        }
         return *this;
     }
-    ~JoinHandle() {
-        if (task_ != nullptr) task_->release_reference();
-    }
+    ~JoinHandle() { drop(); }
 
     /// Waits until the task has ended: `auto outcome = co_await handle.join();`
     ///
@@ -122,6 +114,9 @@ public:
     [[nodiscard]] explicit operator bool() const noexcept { return task_ != nullptr; }
 
 private:
+    void drop() noexcept {
+        if (task_ != nullptr) std::exchange(task_, nullptr)->release_reference();
+    }
     void check() const {
         RINGLET_ASSERT(task_ != nullptr, "an empty JoinHandle was used");
         const GroupLife* group = task_->group.get();

@@ -22,10 +22,10 @@ public:
     public:
         explicit Awaiter(Latch& latch) noexcept : latch_(&latch) {}
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            return latch_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
-                                                [this] { return latch_->try_wait(); });
+            return wait_in(latch_->waiting_, scope_of(waiting), waiting,
+                           [this] { return latch_->try_wait(); });
         }
         Result<void> await_resume() const noexcept { return outcome(); }
 

@@ -14,8 +14,10 @@ namespace RINGLET_EXPORT ringlet {
 /// How an `EventLoop` is made.
 struct LoopOptions {
     /// Submissions that fit between two waits. A full queue is flushed, so this is not a limit on
-    /// operations in flight. Rounded up to a power of two by the kernel, at most 32,768.
+    /// operations in flight. Rounded up to a power of two by the kernel; more than `ring_entries_limit` is as
+    /// much as that; 0 is refused.
     unsigned ring_entries = 1024;
+    static constexpr unsigned ring_entries_limit = 32'768; ///< of the kernel
 
     /// The door to the kernel. `automatic` takes io_uring if this process may have one, and epoll
     /// otherwise, which `report` is told; the environment variable RINGLET_BACKEND (`io_uring`,
@@ -28,7 +30,7 @@ struct LoopOptions {
     /// Buffers of `TcpStream::recv` that may be lent at once, `Buffer::capacity_bytes` each: 1 GiB. A
     /// receive beyond that waits until one comes back, first come first served; see
     /// `RingStats::buffer_shortages`. Handlers that hold one buffer while they wait for the next need
-    /// more than there are such handlers, or all may wait for each other.
+    /// more than there are such handlers, or all may wait for each other. 0 is refused.
     std::size_t buffer_limit = RingOptions().buffer_limit;
 
     /// A `TcpStream::recv` that has waited for so long gives back its buffer, and most of what the kernel
@@ -38,7 +40,7 @@ struct LoopOptions {
 
     /// Is told what nobody else would see: an exception that left a spawned task, an error that it
     /// returned, a task that ignores its cancellation. One line of text, without a newline.
-    /// Empty: writes `ringlet: LINE` to stderr.
+    /// Empty, or when it throws: writes `ringlet: LINE` to stderr.
     std::function<void(std::string_view line)> report = {};
 
     /// A coroutine that runs for longer than this without awaiting anything keeps all others

@@ -16,8 +16,12 @@ public:
     MutexGuard() noexcept = default;
     explicit MutexGuard(Mutex& locked) noexcept : mutex_(&locked) {}
     MutexGuard(MutexGuard&& other) noexcept : mutex_(std::exchange(other.mutex_, nullptr)) {}
+    /// Unlocks what it held, as `std::unique_lock` does.
     MutexGuard& operator=(MutexGuard&& other) noexcept {
-        std::swap(mutex_, other.mutex_);
+        if (this != &other) {
+            unlock();
+            mutex_ = std::exchange(other.mutex_, nullptr);
+        }
         return *this;
     }
     ~MutexGuard() { unlock(); }
@@ -29,6 +33,18 @@ public:
 
 private:
     Mutex* mutex_ = nullptr;
+};
+
+/// Somebody who waits for a `Mutex`, and may be given it before his turn.
+class MutexWait : public ListedWait {
+public:
+    Grant<Mutex> handed_over;
+
+protected:
+    MutexWait() = default;
+    ~MutexWait() = default;
+    MutexWait(const MutexWait& other) noexcept : ListedWait(other) {}
+    MutexWait& operator=(const MutexWait&) = delete;
 };
 
 /// Lets one task at a time into a section that awaits. The oldest waiter gets it next.
@@ -46,17 +62,18 @@ public:
         RINGLET_ASSERT(!locked_ || !waiting_.empty(), "a Mutex was destroyed while locked");
     }
 
-    class [[nodiscard]] Awaiter final : public ListedWait {
+    class [[nodiscard]] Awaiter final : public MutexWait {
     public:
         explicit Awaiter(Mutex& mutex) noexcept : mutex_(&mutex) {}
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            return mutex_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
-                                                [this] { return mutex_->take(); });
+            return wait_in(mutex_->waiting_, scope_of(waiting), waiting,
+                           [this] { return mutex_->take(); });
         }
-        Result<MutexGuard> await_resume() const noexcept {
+        Result<MutexGuard> await_resume() noexcept {
             if (was_cancelled) return std::errc::operation_canceled;
+            handed_over.take();
             return MutexGuard(*mutex_);
         }
 
@@ -82,21 +99,25 @@ public:
 private:
     friend class MutexGuard;
     friend class CondVar;
+    friend class Grant<Mutex>;
     bool take() noexcept { return !std::exchange(locked_, true); }
-    void release() noexcept {
-        if (waiting_.empty()) {
-            locked_ = false;
-        } else {
-            waiting_.wake_one(); // stays locked: it is theirs
-        }
-    }
+    // Goes to the oldest that waits, and stays locked then.
+    void take_back() noexcept;
 
     WaitList waiting_;
     bool locked_ = false;
 };
 
+inline void Mutex::take_back() noexcept {
+    if (waiting_.empty()) {
+        locked_ = false;
+    } else {
+        static_cast<MutexWait&>(waiting_.wake_one()).handed_over.give(*this);
+    }
+}
+
 inline void MutexGuard::unlock() noexcept {
-    if (mutex_ != nullptr) std::exchange(mutex_, nullptr)->release();
+    if (mutex_ != nullptr) std::exchange(mutex_, nullptr)->take_back();
 }
 
 } // namespace ringlet

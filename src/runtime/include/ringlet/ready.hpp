@@ -1,15 +1,16 @@
 #pragma once
 
+#include <ringlet/detail/aligned_optional.hpp>
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/frame_pool.hpp>
-#include <ringlet/detail/loop_core.hpp>
+#include <ringlet/detail/group_core.hpp>
 #include <ringlet/detail/spawned_task.hpp>
+#include <ringlet/detail/suspension.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/result.hpp>
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -25,7 +26,7 @@ class Ready;
 template <class V>
 struct ReadyState : Pooled {
     using Stored = std::conditional_t<std::is_void_v<V>, std::monostate, V>;
-    std::optional<Stored> value;
+    AlignedOptional<Stored> value;
     TaskRecord* task = nullptr; // while the starter waits for it
     std::uint32_t owners = 2;
 
@@ -72,29 +73,31 @@ private:
 
 /// What `TaskGroup::start` returns; await it at once.
 template <class V, class T>
-class [[nodiscard]] StartAwaiter final : public Wait {
+class [[nodiscard]] StartAwaiter final : public Suspension {
 public:
-    StartAwaiter(TypedTask<T>& task, ReadyState<V>* state) noexcept : task_(&task), state_(state) {
+    StartAwaiter(GroupCore& group, TypedTask<T>& task, ReadyState<V>* state) noexcept
+        : group_(&group), task_(&task), state_(state) {
         state_->task = task_;
     }
     StartAwaiter(const StartAwaiter&) = delete;
     StartAwaiter& operator=(const StartAwaiter&) = delete;
     ~StartAwaiter() {
-        if (task_->joiner == this) task_->joiner = nullptr;
+        abandon();
         state_->task = nullptr;
         state_->release();
         task_->release_reference();
     }
 
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> starter) {
-        CancelScope& in = *starter.promise().scope();
-        if (task_->ended) return false; // it was refused
-        in.loop->suspend(*this, in, starter);
-        task_->joiner = this;
-        if (in.is_cancelled()) cancel();
-        return true;
+        const auto try_now = [this] {
+            task_->add_reference();
+            if (group_->start(*task_)) return false;
+            task_->release_reference();
+            return true;
+        };
+        return suspend(scope_of(starter), starter, try_now, [this] { task_->joiner = this; });
     }
     Result<V> await_resume() {
         if (state_->value) {
@@ -108,7 +111,8 @@ public:
             return failure->error ? failure->error
                                   : std::make_error_code(std::errc::operation_canceled);
         }
-        if (task_->scope.is_cancelled() || was_cancelled || !task_->has_run()) {
+        if (asked_to_end_) scope->note_answered();
+        if (task_->scope.is_cancelled() || asked_to_end_ || !task_->has_run()) {
             return std::errc::operation_canceled;
         }
         return Errc::task_not_ready;
@@ -117,17 +121,21 @@ public:
     // The task is cancelled with its starter, which waits for its end: half a start helps nobody.
     void cancel() noexcept override {
         if (task_->joiner != this) return;
-        was_cancelled = true;
+        asked_to_end_ = true;
         task_->scope.cancel(CancelReason::requested);
+    }
+    void abandon() noexcept override {
+        if (task_->joiner == this) task_->joiner = nullptr;
     }
     [[nodiscard]] std::string describe() const override {
         return task_->to_string() + " to be ready";
     }
 
 private:
+    GroupCore* group_;
     TypedTask<T>* task_;
     ReadyState<V>* state_;
-    bool was_cancelled = false;
+    bool asked_to_end_ = false;
 };
 
 } // namespace ringlet

@@ -3,13 +3,14 @@
 #include <ringlet/deadline.hpp>
 #include <ringlet/detail/blocking_job.hpp>
 #include <ringlet/detail/config.hpp>
-#include <ringlet/detail/loop_core.hpp>
+#include <ringlet/detail/suspension.hpp>
 #include <ringlet/result.hpp>
 
 #include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
+#include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -19,7 +20,7 @@ namespace RINGLET_EXPORT ringlet {
 
 /// What `run_blocking` returns; await it at once.
 template <class R>
-class [[nodiscard]] BlockingAwaiter final : public Wait {
+class [[nodiscard]] BlockingAwaiter final : public Suspension {
 public:
     struct Job : BlockingJob {
         using Stored = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
@@ -29,22 +30,22 @@ public:
     explicit BlockingAwaiter(std::shared_ptr<Job> job) noexcept : job_(std::move(job)) {}
     BlockingAwaiter(const BlockingAwaiter&) = delete;
     BlockingAwaiter& operator=(const BlockingAwaiter&) = delete;
-    ~BlockingAwaiter() = default;
+    ~BlockingAwaiter() { abandon(); }
 
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
-        CancelScope& in = *waiting.promise().scope();
-        const auto admission = in.loop->admit(in);
-        cancelled_ = admission != LoopCore::Admission::proceed;
-        if (cancelled_) return in.loop->suspend_refused(admission, *this, in, waiting);
-        in.loop->suspend(*this, in, waiting);
-        job_->waiting = this;
-        in.loop->run_on_other_thread(job_);
-        return true;
+        return suspend(scope_of(waiting), waiting, [this] {
+            job_->waiting = this;
+            error_ = scope->loop->run_on_other_thread(job_);
+            if (!error_) return;
+            job_->waiting = nullptr;
+            wake();
+        });
     }
     Outcome<R> await_resume() {
-        if (cancelled_) return std::errc::operation_canceled;
+        if (was_cancelled) return std::errc::operation_canceled;
+        if (error_) return error_;
         if (job_->exception) std::rethrow_exception(job_->exception);
         if constexpr (std::is_void_v<R>) {
             return {};
@@ -55,18 +56,19 @@ public:
 
     void cancel() noexcept override {
         if (job_->waiting != this) return;
+        abandon();
+        end_cancelled();
+    }
+    void abandon() noexcept override {
+        if (job_->waiting != this) return;
         job_->waiting = nullptr;
-        cancelled_ = true;
-        scope->loop->expect_other_thread(false);
         scope->loop->forget_blocking_job(*job_);
-        scope->note_answered();
-        scope->loop->make_ready(*this);
     }
     [[nodiscard]] std::string describe() const override { return "a function on another thread"; }
 
 private:
     std::shared_ptr<Job> job_;
-    bool cancelled_ = false;
+    std::error_code error_; // no thread could be made
 };
 
 /// Calls `fn(args...)` on another thread and waits for it: for what has no other way, such as
@@ -83,6 +85,8 @@ private:
 ///           returns is thrown away; one that has not begun never does.
 /// Returns   `Result<R>` of a function that returns R; R itself if that is a `Result`. What it throws
 ///           is thrown.
+/// Errors    `resource_unavailable_try_again` when no thread serves and none can be made (pthread_create(3),
+///           the limits of `ulimit -u` and of the container): `fn` is not called.
 /// Cost      One allocation, two wake-ups. The loop's end waits for functions that still run.
 template <class Fn, class... Args>
 auto run_blocking(Fn&& fn, Args&&... args) {

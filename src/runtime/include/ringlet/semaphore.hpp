@@ -1,9 +1,11 @@
 #pragma once
 
+#include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 
 #include <cstddef>
+#include <limits>
 
 namespace RINGLET_EXPORT ringlet {
 
@@ -21,15 +23,20 @@ public:
     public:
         explicit Awaiter(Semaphore& semaphore) noexcept : semaphore_(&semaphore) {}
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            return semaphore_->waiting_.wait_unless(*this, *waiting.promise().scope(), waiting,
-                                                    [this] { return semaphore_->try_acquire(); });
+            return wait_in(semaphore_->waiting_, scope_of(waiting), waiting,
+                           [this] { return semaphore_->try_acquire(); });
         }
-        Result<void> await_resume() const noexcept { return outcome(); }
+        Result<void> await_resume() noexcept {
+            handed_over_.take();
+            return outcome();
+        }
 
     private:
+        friend class Semaphore;
         Semaphore* semaphore_;
+        Grant<Semaphore> handed_over_;
     };
 
     /// Takes a permit, waiting for one if there is none.
@@ -49,9 +56,11 @@ public:
     /// Gives permits back: to those that wait first.
     void release(std::size_t permits = 1) noexcept {
         while (permits > 0 && !waiting_.empty()) {
-            waiting_.wake_one();
+            static_cast<Awaiter&>(waiting_.wake_one()).handed_over_.give(*this);
             --permits;
         }
+        RINGLET_ASSERT(permits <= std::numeric_limits<std::size_t>::max() - available_,
+                       "a Semaphore was given more permits than it can count");
         available_ += permits;
     }
 
@@ -59,6 +68,9 @@ public:
     [[nodiscard]] std::size_t available() const noexcept { return available_; }
 
 private:
+    friend class Grant<Semaphore>;
+    void take_back() noexcept { release(); }
+
     WaitList waiting_;
     std::size_t available_;
 };

@@ -1,30 +1,30 @@
 #pragma once
 
+#include <ringlet/clock.hpp>
 #include <ringlet/detail/config.hpp>
-#include <ringlet/detail/loop_core.hpp>
+#include <ringlet/detail/suspension.hpp>
+
+#include <algorithm>
+#include <chrono>
 
 namespace RINGLET_EXPORT ringlet {
 
 /// What `sleep_for` and `sleep_until` return; await it at once.
-class [[nodiscard]] Sleep final : public Wait, public Timer {
+class [[nodiscard]] Sleep final : public Suspension, public Timer {
 public:
     explicit Sleep(Clock::time_point moment) noexcept { deadline = moment; }
 
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> sleeper) {
-        return arm(*sleeper.promise().scope(), sleeper);
+        return suspend(scope_of(sleeper), sleeper, [this] { scope->loop->timers().arm(*this); });
     }
-    Result<void> await_resume() const;
+    Result<void> await_resume() const noexcept { return outcome(); }
 
     void cancel() noexcept override;
+    void abandon() noexcept override { disarm(); }
     void expired() noexcept override;
     [[nodiscard]] std::string describe() const override;
-
-private:
-    bool arm(CancelScope& in, std::coroutine_handle<> sleeper);
-
-    bool cancelled_ = false;
 };
 
 /// Waits until a moment on the loop's clock has come.
@@ -38,11 +38,7 @@ inline Sleep sleep_until(Clock::time_point deadline) noexcept { return Sleep(dea
 /// (in 292 years), a negative one gives now.
 template <class Rep, class Period>
 Clock::time_point moment_after(std::chrono::duration<Rep, Period> duration) noexcept {
-    using Seconds = std::chrono::duration<double>;
-    const auto now = Clock::now();
-    if (duration <= duration.zero()) return now;
-    const bool fits = Seconds(duration) < Seconds(Clock::time_point::max() - now);
-    return fits ? now + std::chrono::ceil<Clock::duration>(duration) : Clock::time_point::max();
+    return later(Clock::now(), std::max(saturated(duration), Clock::duration::zero()));
 }
 
 /// Waits for a duration, counted from the call.

@@ -65,9 +65,7 @@ public:
     ///
     /// Suspends  If there are tasks.
     /// Cancel    Ends with `operation_canceled`; the tasks go on.
-    [[nodiscard]] GroupIdleAwaiter wait_until_idle() noexcept {
-        return GroupIdleAwaiter(*core_, true);
-    }
+    [[nodiscard]] GroupIdleAwaiter wait_until_idle() noexcept { return GroupIdleAwaiter(*core_); }
 
     /// Tasks that have not ended.
     [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
@@ -95,12 +93,14 @@ public:
         using Handle = JoinHandle<typename SpawnCall<Args...>::Value>;
         const auto room = GroupSlotAwaiter::await_resume();
         if (!room) return Result<Handle>(room.error());
-        return Result<Handle>(std::apply(
+        Result<Handle> handle(std::apply(
             [this](auto&&... arg) {
                 return group_->start_with_handle(
                     *SpawnCall<Args...>::make(where_, std::forward<decltype(arg)>(arg)...));
             },
             std::move(args_)));
+        handed_over.give_back(); // the task has taken the place
+        return handle;
     }
 
 private:
@@ -154,9 +154,7 @@ public:
         core_->scope.cancel(reason);
     }
     /// As in `TaskGroup`.
-    [[nodiscard]] GroupIdleAwaiter wait_until_idle() noexcept {
-        return GroupIdleAwaiter(*core_, true);
-    }
+    [[nodiscard]] GroupIdleAwaiter wait_until_idle() noexcept { return GroupIdleAwaiter(*core_); }
     /// As in `TaskGroup`.
     [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
 
@@ -172,9 +170,7 @@ auto TaskGroup::start_at(std::source_location where, Fn&& fn, Args&&... args) {
         where, std::forward<Fn>(fn), Ready<V>(state), std::forward<Args>(args)...);
     if_none_is_made.leave();
     using Returned = typename SpawnCall<Fn, Ready<V>, Args...>::Value;
-    task.add_reference();
-    if (!core_->start(task)) task.release_reference();
-    return StartAwaiter<V, Returned>(task, state);
+    return StartAwaiter<V, Returned>(*core_, task, state);
 }
 
 // The coroutine behind `with_task_group`. `Fn` is a reference for a callable that has a name.
@@ -183,9 +179,10 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
     -> Task<Outcome<typename std::invoke_result_t<Fn&, Group&>::value_type>> {
     using Value = typename std::invoke_result_t<Fn&, Group&>::value_type;
     using Returned = Outcome<Value>;
-    CancelScope& outer =
-        co_await ScopeQuestion([](CancelScope& scope) noexcept -> CancelScope& { return scope; });
-    GroupCore core(outer, options, limit);
+    GroupAdmission admission;
+    auto may_begin = co_await admission;
+    if (!may_begin) co_return may_begin.error();
+    GroupCore core(*admission.outer, options, limit);
     Group group(core);
     std::optional<Returned> returned;
     try {
@@ -197,16 +194,11 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
             auto value = co_await std::move(body).in(&core.scope);
             returned.emplace(std::move(value));
         }
+        if (returned->error()) core.body_failed(returned->error(), nullptr);
     } catch (...) {
-        core.fail({.task = "body of group " + std::string(options.name),
-                   .exception = std::current_exception()});
+        core.body_failed({}, std::current_exception());
     }
-    if (returned && returned->error() && !core.scope.is_cancelled()) {
-        core.fail(
-            {.task = "body of group " + std::string(options.name), .error = returned->error()});
-    }
-    auto idle = co_await GroupIdleAwaiter(core, false);
-    static_cast<void>(idle);
+    while (!core.has_ended()) co_await GroupEndAwaiter(core);
     constexpr bool has_value = !std::is_void_v<typename Returned::value_type>;
     const std::error_code failed = core.finish(has_value);
     if (failed) co_return failed;

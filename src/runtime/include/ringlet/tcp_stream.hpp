@@ -164,10 +164,10 @@ class [[nodiscard]] ConnectAwaiter {
 public:
     ConnectAwaiter(const Endpoint& peer, const ConnectOptions& options);
 
-    bool await_ready() const noexcept { return !opened_; }
-    template <ScopedPromise P>
+    bool await_ready() const noexcept { return false; }
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> waiter) {
-        return suspend(*waiter.promise().scope(), waiter);
+        return suspend(scope_of(waiter), waiter);
     }
     Result<TcpStream> await_resume();
 

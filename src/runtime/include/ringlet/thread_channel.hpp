@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/detail/aligned_optional.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/wait_list.hpp>
 #include <ringlet/error.hpp>
@@ -8,6 +9,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -72,32 +74,42 @@ public:
     class [[nodiscard]] Awaiter final : public ListedWait {
     public:
         explicit Awaiter(ThreadChannel& channel) noexcept : channel_(&channel) {}
+        // Only for passing it on before it is awaited.
+        Awaiter(const Awaiter& other) noexcept : ListedWait(other), channel_(other.channel_) {}
+        Awaiter& operator=(const Awaiter&) = delete;
+        ~Awaiter() {
+            abandon();
+            if (value_ && is_suspended()) channel_->state_->put_back(*value_);
+        }
         bool await_ready() const noexcept { return false; }
-        template <ScopedPromise P>
+        template <class P>
         bool await_suspend(std::coroutine_handle<P> waiting) {
-            CancelScope& in = *waiting.promise().scope();
-            const bool suspended = channel_->receivers_.wait_unless(*this, in, waiting, [this] {
-                value_ = channel_->state_->take();
+            const auto try_now = [this] {
+                channel_->state_->take_into(value_);
                 return value_.has_value() || channel_->state_->is_closed();
+            };
+            return suspend(scope_of(waiting), waiting, try_now, [this] {
+                channel_->receivers_.push(*this);
+                scope->loop->expect_other_thread(true);
             });
-            if (list != nullptr) in.loop->expect_other_thread(true);
-            return suspended;
         }
         Result<T> await_resume() {
+            if (move_failed_) std::rethrow_exception(move_failed_);
             if (value_) return Result<T>(std::in_place, std::move(*value_));
             if (was_cancelled) return std::errc::operation_canceled;
             return Errc::channel_closed;
         }
 
-        void cancel() noexcept override {
+        void abandon() noexcept override {
             if (list != nullptr) scope->loop->expect_other_thread(false);
-            ListedWait::cancel();
+            leave_list();
         }
 
     private:
         friend class ThreadChannel;
         ThreadChannel* channel_;
-        std::optional<T> value_;
+        AlignedOptional<T> value_;
+        std::exception_ptr move_failed_;
     };
 
     /// Takes the oldest value out, waiting for one.
@@ -126,23 +138,33 @@ private:
             }
             if (closed) return Errc::channel_closed;
             if (values.size() == capacity) return std::errc::resource_unavailable_try_again;
+            // First all that may fail. Under the lock: the channel is not closed, so that its loop still stands.
+            std::unique_ptr<Mailbox::Letter> letter;
+            if (!told)
+                letter = LoopCore::letter([self = this->shared_from_this()] { self->arrived(); });
             values.push_back(std::move(value));
-            if (std::exchange(told, true)) return {};
-            // Under the lock: the channel is not closed, so that its loop still stands.
-            loop->post([self = this->shared_from_this()] { self->arrived(); });
+            if (letter) loop->post_letter(std::move(letter));
+            told = true;
             return {};
         }
 
-        std::optional<T> take() {
-            std::optional<T> value;
+        template <class Optional>
+        void take_into(Optional& taken) {
             {
                 const std::lock_guard lock(mutex);
-                if (values.empty()) return value;
-                value.emplace(std::move(values.front()));
+                if (values.empty()) return;
+                taken.emplace(std::move(values.front()));
                 values.pop_front();
             }
             room.notify_one();
-            return value;
+        }
+        // May exceed the capacity by one.
+        void put_back(T& value) noexcept {
+            try {
+                const std::lock_guard lock(mutex);
+                values.push_front(std::move(value));
+            } catch (...) { // it goes
+            }
         }
 
         // On the loop's thread: values have come since the last call.
@@ -176,11 +198,16 @@ private:
         bool closed = false;
     };
 
-    void hand_over() {
+    // Noexcept for the loop: what moving a value throws is the receiver's, and the value stays.
+    void hand_over() noexcept {
         while (!receivers_.empty()) {
-            auto value = state_->take();
-            if (!value) return;
-            static_cast<Awaiter&>(receivers_.front()).value_ = std::move(value);
+            auto& receiver = static_cast<Awaiter&>(receivers_.front());
+            try {
+                state_->take_into(receiver.value_);
+            } catch (...) {
+                receiver.move_failed_ = std::current_exception();
+            }
+            if (!receiver.value_ && !receiver.move_failed_) return;
             wake_one();
         }
     }

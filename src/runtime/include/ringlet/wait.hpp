@@ -27,6 +27,9 @@ public:
     /// has answered; a wait that has ended already keeps its outcome. Runs no user code.
     virtual void cancel() noexcept = 0;
 
+    /// The coroutine will not be resumed any more: leaves whatever would make it ready.
+    virtual void abandon() noexcept {}
+
     /// What is waited for, in words for an operator: `recv on descriptor 7, peer 127.0.0.1:4711`.
     [[nodiscard]] virtual std::string describe() const = 0;
 

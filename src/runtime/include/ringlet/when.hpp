@@ -52,7 +52,7 @@ public:
 
 /// What `when_all` and `when_any` return; await it at once.
 template <bool any, class... As>
-class [[nodiscard]] WhenAwaiter final : public Wait, public TaskOwner {
+class [[nodiscard]] WhenAwaiter final : public Suspension, public TaskOwner {
 public:
     explicit WhenAwaiter(std::source_location where, As&&... awaitables)
         : arms_(Arm<As>(
@@ -62,21 +62,19 @@ public:
     ~WhenAwaiter() = default;
 
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
-        CancelScope& outer = *waiting.promise().scope();
-        inside_.open(outer, outer.task);
-        std::apply([this](auto&... arm) { (this->begin(*arm), ...); }, arms_);
-        if (running_ == 0) { // refused: this counts as an answer
-            static_cast<void>(outer.loop->admit(outer));
-            return false;
-        }
-        outer.loop->suspend(*this, outer, waiting);
-        return true;
+        CancelScope& outer = scope_of(waiting);
+        const auto try_now = [&] {
+            inside_.open(outer, outer.task);
+            std::apply([this](auto&... arm) { (this->begin(*arm), ...); }, arms_);
+            return running_ == 0;
+        };
+        return suspend(outer, waiting, try_now, [] {});
     }
     auto await_resume() {
         inside_.close();
-        std::apply([](auto&... arm) { (rethrow(*arm), ...); }, arms_);
+        if (thrown_) std::rethrow_exception(std::move(thrown_));
         auto results =
             std::apply([](auto&... arm) { return std::tuple(arm->take_outcome()...); }, arms_);
         if constexpr (any) {
@@ -91,7 +89,7 @@ public:
         }
     }
 
-    void task_ended(TaskRecord& record) override {
+    void task_ended(TaskRecord& record) noexcept override {
         if (!somebody_ended_) {
             std::size_t index = 0;
             std::apply(
@@ -99,16 +97,18 @@ public:
                 arms_);
         }
         somebody_ended_ = true;
+        if (!thrown_) thrown_ = record.exception();
         if (any) {
             inside_.cancel(CancelReason::requested);
-        } else if (record.failure()) {
+        } else if (record.has_failed()) {
             inside_.cancel(CancelReason::sibling_failed);
         }
-        if (--running_ == 0) inside_.loop->make_ready(*this);
+        if (--running_ == 0) wake();
     }
     [[nodiscard]] const char* name() const noexcept override { return "when"; }
 
     void cancel() noexcept override {} // the arms are inside, and were cancelled with it
+    void abandon() noexcept override {}
     [[nodiscard]] std::string describe() const override {
         return std::to_string(running_) + " awaited together";
     }
@@ -130,17 +130,12 @@ private:
             arm.release_reference();
         }
     }
-    template <class T>
-    static void rethrow(ArmTask<T>& arm) {
-        const auto failure = arm.failure();
-        if (failure && failure->exception) std::rethrow_exception(failure->exception);
-    }
-
     std::tuple<Arm<As>...> arms_;
     CancelScope inside_;
     std::size_t running_ = 0;
     std::size_t first_ = 0;
     bool somebody_ended_ = false;
+    std::exception_ptr thrown_; // the first
 };
 
 /// Awaits several tasks or operations at once, until all have ended:

@@ -1,36 +1,24 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
-#include <ringlet/detail/loop_core.hpp>
+#include <ringlet/detail/suspension.hpp>
 
 namespace RINGLET_EXPORT ringlet {
 
 /// What `yield` returns; await it at once.
-class [[nodiscard]] Yield final : public Wait {
+class [[nodiscard]] Yield final : public Suspension {
 public:
     bool await_ready() const noexcept { return false; }
 
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> yielder) {
-        CancelScope& in = *yielder.promise().scope();
-        const auto admission = in.loop->admit(in);
-        refused_ = admission != LoopCore::Admission::proceed;
-        if (refused_) return in.loop->suspend_refused(admission, *this, in, yielder);
-        in.loop->suspend(*this, in, yielder);
-        in.loop->make_ready(*this);
-        return true;
+        return suspend(scope_of(yielder), yielder, [this] { wake(); });
     }
-
-    Result<void> await_resume() const {
-        if (refused_) return std::errc::operation_canceled;
-        return {};
-    }
+    Result<void> await_resume() const noexcept { return outcome(); }
 
     void cancel() noexcept override {} // its turn comes by itself
+    void abandon() noexcept override {}
     [[nodiscard]] std::string describe() const override { return "its next turn"; }
-
-private:
-    bool refused_ = false;
 };
 
 /// Lets every other task that is ready run first.

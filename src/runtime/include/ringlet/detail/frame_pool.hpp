@@ -118,8 +118,16 @@ extern constinit thread_local FramePool frame_pool_of_this_thread;
 
 inline FramePool& FramePool::local() noexcept { return frame_pool_of_this_thread; }
 
-/// Gives a type its memory from the pool of the thread: inherit from it.
+/// Gives a type its memory from the pool of the thread: inherit from it. One that must be aligned more than the
+/// pool's blocks are gets it from the global allocator.
 struct Pooled {
+    static void* operator new(std::size_t size_bytes, std::align_val_t alignment) {
+        return ::operator new(size_bytes, alignment);
+    }
+    static void operator delete(void* block, std::size_t size_bytes,
+                                std::align_val_t alignment) noexcept {
+        ::operator delete(block, size_bytes, alignment);
+    }
     static void* operator new(std::size_t size_bytes) {
         return FramePool::local().allocate(size_bytes);
     }

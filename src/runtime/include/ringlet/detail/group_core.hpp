@@ -10,8 +10,10 @@
 #include <ringlet/task_failure.hpp>
 
 #include <cstddef>
+#include <exception>
+#include <optional>
+#include <string>
 #include <system_error>
-#include <vector>
 
 namespace RINGLET_EXPORT ringlet {
 
@@ -35,10 +37,8 @@ public:
         return JoinHandle<T>(record);
     }
 
-    void task_ended(TaskRecord& record) override;
+    void task_ended(TaskRecord& record) noexcept override;
     [[nodiscard]] const char* name() const noexcept override { return options_.name; }
-
-    void fail(TaskFailure failure);
 
     [[nodiscard]] bool has_room() const noexcept { return size_ + reserved_ < limit_; }
     /// Keeps a place for somebody who is about to spawn.
@@ -47,81 +47,122 @@ public:
         ++reserved_;
         return true;
     }
-    void use_reserved() noexcept { --reserved_; }
-    /// A place has become free.
-    void offer_room() noexcept;
+    /// A reserved place is free again: for the next in line, if there is one.
+    void take_back() noexcept;
+
+    /// True when no task is left, and nobody has been promised a place for one.
+    [[nodiscard]] bool has_ended() const noexcept { return size_ + reserved_ == 0; }
+
+    /// What the body returned, if it was an error or an exception.
+    void body_failed(std::error_code error, std::exception_ptr exception) noexcept;
 
     /// Throws or returns the first failure. `operation_canceled`, unless the body has a value to
-    /// give, if tasks were cut short from outside.
+    /// give, if something was cut short from outside.
     std::error_code finish(bool body_has_value);
 
     CancelScope scope;
     WaitList idle;  // until no task is left
     WaitList slots; // until there is room for one more
-    std::vector<TaskFailure> failures;
 
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
 private:
+    void fail(TaskFailure failure, bool ends_the_group) noexcept;
+    void offer_room() noexcept;
+    void wake_if_ended() noexcept {
+        if (has_ended()) idle.wake_all();
+    }
+
     GroupOptions options_;
     GroupLifePointer life_;
     std::size_t limit_;
     std::size_t size_ = 0;
     std::size_t reserved_ = 0;
-    bool cut_short_ = false; // a task ended with operation_canceled
+    std::optional<TaskFailure> first_failure_; // with which the group ends
 };
 
-/// Waits until a group has no task left.
+/// What `TaskGroup::wait_until_idle` returns; await it at once.
 class [[nodiscard]] GroupIdleAwaiter final : public ListedWait {
 public:
-    GroupIdleAwaiter(GroupCore& group, bool cancellable) noexcept
-        : group_(&group), cancellable_(cancellable) {}
-    bool await_ready() const noexcept { return !cancellable_ && group_->size() == 0; }
-    template <ScopedPromise P>
+    explicit GroupIdleAwaiter(GroupCore& group) noexcept : group_(&group) {}
+    bool await_ready() const noexcept { return false; }
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
-        CancelScope& in = *waiting.promise().scope();
-        if (cancellable_) {
-            return group_->idle.wait_unless(*this, in, waiting,
-                                            [this] { return group_->size() == 0; });
-        }
-        in.loop->suspend(*this, in, waiting);
-        group_->idle.push(*this);
-        return true;
+        return wait_in(group_->idle, scope_of(waiting), waiting,
+                       [this] { return group_->has_ended(); });
     }
     Result<void> await_resume() const noexcept { return outcome(); }
 
-    // The end of a group waits for its tasks, come what may: they were cancelled with it.
-    void cancel() noexcept override {
-        if (cancellable_) ListedWait::cancel();
+private:
+    GroupCore* group_;
+};
+
+/// The end of a group waits for its tasks, come what may: they were cancelled with it. Whoever awaits it looks
+/// again afterwards: somebody who was woken along with it may have spawned one more.
+class [[nodiscard]] GroupEndAwaiter final : public ListedWait {
+public:
+    explicit GroupEndAwaiter(GroupCore& group) noexcept : group_(&group) {}
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> waiting) {
+        suspend_to_the_end(scope_of(waiting), waiting, [this] { group_->idle.push(*this); });
+        return true;
     }
+    void await_resume() const noexcept {}
+
+    void cancel() noexcept override {}
 
 private:
     GroupCore* group_;
-    bool cancellable_;
 };
 
-/// Waits until a bounded group has room for one more task.
+/// Asks whether a group may begin: not in a cancelled scope.
+class [[nodiscard]] GroupAdmission final : public Suspension {
+public:
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> waiting) {
+        outer = &scope_of(waiting);
+        if (is_refused(*outer, waiting)) return refusal_suspends();
+        return outer->loop->answered_at_once(*outer, waiting);
+    }
+    Result<void> await_resume() const noexcept { return outcome(); }
+
+    void cancel() noexcept override {}
+    void abandon() noexcept override {}
+    [[nodiscard]] std::string describe() const override { return "its next turn"; }
+
+    CancelScope* outer = nullptr; ///< of the coroutine that asked
+};
+
+/// Waits until a bounded group has room for one more task, and keeps it until this awaiter goes.
 class GroupSlotAwaiter : public ListedWait {
 public:
     explicit GroupSlotAwaiter(GroupCore& group) noexcept : group_(&group) {}
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
-        return group_->slots.wait_unless(*this, *waiting.promise().scope(), waiting, [this] {
-            return group_->slots.empty() && group_->reserve();
+        return wait_in(group_->slots, scope_of(waiting), waiting, [this] {
+            if (!group_->slots.empty() || !group_->reserve()) return false;
+            handed_over.give(*group_);
+            return true;
         });
     }
-    Result<void> await_resume() const noexcept {
+    Result<void> await_resume() noexcept {
         if (was_cancelled) return std::errc::operation_canceled;
-        group_->use_reserved();
-        // Somebody else may take it, if this one spawns nothing.
-        if (group_->scope.is_cancelled()) return std::errc::operation_canceled;
+        if (group_->scope.is_cancelled()) {
+            handed_over.give_back();
+            return std::errc::operation_canceled;
+        }
         return {};
     }
 
+    Grant<GroupCore> handed_over;
+
 protected:
     ~GroupSlotAwaiter() = default;
-    GroupSlotAwaiter(const GroupSlotAwaiter&) = default;
+    GroupSlotAwaiter(const GroupSlotAwaiter& other) noexcept
+        : ListedWait(other), group_(other.group_) {}
     GroupSlotAwaiter& operator=(const GroupSlotAwaiter&) = delete;
 
     GroupCore* group_;
@@ -131,6 +172,13 @@ protected:
 class [[nodiscard]] GroupRoomAwaiter final : public GroupSlotAwaiter {
 public:
     using GroupSlotAwaiter::GroupSlotAwaiter;
+
+    Result<void> await_resume() noexcept {
+        const auto room = GroupSlotAwaiter::await_resume();
+        // The place is not kept: somebody else may take it, if this one spawns nothing.
+        handed_over.give_back();
+        return room;
+    }
 };
 
 } // namespace ringlet

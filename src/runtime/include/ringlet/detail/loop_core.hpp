@@ -56,14 +56,25 @@ public:
 
     // What users call, too: `EventLoop` describes it.
     template <class Fn>
-    void post(Fn&& fn);
+    void post(Fn&& fn) {
+        post_letter(letter(std::forward<Fn>(fn)));
+    }
     void stop() noexcept;
     [[nodiscard]] Clock::time_point now() const noexcept { return now_; }
     [[nodiscard]] LoopStats stats() const noexcept;
     [[nodiscard]] const BackendChoice& backend() const noexcept { return backend_; }
     [[nodiscard]] std::string dump() const;
-    void report(std::string_view line) const;
+    void report(std::string_view line) const noexcept;
     void cancel_idle(Clock::duration limit);
+
+    /// `post` in two steps, of which only the first can fail.
+    template <class Fn>
+    [[nodiscard]] static std::unique_ptr<Mailbox::Letter> letter(Fn&& fn) {
+        return std::make_unique<FunctionLetter<std::decay_t<Fn>>>(std::forward<Fn>(fn));
+    }
+    void post_letter(std::unique_ptr<Mailbox::Letter> letter) noexcept {
+        if (mailbox_.put(std::move(letter))) wake();
+    }
 
     /// The task whose coroutine runs now on this thread; null outside of any. For messages.
     [[nodiscard]] static TaskRecord* current_task() noexcept;
@@ -78,27 +89,58 @@ public:
     [[nodiscard]] Admission admit(CancelScope& scope) {
         if (!scope.is_cancelled()) [[likely]]
             return Admission::proceed;
-        return refuse(scope);
+        scope.note_answered();
+        return count_refusal(scope);
+    }
+    /// As `admit` for what is done all the same: the answer cuts nothing short, but counts as one.
+    [[nodiscard]] Admission admit_without_note(CancelScope& scope) {
+        if (!scope.is_cancelled()) [[likely]]
+            return Admission::proceed;
+        return count_refusal(scope);
+    }
+    /// As `admit` for a shield, which a cancellation does not stop: only a task that opens one after the other
+    /// without ever waiting is refused in the end.
+    [[nodiscard]] Admission admit_shielded(CancelScope& scope) {
+        const auto admission = admit_without_note(scope);
+        return admission == Admission::refuse ? Admission::proceed : admission;
+    }
+    /// What `await_suspend` returns for an await that was not admitted.
+    [[nodiscard]] bool suspend_refused(Admission admission, CancelScope& scope,
+                                       std::coroutine_handle<> waiter) noexcept {
+        if (admission == Admission::yield) resume_next_turn(scope, waiter);
+        return admission >= Admission::yield;
     }
 
+    void make_ready(Wait& wait) noexcept { ready_.push(wait); }
+    /// The coroutine goes before its turn has come.
+    void forget_ready(Wait& wait) noexcept { ready_.remove(wait); }
+
+    /// What `await_suspend` returns for an await that has its answer already. After
+    /// `immediate_answers_limit` such in a row it suspends: others are waiting for their turn.
+    [[nodiscard]] bool answered_at_once(CancelScope& scope,
+                                        std::coroutine_handle<> waiter) noexcept {
+        if (immediate_answers_++ < immediate_answers_limit) [[likely]]
+            return false;
+        resume_next_turn(scope, waiter);
+        return true;
+    }
+
+    /// Suspends a coroutine until everybody else who is ready has had a turn.
+    void resume_next_turn(CancelScope& scope, std::coroutine_handle<> waiter) noexcept;
+
+    /// Of those who have asked `admit`: the one way to suspend.
+    class Admitted {
+        friend class LoopCore;
+        friend class Suspension;
+        Admitted() = default;
+    };
     /// Notes what a coroutine waits for. It is resumed after `make_ready(wait)`.
-    void suspend(Wait& wait, CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
+    void note_wait(Admitted, Wait& wait, CancelScope& scope,
+                   std::coroutine_handle<> waiter) noexcept {
         wait.scope = &scope;
         wait.waiter = waiter;
         wait.since = now_;
         scope.wait = &wait;
-    }
-
-    /// Goes on with a wait that was not admitted, and has its answer. Returns whether to suspend.
-    [[nodiscard]] bool suspend_refused(Admission admission, Wait& wait, CancelScope& scope,
-                                       std::coroutine_handle<> waiter) noexcept;
-
-    void make_ready(Wait& wait) noexcept { ready_.push(wait); }
-
-    /// Asks whether an await that has its answer already may go on without suspending. After
-    /// `immediate_answers_limit` such in a row it may not: others are waiting for their turn.
-    [[nodiscard]] bool may_go_on() noexcept {
-        return immediate_answers_++ < immediate_answers_limit;
     }
 
     /// Starts an operation for the coroutine that waits for it. Returns false when it was refused:
@@ -107,7 +149,7 @@ public:
                              std::coroutine_handle<> waiter) {
         if (scope.is_cancelled()) [[unlikely]]
             return refuse(operation, scope, waiter);
-        suspend(operation, scope, waiter);
+        note_wait(Admitted(), operation, scope, waiter);
         operation.state = Operation::State::in_flight;
         keep_age(operation);
         ++in_flight_count_;
@@ -115,6 +157,10 @@ public:
         ring_->start(operation);
         return true;
     }
+
+    /// As `start` for an operation that has nothing to do.
+    [[nodiscard]] bool finish_at_once(Operation& operation, CancelScope& scope,
+                                      std::coroutine_handle<> waiter);
 
     /// Asks for an operation back; its waiter is resumed by its own completion.
     void cancel(Operation& operation, int as_errno);
@@ -163,11 +209,14 @@ public:
     void count_own_thread(bool begins) noexcept { own_threads_ += begins ? 1 : -1; }
 
     /// Runs a job on a thread of the pool, and makes its waiter ready on this one.
-    void run_on_other_thread(std::shared_ptr<BlockingJob> job);
-    void forget_blocking_job(const BlockingJob& job);
+    ///
+    /// Errors    `resource_unavailable_try_again`: there is no thread, and none can be made.
+    [[nodiscard]] std::error_code run_on_other_thread(std::shared_ptr<BlockingJob> job);
+    /// The job's waiter has gone.
+    void forget_blocking_job(const BlockingJob& job) noexcept;
 
     // As owner of the tasks that were spawned on the loop itself.
-    void task_ended(TaskRecord& record) override;
+    void task_ended(TaskRecord& record) noexcept override;
     [[nodiscard]] const char* name() const noexcept override { return "the loop"; }
 
     /// A cancelled task is answered this often in a row at once; then each answer lets others run
@@ -215,7 +264,8 @@ private:
     void leave();
     void turn_until_nothing_moves();
     void bury_parked() noexcept;
-    Admission refuse(CancelScope& scope);
+    void abandon() noexcept;
+    Admission count_refusal(CancelScope& scope);
     bool refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter);
     [[nodiscard]] bool would_block_forever() const;
     void report_stuck_tasks();
@@ -260,6 +310,8 @@ private:
     std::uint64_t wake_count_ = 0; // what the kernel writes when wake_fd_ is read
     std::thread::id thread_;
     LoopOptions options_;
+    Clock::duration park_after_; // of the options, as the clock counts; 0: never
+    Clock::duration busy_poll_;
     std::unique_ptr<Watchdog> watchdog_;
     std::unique_ptr<ThreadPool> pool_;
 };
@@ -275,12 +327,6 @@ auto with_fd(Descriptor descriptor, LoopCore* loop, Call call) -> decltype(call(
     auto installed = loop->install(descriptor);
     if (!installed) return installed.error();
     return call(installed->get());
-}
-
-template <class Fn>
-void LoopCore::post(Fn&& fn) {
-    using Letter = FunctionLetter<std::decay_t<Fn>>;
-    if (mailbox_.put(std::make_unique<Letter>(std::forward<Fn>(fn)))) wake();
 }
 
 } // namespace ringlet

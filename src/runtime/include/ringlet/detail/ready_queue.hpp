@@ -7,8 +7,8 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// The coroutines to resume, first come first served. Taken out all at once: whoever comes meanwhile
-/// is the next time's.
+/// The coroutines to resume, first come first served. A batch of them is resumed at a time: whoever
+/// comes meanwhile is of the next one.
 ///
 /// Lifetime  Owns nothing. Does not move.
 class ReadyQueue {
@@ -25,14 +25,43 @@ public:
         end_ = &wait.next_ready;
     }
 
-    /// Takes all out. Returns the oldest, which leads to the others by `next_ready`; null if there is
-    /// none.
-    [[nodiscard]] Wait* take_all() noexcept {
+    /// All that are in it become the batch that `next` hands out. The last one must have been handed out.
+    void begin_batch() noexcept {
         end_ = &first_;
-        return std::exchange(first_, nullptr);
+        batch_ = std::exchange(first_, nullptr);
+    }
+    /// Takes the oldest of the batch out; null when there is none.
+    [[nodiscard]] Wait* next() noexcept {
+        Wait* oldest = batch_;
+        if (oldest != nullptr) batch_ = oldest->next_ready;
+        return oldest;
+    }
+
+    /// Takes all out.
+    void clear() noexcept {
+        batch_ = first_ = nullptr;
+        end_ = &first_;
+    }
+
+    /// Takes one out, wherever it is. Nothing happens if it is not in it.
+    ///
+    /// Cost      A walk. For a coroutine that goes before its turn.
+    void remove(Wait& wait) noexcept {
+        for (Wait** link = &batch_; *link != nullptr; link = &(*link)->next_ready) {
+            if (*link != &wait) continue;
+            *link = wait.next_ready;
+            return;
+        }
+        for (Wait** link = &first_; *link != nullptr; link = &(*link)->next_ready) {
+            if (*link != &wait) continue;
+            *link = wait.next_ready;
+            if (end_ == &wait.next_ready) end_ = link;
+            return;
+        }
     }
 
 private:
+    Wait* batch_ = nullptr;
     Wait* first_ = nullptr;
     Wait** end_ = &first_; // where the next one is written
 };

@@ -4,8 +4,8 @@
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/operation.hpp>
+#include <ringlet/detail/suspension.hpp>
 #include <ringlet/result.hpp>
-#include <ringlet/wait.hpp>
 
 #include <coroutine>
 #include <cstddef>
@@ -49,9 +49,9 @@ private:
 class SocketAwaiter {
 public:
     bool await_ready() const noexcept { return false; }
-    template <ScopedPromise P>
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> waiter) {
-        return suspend(*waiter.promise().scope(), waiter);
+        return suspend(scope_of(waiter), waiter);
     }
 
 protected:
@@ -79,7 +79,6 @@ class [[nodiscard]] WholeAwaiter : public SocketAwaiter {
 public:
     WholeAwaiter(Socket& socket, Operation& operation) noexcept
         : SocketAwaiter(socket, operation) {}
-    bool await_ready() const noexcept { return operation_->size_bytes == 0; }
     Result<void> await_resume();
 };
 
@@ -92,22 +91,23 @@ public:
 };
 
 /// What `close` returns: waits until nothing of the socket is in flight, then closes it.
-class [[nodiscard]] CloseAwaiter final : public Wait {
+class [[nodiscard]] CloseAwaiter final : public Suspension {
 public:
     explicit CloseAwaiter(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
     CloseAwaiter(const CloseAwaiter&) = delete;
     CloseAwaiter& operator=(const CloseAwaiter&) = delete;
-    ~CloseAwaiter();
+    ~CloseAwaiter() { abandon(); }
 
-    bool await_ready() noexcept;
-    template <ScopedPromise P>
+    bool await_ready() const noexcept { return false; }
+    template <class P>
     bool await_suspend(std::coroutine_handle<P> closer) {
-        return suspend(*closer.promise().scope(), closer);
+        return suspend(scope_of(closer), closer);
     }
     Result<void> await_resume() noexcept;
 
     // Ends by itself: what is in flight was asked back.
     void cancel() noexcept override {}
+    void abandon() noexcept override;
     [[nodiscard]] std::string describe() const override { return "what a closed socket lent"; }
 
 private:

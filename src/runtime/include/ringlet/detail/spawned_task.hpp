@@ -6,9 +6,11 @@
 #include <ringlet/task.hpp>
 
 #include <concepts>
+#include <exception>
 #include <functional>
 #include <optional>
 #include <source_location>
+#include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -19,25 +21,37 @@ namespace RINGLET_EXPORT ringlet {
 template <class T>
 using Outcome = std::conditional_t<is_result_v<T>, T, Result<T>>;
 
+/// Takes what a task that ran in `scope` has to say for itself; throws what it threw. The one place that
+/// decides when a `Task<>` was cut short: when something in it was ended or refused by a cancellation. Then it
+/// is `operation_canceled`. Whoever returns a value has said himself what became of it.
+template <class T>
+Outcome<T> outcome_of(const Task<T>& task, const CancelScope& scope) {
+    if constexpr (std::is_void_v<T>) {
+        task.frame().promise().take();
+        if (scope.was_answered()) return std::errc::operation_canceled;
+        return {};
+    } else {
+        return Outcome<T>(task.frame().promise().take());
+    }
+}
+
 /// The record of a task that returns a `T`, whatever was called to make it.
 template <class T>
 class TypedTask : public TaskRecord {
 public:
-    [[nodiscard]] std::optional<TaskFailure> failure() const override {
-        if (!task_) return std::nullopt;
-        const auto& promise = task_.frame().promise();
-        if (const std::exception_ptr* thrown = promise.exception()) {
-            return TaskFailure{
-                .task = short_name(), .spawned_at = spawned_at, .exception = *thrown};
-        }
+    [[nodiscard]] std::exception_ptr exception() const noexcept override {
+        const std::exception_ptr* thrown = task_ ? task_.frame().promise().exception() : nullptr;
+        return thrown != nullptr ? *thrown : nullptr;
+    }
+    [[nodiscard]] std::error_code error() const noexcept override {
         if constexpr (is_result_v<T>) {
-            const T* returned = promise.value();
-            if (returned == nullptr || *returned) return std::nullopt;
+            const T* returned = task_ ? task_.frame().promise().value() : nullptr;
+            if (returned == nullptr) return {};
             const std::error_code error = returned->error();
-            if (error == std::errc::operation_canceled && scope.is_cancelled()) return std::nullopt;
-            return TaskFailure{.task = short_name(), .spawned_at = spawned_at, .error = error};
+            if (error == std::errc::operation_canceled && scope.is_cancelled()) return {};
+            return error;
         }
-        return std::nullopt;
+        return {};
     }
 
     /// False for a task that was refused before it began, or ended where it stood.
@@ -49,12 +63,7 @@ public:
     /// it never began, or was ended where it stood.
     Outcome<T> take_outcome() {
         if (!has_run()) return Outcome<T>(std::errc::operation_canceled);
-        if constexpr (std::is_void_v<T>) {
-            task_.frame().promise().take();
-            return Outcome<T>();
-        } else {
-            return Outcome<T>(task_.frame().promise().take());
-        }
+        return outcome_of(task_, scope);
     }
 
 protected:
@@ -83,6 +92,8 @@ public:
             std::apply([this](auto&... arg) { return std::invoke(called_->fn, std::move(arg)...); },
                        called_->args));
     }
+
+    ~SpawnedTask() { this->destroy_frame(); } // which may refer to the callable and the arguments
 
     void drop_arguments() noexcept override { called_.reset(); }
 

@@ -8,10 +8,12 @@
 #include <ringlet/wait.hpp>
 
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <source_location>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace RINGLET_EXPORT ringlet {
@@ -28,7 +30,7 @@ class TaskRecord;
 class TaskOwner {
 public:
     /// The task has run to its end. Called outside of any coroutine, before its frame goes.
-    virtual void task_ended(TaskRecord& record) = 0;
+    virtual void task_ended(TaskRecord& record) noexcept = 0;
 
     /// For messages about the task.
     [[nodiscard]] virtual const char* name() const noexcept = 0;
@@ -65,7 +67,8 @@ private:
     GroupLife* life_ = nullptr;
 };
 
-/// What is known of one spawned task. It is itself the wait for the task's first turn.
+/// What is known of one spawned task. It is itself the wait for the task's next turn, when it waits for
+/// nothing else.
 ///
 /// Lifetime  One owner is the running task, another its `JoinHandle`, if there is one. It goes with
 ///           the last.
@@ -87,8 +90,13 @@ public:
     TaskRecord() = default;
     virtual ~TaskRecord() = default;
 
-    /// How a task that has ended failed, if it did.
-    [[nodiscard]] virtual std::optional<TaskFailure> failure() const = 0;
+    /// What a task that has ended threw, or returned as an error. An `operation_canceled` of a task that was
+    /// cancelled is none.
+    [[nodiscard]] virtual std::exception_ptr exception() const noexcept = 0;
+    [[nodiscard]] virtual std::error_code error() const noexcept = 0;
+    [[nodiscard]] bool has_failed() const noexcept { return exception() != nullptr || error(); }
+    /// The same in words, if it has failed.
+    [[nodiscard]] std::optional<TaskFailure> failure() const;
 
     /// The callable and its arguments go: the coroutine has run to its end.
     virtual void drop_arguments() noexcept = 0;

@@ -8,12 +8,16 @@
 
 namespace RINGLET_EXPORT ringlet {
 
+class Timers;
+
 /// Something that happens at a moment. It lives in whatever waits for it.
 class Timer {
 public:
     Clock::time_point deadline;
 
-    [[nodiscard]] bool is_armed() const noexcept { return armed_; }
+    [[nodiscard]] bool is_armed() const noexcept { return armed_in_ != nullptr; }
+    /// Nothing will happen. If it is not armed, it does nothing.
+    void disarm() noexcept;
 
     /// The moment has come. Called by the loop while no coroutine runs; it may make some ready, and
     /// runs no user code.
@@ -21,9 +25,10 @@ public:
 
 protected:
     Timer() = default;
-    ~Timer() = default;
-    Timer(const Timer&) = default;
-    Timer& operator=(const Timer&) = default;
+    ~Timer() { disarm(); }
+    // Only for passing one on before it is armed.
+    Timer(const Timer& other) noexcept : deadline(other.deadline) {}
+    Timer& operator=(const Timer&) = delete;
 
 public:
     // For Timers.
@@ -31,7 +36,7 @@ public:
     Timer* child_ = nullptr;
     Timer* sibling_ = nullptr;
     Timer* previous_ = nullptr; // the sibling before, or the parent of the first child
-    bool armed_ = false;
+    Timers* armed_in_ = nullptr;
 };
 
 /// The timers of a loop, earliest first: a pairing heap whose nodes are the timers themselves, so
@@ -65,5 +70,9 @@ private:
     std::size_t size_ = 0;
     std::uint64_t armed_count_ = 0;
 };
+
+inline void Timer::disarm() noexcept {
+    if (armed_in_ != nullptr) armed_in_->disarm(*this);
+}
 
 } // namespace ringlet

@@ -2,8 +2,7 @@
 
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/intrusive_list.hpp>
-#include <ringlet/detail/loop_core.hpp>
-#include <ringlet/result.hpp>
+#include <ringlet/detail/suspension.hpp>
 
 #include <coroutine>
 #include <string>
@@ -13,29 +12,31 @@ namespace RINGLET_EXPORT ringlet {
 class WaitList;
 
 /// A place in a `WaitList`. It lives in the awaiter, so that waiting does not allocate.
-class ListedWait : public Wait, public ListHook {
+class ListedWait : public Suspension, public ListHook {
 public:
     WaitList* list = nullptr; ///< that it is in, while it waits
-    bool was_cancelled = false;
 
     void cancel() noexcept override;
+    void abandon() noexcept override { leave_list(); }
     [[nodiscard]] std::string describe() const override;
-
-    /// Success when it was woken.
-    [[nodiscard]] Result<void> outcome() const noexcept {
-        if (was_cancelled) return std::errc::operation_canceled;
-        return {};
-    }
 
 protected:
     ListedWait() = default;
-    // A frame that is destroyed where it stands leaves the line.
-    ~ListedWait() {
-        if (list != nullptr) unlink();
-    }
+    ~ListedWait() { leave_list(); }
     // Only for passing an awaiter on before it is awaited: a hook does not move.
-    ListedWait(const ListedWait& other) noexcept : Wait(other) {}
+    ListedWait(const ListedWait& other) noexcept : Suspension(other) {}
     ListedWait& operator=(const ListedWait&) = delete;
+
+    void leave_list() noexcept {
+        if (list == nullptr) return;
+        unlink();
+        list = nullptr;
+    }
+    using Suspension::suspend;
+    /// As `Suspension::suspend`; it waits at the end of `line`.
+    template <class TryNow>
+    [[nodiscard]] bool wait_in(WaitList& line, CancelScope& in, std::coroutine_handle<> coroutine,
+                               TryNow try_now);
 };
 
 /// Those that wait for one thing, first come first served. What `Event`, `Mutex` and their relatives
@@ -52,26 +53,6 @@ public:
 
     [[nodiscard]] bool empty() const noexcept { return waits_.empty(); }
     [[nodiscard]] ListedWait& front() noexcept { return waits_.front(); }
-
-    /// What `await_suspend` does: goes on at once if `try_now()` says that there is no need to wait,
-    /// and queues up otherwise. A cancelled scope is told so first, also when nobody would wait.
-    template <class TryNow>
-    bool wait_unless(ListedWait& wait, CancelScope& scope, std::coroutine_handle<> waiter,
-                     TryNow try_now) {
-        LoopCore& loop = *scope.loop;
-        const auto admission = loop.admit(scope);
-        wait.was_cancelled = admission != LoopCore::Admission::proceed;
-        if (wait.was_cancelled) return loop.suspend_refused(admission, wait, scope, waiter);
-        if (try_now()) {
-            if (loop.may_go_on()) return false;
-            loop.suspend(wait, scope, waiter);
-            loop.make_ready(wait);
-            return true;
-        }
-        loop.suspend(wait, scope, waiter);
-        push(wait);
-        return true;
-    }
 
     /// Puts a wait that was suspended already at the end.
     void push(ListedWait& wait) noexcept {
@@ -90,7 +71,7 @@ public:
     /// Lets the oldest go on. The list must not be empty.
     ListedWait& wake_one() noexcept {
         ListedWait& oldest = pop();
-        oldest.scope->loop->make_ready(oldest);
+        oldest.wake();
         return oldest;
     }
     void wake_all() noexcept {
@@ -105,5 +86,11 @@ private:
     const char* kind_;
     const char* name_;
 };
+
+template <class TryNow>
+bool ListedWait::wait_in(WaitList& line, CancelScope& in, std::coroutine_handle<> coroutine,
+                         TryNow try_now) {
+    return suspend(in, coroutine, try_now, [&] { line.push(*this); });
+}
 
 } // namespace ringlet
