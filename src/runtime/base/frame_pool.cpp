@@ -40,9 +40,14 @@ void FramePool::note(std::size_t size_bytes, std::ptrdiff_t more) noexcept {
 
 // Its class is full or there is none, or it is the first block that comes back: then keeping begins.
 void FramePool::release_unkept(void* block, std::size_t size_bytes) noexcept {
+    if (spared_ == block && block != nullptr) {
+        spared_ = nullptr;
+        spared_bytes_ = size_bytes;
+        return;
+    }
     if (audit_ != nullptr) --audit_->live_count;
     // Under ASan nothing is kept: its quarantine finds a use after free, a free list would hide it.
-    const bool may_keep = !address_sanitizer_runs && !closed_ && audit_ == nullptr;
+    const bool may_keep = !address_sanitizer_runs && !closed_ && audit_ == nullptr && spared_ == nullptr;
     if (!may_keep || kept_limit_ != 0) {
         note(size_bytes, -1);
         ::operator delete(block);

@@ -59,7 +59,7 @@ public:
     /// `name` is for messages and dumps; it must outlive the mutex, as a literal does.
     explicit Mutex(const char* name = "") noexcept : waiting_("Mutex", name) {}
     ~Mutex() {
-        RINGLET_ASSERT(!locked_ || !waiting_.empty(), "a Mutex was destroyed while locked");
+        RINGLET_ASSERT(!locked_ || !waiting_.empty(), (waiting_.to_string() + " was destroyed while locked").c_str());
     }
 
     class [[nodiscard]] Awaiter final : public MutexWait {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/aligned_optional.hpp>
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/frame_pool.hpp>
@@ -70,29 +71,39 @@ private:
 /// The promise of a `Task<T>`: keeps what the coroutine returned or threw until it is taken.
 template <class T>
 class Promise : public PromiseBase {
+    static_assert(std::is_object_v<T> && !std::is_const_v<T>,
+                  "a Task returns a value: for a reference return a pointer, or std::reference_wrapper");
+
 public:
     Task<T> get_return_object() noexcept;
 
     template <class U>
         requires std::is_convertible_v<U&&, T>
     void return_value(U&& value) {
-        std::construct_at(&value_, std::forward<U>(value));
+        std::construct_at(value_.get(), std::forward<U>(value));
+        outcome_ = Outcome::value;
+    }
+    // For co_return {...}.
+    void return_value(T&& value) {
+        std::construct_at(value_.get(), std::move(value));
         outcome_ = Outcome::value;
     }
     void unhandled_exception() noexcept {
         // A destructor may throw after co_return: the exception takes the place of the value.
-        if (outcome_ == Outcome::value) std::destroy_at(&value_);
+        if (outcome_ == Outcome::value) std::destroy_at(value_.get());
         std::construct_at(&exception_, std::current_exception());
         outcome_ = Outcome::exception;
     }
     T take() {
         if (outcome_ == Outcome::exception) std::rethrow_exception(std::move(exception_));
-        return std::move(value_);
+        RINGLET_ASSERT(outcome_ == Outcome::value, "a coroutine that returns a value has run off its end: some way "
+                                                   "through it has no co_return");
+        return std::move(*value_.get());
     }
 
     /// What it returned or threw, without taking it; null if it did not.
     [[nodiscard]] const T* value() const noexcept {
-        return outcome_ == Outcome::value ? &value_ : nullptr;
+        return outcome_ == Outcome::value ? value_.get() : nullptr;
     }
     [[nodiscard]] const std::exception_ptr* exception() const noexcept {
         return outcome_ == Outcome::exception ? &exception_ : nullptr;
@@ -101,14 +112,14 @@ public:
     explicit Promise(std::source_location where = std::source_location::current()) noexcept
         : PromiseBase(where) {}
     ~Promise() {
-        if (outcome_ == Outcome::value) std::destroy_at(&value_);
+        if (outcome_ == Outcome::value) std::destroy_at(value_.get());
         if (outcome_ == Outcome::exception) std::destroy_at(&exception_);
     }
 
 private:
     enum class Outcome : unsigned char { none, value, exception };
     union {
-        T value_;
+        AlignedPlace<T> value_;
         std::exception_ptr exception_;
     };
     Outcome outcome_ = Outcome::none;
@@ -176,8 +187,7 @@ public:
         // would need tail calls, which g++ does not make at -O0 nor under a sanitizer.
         template <class P>
         bool await_suspend(std::coroutine_handle<P> parent) {
-            static_assert(ScopedPromise<P>, "a ringlet Task is awaited from a ringlet Task");
-            child_.promise().begin(scope_ != nullptr ? scope_ : parent.promise().scope());
+            child_.promise().begin(scope_ != nullptr ? scope_ : &scope_of(parent));
             child_.resume();
             if (child_.done()) return false;
             child_.promise().continue_with(parent);

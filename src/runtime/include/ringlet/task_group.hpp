@@ -2,6 +2,7 @@
 
 #include <ringlet/deadline.hpp>
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/body_remains.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/group_core.hpp>
 #include <ringlet/detail/spawned_task.hpp>
@@ -174,7 +175,7 @@ auto TaskGroup::start_at(std::source_location where, Fn&& fn, Args&&... args) {
 }
 
 // The coroutine behind `with_task_group`. `Fn` is a reference for a callable that has a name.
-template <class Group, class Fn>
+template <class Group, class Remains, class Fn>
 auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
     -> Task<Outcome<typename std::invoke_result_t<Fn&, Group&>::value_type>> {
     using Value = typename std::invoke_result_t<Fn&, Group&>::value_type;
@@ -185,8 +186,9 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
     GroupCore core(*admission.outer, options, limit);
     Group group(core);
     std::optional<Returned> returned;
+    std::invoke_result_t<Fn&, Group&> body;
     try {
-        auto body = fn(group);
+        body = fn(group);
         if constexpr (std::is_void_v<Value>) {
             co_await std::move(body).in(&core.scope);
             returned.emplace();
@@ -198,6 +200,8 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
     } catch (...) {
         core.body_failed({}, std::current_exception());
     }
+    Remains remains(options.name);
+    if (body && !core.has_ended()) remains.keep(body);
     while (!core.has_ended()) co_await GroupEndAwaiter(core);
     constexpr bool has_value = !std::is_void_v<typename Returned::value_type>;
     const std::error_code failed = core.finish(has_value);
@@ -216,6 +220,9 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
 ///
 /// The first failure, a returned error or an exception, of the body or of a task, cancels all others.
 ///
+/// Lifetime  The body is a coroutine of its own: what is declared in it goes when it returns, before its tasks
+///           have ended. Declare what tasks use before `with_task_group`. In debug builds and under ASan the
+///           mistake aborts with the group's name; the memory of the body's frame is kept for that.
 /// Suspends  Until the body and all tasks have ended.
 /// Cancel    Cancels the body and all tasks, and waits for them.
 /// Returns   What the body returned, as a `Result`.
@@ -227,7 +234,7 @@ template <class Fn>
 [[nodiscard]] auto with_task_group(Fn&& fn, GroupOptions options = {}) {
     RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
     static_assert(std::is_invocable_v<Fn&, TaskGroup&>, "the body takes a TaskGroup&");
-    return run_task_group<TaskGroup, Fn>(std::forward<Fn>(fn), options,
+    return run_task_group<TaskGroup, CheckedBodyRemains, Fn>(std::forward<Fn>(fn), options,
                                          std::numeric_limits<std::size_t>::max());
 }
 
@@ -238,7 +245,7 @@ template <class Fn>
     static_assert(std::is_invocable_v<Fn&, BoundedTaskGroup&>,
                   "the body takes a BoundedTaskGroup&");
     RINGLET_ASSERT(limit > 0, "a bounded group needs room for one task");
-    return run_task_group<BoundedTaskGroup, Fn>(std::forward<Fn>(fn), options, limit);
+    return run_task_group<BoundedTaskGroup, CheckedBodyRemains, Fn>(std::forward<Fn>(fn), options, limit);
 }
 
 } // namespace ringlet

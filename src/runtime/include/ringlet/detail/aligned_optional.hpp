@@ -5,15 +5,38 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A value that may be there, in memory that is aligned as its type asks for, wherever the object itself
-/// lies. Frames of coroutines have the alignment of the global allocator, whatever is kept in them.
+/// Memory for one `T`. It is aligned as `T` asks for, wherever the object itself lies: frames of coroutines have
+/// the alignment of the global allocator, whatever is kept in them.
+template <class T, bool over_aligned = (alignof(T) > __STDCPP_DEFAULT_NEW_ALIGNMENT__)>
+class AlignedPlace {
+public:
+    [[nodiscard]] T* get() noexcept { return reinterpret_cast<T*>(bytes_); }
+    [[nodiscard]] const T* get() const noexcept { return reinterpret_cast<const T*>(bytes_); }
+
+private:
+    alignas(T) std::byte bytes_[sizeof(T)];
+};
+template <class T>
+class AlignedPlace<T, true> {
+public:
+    [[nodiscard]] T* get() noexcept { return const_cast<T*>(std::as_const(*this).get()); }
+    [[nodiscard]] const T* get() const noexcept {
+        const auto begin = reinterpret_cast<std::uintptr_t>(bytes_);
+        const auto aligned = (begin + alignof(T) - 1) / alignof(T) * alignof(T);
+        return reinterpret_cast<const T*>(bytes_ + (aligned - begin));
+    }
+
+private:
+    std::byte bytes_[sizeof(T) + alignof(T)];
+};
+
+/// A value that may be there, in an `AlignedPlace`.
 ///
 /// Lifetime  Does not move.
 template <class T>
@@ -27,26 +50,21 @@ public:
     template <class... Args>
     T& emplace(Args&&... args) {
         reset();
-        value_ = ::new (place()) T(std::forward<Args>(args)...);
-        return *value_;
+        std::construct_at(place_.get(), std::forward<Args>(args)...);
+        has_value_ = true;
+        return **this;
     }
     void reset() noexcept {
-        if (value_ != nullptr) std::destroy_at(std::exchange(value_, nullptr));
+        if (std::exchange(has_value_, false)) std::destroy_at(place_.get());
     }
-    [[nodiscard]] bool has_value() const noexcept { return value_ != nullptr; }
+    [[nodiscard]] bool has_value() const noexcept { return has_value_; }
     [[nodiscard]] explicit operator bool() const noexcept { return has_value(); }
-    [[nodiscard]] T& operator*() noexcept { return *value_; }
-    [[nodiscard]] const T& operator*() const noexcept { return *value_; }
+    [[nodiscard]] T& operator*() noexcept { return *place_.get(); }
+    [[nodiscard]] const T& operator*() const noexcept { return *place_.get(); }
 
 private:
-    void* place() noexcept {
-        const auto begin = reinterpret_cast<std::uintptr_t>(bytes_);
-        const auto aligned = (begin + alignof(T) - 1) / alignof(T) * alignof(T);
-        return bytes_ + (aligned - begin);
-    }
-
-    T* value_ = nullptr;
-    std::byte bytes_[sizeof(T) + alignof(T)];
+    AlignedPlace<T> place_;
+    bool has_value_ = false;
 };
 
 template <class T>

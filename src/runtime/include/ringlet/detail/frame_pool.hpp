@@ -50,6 +50,20 @@ public:
         ++list.count;
     }
 
+    /// Calls `destroy()`, which releases `block` among others, and keeps that one as it is: `release` it later.
+    ///
+    /// Returns   Its size in bytes; 0 if it was not released here.
+    template <class Destroy>
+    [[nodiscard]] std::size_t keep_one(void* block, Destroy destroy) noexcept {
+        const std::size_t limit = std::exchange(kept_limit_, 0); // so that all pass by release_unkept
+        spared_ = block;
+        spared_bytes_ = 0;
+        destroy();
+        spared_ = nullptr;
+        kept_limit_ = limit;
+        return spared_bytes_;
+    }
+
     /// Gives every kept block back to the global allocator.
     void trim() noexcept;
 
@@ -107,6 +121,8 @@ private:
     std::array<FreeList, class_count> lists_{};
     Use large_;                  // blocks without a size class
     std::size_t kept_limit_ = 0; // per class; 0: not begun yet, or nothing is kept
+    void* spared_ = nullptr;     // by `keep_one`
+    std::size_t spared_bytes_ = 0;
     Audit* audit_ = nullptr;     // then nothing is kept, so that every block comes by fresh
     bool closed_ = false;        // the thread is ending: keep nothing more
     friend struct FramePoolCloser;

@@ -10,6 +10,7 @@
 #include <functional>
 #include <optional>
 #include <source_location>
+#include <string_view>
 #include <system_error>
 #include <tuple>
 #include <type_traits>
@@ -111,6 +112,8 @@ private:
 /// What `Fn` with `Args` makes: a `SpawnedTask`, and the type that its task returns.
 template <class Fn, class... Args>
 struct SpawnTraits {
+    static_assert(!std::is_convertible_v<Fn, std::string_view>,
+                  "the name of a task must outlive it: pass a literal or a const char*, not a std::string");
     static_assert(!is_task_v<std::decay_t<Fn>>,
                   "pass the function and its arguments, not a task: spawn(fn, args...)");
     static_assert(
@@ -180,5 +183,9 @@ struct SpawnCall<Name, Fn, Args...> : SpawnTraits<Fn, Args...> {
     template <TYPES class Fn, class A, class B, class C, class D, class E, class G> \
     auto NAME(Fn&& fn, A&& a, B&& b, C&& c, D&& d, E&& e, G&& g, std::source_location where = std::source_location::current()) { \
         return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d), std::forward<E>(e), std::forward<G>(g)); \
+    } \
+    template <TYPES class Fn, class A, class B, class C, class D, class E, class G, class H, class... More> \
+    void NAME(Fn&&, A&&, B&&, C&&, D&&, E&&, G&&, H&&, More&&...) { \
+        static_assert(sizeof...(More) > 1000, "up to six arguments, with a name five: pass a struct, or capture them"); \
     }
 // clang-format on
