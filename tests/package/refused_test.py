@@ -24,6 +24,41 @@ Task<> work(TaskGroup& group, std::string text) {
 }
 """
 
+FOREIGN = """
+struct Foreign {
+    struct promise_type {
+        Foreign get_return_object() { return {}; }
+        std::suspend_never initial_suspend() { return {}; }
+        std::suspend_never final_suspend() noexcept { return {}; }
+        void return_void() {}
+        void unhandled_exception() {}
+    };
+};
+"""
+
+FIRST_LINES = {
+    "Task<int&> f() { static int i = 0; co_return i; }": "a Task returns a value: for a reference return a pointer",
+    "Result<int&> f();\nint g() { return *f(); }": "a Result holds a value: for a reference hold a pointer",
+    "Result<std::error_code> f();\nbool g() { return f().has_value(); }": "T cannot be an error itself",
+    "void f(TaskGroup& g, std::string s) { g.spawn(s, nothing); }": "the name of a task must outlive it",
+    "void f(TaskGroup& g) { auto many = [](int, int, int, int, int, int, int) -> Task<> { co_return; };\n"
+    "g.spawn(many, 1, 2, 3, 4, 5, 6, 7); }": "up to six arguments",
+    "Foreign f() { auto slept = co_await sleep_for(1s); static_cast<void>(slept); }":
+        "what ringlet offers is awaited in a ringlet::Task",
+    "Foreign f() { co_await nothing(); }": "what ringlet offers is awaited in a ringlet::Task",
+    "struct Stuck { Stuck(Stuck&&) = delete; };\nvoid f(Channel<Stuck>& c) { c.close(); }":
+        "a Channel moves its values",
+}
+
+RIGHT = (
+    "Task<std::string> f() { co_return {}; }",
+    "Task<Result<void>> f() { co_return {}; }",
+    "Task<std::pair<int, int>> f() { co_return {1, 2}; }",
+    "Result<std::any> f() { return Errc::channel_closed; }",
+    "struct Fixed { const int i; };\nTask<> f(Channel<Fixed>& c) { auto r = co_await c.recv(); auto v = c.try_recv();\n"
+    "auto s = co_await c.send(Fixed{1}); static_cast<void>(r); static_cast<void>(v); static_cast<void>(s); }",
+)
+
 
 def compile_errors(statement):
     """What the compiler says of the statement in a coroutine; empty when it compiles."""
@@ -75,6 +110,26 @@ class Refused(unittest.TestCase):
         self.assert_refused(
             "auto done = co_await with_timeout(1s, [text]() -> Task<> { co_return; });",
             "give the callable a name, and pass the name")
+
+    def test_the_first_error_says_what_is_wrong(self):
+        """In programs of their own, since some of them are about functions."""
+        for program, words in FIRST_LINES.items():
+            with self.subTest(program):
+                ended = subprocess.run(
+                    [CXX, "-std=c++20", "-fsyntax-only", "-x", "c++", "-I", ROOT / "src/runtime/include", "-"],
+                    input=(PROGRAM % "") + "#include <any>\n#include <coroutine>\n" + FOREIGN + program,
+                    capture_output=True, text=True, timeout=SECONDS_LIMIT, check=False)
+                first = next((line for line in ended.stderr.splitlines() if "error:" in line), "it compiles")
+                self.assertIn(words, first)
+
+    def test_what_looks_like_it_and_is_right(self):
+        for program in RIGHT:
+            with self.subTest(program):
+                ended = subprocess.run(
+                    [CXX, "-std=c++20", "-fsyntax-only", "-x", "c++", "-I", ROOT / "src/runtime/include", "-"],
+                    input=(PROGRAM % "") + "#include <any>\n" + program, capture_output=True, text=True,
+                    timeout=SECONDS_LIMIT, check=False)
+                self.assertEqual((0, ""), (ended.returncode, ended.stderr))
 
     def test_compilers_that_cannot_compile_it_are_told_what_to_do(self):
         for option, words in (("-std=c++17", "ringlet needs C++20: compile with -std=c++20"),

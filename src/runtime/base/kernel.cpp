@@ -93,6 +93,9 @@ private:
         if (call(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
             return error_from_errno(errno);
         }
+        if (address.ss_family != AF_INET && address.ss_family != AF_INET6) {
+            return std::errc::address_family_not_supported;
+        }
         return Endpoint::from_sockaddr(address);
     }
 };

@@ -74,7 +74,8 @@ void LoopCore::report_stuck_tasks() {
     report("no task can continue, and no other thread is there to wake one:");
     const std::string tasks = dump();
     std::string_view rest = tasks;
-    while (!rest.empty()) {
+    for (std::size_t lines = 0; !rest.empty(); ++lines) {
+        if (lines == stuck_tasks_reported_limit) return report("and more");
         const std::size_t end = rest.find('\n');
         report(rest.substr(0, end));
         rest.remove_prefix(end == rest.npos ? rest.size() : end + 1);

@@ -1,10 +1,14 @@
 #include "task/task_tree.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 namespace ringlet {
 
 namespace {
+
+// Deeper ones are told by a number, or a chain of thousands would be megabytes of spaces.
+constexpr std::size_t deepest_indented = 30;
 
 std::string age(Clock::duration time) {
     const double seconds = std::chrono::duration<double>(time).count();
@@ -49,7 +53,9 @@ std::string line_of(const TaskRecord& task, Clock::time_point now) {
 std::string describe_tasks(const CancelScope& root, Clock::time_point now) {
     std::string text;
     for_each_task(root, [&](const TaskRecord& task, std::size_t depth) {
-        text += std::string(2 * depth, ' ') + line_of(task, now) + "\n";
+        text += std::string(2 * std::min(depth, deepest_indented), ' ');
+        if (depth > deepest_indented) text += "(" + std::to_string(depth) + " deep) ";
+        text += line_of(task, now) + "\n";
     });
     return text;
 }

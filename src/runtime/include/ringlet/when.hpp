@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
-#include <source_location>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -27,6 +26,8 @@ struct WhenAny {
 /// Turns an argument of `when_all`, a task or an operation, into a task.
 template <class A>
 struct ArmTraits {
+    // An operation has no coroutine function of its own: it is told of as the task that awaits it.
+    static constexpr bool has_name = false;
     using Value = decltype(std::declval<std::remove_reference_t<A>&>().await_resume());
     static Task<Value> make(std::remove_reference_t<A>& awaitable) {
         auto answer = co_await awaitable;
@@ -35,6 +36,7 @@ struct ArmTraits {
 };
 template <class T>
 struct ArmTraits<Task<T>> {
+    static constexpr bool has_name = true;
     using Value = T;
     static Task<T> make(Task<T>& task) { return std::move(task); }
 };
@@ -43,10 +45,7 @@ struct ArmTraits<Task<T>> {
 template <class T>
 class ArmTask final : public TypedTask<T> {
 public:
-    ArmTask(Task<T> task, std::source_location where) {
-        this->spawned_at = where;
-        this->adopt_frame(std::move(task));
-    }
+    explicit ArmTask(Task<T> task) { this->adopt_frame(std::move(task)); }
     void drop_arguments() noexcept override {}
 };
 
@@ -54,9 +53,8 @@ public:
 template <bool any, class... As>
 class [[nodiscard]] WhenAwaiter final : public Suspension, public TaskOwner {
 public:
-    explicit WhenAwaiter(std::source_location where, As&&... awaitables)
-        : arms_(Arm<As>(
-              new ArmOf<As>(ArmTraits<std::remove_cvref_t<As>>::make(awaitables), where))...) {}
+    explicit WhenAwaiter(As&&... awaitables)
+        : arms_(Arm<As>(new ArmOf<As>(ArmTraits<std::remove_cvref_t<As>>::make(awaitables)))...) {}
     WhenAwaiter(const WhenAwaiter&) = delete;
     WhenAwaiter& operator=(const WhenAwaiter&) = delete;
     ~WhenAwaiter() = default;
@@ -67,7 +65,7 @@ public:
         CancelScope& outer = scope_of(waiting);
         const auto try_now = [&] {
             inside_.open(outer, outer.task);
-            std::apply([this](auto&... arm) { (this->begin(*arm), ...); }, arms_);
+            std::apply([this](auto&... arm) { (this->template begin<As>(*arm), ...); }, arms_);
             return running_ == 0;
         };
         return suspend(outer, waiting, try_now, [] {});
@@ -122,7 +120,11 @@ private:
     template <class A>
     using Arm = std::unique_ptr<ArmOf<A>, Release>; // its reference: the task may live longer
 
+    template <class A>
     void begin(TaskRecord& arm) {
+        const TaskRecord& task = *inside_.task;
+        arm.spawned_at = task.spawned_at;
+        if (!ArmTraits<std::remove_cvref_t<A>>::has_name) arm.name = task.name;
         arm.add_reference();
         if (inside_.loop->adopt(arm, inside_, *this)) {
             ++running_;
@@ -150,8 +152,7 @@ private:
 /// Cost      Two blocks from the pool for each.
 template <class... As>
 auto when_all(As&&... awaitables) {
-    return WhenAwaiter<false, As...>(std::source_location::current(),
-                                     std::forward<As>(awaitables)...);
+    return WhenAwaiter<false, As...>(std::forward<As>(awaitables)...);
 }
 
 /// Awaits several tasks or operations at once, until one has ended; the others are then cancelled and
@@ -167,8 +168,7 @@ auto when_all(As&&... awaitables) {
 /// Cost      As `when_all`.
 template <class... As>
 auto when_any(As&&... awaitables) {
-    return WhenAwaiter<true, As...>(std::source_location::current(),
-                                    std::forward<As>(awaitables)...);
+    return WhenAwaiter<true, As...>(std::forward<As>(awaitables)...);
 }
 
 } // namespace ringlet

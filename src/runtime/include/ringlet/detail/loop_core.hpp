@@ -229,6 +229,8 @@ public:
     static constexpr std::uint32_t immediate_answers_limit = 128;
     /// Resumptions between two looks at the kernel, when tasks stay ready all the time.
     static constexpr std::uint32_t resumptions_per_wait_limit = 256;
+    /// Tasks that are reported when none can continue.
+    static constexpr std::size_t stuck_tasks_reported_limit = 1000;
     /// Receives that are parked in one turn.
     static constexpr std::size_t parks_per_turn_limit = 256;
     /// Waits in a row that were shorter than `LoopOptions::busy_poll` before the loop polls.
