@@ -36,7 +36,7 @@ TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
     "crew": "several workers: workers_test",
-    "group_core": "what both kinds of groups are made of: task_group_test",
+    "body_remains": "aborts, with the group's name: body_test",
     "group_options": "what a group makes of them: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
     "queue_memory": "what uring_queues_test and uring_ring_test do with it",
@@ -47,6 +47,9 @@ TESTED_ELSEWHERE = {
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {
+    "body": "what tasks use of a body that has returned: task_group and frame_pool together",
+    "leave": "event_loop, sync and everything else together",
+    "cut_short": "what it means for every way to run a task, in one table",
     "compiler": "what compilers do wrong, and which of our rules they cause",
     "races": "pairs that can race, in every order: scopes and sockets together",
     "zero_copy": "sends of tcp_stream whose memory the kernel keeps for longer",
