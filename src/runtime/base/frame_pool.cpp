@@ -18,12 +18,10 @@ struct FramePoolCloser {
 };
 
 void* FramePool::fresh(std::size_t size_bytes) {
-    if (audit_ != nullptr) {
-        if (++audit_->allocation_count == audit_->fails_at) throw std::bad_alloc();
-        ++audit_->live_count;
-    }
+    if (audit_ != nullptr && ++audit_->allocation_count == audit_->fails_at) throw std::bad_alloc();
     const std::size_t index = class_of(size_bytes);
     void* block = ::operator new(index < class_count ? index * class_bytes : size_bytes);
+    if (audit_ != nullptr) ++audit_->live_count;
     note(size_bytes, 1);
     return block;
 }
@@ -47,7 +45,8 @@ void FramePool::release_unkept(void* block, std::size_t size_bytes) noexcept {
     }
     if (audit_ != nullptr) --audit_->live_count;
     // Under ASan nothing is kept: its quarantine finds a use after free, a free list would hide it.
-    const bool may_keep = !address_sanitizer_runs && !closed_ && audit_ == nullptr && spared_ == nullptr;
+    const bool may_keep =
+        !address_sanitizer_runs && !closed_ && audit_ == nullptr && spared_ == nullptr;
     if (!may_keep || kept_limit_ != 0) {
         note(size_bytes, -1);
         ::operator delete(block);

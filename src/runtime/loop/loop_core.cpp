@@ -39,7 +39,8 @@ void watch_for_exit() {
 
 // ---- the turn: what the whole library is about -------------------------------------------------
 
-void LoopCore::turn() {
+// Noexcept: without the memory to hand over what the kernel has answered nothing can go on.
+void LoopCore::turn() noexcept {
     ++turns_;
     const bool look_at_kernel =
         ready_.empty() || unsubmitted_ ||
@@ -170,10 +171,15 @@ void LoopCore::run_root(TaskRecord& root) {
     watch_for_exit();
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "run was called inside of run on the same loop");
+    try {
+        watch_for_wake();
+    } catch (...) {
+        root.release_reference(); // it has not begun
+        throw;
+    }
     LoopCore* const outer = std::exchange(turning_loop, this);
     root_ = &root;
     if (!adopt(root, scope_, *this)) root.release_reference();
-    watch_for_wake();
     while (root_ != nullptr && !stuck_ && !stop_requested_.load(std::memory_order_acquire)) turn();
     if (stuck_) report_stuck_tasks();
     leave();
@@ -276,6 +282,13 @@ bool LoopCore::refuse(Operation& operation, CancelScope& scope, std::coroutine_h
     // A parked coroutine will never read an answer: there must be none.
     if (admission != Admission::park) operation.refuse();
     return suspend_refused(admission, scope, waiter);
+}
+
+void LoopCore::undo_start(Operation& operation, CancelScope& scope) noexcept {
+    if (operation.is_linked()) operation.unlink();
+    operation.state = Operation::State::idle;
+    --in_flight_count_;
+    scope.wait = nullptr;
 }
 
 bool LoopCore::finish_at_once(Operation& operation, CancelScope& scope,

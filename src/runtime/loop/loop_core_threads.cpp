@@ -7,6 +7,7 @@
 #include "loop/watchdog.hpp"
 
 #include <algorithm>
+#include <new>
 #include <string>
 #include <string_view>
 
@@ -19,8 +20,8 @@ namespace ringlet {
 void LoopCore::watch_for_wake() {
     if (wake_.state != Operation::State::idle) return;
     wake_.configure(Opcode::read, wake_fd_.get(), &wake_count_, sizeof wake_count_);
-    wake_.state = Operation::State::in_flight;
     ring_->start(wake_);
+    wake_.state = Operation::State::in_flight;
     unsubmitted_ = true;
 }
 
@@ -35,19 +36,21 @@ void LoopCore::stop() noexcept {
     wake();
 }
 
-std::error_code LoopCore::run_on_other_thread(std::shared_ptr<BlockingJob> job) {
+std::error_code LoopCore::run_on_other_thread(std::shared_ptr<BlockingJob> job, Wait& waiter) {
     if (backend_.backend == Backend::simulated) {
         job->run();
-        make_ready(*std::exchange(job->waiting, nullptr));
+        make_ready(waiter);
         return {};
     }
     if (!pool_) {
         pool_ = std::make_unique<ThreadPool>(*this,
                                              std::max<std::size_t>(1, options_.blocking_threads));
     }
-    const std::error_code refused = pool_->run(std::move(job));
-    if (!refused) expect_other_thread(true);
-    return refused;
+    const std::error_code refused = pool_->run(job);
+    if (refused) return refused;
+    job->waiting = &waiter; // looked at on this thread only
+    expect_other_thread(true);
+    return {};
 }
 
 void LoopCore::forget_blocking_job(const BlockingJob& job) noexcept {
@@ -70,9 +73,14 @@ bool LoopCore::would_block_forever() const {
     return threads > 0 && threads <= 1 + static_cast<std::size_t>(own_threads_);
 }
 
-void LoopCore::report_stuck_tasks() {
+void LoopCore::report_stuck_tasks() noexcept {
     report("no task can continue, and no other thread is there to wake one:");
-    const std::string tasks = dump();
+    std::string tasks;
+    try {
+        tasks = dump();
+    } catch (const std::bad_alloc&) {
+        return report("there is no memory to tell which");
+    }
     std::string_view rest = tasks;
     for (std::size_t lines = 0; !rest.empty(); ++lines) {
         if (lines == stuck_tasks_reported_limit) return report("and more");

@@ -9,7 +9,7 @@
 namespace ringlet {
 
 ThreadPool::~ThreadPool() {
-    std::deque<Order> dropped;
+    std::list<Order> dropped;
     {
         const std::lock_guard lock(mutex_);
         ends_ = true;
@@ -44,7 +44,8 @@ std::error_code ThreadPool::run(std::shared_ptr<BlockingJob> job) {
 
 std::error_code ThreadPool::add_thread() {
     try {
-        threads_.emplace_back(start_quiet_thread([this] { work(); }));
+        threads_.reserve(threads_.size() + 1); // a thread that has begun must have its place
+        threads_.push_back(start_quiet_thread([this] { work(); }));
     } catch (const std::system_error& error) {
         return error.code();
     } catch (const std::bad_alloc&) {

@@ -8,7 +8,7 @@
 
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <system_error>
@@ -20,7 +20,7 @@ namespace ringlet {
 class ThreadPool {
 public:
     /// At most `limit` threads; at least one.
-    ThreadPool(LoopCore& loop, std::size_t limit) noexcept : loop_(&loop), limit_(limit) {}
+    ThreadPool(LoopCore& loop, std::size_t limit) : loop_(&loop), limit_(limit) {}
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
     /// Waits for functions that run; those that wait in line are dropped.
@@ -49,7 +49,7 @@ private:
     std::size_t limit_;
     std::mutex mutex_;
     std::condition_variable wanted_;
-    std::deque<Order> line_;
+    std::list<Order> line_; // which is moved and made without memory
     std::vector<std::thread> threads_;
     std::size_t idle_ = 0;
     bool ends_ = false;

@@ -70,7 +70,9 @@ Task<> hold_both(World* world, bool in_order, bool shielded) {
 Task<> one_wait(World* world, bool shielded) {
     const Parting parting{world};
     switch (world->below(shielded ? 10 : 12)) {
-    case 0: static_cast<void>(co_await sleep_for(std::chrono::microseconds(world->below(400)))); break;
+    case 0:
+        static_cast<void>(co_await sleep_for(std::chrono::microseconds(world->below(400))));
+        break;
     case 1: static_cast<void>(co_await when_any(world->event.wait(), sleep_for(200us))); break;
     case 2: static_cast<void>(co_await world->event.wait()); break;
     case 3: {
@@ -102,12 +104,15 @@ Task<> one_wait(World* world, bool shielded) {
 
 Task<> node(World* world, int depth, bool shielded) {
     const Parting parting{world};
-    auto deeper = [world, depth, shielded]() -> Task<> { co_await node(world, depth + 1, shielded); };
+    auto deeper = [world, depth, shielded]() -> Task<> {
+        co_await node(world, depth + 1, shielded);
+    };
     auto deeper_in_shield = [world, depth]() -> Task<> { co_await node(world, depth + 1, true); };
     auto clean_up = [world]() -> Task<> {
         for (unsigned left = world->below(4); left > 0; --left) co_await one_wait(world, true);
     };
-    const unsigned kind = depth >= deepest || world->tasks >= most_tasks ? world->below(5) : world->below(9);
+    const unsigned kind =
+        depth >= deepest || world->tasks >= most_tasks ? world->below(5) : world->below(9);
     switch (kind) {
     case 0: co_await one_wait(world, shielded); break;
     case 1: co_await hold_both(world, world->below(2) == 0, shielded); break;
@@ -157,8 +162,10 @@ void leave_trees(Backend backend) {
         World world(*loop, seed);
         auto ran = loop->run([&]() -> Task<> {
             for (int i = 0; i < 4; ++i) loop->spawn("node", node, &world, 0, false);
-            for (unsigned turns = world.below(30); turns > 0; --turns) static_cast<void>(co_await yield());
-            if (world.below(2) == 0) static_cast<void>(co_await sleep_for(std::chrono::microseconds(world.below(800))));
+            for (unsigned turns = world.below(30); turns > 0; --turns)
+                static_cast<void>(co_await yield());
+            if (world.below(2) == 0)
+                static_cast<void>(co_await sleep_for(std::chrono::microseconds(world.below(800))));
         });
         REQUIRE(ran);
         check_nothing_left(*loop);
@@ -174,6 +181,10 @@ void leave_trees(Backend backend) {
 
 } // namespace
 
-TEST_CASE("a loop may be left at every moment, whatever its tasks are doing: io_uring") { leave_trees(Backend::io_uring); }
+TEST_CASE("a loop may be left at every moment, whatever its tasks are doing: io_uring") {
+    leave_trees(Backend::io_uring);
+}
 
-TEST_CASE("a loop may be left at every moment, whatever its tasks are doing: epoll") { leave_trees(Backend::epoll); }
+TEST_CASE("a loop may be left at every moment, whatever its tasks are doing: epoll") {
+    leave_trees(Backend::epoll);
+}

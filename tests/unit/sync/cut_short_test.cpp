@@ -81,56 +81,61 @@ TEST_CASE("a deadline that comes when all has been done ends nothing") {
     CHECK(said.by_value == std::error_code());
 }
 
-TEST_CASE("cut short by an outer deadline: the inner one says operation_canceled, and a value is delivered") {
-    const auto said = asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
-        Outcome<T> inner(std::errc::io_error);
-        auto outer = [&]() -> Task<> {
-            auto answer = co_await with_timeout(1h, task, 1000ms);
-            std::destroy_at(&inner);
-            std::construct_at(&inner, std::move(answer));
-        };
-        auto late = co_await with_timeout(1ms, outer);
-        CHECK(late.error() == timed_out);
-        co_return std::move(inner);
-    });
+TEST_CASE("cut short by an outer deadline: the inner one says operation_canceled, and a value is "
+          "delivered") {
+    const auto said =
+        asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
+            Outcome<T> inner(std::errc::io_error);
+            auto outer = [&]() -> Task<> {
+                auto answer = co_await with_timeout(1h, task, 1000ms);
+                std::destroy_at(&inner);
+                std::construct_at(&inner, std::move(answer));
+            };
+            auto late = co_await with_timeout(1ms, outer);
+            CHECK(late.error() == timed_out);
+            co_return std::move(inner);
+        });
     CHECK(said.by_void == canceled);
     CHECK(said.by_result == canceled);
     CHECK(said.by_value == std::error_code());
 }
 
 TEST_CASE("a task that is cancelled and joined") {
-    const auto said = asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
-        std::optional<Outcome<T>> outcome;
-        auto done = co_await with_task_group([&](TaskGroup& group) -> Task<> {
-            auto handle = group.spawn(task, 1000ms);
-            auto turned = co_await yield();
-            CHECK(turned);
-            handle.cancel();
-            auto joined = co_await handle.join();
-            outcome.emplace(std::move(joined));
+    const auto said =
+        asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
+            std::optional<Outcome<T>> outcome;
+            auto done = co_await with_task_group([&](TaskGroup& group) -> Task<> {
+                auto handle = group.spawn(task, 1000ms);
+                auto turned = co_await yield();
+                CHECK(turned);
+                handle.cancel();
+                auto joined = co_await handle.join();
+                outcome.emplace(std::move(joined));
+            });
+            CHECK(done); // what the handle has cancelled is no matter of the group
+            co_return std::move(*outcome);
         });
-        CHECK(done); // what the handle has cancelled is no matter of the group
-        co_return std::move(*outcome);
-    });
     CHECK(said.by_void == canceled);
     CHECK(said.by_result == canceled);
     CHECK(said.by_value == std::error_code());
 }
 
 TEST_CASE("the loser of a when_any, and what is cut short in a when_all") {
-    const auto any = asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
-        auto ended = co_await when_any(nap(1ms), task(1000ms));
-        co_return std::move(std::get<1>(ended.results));
-    });
+    const auto any =
+        asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
+            auto ended = co_await when_any(nap(1ms), task(1000ms));
+            co_return std::move(std::get<1>(ended.results));
+        });
     CHECK(any.by_void == canceled);
     CHECK(any.by_result == canceled);
     CHECK(any.by_value == std::error_code());
-    const auto all = asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
-        auto failing = []() -> Task<Result<void>> { co_return std::errc::io_error; };
-        auto [failed, cut] = co_await when_all(failing(), task(1000ms));
-        CHECK(failed.error() == std::errc::io_error);
-        co_return std::move(cut);
-    });
+    const auto all =
+        asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
+            auto failing = []() -> Task<Result<void>> { co_return std::errc::io_error; };
+            auto [failed, cut] = co_await when_all(failing(), task(1000ms));
+            CHECK(failed.error() == std::errc::io_error);
+            co_return std::move(cut);
+        });
     CHECK(all.by_void == canceled);
     CHECK(all.by_result == canceled);
     CHECK(all.by_value == std::error_code());
@@ -144,7 +149,8 @@ TEST_CASE("a group whose body, or whose task, is cut short from outside") {
         auto groups = [&]() -> Task<> {
             auto together = co_await when_all(
                 [](std::error_code* said) -> Task<> {
-                    auto done = co_await with_task_group([](TaskGroup&) -> Task<> { co_await nap(1000ms); });
+                    auto done = co_await with_task_group(
+                        [](TaskGroup&) -> Task<> { co_await nap(1000ms); });
                     *said = done.error();
                 }(&of_void),
                 [](std::error_code* said) -> Task<> {
@@ -229,7 +235,8 @@ TEST_CASE("a run that is stopped") {
     CHECK(ran.error() == canceled);
 }
 
-TEST_CASE("what an inner cancellation ends is not put down to an outer deadline, and its value is delivered") {
+TEST_CASE("what an inner cancellation ends is not put down to an outer deadline, and its value is "
+          "delivered") {
     ReportingLoop loop;
     auto ran = loop->run([&]() -> Task<> {
         // The outer deadline passes while the task computes; what was refused before was the inner group's matter.

@@ -100,7 +100,8 @@ Task<Outcomes> play(std::array<Does, 4> actors, bool from_outside) {
 
 } // namespace
 
-TEST_CASE("a place that was promised and is not taken goes to the next in line, whatever those before do") {
+TEST_CASE("a place that was promised and is not taken goes to the next in line, whatever those "
+          "before do") {
     std::size_t orders = kinds * kinds * kinds * kinds;
     for (std::size_t order = 0; order < orders; ++order) {
         std::array<Does, 4> actors{};
@@ -142,7 +143,11 @@ TEST_CASE("whoever is woken by the last task of a group, outside of it, may stil
             CHECK(told);
             auto ended = co_await last.join();
             CHECK(ended);
-            if (inner != nullptr) inner->spawn([&]() -> Task<> { ++late; static_cast<void>(co_await yield()); });
+            if (inner != nullptr)
+                inner->spawn([&]() -> Task<> {
+                    ++late;
+                    static_cast<void>(co_await yield());
+                });
         };
         auto runs_group = [&]() -> Task<> {
             auto done = co_await with_task_group([&](TaskGroup& group) -> Task<> {
@@ -171,7 +176,8 @@ TEST_CASE("every failure of a group goes to its list, whatever becomes of it, in
     for (const auto on_failure : {OnFailure::cancel_siblings, OnFailure::report}) {
         ReportingLoop loop;
         std::vector<TaskFailure> failures;
-        const GroupOptions options{.name = "listed", .on_failure = on_failure, .failures = &failures};
+        const GroupOptions options{
+            .name = "listed", .on_failure = on_failure, .failures = &failures};
         auto ran = loop->run([&]() -> Task<> {
             auto body = [&](TaskGroup& group) -> Task<Result<void>> {
                 group.spawn("first", failing, std::errc::broken_pipe);

@@ -36,11 +36,8 @@ public:
     template <class P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
         return suspend(scope_of(waiting), waiting, [this] {
-            job_->waiting = this;
-            error_ = scope->loop->run_on_other_thread(job_);
-            if (!error_) return;
-            job_->waiting = nullptr;
-            wake();
+            error_ = scope->loop->run_on_other_thread(job_, *this);
+            if (error_) wake();
         });
     }
     Outcome<R> await_resume() {

@@ -50,8 +50,8 @@ public:
         if (operation.opcode == Opcode::send_zero_copy) operation.opcode = Opcode::send;
         Operation*& slot = slot_of(operation);
         RINGLET_ASSERT(slot == nullptr, "two operations of one direction on one descriptor");
+        started_.push_back(&operation); // what may throw comes first
         slot = &operation;
-        started_.push_back(&operation);
     }
 
     void cancel(Operation& operation) override {

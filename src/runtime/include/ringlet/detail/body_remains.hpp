@@ -40,7 +40,8 @@ public:
         if (frame_ == nullptr) return;
         make_usable();
         bool untouched = true;
-        for (std::size_t at = 0; at < size_bytes_; ++at) untouched = untouched && frame_[at] == pattern;
+        for (std::size_t at = 0; at < size_bytes_; ++at)
+            untouched = untouched && frame_[at] == pattern;
         if (!untouched) complain();
         FramePool::local().release(frame_, size_bytes_);
     }
@@ -62,7 +63,8 @@ public:
     }
     [[nodiscard]] std::string message() const {
         return std::string("a task of group \"") + group_ +
-               "\" uses what was declared in the group's body, which has returned: declare it before with_task_group";
+               "\" uses what was declared in the group's body, which has returned: declare it "
+               "before with_task_group";
     }
 
     /// The remains of other groups of this thread.
@@ -117,8 +119,9 @@ using CheckedBodyRemains = BodyRemains;
 
 #ifdef RINGLET_FINDS_LATE_USE
 // Asked by ASan before its report (sanitizer/asan_interface.h).
-extern "C" inline __attribute__((weak, used)) void __asan_on_error() {
-    for (auto* remains = ringlet::BodyRemains::newest(); remains != nullptr; remains = remains->older) {
+extern "C" __attribute__((weak, used)) void __asan_on_error() {
+    for (auto* remains = ringlet::BodyRemains::newest(); remains != nullptr;
+         remains = remains->older) {
         if (remains->contains(__asan_get_report_address()))
             std::fprintf(stderr, "ringlet: %s\n", remains->message().c_str());
     }

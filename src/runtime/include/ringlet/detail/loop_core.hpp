@@ -154,7 +154,12 @@ public:
         keep_age(operation);
         ++in_flight_count_;
         unsubmitted_ = true;
-        ring_->start(operation);
+        try {
+            ring_->start(operation);
+        } catch (...) {
+            undo_start(operation, scope);
+            throw;
+        }
         return true;
     }
 
@@ -208,10 +213,11 @@ public:
     /// Threads that serve this loop and wake it only for a wait that is counted.
     void count_own_thread(bool begins) noexcept { own_threads_ += begins ? 1 : -1; }
 
-    /// Runs a job on a thread of the pool, and makes its waiter ready on this one.
+    /// Runs a job on a thread of the pool, and makes `waiter` ready on this one.
     ///
     /// Errors    `resource_unavailable_try_again`: there is no thread, and none can be made.
-    [[nodiscard]] std::error_code run_on_other_thread(std::shared_ptr<BlockingJob> job);
+    [[nodiscard]] std::error_code run_on_other_thread(std::shared_ptr<BlockingJob> job,
+                                                      Wait& waiter);
     /// The job's waiter has gone.
     void forget_blocking_job(const BlockingJob& job) noexcept;
 
@@ -247,7 +253,7 @@ protected:
     [[nodiscard]] bool take_stuck() noexcept { return std::exchange(stuck_, false); }
 
 private:
-    void turn();
+    void turn() noexcept;
     // Both lists are in the order of the last progress.
     void keep_age(Operation& operation) noexcept {
         if (operation.idle_limited) {
@@ -268,9 +274,10 @@ private:
     void bury_parked() noexcept;
     void abandon() noexcept;
     Admission count_refusal(CancelScope& scope);
+    void undo_start(Operation& operation, CancelScope& scope) noexcept;
     bool refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter);
     [[nodiscard]] bool would_block_forever() const;
-    void report_stuck_tasks();
+    void report_stuck_tasks() noexcept;
     void watch_for_wake();
     void wake() noexcept;
     void assert_thread() const;

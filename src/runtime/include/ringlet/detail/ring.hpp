@@ -42,7 +42,9 @@ public:
     Ring& operator=(const Ring&) = delete;
     virtual ~Ring() = default;
 
-    /// Takes the request in. Reaches the kernel at the next `wait`; never fails.
+    /// Takes the request in. Reaches the kernel at the next `wait`.
+    ///
+    /// Errors    `std::bad_alloc`: then nothing has happened.
     virtual void start(Operation& operation) = 0;
 
     /// Asks for an operation back. It still ends by its own completion: with -ECANCELED, or as it
