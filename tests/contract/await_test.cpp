@@ -337,39 +337,39 @@ Task<std::string> cancel_one(EventLoop& loop, const Case& tried,
         world->stream = std::move(*connected);
         world->group = &group;
         world->sleeper = group.spawn(sleep_long);
-        auto inner = [&](BoundedTaskGroup& full_group) -> Task<> {
-            world->full_group = &full_group;
-            auto first = co_await full_group.spawn(sleep_long);
-            static_cast<void>(first);
-            auto looping = group.spawn(tried.what, loop_of_awaits, world.get(), tried.once);
-            for (int turn = 0; turn < 20 && moment == Moment::while_it_waits; ++turn) {
-                auto turned = co_await yield();
-                static_cast<void>(turned);
-            }
-            looping.cancel();
-            // Everybody else has turns, whatever it does.
-            for (int turn = 0; turn < 20; ++turn) {
-                auto turned = co_await yield();
-                static_cast<void>(turned);
-            }
-            if (loop_of_awaits == obedient && tried.tells) {
-                auto ended = co_await with_timeout(10s, [&]() -> Task<Result<void>> {
-                    auto joined = co_await looping.join();
-                    co_return joined.error() == std::errc::timed_out
-                        ? Result<void>(std::errc::io_error)
-                        : Result<void>();
-                });
-                if (!ended) wrong = "does not end: " + ended.error().message();
-                group.cancel();
-            } else {
-                EventLoop& here = co_await current_loop();
-                here.stop(); // it ends where it stands
-            }
-        };
-        auto done = co_await with_bounded_task_group(1, inner);
-        static_cast<void>(done);
+        auto looping = group.spawn(tried.what, loop_of_awaits, world.get(), tried.once);
+        for (int turn = 0; turn < 20 && moment == Moment::while_it_waits; ++turn) {
+            auto turned = co_await yield();
+            static_cast<void>(turned);
+        }
+        looping.cancel();
+        // Everybody else has turns, whatever it does.
+        for (int turn = 0; turn < 20; ++turn) {
+            auto turned = co_await yield();
+            static_cast<void>(turned);
+        }
+        if (loop_of_awaits == obedient && tried.tells) {
+            auto end_of_loop = [&]() -> Task<> {
+                auto joined = co_await looping.join();
+                static_cast<void>(joined);
+            };
+            auto ended = co_await with_timeout(10s, end_of_loop);
+            if (!ended) wrong = "does not end: " + ended.error().message();
+            group.cancel();
+        } else {
+            EventLoop& here = co_await current_loop();
+            here.stop(); // it ends where it stands
+        }
     };
-    auto done = co_await with_task_group(body);
+    auto around = [&](BoundedTaskGroup& full_group) -> Task<> {
+        world->full_group = &full_group;
+        auto first = co_await full_group.spawn(sleep_long);
+        static_cast<void>(first);
+        auto done = co_await with_task_group(body);
+        static_cast<void>(done);
+        full_group.cancel();
+    };
+    auto done = co_await with_bounded_task_group(1, around);
     static_cast<void>(done);
     if (world->rounds >= most_rounds) wrong = "goes on for ever";
     co_return wrong;

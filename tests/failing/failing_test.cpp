@@ -44,6 +44,16 @@ void* operator new[](std::size_t size_bytes) { return allocate(size_bytes); }
 void* operator new(std::size_t size_bytes, std::align_val_t alignment) {
     return allocate(size_bytes, static_cast<std::size_t>(alignment));
 }
+void* operator new(std::size_t size_bytes, const std::nothrow_t&) noexcept {
+    return fails_now() ? nullptr : std::malloc(size_bytes);
+}
+void* operator new(std::size_t size_bytes, std::align_val_t alignment,
+                   const std::nothrow_t&) noexcept {
+    const auto multiple = static_cast<std::size_t>(alignment);
+    return fails_now()
+               ? nullptr
+               : std::aligned_alloc(multiple, (size_bytes + multiple - 1) / multiple * multiple);
+}
 void operator delete(void* block) noexcept { std::free(block); }
 void operator delete[](void* block) noexcept { std::free(block); }
 void operator delete(void* block, std::size_t) noexcept { std::free(block); }
@@ -167,8 +177,9 @@ Task<> with_the_rest(EventLoop* loop) {
     auto text =
         co_await run_blocking(job, std::string("a text that is long enough to need memory"));
     static_cast<void>(text);
-    bool delivered = false;
-    loop->post([&delivered] { delivered = true; });
+    static bool delivered;
+    delivered = false;
+    loop->post([] { delivered = true; }); // also when this task has been left
     auto shielded = co_await shield(nap);
     static_cast<void>(shielded);
     static_cast<void>(loop->dump());

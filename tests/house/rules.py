@@ -17,7 +17,7 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "serve", "simulation")
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
     "base": ("buffer", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "result", "version"),
-    "task": ("detail/ready_queue", "detail/spawned_task", "group_options", "task", "wait"),
+    "task": ("detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
     "sync": ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex", "ready",
@@ -43,7 +43,6 @@ TESTED_ELSEWHERE = {
     "uring_receives": "what uring_ring_test sees of buffers that are short, and of parked receives",
     "uring_requests": "what uring_ring_test sees of every kind of request",
     "loop_core": "EventLoop is what users have of it: event_loop_test",
-    "loop_options": "what a loop makes of them: event_loop_test",
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {

@@ -114,7 +114,7 @@ inline void LoopCore::resume_ready() {
         ++resumptions_;
         if (watchdog_) [[unlikely]]
             watchdog_->begins(current_->name, current_->spawned_at);
-        wait.waiter.resume();
+        std::exchange(wait.waiter, nullptr).resume();
     }
     if (watchdog_) [[unlikely]]
         watchdog_->ends();
@@ -219,7 +219,10 @@ void LoopCore::bury_parked() noexcept {
     ready_.clear();
     TaskRecord* youngest = nullptr; // leads to older ones
     for_each_scope(scope_, [&](CancelScope& scope) {
-        if (Wait* wait = std::exchange(scope.wait, nullptr)) wait->abandon();
+        if (Wait* wait = std::exchange(scope.wait, nullptr)) {
+            wait->abandon();
+            wait->waiter = nullptr;
+        }
         if (!is_of_task(scope)) return;
         scope.task->next_ready = youngest;
         youngest = scope.task;

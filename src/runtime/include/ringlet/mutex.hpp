@@ -59,7 +59,8 @@ public:
     /// `name` is for messages and dumps; it must outlive the mutex, as a literal does.
     explicit Mutex(const char* name = "") noexcept : waiting_("Mutex", name) {}
     ~Mutex() {
-        RINGLET_ASSERT(!locked_ || !waiting_.empty(), (waiting_.to_string() + " was destroyed while locked").c_str());
+        RINGLET_ASSERT(!locked_ || !waiting_.empty(),
+                       (waiting_.to_string() + " was destroyed while locked").c_str());
     }
 
     class [[nodiscard]] Awaiter final : public MutexWait {

@@ -12,8 +12,8 @@ namespace RINGLET_EXPORT ringlet {
 
 /// What makes a `Result` an error: `std::error_code`, `std::errc`, `ringlet::Errc` and enums of their kind.
 template <class E>
-inline constexpr bool is_error_v =
-    std::is_same_v<E, std::error_code> || std::is_same_v<E, std::errc> || std::is_error_code_enum_v<E>;
+inline constexpr bool is_error_v = std::is_same_v<E, std::error_code> ||
+                                   std::is_same_v<E, std::errc> || std::is_error_code_enum_v<E>;
 
 /// A value, or the error that took its place: `std::expected<T, std::error_code>` for C++20.
 ///
@@ -26,16 +26,20 @@ inline constexpr bool is_error_v =
 /// Errors    `value()` throws `std::system_error`; `*` and `->` on an error abort with its message.
 template <class T>
 class [[nodiscard]] Result {
-    static_assert(!std::is_reference_v<T>, "a Result holds a value: for a reference hold a pointer, or "
-                                           "std::reference_wrapper");
-    static_assert(!is_error_v<T>, "a Result<T> is a T or an error: T cannot be an error itself. Take Result<void>");
+    static_assert(!std::is_reference_v<T>,
+                  "a Result holds a value: for a reference hold a pointer, or "
+                  "std::reference_wrapper");
+    static_assert(!is_error_v<T>,
+                  "a Result<T> is a T or an error: T cannot be an error itself. Take Result<void>");
 
 public:
     using value_type = T;
 
     template <class U = T>
-        requires std::is_convertible_v<U&&, T> && (!std::is_same_v<std::remove_cvref_t<U>, Result>) &&
-                 (!is_error_v<std::remove_cvref_t<U>>) // also where T would take it, as std::any does
+        requires std::is_convertible_v<U&&, T> &&
+                     (!std::is_same_v<std::remove_cvref_t<U>, Result>) &&
+                     (!is_error_v<
+                         std::remove_cvref_t<U>>) // also where T would take it, as std::any does
     Result(U&& value) : has_value_(true), value_(std::forward<U>(value)) {} // NOLINT: implicit
 
     /// From an error. The code must be one: a zero code would be a success without a value.

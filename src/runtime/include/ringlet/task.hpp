@@ -71,8 +71,9 @@ private:
 /// The promise of a `Task<T>`: keeps what the coroutine returned or threw until it is taken.
 template <class T>
 class Promise : public PromiseBase {
-    static_assert(std::is_object_v<T> && !std::is_const_v<T>,
-                  "a Task returns a value: for a reference return a pointer, or std::reference_wrapper");
+    static_assert(
+        std::is_object_v<T> && !std::is_const_v<T>,
+        "a Task returns a value: for a reference return a pointer, or std::reference_wrapper");
 
 public:
     Task<T> get_return_object() noexcept;
@@ -96,8 +97,9 @@ public:
     }
     T take() {
         if (outcome_ == Outcome::exception) std::rethrow_exception(std::move(exception_));
-        RINGLET_ASSERT(outcome_ == Outcome::value, "a coroutine that returns a value has run off its end: some way "
-                                                   "through it has no co_return");
+        RINGLET_ASSERT(outcome_ == Outcome::value,
+                       "a coroutine that returns a value has run off its end: some way "
+                       "through it has no co_return");
         return std::move(*value_.get());
     }
 

@@ -234,8 +234,8 @@ template <class Fn>
 [[nodiscard]] auto with_task_group(Fn&& fn, GroupOptions options = {}) {
     RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
     static_assert(std::is_invocable_v<Fn&, TaskGroup&>, "the body takes a TaskGroup&");
-    return run_task_group<TaskGroup, CheckedBodyRemains, Fn>(std::forward<Fn>(fn), options,
-                                         std::numeric_limits<std::size_t>::max());
+    return run_task_group<TaskGroup, CheckedBodyRemains, Fn>(
+        std::forward<Fn>(fn), options, std::numeric_limits<std::size_t>::max());
 }
 
 /// As `with_task_group`, with a `BoundedTaskGroup&` in which at most `limit` tasks are alive at once.
@@ -245,7 +245,8 @@ template <class Fn>
     static_assert(std::is_invocable_v<Fn&, BoundedTaskGroup&>,
                   "the body takes a BoundedTaskGroup&");
     RINGLET_ASSERT(limit > 0, "a bounded group needs room for one task");
-    return run_task_group<BoundedTaskGroup, CheckedBodyRemains, Fn>(std::forward<Fn>(fn), options, limit);
+    return run_task_group<BoundedTaskGroup, CheckedBodyRemains, Fn>(std::forward<Fn>(fn), options,
+                                                                    limit);
 }
 
 } // namespace ringlet

@@ -19,9 +19,10 @@ class CancelScope;
 class Wait {
 public:
     Wait* next_ready = nullptr;
-    std::coroutine_handle<> waiter;
-    CancelScope* scope = nullptr; ///< that the coroutine waits in
-    Clock::time_point since;      ///< when it began, or last made progress; the loop's coarse clock
+    std::coroutine_handle<> waiter; ///< null unless it waits
+    CancelScope* scope =
+        nullptr;             ///< that the coroutine waits in; may have gone when it does no more
+    Clock::time_point since; ///< when it began, or last made progress; the loop's coarse clock
 
     /// Asks for the wait to end early. The coroutine is resumed by the loop, now or when the kernel
     /// has answered; a wait that has ended already keeps its outcome. Runs no user code.

@@ -119,7 +119,7 @@ using CheckedBodyRemains = BodyRemains;
 
 #ifdef RINGLET_FINDS_LATE_USE
 // Asked by ASan before its report (sanitizer/asan_interface.h).
-extern "C" __attribute__((weak, used)) void __asan_on_error() {
+extern "C" __attribute__((weak, used, visibility("default"))) void __asan_on_error() {
     for (auto* remains = ringlet::BodyRemains::newest(); remains != nullptr;
          remains = remains->older) {
         if (remains->contains(__asan_get_report_address()))

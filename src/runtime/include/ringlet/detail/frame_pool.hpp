@@ -55,7 +55,8 @@ public:
     /// Returns   Its size in bytes; 0 if it was not released here.
     template <class Destroy>
     [[nodiscard]] std::size_t keep_one(void* block, Destroy destroy) noexcept {
-        const std::size_t limit = std::exchange(kept_limit_, 0); // so that all pass by release_unkept
+        const std::size_t limit =
+            std::exchange(kept_limit_, 0); // so that all pass by release_unkept
         spared_ = block;
         spared_bytes_ = 0;
         destroy();
@@ -123,8 +124,8 @@ private:
     std::size_t kept_limit_ = 0; // per class; 0: not begun yet, or nothing is kept
     void* spared_ = nullptr;     // by `keep_one`
     std::size_t spared_bytes_ = 0;
-    Audit* audit_ = nullptr;     // then nothing is kept, so that every block comes by fresh
-    bool closed_ = false;        // the thread is ending: keep nothing more
+    Audit* audit_ = nullptr; // then nothing is kept, so that every block comes by fresh
+    bool closed_ = false;    // the thread is ending: keep nothing more
     friend struct FramePoolCloser;
 };
 

@@ -112,8 +112,9 @@ private:
 /// What `Fn` with `Args` makes: a `SpawnedTask`, and the type that its task returns.
 template <class Fn, class... Args>
 struct SpawnTraits {
-    static_assert(!std::is_convertible_v<Fn, std::string_view>,
-                  "the name of a task must outlive it: pass a literal or a const char*, not a std::string");
+    static_assert(
+        !std::is_convertible_v<Fn, std::string_view>,
+        "the name of a task must outlive it: pass a literal or a const char*, not a std::string");
     static_assert(!is_task_v<std::decay_t<Fn>>,
                   "pass the function and its arguments, not a task: spawn(fn, args...)");
     static_assert(

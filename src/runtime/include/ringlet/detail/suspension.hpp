@@ -70,15 +70,14 @@ protected:
     /// await that begins with this has asked by `is_refused` before.
     template <class Enlist>
     void suspend_to_the_end(CancelScope& in, std::coroutine_handle<> coroutine, Enlist enlist) {
-        struct RollBack { // `enlist` throws
-            CancelScope* scope;
-            ~RollBack() {
-                if (scope != nullptr) scope->wait = nullptr;
-            }
-        } roll_back{&in};
         in.loop->note_wait(LoopCore::Admitted(), *this, in, coroutine);
-        enlist();
-        roll_back.scope = nullptr;
+        try {
+            enlist();
+        } catch (...) {
+            waiter = nullptr;
+            in.wait = nullptr;
+            throw;
+        }
     }
 
     /// Asks whether the scope was cancelled. If so, `was_cancelled` is set, and `await_suspend` returns
@@ -92,9 +91,7 @@ protected:
     [[nodiscard]] bool refusal_suspends() const noexcept { return refusal_suspends_; }
 
     /// True from the beginning of the wait until the coroutine is resumed.
-    [[nodiscard]] bool is_suspended() const noexcept {
-        return scope != nullptr && scope->wait == this;
-    }
+    [[nodiscard]] bool is_suspended() const noexcept { return waiter != nullptr; }
 
 private:
     bool refusal_suspends_ = false;
