@@ -122,9 +122,9 @@ inline void LoopCore::resume_ready() {
 }
 
 void LoopCore::reap() {
-    finished_.begin_batch();
-    while (Wait* next = finished_.next()) {
+    for (Wait* next = finished_.take_all(); next != nullptr;) {
         TaskRecord& record = static_cast<TaskRecord&>(*next);
+        next = record.next_ready;
         record.ended = true;
         record.scope.close();
         --live_tasks_;
@@ -158,10 +158,9 @@ bool LoopCore::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) 
 }
 
 void LoopCore::task_ended(TaskRecord& record) noexcept {
-    if (&record == root_) return; // run gives its outcome
+    if (&record == root_ || !record.has_failed()) return; // of the root run gives the outcome
     try {
-        const auto failure = record.failure();
-        if (failure) report(failure->to_string());
+        report(record.failure()->to_string());
     } catch (const std::bad_alloc&) {
         report("the failure of a task cannot be told: there is no memory");
     }
@@ -285,13 +284,6 @@ bool LoopCore::refuse(Operation& operation, CancelScope& scope, std::coroutine_h
     // A parked coroutine will never read an answer: there must be none.
     if (admission != Admission::park) operation.refuse();
     return suspend_refused(admission, scope, waiter);
-}
-
-void LoopCore::undo_start(Operation& operation, CancelScope& scope) noexcept {
-    if (operation.is_linked()) operation.unlink();
-    operation.state = Operation::State::idle;
-    --in_flight_count_;
-    scope.wait = nullptr;
 }
 
 bool LoopCore::finish_at_once(Operation& operation, CancelScope& scope,

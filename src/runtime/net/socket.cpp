@@ -57,14 +57,14 @@ void SocketHandle::drop() noexcept {
     if (Socket* socket = release()) socket->drop();
 }
 
-void Socket::assert_one_at_a_time(const Operation& first, Opcode second) {
+void Socket::two_at_once(const Operation& first, Opcode second) {
     const TaskRecord* task = LoopCore::current_task();
     const std::string message = "two operations of one kind at once on one socket: " +
                                 (task != nullptr ? task->to_string() : std::string("somebody")) +
                                 " began a " + to_string(second) + " while " +
                                 first.Wait::scope->task->to_string() + " waits for " +
                                 first.describe();
-    RINGLET_ASSERT(first.state == Operation::State::idle, message.c_str());
+    assertion_failed("the last one has ended", message.c_str(), __FILE__, __LINE__);
 }
 
 // ---- the awaiters -------------------------------------------------------------------------------

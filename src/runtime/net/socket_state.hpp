@@ -54,7 +54,7 @@ public:
     void configure(Operation& operation, Opcode opcode, void* bytes, std::size_t size_bytes,
                    Operation::Extent extent = Operation::Extent::some) {
         if (operation.state != Operation::State::idle) [[unlikely]]
-            assert_one_at_a_time(operation, opcode);
+            two_at_once(operation, opcode);
         operation.configure(opcode, descriptor_, bytes, size_bytes, extent);
     }
 
@@ -62,8 +62,7 @@ public:
     [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
                              std::coroutine_handle<> waiter) {
         if (operation.state != Operation::State::idle) [[unlikely]]
-            assert_one_at_a_time(operation,
-                                 operation.opcode); // both were made before one was awaited
+            two_at_once(operation, operation.opcode); // made before one was awaited
         if (use_.loop != scope.loop) [[unlikely]]
             use_on(*scope.loop);
         return scope.loop->start(operation, scope, waiter);
@@ -99,7 +98,7 @@ private:
 
     void use_on(LoopCore& loop);
     void end_if_idle() noexcept;
-    [[gnu::cold]] static void assert_one_at_a_time(const Operation& first, Opcode second);
+    [[noreturn, gnu::cold]] static void two_at_once(const Operation& first, Opcode second);
 
     Descriptor descriptor_; // owned
     Ending ending_ = Ending::no;

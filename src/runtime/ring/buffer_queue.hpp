@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <deque>
 #include <limits>
+#include <new>
 #include <optional>
 
 namespace ringlet {
@@ -65,12 +66,18 @@ public:
         operation.data = nullptr;
     }
 
-    /// The operation has found none. It waits once, however often it finds none.
-    void park(Operation& operation) {
-        if (is_parked(operation)) return;
+    /// The operation has found none. It waits once, however often it finds none. Returns false when there is no
+    /// memory to note it in.
+    [[nodiscard]] bool park(Operation& operation) noexcept {
+        if (is_parked(operation)) return true;
+        try {
+            parked_.push_back(&operation);
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
         operation.parking = Operation::Parking::queued;
         ++shortages_;
-        parked_.push_back(&operation);
+        return true;
     }
 
     /// Who is parked may only go on by being released: also when memory has become free meanwhile.

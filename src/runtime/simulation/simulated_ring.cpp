@@ -127,7 +127,8 @@ private:
             } else if (!is_simulated(submission.operation->fd())) {
                 begin_real(*submission.operation);
             } else if (submission.operation->opcode == Opcode::recv_buffer && !buffers_.empty()) {
-                buffers_.park(*submission.operation); // behind those that wait already
+                static_cast<void>(
+                    buffers_.park(*submission.operation)); // behind those that wait already
             } else {
                 attempt(*submission.operation);
             }
@@ -141,7 +142,7 @@ private:
             if (runs_out) no_buffer_until_ = kernel_.now() + microseconds(1 + plan_.below(2000));
             if (runs_out || !buffers_.lend(operation)) {
                 network_.withdraw(operation);
-                return buffers_.park(operation);
+                return static_cast<void>(buffers_.park(operation));
             }
         }
         check_lent(operation);

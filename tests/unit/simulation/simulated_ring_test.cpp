@@ -129,6 +129,7 @@ public:
 
 private:
     struct Record final : TaskRecord {
+        bool has_failed() const noexcept override { return false; }
         std::exception_ptr exception() const noexcept override { return nullptr; }
         std::error_code error() const noexcept override { return {}; }
         void drop_arguments() noexcept override {}

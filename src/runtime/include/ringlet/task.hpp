@@ -96,10 +96,8 @@ public:
         outcome_ = Outcome::exception;
     }
     T take() {
-        if (outcome_ == Outcome::exception) std::rethrow_exception(std::move(exception_));
-        RINGLET_ASSERT(outcome_ == Outcome::value,
-                       "a coroutine that returns a value has run off its end: some way "
-                       "through it has no co_return");
+        if (outcome_ != Outcome::value) [[unlikely]]
+            take_what_is_no_value();
         return std::move(*value_.get());
     }
 
@@ -120,6 +118,14 @@ public:
 
 private:
     enum class Outcome : unsigned char { none, value, exception };
+    [[noreturn, gnu::cold]] void take_what_is_no_value() {
+        if (outcome_ == Outcome::exception) std::rethrow_exception(std::move(exception_));
+        assertion_failed(
+            "co_return",
+            "a coroutine that returns a value has run off its end: some way through it has "
+            "no co_return",
+            __FILE__, __LINE__);
+    }
     union {
         AlignedPlace<T> value_;
         std::exception_ptr exception_;

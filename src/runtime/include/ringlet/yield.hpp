@@ -12,7 +12,8 @@ public:
 
     template <class P>
     bool await_suspend(std::coroutine_handle<P> yielder) {
-        return suspend(scope_of(yielder), yielder, [this] { wake(); });
+        CancelScope& in = scope_of(yielder);
+        return suspend(in, yielder, [this, &in] { in.loop->make_ready(*this); });
     }
     Result<void> await_resume() const noexcept { return outcome(); }
 

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <ctime>
 #include <limits>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -48,10 +49,14 @@ public:
             return;
         }
         if (operation.opcode == Opcode::send_zero_copy) operation.opcode = Opcode::send;
-        Operation*& slot = slot_of(operation);
-        RINGLET_ASSERT(slot == nullptr, "two operations of one direction on one descriptor");
-        started_.push_back(&operation); // what may throw comes first
-        slot = &operation;
+        try {
+            Operation*& slot = slot_of(operation);
+            RINGLET_ASSERT(slot == nullptr, "two operations of one direction on one descriptor");
+            started_.push_back(&operation); // what may throw comes first
+            slot = &operation;
+        } catch (const std::bad_alloc&) {
+            finished_.add(operation, -ENOMEM);
+        }
     }
 
     void cancel(Operation& operation) override {
@@ -203,7 +208,10 @@ private:
         if (operation.opcode == Opcode::recv_buffer) {
             // An event does not let it pass those that wait before it.
             if (BufferQueue::is_parked(operation)) return;
-            if (!buffers_.lend(operation)) return buffers_.park(operation);
+            if (!buffers_.lend(operation)) {
+                if (!buffers_.park(operation)) finish(slot, -ENOMEM);
+                return;
+            }
         }
         check_loan(operation);
         const std::size_t size = std::min(operation.rest_bytes(), std::size_t{1} << 30);

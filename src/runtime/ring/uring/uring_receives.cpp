@@ -41,20 +41,24 @@ bool UringReceives::provide() {
 }
 
 void UringReceives::submit_without_buffer(Operation& operation) {
-    if (!provided_) return buffers_.park(operation);
+    if (!provided_) return queue(operation);
     io_uring_sqe* entry = queues_.next_entry();
     uring::prepare(*entry, IORING_OP_RECV, operation.descriptor, nullptr, 0);
     ProvidedBuffers::prepare(*entry);
     io_uring_sqe_set_data64(entry, uring::name_of(operation));
 }
 
-void UringReceives::park_behind_others(Operation& operation) { buffers_.park(operation); }
+void UringReceives::park_behind_others(Operation& operation) { queue(operation); }
+
+void UringReceives::queue(Operation& operation) {
+    if (!buffers_.park(operation)) finished_.add(operation, -ENOMEM);
+}
 
 void UringReceives::wait_for_buffer(Operation& operation) {
     ran_dry_ = true;
     // Its cancellation came too late to find it in the kernel, and too early to find it parked.
     if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
-    buffers_.park(operation);
+    queue(operation);
 }
 
 bool UringReceives::cancel(Operation& operation) {
@@ -102,10 +106,15 @@ void UringReceives::start_shared(Operation& operation, bool is_its_turn) {
     if (operation.descriptor == Descriptor())
         return submit_single(operation); // the kernel refuses it
     const std::size_t index = index_of(operation.descriptor);
-    if (index >= receivers_.size()) receivers_.resize(index + 1);
+    try {
+        if (index >= receivers_.size()) receivers_.resize(index + 1);
+        if (!receivers_[index])
+            receivers_[index] = std::make_unique<MultishotReceiver>(operation.descriptor);
+    } catch (const std::bad_alloc&) {
+        return finished_.add(operation, -ENOMEM);
+    }
     auto& receiver = receivers_[index];
-    if (!receiver) receiver = std::make_unique<MultishotReceiver>(operation.descriptor);
-    if (!is_its_turn && !buffers_.empty() && receiver->is_quiet()) return buffers_.park(operation);
+    if (!is_its_turn && !buffers_.empty() && receiver->is_quiet()) return queue(operation);
     follow(*receiver, receiver->start(operation));
 }
 

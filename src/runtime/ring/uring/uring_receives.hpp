@@ -97,6 +97,8 @@ private:
     }
     void submit_without_buffer(Operation& operation);
     void park_behind_others(Operation& operation);
+    // Waits for a buffer, or has its answer.
+    void queue(Operation& operation);
     void wait_for_buffer(Operation& operation);
     void start_shared(Operation& operation, bool is_its_turn);
     void follow(MultishotReceiver& receiver, const MultishotReceiver::Step& step);

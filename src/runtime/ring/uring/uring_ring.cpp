@@ -217,8 +217,12 @@ private:
     void submit_cancellation(std::uint64_t name) { uring::submit_cancellation(queues_, name); }
 
     void start_shared(Operation& operation) {
-        auto& listener = listeners_.try_emplace(operation.fd(), operation.fd()).first->second;
-        follow(listener, listener.start(operation));
+        try {
+            auto& listener = listeners_.try_emplace(operation.fd(), operation.fd()).first->second;
+            follow(listener, listener.start(operation));
+        } catch (const std::bad_alloc&) {
+            finished_.add(operation, -ENOMEM);
+        }
     }
 
     void settle_shared(const io_uring_cqe& entry) {

@@ -123,8 +123,7 @@ public:
     template <class P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
         outer = &scope_of(waiting);
-        if (is_refused(*outer, waiting)) return refusal_suspends();
-        return outer->loop->answered_at_once(*outer, waiting);
+        return suspend(*outer, waiting, [] { return true; }, [] {});
     }
     Result<void> await_resume() const noexcept { return outcome(); }
 

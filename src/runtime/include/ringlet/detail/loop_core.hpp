@@ -154,12 +154,7 @@ public:
         keep_age(operation);
         ++in_flight_count_;
         unsubmitted_ = true;
-        try {
-            ring_->start(operation);
-        } catch (...) {
-            undo_start(operation, scope);
-            throw;
-        }
+        ring_->start(operation);
         return true;
     }
 
@@ -274,7 +269,6 @@ private:
     void bury_parked() noexcept;
     void abandon() noexcept;
     Admission count_refusal(CancelScope& scope);
-    void undo_start(Operation& operation, CancelScope& scope) noexcept;
     bool refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter);
     [[nodiscard]] bool would_block_forever() const;
     void report_stuck_tasks() noexcept;

@@ -25,11 +25,14 @@ public:
         end_ = &wait.next_ready;
     }
 
-    /// All that are in it become the batch that `next` hands out. The last one must have been handed out.
-    void begin_batch() noexcept {
+    /// Takes all out. Returns the oldest, which leads to the others by `next_ready`; null if there is none.
+    [[nodiscard]] Wait* take_all() noexcept {
         end_ = &first_;
-        batch_ = std::exchange(first_, nullptr);
+        return std::exchange(first_, nullptr);
     }
+
+    /// All that are in it become the batch that `next` hands out. The last one must have been handed out.
+    void begin_batch() noexcept { batch_ = take_all(); }
     /// Takes the oldest of the batch out; null when there is none.
     [[nodiscard]] Wait* next() noexcept {
         Wait* oldest = batch_;
@@ -37,10 +40,10 @@ public:
         return oldest;
     }
 
-    /// Takes all out.
+    /// Whoever is in it is not resumed.
     void clear() noexcept {
-        batch_ = first_ = nullptr;
-        end_ = &first_;
+        batch_ = nullptr;
+        static_cast<void>(take_all());
     }
 
     /// Takes one out, wherever it is. Nothing happens if it is not in it.

@@ -42,9 +42,8 @@ public:
     Ring& operator=(const Ring&) = delete;
     virtual ~Ring() = default;
 
-    /// Takes the request in. Reaches the kernel at the next `wait`.
-    ///
-    /// Errors    `std::bad_alloc`: then nothing has happened.
+    /// Takes the request in. Reaches the kernel at the next `wait`. Never fails: without memory to note it in,
+    /// its answer is -ENOMEM.
     virtual void start(Operation& operation) = 0;
 
     /// Asks for an operation back. It still ends by its own completion: with -ECANCELED, or as it

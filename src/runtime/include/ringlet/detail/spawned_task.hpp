@@ -40,6 +40,17 @@ Outcome<T> outcome_of(const Task<T>& task, const CancelScope& scope) {
 template <class T>
 class TypedTask : public TaskRecord {
 public:
+    [[nodiscard]] bool has_failed() const noexcept override {
+        if (!task_) return false;
+        const auto& promise = task_.frame().promise();
+        if (promise.exception() != nullptr) [[unlikely]]
+            return true;
+        if constexpr (is_result_v<T>) {
+            const T* returned = promise.value();
+            return returned != nullptr && !returned->has_value() && !is_only_cancelled(*returned);
+        }
+        return false;
+    }
     [[nodiscard]] std::exception_ptr exception() const noexcept override {
         const std::exception_ptr* thrown = task_ ? task_.frame().promise().exception() : nullptr;
         return thrown != nullptr ? *thrown : nullptr;
@@ -47,10 +58,7 @@ public:
     [[nodiscard]] std::error_code error() const noexcept override {
         if constexpr (is_result_v<T>) {
             const T* returned = task_ ? task_.frame().promise().value() : nullptr;
-            if (returned == nullptr) return {};
-            const std::error_code error = returned->error();
-            if (error == std::errc::operation_canceled && scope.is_cancelled()) return {};
-            return error;
+            if (returned != nullptr && !is_only_cancelled(*returned)) return returned->error();
         }
         return {};
     }
@@ -76,6 +84,10 @@ protected:
     }
 
 private:
+    [[nodiscard]] bool is_only_cancelled(const Outcome<T>& returned) const noexcept {
+        return scope.is_cancelled() && returned.error() == std::errc::operation_canceled;
+    }
+
     Task<T> task_;
 };
 
@@ -94,7 +106,9 @@ public:
                        called_->args));
     }
 
-    ~SpawnedTask() { this->destroy_frame(); } // which may refer to the callable and the arguments
+    ~SpawnedTask() {
+        if (called_) this->destroy_frame(); // it has not run to its end, and may refer to them
+    }
 
     void drop_arguments() noexcept override { called_.reset(); }
 

@@ -56,7 +56,11 @@ protected:
     template <class TryNow, class Enlist>
     [[nodiscard]] bool suspend(CancelScope& in, std::coroutine_handle<> coroutine, TryNow try_now,
                                Enlist enlist) {
-        if (is_refused(in, coroutine)) return refusal_suspends_;
+        const auto admission = in.loop->admit(in);
+        if (admission != LoopCore::Admission::proceed) [[unlikely]] {
+            was_cancelled = true;
+            return in.loop->suspend_refused(admission, in, coroutine);
+        }
         if (try_now()) return in.loop->answered_at_once(in, coroutine);
         suspend_to_the_end(in, coroutine, enlist);
         return true;
@@ -67,7 +71,7 @@ protected:
     }
 
     /// The same for what must be waited for, cancelled or not, since something has begun that must end. An
-    /// await that begins with this has asked by `is_refused` before.
+    /// await that begins with this has asked `LoopCore::admit` in another way.
     template <class Enlist>
     void suspend_to_the_end(CancelScope& in, std::coroutine_handle<> coroutine, Enlist enlist) {
         in.loop->note_wait(LoopCore::Admitted(), *this, in, coroutine);
@@ -80,21 +84,8 @@ protected:
         }
     }
 
-    /// Asks whether the scope was cancelled. If so, `was_cancelled` is set, and `await_suspend` returns
-    /// `refusal_suspends`.
-    [[nodiscard]] bool is_refused(CancelScope& in, std::coroutine_handle<> coroutine) {
-        const auto admission = in.loop->admit(in);
-        was_cancelled = admission != LoopCore::Admission::proceed;
-        if (was_cancelled) refusal_suspends_ = in.loop->suspend_refused(admission, in, coroutine);
-        return was_cancelled;
-    }
-    [[nodiscard]] bool refusal_suspends() const noexcept { return refusal_suspends_; }
-
     /// True from the beginning of the wait until the coroutine is resumed.
     [[nodiscard]] bool is_suspended() const noexcept { return waiter != nullptr; }
-
-private:
-    bool refusal_suspends_ = false;
 };
 
 /// What was handed to a waiter before its turn. Unless it is taken, it goes back, and so to the next in line.

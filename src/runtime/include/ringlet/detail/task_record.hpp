@@ -90,11 +90,12 @@ public:
     TaskRecord() = default;
     virtual ~TaskRecord() = default;
 
-    /// What a task that has ended threw, or returned as an error. An `operation_canceled` of a task that was
+    /// Whether a task that has ended threw, or returned an error. An `operation_canceled` of a task that was
     /// cancelled is none.
+    [[nodiscard]] virtual bool has_failed() const noexcept = 0;
+    /// With what: one of both.
     [[nodiscard]] virtual std::exception_ptr exception() const noexcept = 0;
     [[nodiscard]] virtual std::error_code error() const noexcept = 0;
-    [[nodiscard]] bool has_failed() const noexcept { return exception() != nullptr || error(); }
     /// The same in words, if it has failed.
     [[nodiscard]] std::optional<TaskFailure> failure() const;
 
