@@ -118,8 +118,8 @@ fi
 
 # What each preset builds and runs.
 for preset in $presets; do
-    targets=unit_tests
-    tests='^(unit|contract)[.]'
+    targets='unit_tests failing_tests'
+    tests='^(unit|contract|failing)[.]'
     arguments=
     of=$preset # as CMakePresets.json calls it
     within=    # what runs a command where it is built and tested
@@ -127,16 +127,17 @@ for preset in $presets; do
     [ -n "$RINGLET_FULL" ] || without='-LE ^full$'
     case $preset in
     dev)
-        targets='all field_peers'
+        targets=all
+        [ -z "$RINGLET_FULL" ] || targets='all field_peers'
         tests=.
         arguments="-DRINGLET_NEWER_LIBURING=$newer"
         ;;
     asan | clang-asan)
-        targets='unit_tests stress simulated_stress'
-        tests='^(unit[.]|contract[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|stress))'
+        targets='unit_tests failing_tests stress simulated_stress'
+        tests='^(unit[.]|contract[.]|failing[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|stress))'
         if [ -n "$RINGLET_FULL" ]; then
             targets="$targets echo_coro echo_bench ringlet_doctor deny epoll_echo"
-            tests='^(unit[.]|contract[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|faults|kernel_faults|doctor))'
+            tests='^(unit[.]|contract[.]|failing[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|faults|kernel_faults|doctor))'
         fi
         ;;
     esac
@@ -148,8 +149,8 @@ for preset in $presets; do
             echo "SKIP: preset $preset: $(tail -n 1 "$results/$preset.root.txt")" | tee "$results/$preset.skipped"
             continue
         fi
-        targets='unit_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
-        tests='^(unit|contract|stress|simulated_stress|epoll|integration)[.]'
+        targets='unit_tests failing_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
+        tests='^(unit|contract|failing|stress|simulated_stress|epoll|integration)[.]'
         without='-LE ^full$'
         of=dev
         [ "$preset" = debian13 ] || of=clang-dev
