@@ -141,9 +141,9 @@ struct Pooled {
     static void* operator new(std::size_t size_bytes, std::align_val_t alignment) {
         return ::operator new(size_bytes, alignment);
     }
-    static void operator delete(void* block, std::size_t size_bytes,
-                                std::align_val_t alignment) noexcept {
-        ::operator delete(block, size_bytes, alignment);
+    // Without a size: g++ 12 finds no other one when a constructor throws.
+    static void operator delete(void* block, std::align_val_t alignment) noexcept {
+        ::operator delete(block, alignment);
     }
     static void* operator new(std::size_t size_bytes) {
         return FramePool::local().allocate(size_bytes);
