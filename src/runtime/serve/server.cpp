@@ -176,19 +176,22 @@ Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
     phase_ = server.spawn("accept", [&] { return accept_connections(connections); });
     if (stops_ > 0) phase_.cancel(CancelReason::shutdown);
     auto accepted = co_await phase_.join();
+    static_cast<void>(accepted); // cut short by a stop, as it should be
 
     // New clients are refused from here on, not left waiting in the backlog.
     auto closed = co_await listener.close();
     phase_ = server.spawn("drain", [&] { return drain(connections); });
     if (stops_ > 1) phase_.cancel(CancelReason::shutdown);
     auto drained = co_await phase_.join();
+    static_cast<void>(drained);
+    auto left = co_await cancelled(); // the loop, not this server
 
     report.cancelled_count = connections.size();
     connections.cancel(CancelReason::shutdown);
     // A handler may ignore that for ever. Leaving the loop ends it where it stands.
     if (connections.size() > 0) loop->stop();
     if (accept_error_) co_return accept_error_;
-    if (!accepted || !drained) co_return std::errc::operation_canceled;
+    if (left) co_return std::errc::operation_canceled;
     co_return closed;
 }
 

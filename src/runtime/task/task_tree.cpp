@@ -54,7 +54,8 @@ std::string describe_tasks(const CancelScope& root, Clock::time_point now) {
     std::string text;
     for_each_task(root, [&](const TaskRecord& task, std::size_t depth) {
         text += std::string(2 * std::min(depth, deepest_indented), ' ');
-        if (depth > deepest_indented) text += "(" + std::to_string(depth) + " deep) ";
+        if (depth > deepest_indented)
+            text.append("(").append(std::to_string(depth)).append(" deep) ");
         text += line_of(task, now) + "\n";
     });
     return text;

@@ -96,10 +96,13 @@ private:
 ///
 /// Lifetime  `fn` is used in place: a lambda in the same `co_await` lives long enough.
 /// Suspends  Until the task has returned; a task that shields itself may do so after the deadline.
+/// Cancel    Cancels what is awaited in it. In a scope that is cancelled already the task does not begin:
+///           `operation_canceled`.
 /// Returns   What the task returns, as a `Result`. A success that was faster than the deadline's
 ///           cancellation is delivered.
 /// Errors    `timed_out` if this deadline, not one outside or inside of it, ended something in it
-///           and the task returned `operation_canceled` (or returns no `Result` at all).
+///           and the task returned `operation_canceled` (or returns no `Result` at all). A `Task<>` that another
+///           cancellation cut short: `operation_canceled`.
 /// Cost      One frame, no system call: deadlines travel with the loop's wait.
 template <class Fn, class... Args>
 auto with_deadline(Clock::time_point deadline, Fn&& fn, Args&&... args) {

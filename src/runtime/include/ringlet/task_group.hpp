@@ -224,11 +224,12 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
 ///           have ended. Declare what tasks use before `with_task_group`. In debug builds and under ASan the
 ///           mistake aborts with the group's name; the memory of the body's frame is kept for that.
 /// Suspends  Until the body and all tasks have ended.
-/// Cancel    Cancels the body and all tasks, and waits for them.
+/// Cancel    Cancels the body and all tasks, and waits for them. In a scope that is cancelled already the body
+///           does not begin: `operation_canceled`.
 /// Returns   What the body returned, as a `Result`.
 /// Errors    The first failure: an error is returned, an exception is thrown. Every other goes to
-///           `GroupOptions::failures`, or to `LoopOptions::report`. `operation_canceled` if tasks
-///           were cut short by a cancellation from outside.
+///           `GroupOptions::failures`, or to `LoopOptions::report`. `operation_canceled` if a
+///           cancellation from outside cut the body or a task short, unless the body gives a value.
 /// Cost      Two frames, and one block for handles.
 template <class Fn>
 [[nodiscard]] auto with_task_group(Fn&& fn, GroupOptions options = {}) {

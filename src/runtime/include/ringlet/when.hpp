@@ -146,7 +146,7 @@ private:
 /// The first that fails, by an error or an exception, cancels the others.
 ///
 /// Suspends  Until every one has ended.
-/// Cancel    Cancels all of them.
+/// Cancel    Cancels all of them. In a scope that is cancelled already none begins.
 /// Returns   A tuple with a `Result` for each; those that were cancelled say `operation_canceled`.
 /// Errors    The first exception is thrown, when all have ended.
 /// Cost      Two blocks from the pool for each.
