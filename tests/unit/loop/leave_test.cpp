@@ -18,9 +18,9 @@ namespace {
 constexpr int deepest = 3;
 constexpr int most_tasks = 24;
 #ifdef RINGLET_TEST_IS_SLOW
-constexpr unsigned trees = 300;
+constexpr unsigned trees = 200;
 #else
-constexpr unsigned trees = 1500;
+constexpr unsigned trees = 1000;
 #endif
 
 /// What the tasks of one tree share; it outlives the loop's run.
