@@ -47,6 +47,7 @@ TESTED_ELSEWHERE = {
 }
 TESTS_WITHOUT_A_HEADER = {
     "body": "what tasks use of a body that has returned: task_group and frame_pool together",
+    "hooks": "what users call from hooks, handlers and exit",
     "leave": "event_loop, sync and everything else together",
     "cut_short": "what it means for every way to run a task, in one table",
     "compiler": "what compilers do wrong, and which of our rules they cause",

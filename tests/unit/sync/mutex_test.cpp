@@ -33,3 +33,16 @@ TEST_CASE("a mutex goes to the oldest waiter, and a cancelled one is skipped") {
     CHECK(trace == "-ac");
     CHECK_FALSE(mutex.is_locked());
 }
+
+TEST_CASE("a guard that is assigned unlocks what it held, and keeps what it is given") {
+    Mutex first, second;
+    MutexGuard held = first.try_lock();
+    held = second.try_lock();
+    CHECK_FALSE(first.is_locked());
+    CHECK(second.is_locked());
+    MutexGuard& itself = held;
+    held = std::move(itself);
+    CHECK(second.is_locked());
+    held = MutexGuard();
+    CHECK_FALSE(second.is_locked());
+}

@@ -1,5 +1,6 @@
 #include <ringlet/run_blocking.hpp>
 
+#include "death.hpp"
 #include "net.hpp"
 
 #include <atomic>
@@ -7,6 +8,12 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+
+#include <csignal>
+
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 using namespace ringlet;
 using namespace ringlet::testing;
@@ -116,4 +123,35 @@ TEST_CASE("a function that waits in line and is cancelled never begins") {
         CHECK(result);
     }
     CHECK(begun == 1);
+}
+
+TEST_CASE("a thread that cannot be made is an error, once: the function is not called, and signals "
+          "are as before") {
+    const auto outcome = run_in_child([] {
+        if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0)
+            ::_exit(77); // root has no limit
+        auto loop = EventLoop::create();
+        bool was_called = false;
+        std::error_code refused;
+        int second = 0;
+        auto ran = loop->run([&]() -> Task<> {
+            rlimit before{};
+            ::getrlimit(RLIMIT_NPROC, &before);
+            const rlimit none{0, before.rlim_max};
+            ::setrlimit(RLIMIT_NPROC, &none);
+            auto stale = [&was_called] { was_called = true; };
+            auto first = co_await run_blocking(stale);
+            refused = first.error();
+            ::setrlimit(RLIMIT_NPROC, &before);
+            auto job = [] { return 2; };
+            auto answer = co_await run_blocking(job);
+            if (answer) second = *answer;
+        });
+        sigset_t mask;
+        ::pthread_sigmask(SIG_BLOCK, nullptr, &mask);
+        const bool well = ran && refused == std::errc::resource_unavailable_try_again &&
+                          !was_called && second == 2 && sigismember(&mask, SIGTERM) == 0;
+        ::_exit(well ? 0 : 1);
+    });
+    CHECK(outcome.succeeded());
 }
