@@ -24,7 +24,9 @@ void use_after_the_body() {
                     count += slept.has_value() ? 1 : 0;
                 };
                 group.spawn(work);
-                co_return;
+                auto turned =
+                    co_await yield(); // clang keeps on the stack what no await comes behind
+                static_cast<void>(turned);
             },
             GroupOptions{.name = "careless"});
         static_cast<void>(done);

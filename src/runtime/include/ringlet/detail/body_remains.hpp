@@ -28,6 +28,7 @@ namespace RINGLET_EXPORT ringlet {
 /// What is left of the body of a group that has returned while tasks still run: the memory of its frame, in which
 /// everything was that had been declared there. Whoever uses it is a bug that no compiler sees; so, in a debug build
 /// (without NDEBUG) and under ASan, the memory is filled with a pattern and kept until the group has ended.
+/// What a compiler keeps on the stack, since no await comes behind it, is not in it.
 ///
 /// Errors    Aborts with the group's name when somebody has written to it. Under ASan also as soon as somebody
 ///           touches it, if the program was compiled with it.
