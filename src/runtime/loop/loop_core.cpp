@@ -30,10 +30,13 @@ constinit thread_local LoopCore* turning_loop = nullptr;
 // exit(3) was called, and what is static is being destroyed. Told by a handler that is registered when a loop
 // first runs: so it is called before the destructor of that loop, if that is static.
 constinit std::atomic<bool> process_exits{false};
-void watch_for_exit() {
-    static const int registered =
-        std::atexit([] { process_exits.store(true, std::memory_order_relaxed); });
-    static_cast<void>(registered);
+// For each loop, since a static one that is made later is destroyed earlier.
+void watch_for_exit(const LoopCore* loop) {
+    static constinit thread_local const LoopCore* watched = nullptr;
+    static constinit std::atomic<int> left{10'000}; // the C library never forgets a handler
+    if (std::exchange(watched, loop) == loop || left.fetch_sub(1, std::memory_order_relaxed) <= 0)
+        return;
+    std::atexit([] { process_exits.store(true, std::memory_order_relaxed); });
 }
 
 } // namespace
@@ -168,7 +171,7 @@ void LoopCore::task_ended(TaskRecord& record) noexcept {
 }
 
 void LoopCore::run_root(TaskRecord& root) {
-    watch_for_exit();
+    watch_for_exit(this);
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "run was called inside of run on the same loop");
     try {
