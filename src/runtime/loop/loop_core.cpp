@@ -330,7 +330,9 @@ void LoopCore::shut_down() {
     if (root_ != nullptr && process_exits.load(std::memory_order_relaxed)) return abandon();
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "a loop was destroyed while it runs");
-    bury_parked(); // tasks that were spawned after the last run: they never begin, nor is mail delivered
+    // Tasks that were spawned after the last run never begin, nor is mail delivered. What goes may spawn no more.
+    scope_.cancel(CancelReason::shutdown);
+    bury_parked();
     used_.for_each_while([](DescriptorUse& use) {
         use.unlink();
         use.loop = nullptr;

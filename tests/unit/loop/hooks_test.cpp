@@ -41,6 +41,26 @@ TEST_CASE("a report hook that throws loses neither the line nor the loop") {
     CHECK(outcome.error_output.find("task \"broken\"") != std::string::npos);
 }
 
+TEST_CASE("what goes with a loop that never ran may spawn, and nothing comes of it") {
+    int alive = 0;
+    struct SpawnsAtItsEnd {
+        EventLoop* loop;
+        int* alive;
+        explicit SpawnsAtItsEnd(EventLoop& on, int& count) : loop(&on), alive(&count) {}
+        SpawnsAtItsEnd(SpawnsAtItsEnd&& other) noexcept
+            : loop(std::exchange(other.loop, nullptr)), alive(other.alive) {}
+        SpawnsAtItsEnd& operator=(SpawnsAtItsEnd&&) = delete;
+        ~SpawnsAtItsEnd() {
+            if (loop != nullptr) loop->spawn([](Counted) -> Task<> { co_return; }, Counted(*alive));
+        }
+    };
+    {
+        ReportingLoop loop;
+        loop->spawn([](SpawnsAtItsEnd) -> Task<> { co_return; }, SpawnsAtItsEnd(*loop, alive));
+    }
+    CHECK(alive == 0);
+}
+
 TEST_CASE("a loop in which every task waits is woken by a signal's handler that stops it") {
     const auto outcome = run_in_child([] {
         auto loop = EventLoop::create();

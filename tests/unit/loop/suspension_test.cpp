@@ -163,6 +163,16 @@ TEST_CASE(
         CHECK(letter.value() == "kept");
         first.emplace(receive_letter(&one.scope, letters));
         first.reset();
+
+        ThreadChannel<std::string> narrow(*loop, 1);
+        first.emplace(receive_letter(&one.scope, narrow));
+        CHECK(narrow.sender().try_send("first"));
+        turned = co_await yield();
+        while (!narrow.sender().try_send("second")) static_cast<void>(co_await yield());
+        first.reset(); // the first comes back, beyond the capacity
+        CHECK_FALSE(narrow.sender().try_send("third"));
+        auto again = co_await narrow.recv();
+        CHECK(again.value() == "first");
     });
     CHECK(result);
     const WithoutSignalHandlers nobody_may_interrupt;

@@ -137,7 +137,7 @@ private:
                 room.wait(lock, [this] { return closed || values.size() < capacity; });
             }
             if (closed) return Errc::channel_closed;
-            if (values.size() == capacity) return std::errc::resource_unavailable_try_again;
+            if (values.size() >= capacity) return std::errc::resource_unavailable_try_again;
             // First all that may fail. Under the lock: the channel is not closed, so that its loop still stands.
             std::unique_ptr<Mailbox::Letter> letter;
             if (!told)
