@@ -57,6 +57,8 @@ class Blocks(unittest.TestCase):
 class Commands(unittest.TestCase):
     """The blocks of a document run one after another: the later ones use what the earlier ones have built."""
 
+    limit_seconds = 3600  # a document builds everything, and measures
+
     @classmethod
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory(prefix="ringlet-commands-")

@@ -182,6 +182,9 @@ endforeach()""")
             self.skipTest(f"there is no {compiler}")
         options = [f"-DCMAKE_BUILD_TYPE={kind}"]
         if kind == "LTO":
+            archiver = compiler.replace("clang++", "llvm-ar")
+            if archiver != compiler and not shutil.which(archiver):
+                self.skipTest(f"there is no {archiver}: an archive of this compiler's needs one of its version")
             options = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON"]
         self.assertEqual(self.warnings_of("-G", generator, f"-DCMAKE_CXX_COMPILER={compiler}", *options,
                                           "-DRINGLET_TESTS=OFF", "-DRINGLET_BENCH=OFF", target=None), [])

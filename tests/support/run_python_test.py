@@ -3,8 +3,8 @@
 Prints a line for each test, which summary.py counts:
     ::case passed|failed NAME
     ::case skipped NAME :: REASON
-Ends with 77 when all were skipped. A test that takes longer than LIMIT_SECONDS ends the program after it has printed
-where every thread stands, which says what it was waiting for.
+Ends with 77 when all were skipped. A test that takes longer than LIMIT_SECONDS, or the limit_seconds of its class, ends
+the program after it has printed where every thread stands, which says what it was waiting for.
 """
 
 import faulthandler
@@ -17,7 +17,7 @@ LIMIT_SECONDS = 600
 
 class Result(unittest.TextTestResult):
     def startTest(self, test):
-        faulthandler.dump_traceback_later(LIMIT_SECONDS, exit=True)
+        faulthandler.dump_traceback_later(getattr(test, "limit_seconds", LIMIT_SECONDS), exit=True)
         self.bad_before = len(self.failures) + len(self.errors)
         self.skipped_before = len(self.skipped)
         super().startTest(test)

@@ -10,7 +10,7 @@ namespace ringlet {
 
 namespace {
 
-constexpr std::align_val_t alignment{64};
+constexpr std::align_val_t block_alignment{64};
 
 // As in FramePool: constant-initialised, so that every use costs one load.
 constinit thread_local BufferPool* buffer_pool_of_this_thread = nullptr;
@@ -39,10 +39,11 @@ BufferPool::Block* BufferPool::block_of(std::byte* memory) noexcept {
     return reinterpret_cast<Block*>(memory - sizeof(Block));
 }
 
-void BufferPool::free(Block* block) noexcept { ::operator delete(block, alignment); }
+void BufferPool::free(Block* block) noexcept { ::operator delete(block, block_alignment); }
 
 std::byte* BufferPool::borrow_new() noexcept {
-    void* memory = ::operator new(sizeof(Block) + Buffer::capacity_bytes, alignment, std::nothrow);
+    void* memory =
+        ::operator new(sizeof(Block) + Buffer::capacity_bytes, block_alignment, std::nothrow);
     if (memory == nullptr) return nullptr;
     auto* block = ::new (memory) Block{.home = this};
     ++out_count_;
