@@ -165,7 +165,9 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
 
 int measure(Settings& settings, std::vector<std::string> command_line) {
     if (auto refusal = read_message(settings)) return refuse(*refusal);
-    auto server = Endpoint::resolve(settings.host, settings.port);
+    auto server = settings.host.starts_with("unix:")
+                      ? Endpoint::parse(settings.host)
+                      : Endpoint::resolve(settings.host, settings.port);
     if (!server) {
         return refuse(
             {exit_status(server), fmt::format("{}: {}", settings.host, server.error().message())});

@@ -26,7 +26,7 @@ bool has_failed(const Result<void>& result, bool other_moved) {
     return !result && !(other_moved && result.error() == std::errc::timed_out);
 }
 
-Task<Result<void>> send_pieces(TcpStream& stream, std::span<const std::byte> request,
+Task<Result<void>> send_pieces(StreamSocket& stream, std::span<const std::byte> request,
                                Moved& moved) {
     while (moved.sent_bytes < request.size()) {
         const std::size_t received_before = moved.received_bytes;
@@ -38,7 +38,7 @@ Task<Result<void>> send_pieces(TcpStream& stream, std::span<const std::byte> req
     co_return Result<void>();
 }
 
-Task<Result<void>> receive_pieces(TcpStream& stream, std::span<std::byte> reply, Moved& moved) {
+Task<Result<void>> receive_pieces(StreamSocket& stream, std::span<std::byte> reply, Moved& moved) {
     while (moved.received_bytes < reply.size()) {
         const std::size_t sent_before = moved.sent_bytes;
         const std::size_t size = std::min(piece_bytes, reply.size() - moved.received_bytes);
@@ -51,7 +51,7 @@ Task<Result<void>> receive_pieces(TcpStream& stream, std::span<std::byte> reply,
 
 // The first direction that fails ends the other. Both have ended when this does: nothing of the buffers
 // is lent to the kernel any more.
-Task<Result<void>> move_large(TcpStream& stream, std::span<const std::byte> request,
+Task<Result<void>> move_large(StreamSocket& stream, std::span<const std::byte> request,
                               std::span<std::byte> reply) {
     Moved moved;
     auto sending = send_pieces(stream, request, moved);
@@ -65,7 +65,19 @@ Task<Result<void>> move_large(TcpStream& stream, std::span<const std::byte> requ
 
 } // namespace
 
-Task<Result<bool>> exchange(TcpStream& stream, std::span<const std::byte> request,
+Task<Result<StreamSocket>> open_connection(const Endpoint& server, const ConnectOptions& options) {
+    if (server.is_unix()) {
+        auto stream = co_await UnixStream::connect(server);
+        if (!stream) co_return stream.error();
+        if (options.limit_idle_time) stream->limit_idle_time();
+        co_return StreamSocket(std::move(*stream));
+    }
+    auto stream = co_await TcpStream::connect(server, options);
+    if (!stream) co_return stream.error();
+    co_return StreamSocket(std::move(*stream));
+}
+
+Task<Result<bool>> exchange(StreamSocket& stream, std::span<const std::byte> request,
                             std::span<std::byte> reply) {
     if (request.size() <= piece_bytes) {
         auto sent = co_await stream.send_all(request);

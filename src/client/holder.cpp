@@ -40,8 +40,8 @@ private:
     Task<Result<void>> is_told();
     Task<Result<void>> tell_until(Latch& all);
     Task<> hold_one(std::uint64_t index);
-    Task<Result<TcpStream>> open(std::uint64_t index);
-    Task<Result<void>> echo(TcpStream& stream);
+    Task<Result<StreamSocket>> open(std::uint64_t index);
+    Task<Result<void>> echo(StreamSocket& stream);
     Task<> end_silent_connections();
     void note_error(std::string_view where, std::error_code error);
 
@@ -103,7 +103,7 @@ Task<Result<void>> Holder::tell_until(Latch& all) {
 Task<> Holder::hold_one(std::uint64_t index) {
     auto turn = co_await busy_.acquire();
     if (!turn) co_return;
-    Result<TcpStream> stream = std::errc::operation_canceled;
+    Result<StreamSocket> stream = std::errc::operation_canceled;
     // The first failure ends the opening: it is mostly a limit, which would stop each of the others too,
     // after a timeout.
     if (!stopped_) {
@@ -127,16 +127,16 @@ Task<> Holder::hold_one(std::uint64_t index) {
 }
 
 // Connects, and echoes for the first time.
-Task<Result<TcpStream>> Holder::open(std::uint64_t index) {
+Task<Result<StreamSocket>> Holder::open(std::uint64_t index) {
     ConnectOptions connect_options;
     connect_options.limit_idle_time = true;
-    Result<TcpStream> stream = std::errc::address_in_use;
+    Result<StreamSocket> stream = std::errc::address_in_use;
     for (std::uint64_t i = 0; i < source_tries; ++i) {
         if (options_.sources) {
             const std::uint64_t source = index + i * std::max(options_.connections, source_leap);
             connect_options.from = options_.sources->at(source % options_.sources->capacity());
         }
-        stream = co_await TcpStream::connect(options_.server, connect_options);
+        stream = co_await open_connection(options_.server, connect_options);
         if (stream || stream.error() != std::errc::address_in_use) break;
     }
     if (!stream) {
@@ -156,7 +156,7 @@ Task<Result<TcpStream>> Holder::open(std::uint64_t index) {
     co_return stream;
 }
 
-Task<Result<void>> Holder::echo(TcpStream& stream) {
+Task<Result<void>> Holder::echo(StreamSocket& stream) {
     std::vector<std::byte> reply(options_.message.size());
     auto right = co_await exchange(stream, options_.message, reply);
     if (!right) co_return right.error();

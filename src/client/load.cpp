@@ -177,7 +177,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
         const std::uint64_t source = (index + connections_begun_++) % source_addresses;
         connect_options.from = *Endpoint::parse(fmt::format("127.0.0.{}:0", 1 + source));
     }
-    auto connected = co_await TcpStream::connect(options_.server, connect_options);
+    auto connected = co_await open_connection(options_.server, connect_options);
     if (!connected) {
         if (result_.connections_failed++ == 0) result_.connect_error = connected.error();
         if (is_timed()) ++result_.errors;
@@ -185,7 +185,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
         co_return 0;
     }
     const std::uint64_t connection = ++result_.connections_made;
-    TcpStream stream = std::move(*connected);
+    StreamSocket stream = std::move(*connected);
 
     std::uint64_t succeeded = 0;
     while (succeeded < options_.echoes_each && has_more()) {

@@ -123,7 +123,7 @@ void add_options(CLI::App& app, Settings& settings) {
     add_hold_options(app, settings);
     add_backend(app, settings.loop.backend);
     add_busy_poll(app, settings.loop.busy_poll);
-    app.add_option("host", settings.host, "Address or name of the server")
+    app.add_option("host", settings.host, "Address or name of the server, or unix:/PATH")
         ->type_name("HOST")
         ->capture_default_str();
     app.footer(

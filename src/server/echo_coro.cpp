@@ -23,7 +23,7 @@ using namespace ringlet;
 
 namespace {
 
-Task<> echo(TcpStream stream) {
+Task<> echo(StreamSocket stream) {
     for (;;) {
         auto chunk = co_await stream.recv();
         if (!chunk || chunk->empty()) co_return;
@@ -34,6 +34,7 @@ Task<> echo(TcpStream stream) {
 }
 
 struct Settings {
+    std::string listen; // or else:
     std::string host = "127.0.0.1";
     std::uint16_t port = 3200;
     Backend backend = Backend::automatic;
@@ -89,6 +90,11 @@ void add_options(CLI::App& app, Settings& settings) {
         ->capture_default_str();
     app.add_option("--host", settings.host, "Address or name of the interface to listen on")
         ->capture_default_str();
+    app.add_option("--listen", settings.listen,
+                   "Where to listen, as one: HOST:PORT, unix:/PATH, or unix:@NAME (abstract)")
+        ->type_name("ADDRESS")
+        ->excludes(app.get_option("--port"))
+        ->excludes(app.get_option("--host"));
     add_backend(app, settings.backend);
     add_workers(app, settings.workers);
     app.add_flag("--pin", settings.pin,
@@ -125,6 +131,7 @@ void add_options(CLI::App& app, Settings& settings) {
 }
 
 std::string listen_address(const Settings& settings) {
+    if (!settings.listen.empty()) return settings.listen;
     const bool bare_v6 = settings.host.find(':') != std::string::npos && settings.host[0] != '[';
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }

@@ -50,6 +50,13 @@ struct World {
     std::optional<TcpStream> stream; // whose peer says nothing
     std::optional<TcpStream> peer;
     std::byte memory[16] = {};
+    std::pair<UnixStream, UnixStream> locals = std::move(*UnixStream::pair());
+    UnixStream* local = &locals.first;
+    DatagramSocket datagrams =
+        std::move(*DatagramSocket::bind(Endpoint::parse("127.0.0.1:0").value()));
+    Endpoint nobody = Endpoint::parse("127.0.0.1:9").value();
+    std::pair<PipeReader, PipeWriter> pipe = std::move(*make_pipe());
+    SignalStream signals = std::move(*SignalStream::create({SIGUSR2}));
     TaskGroup* group = nullptr;             // with a task that sleeps
     BoundedTaskGroup* full_group = nullptr; // the same
     JoinHandle<void> sleeper;
@@ -259,7 +266,7 @@ const Case cases[] = {
      }},
     {"SocketAwaiter", "send_all of nothing",
      [](World& world) -> Task<Result<void>> {
-         auto answer = co_await world.stream->send_all({});
+         auto answer = co_await world.stream->send_all(std::span<const std::byte>());
          co_return answer;
      }},
     {"SocketAwaiter", "accept",
@@ -283,6 +290,103 @@ const Case cases[] = {
          if (answer || answer.error() == std::errc::operation_canceled)
              co_return without_value(answer);
          co_return Result<void>();
+     }},
+    {"SendTogetherAwaiter", "send_all of pieces that are written out",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await world.stream->send_all("head", more_than_fits);
+         co_return answer;
+     }},
+    {"SendPiecesAwaiter", "send_all of a list of pieces",
+     [](World& world) -> Task<Result<void>> {
+         const std::vector<Piece> pieces(2, Piece(more_than_fits));
+         auto answer = co_await world.stream->send_all(std::span(pieces));
+         co_return answer;
+     }},
+    {"UnixConnectAwaiter", "connect to a Unix socket, and there is none",
+     [](World&) -> Task<Result<void>> {
+         auto answer = co_await UnixStream::connect(Endpoint::parse("unix:@nobody").value());
+         if (answer || answer.error() == std::errc::operation_canceled)
+             co_return without_value(answer);
+         co_return Result<void>();
+     }},
+    {"RecvDescriptorsAwaiter", "recv_descriptors",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await world.local->recv_descriptors(std::span(world.memory));
+         co_return without_value(answer);
+     }},
+    {"SendDescriptorsAwaiter", "send_descriptors",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await world.local->send_descriptors(more_than_fits, {});
+         co_return answer;
+     }},
+    {"RecvDatagramAwaiter", "recv_from",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await world.datagrams.recv_from(std::span(world.memory));
+         co_return without_value(answer);
+     }},
+    {"SendDatagramAwaiter", "send_to, which is always possible",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await world.datagrams.send_to("to nobody", world.nobody);
+         co_return answer;
+     }},
+    {"ReadinessAwaiter", "readable",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await readable(world.pipe.first.native_handle());
+         co_return answer;
+     }},
+    {"SocketAwaiter", "recv of a pipe",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await world.pipe.first.recv();
+         co_return without_value(answer);
+     }},
+    {"SocketAwaiter", "send_all of a pipe",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await world.pipe.second.send_all(more_than_fits);
+         co_return answer;
+     }},
+    {"AnswerOrTask", "read_line",
+     [](World& world) -> Task<Result<void>> {
+         Reader reader(*world.stream);
+         auto answer = co_await reader.read_line();
+         co_return without_value(answer);
+     }},
+    {"AnswerOrTask", "read_line of a line that is there",
+     [](World& world) -> Task<Result<void>> {
+         Reader reader(*world.stream);
+         reader.unread("a line\n");
+         auto answer = co_await reader.read_line();
+         co_return without_value(answer);
+     }},
+    {"WriteAwaiter", "write and flush",
+     [](World& world) -> Task<Result<void>> {
+         Writer writer(*world.stream);
+         const std::span<const std::byte> some(more_than_fits.data(), 50'000);
+         auto answer = co_await writer.write(some);
+         if (answer) answer = co_await writer.flush();
+         co_return answer;
+     }},
+    {"TransferAt", "read of a file",
+     [](World& world) -> Task<Result<void>> {
+         auto file = co_await File::open("/proc/self/status");
+         if (!file) co_return file.error();
+         auto answer = co_await file->read_at(std::span(world.memory), 0);
+         co_return without_value(answer);
+     }},
+    {"SignalStream::Awaiter", "next",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await world.signals.next();
+         co_return without_value(answer);
+     }},
+    {"BlockingAwaiter", "run_blocking_to_end",
+     [](World&) -> Task<Result<void>> {
+         auto job = [] {};
+         auto answer = co_await run_blocking_to_end(job);
+         co_return answer;
+     }},
+    {"ScopedCall", "with_timeout of an operation",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await with_timeout(1h, world.stream->recv());
+         co_return without_value(answer);
      }},
     {"CloseAwaiter", "close of nothing",
      [](World&) -> Task<Result<void>> {

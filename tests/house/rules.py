@@ -12,16 +12,17 @@ TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
 
 # docs/internals/README.md, "Floors": the folders of src/runtime, from the lowest up. A file includes only what
 # lies in its own folder or in one below; the two kernels of the ring know nothing of each other.
-FLOORS = ("base", "task", "ring", "loop", "sync", "net", "serve", "simulation")
+FLOORS = ("base", "task", "ring", "loop", "sync", "net", "io", "process", "serve", "simulation")
 
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
-    "base": ("buffer", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "result", "version"),
-    "task": ("detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task", "wait"),
+    "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "result", "version"),
+    "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task", "wait"),
     "ring": ("detail/ring",),
-    "loop": ("detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
+    "loop": ("detail/answer_or_task", "detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
     "sync": ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex", "ready",
              "run_blocking", "semaphore", "task_group", "task_local", "thread_channel", "when", "yield"),
+    "io": ("any_stream", "byte_stream", "copy_both_ways", "reader", "writer"),
     "simulation": ("testing/fault",),
 }
 FLOOR_OF_HEADER = {f"ringlet/{name}.hpp": floor for floor, names in HEADERS.items() for name in names}
@@ -32,6 +33,14 @@ DOORS = {"liburing.h": "queue_memory.hpp", "sys/epoll.h": "epoll_ring.cpp"}
 
 # Headers without a test of their own name, and tests without a header.
 TESTED_ELSEWHERE = {
+    "any_stream": "the contract of streams",
+    "answer_or_task": "what Reader and Writer do with it",
+    "as_task": "what can be awaited with a deadline, or together: deadline_test, when_test",
+    "attempt": "the contract of rings, on epoll",
+    "byte_stream": "the contract of streams",
+    "real_descriptors": "the contract of awaits, in the simulation",
+    "spawn": "what becomes of a child: process_test",
+    "stream_listener": "tcp_listener_test, unix_listener_test",
     "config": "what must not compile, in refused_test.py; what a shared library exports, in package_test.py",
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
@@ -225,7 +234,6 @@ AWAIT_CONTRACT = "tests/contract/await_test.cpp"
 AWAITERS_THAT_DO_NOT_SUSPEND = {
     "PromiseBase::FinalAwaiter": "the end of a coroutine",
     "ScopeQuestion": "looks at its own scope",
-    "SignalWatch::Awaiter": "the server's own: it starts an Operation, as SocketAwaiter does",
     "Task::Awaiter": "a call: what is awaited in it is asked",
 }
 

@@ -18,7 +18,7 @@ class Tasks(unittest.TestCase):
             peer = "peer %s:%d" % client.getsockname()
             lines = (r'^task ".*" \(server\.cpp:\d+\) waits for ',
                      r'^ +task "accept" \(server\.cpp:\d+\) waits for accept on descriptor \d+, for ',
-                     r'^ +task "connection" \(server\.cpp:\d+\) waits for recv on descriptor \d+, '
+                     r'^ +task "echo" \(echo_coro\.cpp:\d+\) waits for recv on descriptor \d+, '
                      rf"{peer}, for ",
                      r"^[1-9]\d* live tasks; [1-9]\d* bytes in [1-9]\d* frames, records and sockets$")
 

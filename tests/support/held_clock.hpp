@@ -22,9 +22,17 @@ public:
     Result<UniqueFd> open_stream_socket(int family) override {
         return real_.open_stream_socket(family);
     }
+    Result<std::pair<UniqueFd, UniqueFd>> open_pair() override { return real_.open_pair(); }
     Result<void> set_option(int fd, int level, int name, int value) override {
         return real_.set_option(fd, level, name, value);
     }
+    Result<int> option(int fd, int level, int name) override {
+        return real_.option(fd, level, name);
+    }
+    void make_blocking(int fd) override { real_.make_blocking(fd); }
+    Result<void> reset_on_close(int fd) override { return real_.reset_on_close(fd); }
+    Result<bool> is_idle(int fd) override { return real_.is_idle(fd); }
+    Result<ucred> peer_credentials(int fd) override { return real_.peer_credentials(fd); }
     Result<void> bind(int fd, const Endpoint& endpoint) override {
         return real_.bind(fd, endpoint);
     }
@@ -33,6 +41,9 @@ public:
     Result<Endpoint> local(int fd) override { return real_.local(fd); }
     Result<Endpoint> peer(int fd) override { return real_.peer(fd); }
     void close(int fd) noexcept override { real_.close(fd); }
+    Result<std::vector<Endpoint>> resolve(std::string_view host_and_port) override {
+        return real_.resolve(host_and_port);
+    }
     Clock::time_point now() noexcept override { return now_; }
     std::size_t thread_count() noexcept override { return real_.thread_count(); }
     bool has_signal_handlers() noexcept override { return real_.has_signal_handlers(); }

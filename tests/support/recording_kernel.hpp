@@ -1,5 +1,7 @@
 #pragma once
 
+#include <ringlet/error.hpp>
+
 #include "base/kernel.hpp"
 
 #include <chrono>
@@ -20,7 +22,15 @@ public:
     Result<UniqueFd> open_stream_socket(int) override {
         return UniqueFd(::open("/dev/null", O_CLOEXEC));
     }
+    Result<std::pair<UniqueFd, UniqueFd>> open_pair() override {
+        return std::errc::address_family_not_supported;
+    }
     Result<void> set_option(int, int, int, int) override { return {}; }
+    Result<ucred> peer_credentials(int) override { return ucred{}; }
+    Result<int> option(int, int, int) override { return 0; }
+    void make_blocking(int) override {}
+    Result<void> reset_on_close(int) override { return {}; }
+    Result<bool> is_idle(int) override { return true; }
     Result<void> bind(int, const Endpoint&) override { return {}; }
     Result<void> listen(int, int) override {
         sigset_t mask;
@@ -36,6 +46,7 @@ public:
         closed = fd;
         ::close(fd);
     }
+    Result<std::vector<Endpoint>> resolve(std::string_view) override { return Errc::unknown_host; }
     Clock::time_point now() noexcept override { return Clock::time_point(std::chrono::seconds(5)); }
     std::size_t thread_count() noexcept override { return 1; }
     bool has_signal_handlers() noexcept override { return false; }

@@ -15,7 +15,7 @@ public:
         case Errc::end_of_stream: return "the peer has finished sending";
         case Errc::message_truncated: return "the peer finished in the middle of a message";
         case Errc::invalid_endpoint:
-            return "not an address: write HOST:PORT, as 127.0.0.1:3200 or [::1]:3200";
+            return "not an address: write HOST:PORT, as 127.0.0.1:3200 or [::1]:3200, or unix:PATH";
         case Errc::unknown_host:
             return "unknown host: check the spelling, or give its address in numbers";
         case Errc::io_uring_disabled:
@@ -51,6 +51,11 @@ public:
                    "feature: set it to a list of defer_taskrun, registered_ring, "
                    "wait_with_timeout, accept_poll_first and multishot_accept, or unset it";
         case Errc::channel_closed: return "the channel is closed, and empty";
+        case Errc::message_too_long:
+            return "what was to be read is longer than the limit: raise that, or refuse the peer";
+        case Errc::connected_to_itself:
+            return "nobody listens there, and the connection met itself (a simultaneous open to "
+                   "a port of the ephemeral range): start the server first";
         case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }
         return "unknown ringlet error " + std::to_string(code);
@@ -68,6 +73,7 @@ public:
         case Errc::io_uring_unsupported: return std::errc::operation_not_supported;
         case Errc::io_uring_locked_memory: return std::errc::not_enough_memory;
         case Errc::would_block_forever: return std::errc::resource_deadlock_would_occur;
+        case Errc::message_too_long: return std::errc::message_size;
         default: return {code, *this};
         }
     }

@@ -10,6 +10,7 @@
 #include <iterator>
 #include <type_traits>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -27,8 +28,41 @@ public:
         return fd;
     }
 
+    Result<std::pair<UniqueFd, UniqueFd>> open_pair() override {
+        int fds[2] = {-1, -1};
+        if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
+            return error_from_errno(errno);
+        UniqueFd first(fds[0]);
+        UniqueFd second(fds[1]);
+        return std::pair(std::move(first), std::move(second));
+    }
+
     Result<void> set_option(int fd, int level, int name, int value) override {
         return answer_of(::setsockopt(fd, level, name, &value, sizeof value));
+    }
+
+    Result<int> option(int fd, int level, int name) override {
+        int value = 0;
+        socklen_t size = sizeof value;
+        if (::getsockopt(fd, level, name, &value, &size) != 0) return error_from_errno(errno);
+        return value;
+    }
+
+    void make_blocking(int fd) override {
+        const int flags = ::fcntl(fd, F_GETFL);
+        if (flags >= 0 && (flags & O_NONBLOCK) != 0) ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
+    }
+
+    Result<void> reset_on_close(int fd) override {
+        const linger at_once{.l_onoff = 1, .l_linger = 0};
+        return answer_of(::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once));
+    }
+
+    Result<bool> is_idle(int fd) override {
+        char byte = 0;
+        if (::recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) return false;
+        if (errno != EAGAIN && errno != EWOULDBLOCK) return error_from_errno(errno);
+        return true;
     }
 
     Result<void> bind(int fd, const Endpoint& endpoint) override {
@@ -42,8 +76,20 @@ public:
     Result<Endpoint> local(int fd) override { return name_by(::getsockname, fd); }
     Result<Endpoint> peer(int fd) override { return name_by(::getpeername, fd); }
 
+    Result<ucred> peer_credentials(int fd) override {
+        ucred who{};
+        socklen_t size = sizeof who;
+        if (::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
+            return error_from_errno(errno);
+        return who;
+    }
+
     // Never again on EINTR: on Linux the descriptor is free after close(2), whatever it returns.
     void close(int fd) noexcept override { ::close(fd); }
+
+    Result<std::vector<Endpoint>> resolve(std::string_view host_and_port) override {
+        return Endpoint::resolve_all(host_and_port);
+    }
 
     Clock::time_point now() noexcept override { return std::chrono::steady_clock::now(); }
 
@@ -93,10 +139,7 @@ private:
         if (call(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
             return error_from_errno(errno);
         }
-        if (address.ss_family != AF_INET && address.ss_family != AF_INET6) {
-            return std::errc::address_family_not_supported;
-        }
-        return Endpoint::from_sockaddr(address);
+        return Endpoint::from_sockaddr(address, size);
     }
 };
 

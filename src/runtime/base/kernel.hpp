@@ -13,6 +13,10 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <utility>
+#include <vector>
+
+#include <sys/socket.h>
 
 namespace ringlet {
 
@@ -36,8 +40,18 @@ public:
     ///
     /// Errors    As socket(2).
     virtual Result<UniqueFd> open_stream_socket(int family) = 0;
+    /// Two ends of a Unix connection, as socketpair(2).
+    virtual Result<std::pair<UniqueFd, UniqueFd>> open_pair() = 0;
     /// Sets an option that is an int, as setsockopt(2).
     virtual Result<void> set_option(int fd, int level, int name, int value) = 0;
+    /// Reads one, as getsockopt(2).
+    virtual Result<int> option(int fd, int level, int name) = 0;
+    /// Takes O_NONBLOCK off, if it is on.
+    virtual void make_blocking(int fd) = 0;
+    /// A connection's end will be a reset: SO_LINGER of no time (socket(7)).
+    virtual Result<void> reset_on_close(int fd) = 0;
+    /// Whether nothing has arrived that was not received: no byte, no end, no error.
+    virtual Result<bool> is_idle(int fd) = 0;
     /// As bind(2), listen(2) and shutdown(2) of SHUT_WR.
     virtual Result<void> bind(int fd, const Endpoint& endpoint) = 0;
     virtual Result<void> listen(int fd, int backlog) = 0;
@@ -45,7 +59,11 @@ public:
     /// The address of this side, or of the other, as getsockname(2) and getpeername(2).
     virtual Result<Endpoint> local(int fd) = 0;
     virtual Result<Endpoint> peer(int fd) = 0;
+    /// Who connected a Unix socket, as SO_PEERCRED (unix(7)).
+    virtual Result<ucred> peer_credentials(int fd) = 0;
     virtual void close(int fd) noexcept = 0;
+    /// As `Endpoint::resolve_all`; on whatever thread asks.
+    virtual Result<std::vector<Endpoint>> resolve(std::string_view host_and_port) = 0;
 
     [[nodiscard]] virtual Clock::time_point now() noexcept = 0;
 

@@ -10,6 +10,7 @@
 #include <new>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include <unistd.h>
 
@@ -50,7 +51,14 @@ std::error_code LoopCore::run_on_other_thread(std::shared_ptr<BlockingJob> job, 
     if (refused) return refused;
     job->waiting = &waiter; // looked at on this thread only
     expect_other_thread(true);
+    if (job->is_waited_for) ++in_flight_count_; // as what the kernel has: no frame goes before
     return {};
+}
+
+void LoopCore::blocking_job_ended(BlockingJob& job) noexcept {
+    expect_other_thread(false);
+    if (job.is_waited_for) --in_flight_count_;
+    make_ready(*std::exchange(job.waiting, nullptr));
 }
 
 void LoopCore::forget_blocking_job(const BlockingJob& job) noexcept {

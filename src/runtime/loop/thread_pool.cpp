@@ -21,9 +21,7 @@ ThreadPool::~ThreadPool() {
 
 std::error_code ThreadPool::run(std::shared_ptr<BlockingJob> job) {
     auto done = LoopCore::letter([loop = loop_, job] {
-        if (job->waiting == nullptr) return;
-        loop->expect_other_thread(false);
-        loop->make_ready(*std::exchange(job->waiting, nullptr));
+        if (job->waiting != nullptr) loop->blocking_job_ended(*job);
     });
     bool one_more = false;
     {

@@ -67,6 +67,14 @@ void Socket::two_at_once(const Operation& first, Opcode second) {
     assertion_failed("the last one has ended", message.c_str(), __FILE__, __LINE__);
 }
 
+void used_empty(const char* what) {
+    const TaskRecord* task = LoopCore::current_task();
+    const std::string message = std::string(what) +
+                                " was used that is empty: moved from, or closed" +
+                                (task != nullptr ? "; by " + task->to_string() : std::string());
+    assertion_failed("it owns a socket", message.c_str(), __FILE__, __LINE__);
+}
+
 // ---- the awaiters -------------------------------------------------------------------------------
 
 bool SocketAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
@@ -140,6 +148,39 @@ bool CloseAwaiter::suspend(CancelScope& in, std::coroutine_handle<> closer) {
 Result<void> CloseAwaiter::await_resume() noexcept {
     socket_ = SocketHandle();
     return {};
+}
+
+// ---- connecting ---------------------------------------------------------------------------------
+
+ConnectingSocket::ConnectingSocket(const Endpoint& peer, Result<UniqueFd> fd) : peer_(peer) {
+    if (fd) {
+        socket_ = SocketHandle(new Socket(std::move(*fd)));
+    } else {
+        opened_ = fd.error();
+    }
+}
+
+bool ConnectingSocket::suspend(CancelScope& scope, std::coroutine_handle<> waiter) {
+    if (!opened_) {
+        const auto admission = scope.loop->admit(scope);
+        if (admission == LoopCore::Admission::proceed)
+            return scope.loop->answered_at_once(scope, waiter);
+        opened_ = std::errc::operation_canceled;
+        return scope.loop->suspend_refused(admission, scope, waiter);
+    }
+    Socket& socket = *socket_.get();
+    socket.configure(socket.outbound, Opcode::connect, const_cast<sockaddr*>(peer_.data()),
+                     peer_.size_bytes());
+    return socket.start(socket.outbound, scope, waiter);
+}
+
+Result<SocketHandle> ConnectingSocket::take_socket() {
+    if (!opened_) return opened_.error();
+    Socket& socket = *socket_.get();
+    const int answer = socket.outbound.result;
+    socket.outbound.consume();
+    if (answer < 0) return error_from_errno(-answer);
+    return std::move(socket_);
 }
 
 // ---- opening ------------------------------------------------------------------------------------

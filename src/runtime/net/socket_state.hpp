@@ -44,6 +44,12 @@ public:
         return with_fd(descriptor_, use_.loop, [&](int fd) { return (kernel.*call)(fd); });
     }
 
+    /// Whether the peer has neither said anything that was not received, nor ended: see `Kernel::is_idle`.
+    [[nodiscard]] Result<bool> ask_idle() const {
+        if (use_.loop != nullptr && use_.loop->has_received(descriptor_)) return false;
+        return ask(&Kernel::is_idle);
+    }
+
     /// The request in each direction: a listener accepts on the inbound one, connect uses the
     /// outbound one.
     Operation inbound;
@@ -105,6 +111,9 @@ private:
     DescriptorUse use_; // since the first request
     Wait* closer_ = nullptr;
 };
+
+/// Aborts: somebody used what owns nothing, and the message names the task that did.
+[[noreturn, gnu::cold]] void used_empty(const char* what);
 
 /// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.
 Result<UniqueFd> open_tcp_socket(int family, bool no_delay);

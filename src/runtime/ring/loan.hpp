@@ -15,7 +15,7 @@ inline void check_loan(const Operation& operation) {
     if constexpr (!address_sanitizer_runs) return;
     RINGLET_ASSERT(!is_freed(&operation, sizeof operation),
                    "an operation was freed while the kernel had it");
-    if (!operation.moves_bytes() || operation.data == nullptr) return;
+    if (!operation.lends_bytes() || operation.data == nullptr) return;
     RINGLET_ASSERT(!is_freed(operation.rest(), operation.rest_bytes()),
                    "a buffer was freed while the kernel had it");
 }

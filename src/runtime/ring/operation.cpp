@@ -8,10 +8,18 @@ const char* to_string(Opcode opcode) noexcept {
     switch (opcode) {
     case Opcode::accept: return "accept";
     case Opcode::connect: return "connect";
+    case Opcode::poll: return "poll";
     case Opcode::recv_buffer:
     case Opcode::recv: return "recv";
     case Opcode::send: return "send";
-    case Opcode::read: return "read";
+    case Opcode::read:
+    case Opcode::read_some:
+    case Opcode::read_buffer: return "read";
+    case Opcode::write: return "write";
+    case Opcode::send_message: return "send of a message";
+    case Opcode::recv_message: return "recv of a message";
+    case Opcode::read_at: return "read of a file";
+    case Opcode::write_at: return "write of a file";
     case Opcode::send_zero_copy: return "send without a copy";
     }
     return "?";
@@ -24,7 +32,8 @@ void Operation::refuse() noexcept {
 
 bool Operation::finish_with_less(std::int32_t answer) noexcept {
     const bool short_transfer = answer > 0 && moves_bytes();
-    const bool interrupted = answer == -EINTR || answer == -EAGAIN;
+    // A Unix socket says EAGAIN when its listener's backlog is full (connect(2)); that is an answer.
+    const bool interrupted = answer == -EINTR || (answer == -EAGAIN && opcode != Opcode::connect);
     if (short_transfer || interrupted) {
         if (!cancel_requested) return false;
         answer = -ECANCELED;

@@ -3,6 +3,7 @@
 #include <ringlet/detail/assert.hpp>
 
 #include "base/cpus.hpp"
+#include "serve/stop_signals.hpp"
 
 #include <functional>
 #include <memory>
@@ -16,7 +17,8 @@ namespace ringlet {
 
 // ---- one worker ---------------------------------------------------------------------------------
 
-void Workers::Crew::work(std::size_t index, TcpListener listener, std::promise<Result<void>> made) {
+void Workers::Crew::work(std::size_t index, StreamListener listener,
+                         std::promise<Result<void>> made) {
     Worker& worker = workers_[index];
     ::pthread_setname_np(::pthread_self(), ("worker " + std::to_string(index)).c_str()); // top -H
     std::optional<Server> server;
@@ -40,18 +42,18 @@ void Workers::Crew::work(std::size_t index, TcpListener listener, std::promise<R
     made.set_value({});
 
     const Job job = job_.get();
-    if (job.call != nullptr) serve(worker, *server, index, job);
+    if (job.handlers != nullptr) serve(worker, *server, index, job);
     {
         const std::lock_guard lock(mutex_);
         worker.server = nullptr;
     }
     server.reset();
-    if (job.call == nullptr) return;
+    if (job.handlers == nullptr) return;
     stop_up_to(1); // one that ends takes the others with it
     static_cast<void>(ended_->sender().try_send(std::size_t(index)));
 }
 
-Result<Server> Workers::Crew::make_server(std::size_t index, TcpListener listener) const {
+Result<Server> Workers::Crew::make_server(std::size_t index, StreamListener listener) const {
     if (options_.pin_workers) {
         auto pinned = CpuSet::of(cpus_[index % cpus_.size()]).apply();
         if (!pinned) return pinned.error();
@@ -66,7 +68,7 @@ Result<Server> Workers::Crew::make_server(std::size_t index, TcpListener listene
 
 void Workers::Crew::serve(Worker& worker, Server& server, std::size_t index, const Job& job) {
     try {
-        auto report = server.run_erased((*job.handlers)[index], job.call);
+        auto report = server.run_erased((*job.handlers)[index], job.calls);
         if (report) {
             worker.report = std::move(*report);
         } else {
@@ -107,11 +109,11 @@ Result<void> Workers::Crew::start(const Endpoint& endpoint) {
     if (!loop_) return loop_.error();
     ended_.emplace(*loop_, size_);
     if (options_.handle_signals) {
-        auto watch = SignalWatch::create(options_.dump_signal);
+        auto watch = watch_stop_signals(options_);
         if (!watch) return watch.error();
         signals_.emplace(std::move(*watch));
     }
-    auto listeners = TcpListener::bind_several(endpoint, size_, options_.socket);
+    auto listeners = StreamListener::bind_several(endpoint, size_, options_.socket);
     if (!listeners) return listeners.error();
     address_ = listeners->front().local();
     for (std::size_t index = 0; index < size_; ++index) {
@@ -137,7 +139,8 @@ Result<void> Workers::Crew::start(const Endpoint& endpoint) {
     return {};
 }
 
-Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers, Server::Call call) {
+Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
+                                       const Server::Calls& calls) {
     RINGLET_ASSERT(!has_gone_, "workers run once: afterwards they listen no more");
     struct AtEnd { // however this ends: the handlers are the caller's
         Crew& crew;
@@ -147,7 +150,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers, Serve
     {
         const AtEnd at_end{*this};
         has_gone_ = true;
-        go_.set_value({.handlers = &handlers, .call = call});
+        go_.set_value({.handlers = &handlers, .calls = calls});
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
         waited = loop_->run([this] { return wait_for_all(); });
     }
@@ -219,9 +222,10 @@ namespace {
 
 // The bindings name every field, as in ring/statistics.cpp. `sum.workers` is the caller's.
 void add(ServeReport& sum, const ServeReport& one) {
-    const auto& [accepted_count, cancelled_count, accept_pauses, loop, workers] = one;
+    const auto& [accepted_count, failed_count, cancelled_count, accept_pauses, loop, workers] = one;
     static_cast<void>(workers);
     sum.accepted_count += accepted_count;
+    sum.failed_count += failed_count;
     sum.cancelled_count += cancelled_count;
     sum.accept_pauses += accept_pauses;
     sum.loop += loop;

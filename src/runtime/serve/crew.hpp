@@ -5,7 +5,7 @@
 #include <ringlet/thread_channel.hpp>
 #include <ringlet/workers.hpp>
 
-#include "serve/signals.hpp"
+#include <ringlet/signal_stream.hpp>
 
 #include <cstddef>
 #include <exception>
@@ -26,7 +26,8 @@ public:
     Service& operator=(const Service&) = delete;
     virtual ~Service() = default;
 
-    virtual Result<ServeReport> run(const std::vector<void*>& handlers, Server::Call call) = 0;
+    virtual Result<ServeReport> run(const std::vector<void*>& handlers,
+                                    const Server::Calls& calls) = 0;
     virtual void stop() = 0;
     [[nodiscard]] virtual std::size_t size() const noexcept = 0;
     [[nodiscard]] virtual Endpoint local() const = 0;
@@ -43,7 +44,8 @@ public:
     ~Crew() override;
 
     Result<void> start(const Endpoint& endpoint);
-    Result<ServeReport> run(const std::vector<void*>& handlers, Server::Call call) override;
+    Result<ServeReport> run(const std::vector<void*>& handlers,
+                            const Server::Calls& calls) override;
     void stop() override;
     [[nodiscard]] std::size_t size() const noexcept override { return size_; }
     [[nodiscard]] Endpoint local() const override { return address_; }
@@ -57,8 +59,8 @@ public:
 
 private:
     struct Job {
-        const std::vector<void*>* handlers = nullptr;
-        Server::Call call = nullptr; // null: there is nothing to run
+        const std::vector<void*>* handlers = nullptr; // null: there is nothing to run
+        Server::Calls calls = {};
     };
     struct Worker {
         std::thread thread;
@@ -66,8 +68,8 @@ private:
         ServeReport report;
     };
 
-    void work(std::size_t index, TcpListener listener, std::promise<Result<void>> made);
-    Result<Server> make_server(std::size_t index, TcpListener listener) const;
+    void work(std::size_t index, StreamListener listener, std::promise<Result<void>> made);
+    Result<Server> make_server(std::size_t index, StreamListener listener) const;
     void serve(Worker& worker, Server& server, std::size_t index, const Job& job);
     void fail(std::error_code error, std::exception_ptr thrown);
     void stop_up_to(int times);
@@ -85,7 +87,7 @@ private:
     BackendChoice backend_; // of the first
     bool has_direct_descriptors_ = true;
     Result<EventLoop> loop_;
-    std::optional<SignalWatch> signals_;
+    std::optional<SignalStream> signals_;
     std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
     std::vector<Worker> workers_;
     std::promise<Job> go_;

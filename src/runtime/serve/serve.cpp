@@ -10,6 +10,18 @@ namespace ringlet {
 
 std::string advice(std::string_view listen, std::error_code error) {
     const std::string where(listen);
+    if (listen.starts_with("unix:")) {
+        if (error == std::errc::address_in_use) {
+            return "cannot listen on " + where +
+                   ": another server listens there, or what is there is no socket. Stop that "
+                   "server, or choose another path";
+        }
+        if (error == std::errc::permission_denied || error == std::errc::read_only_file_system ||
+            error == std::errc::no_such_file_or_directory) {
+            return "cannot listen on " + where + ": " + error.message() +
+                   ": make its folder, and let this user write to it";
+        }
+    }
     if (error == std::errc::address_in_use) {
         return "cannot listen on " + where +
                ": the port is in use. Stop the other server, or choose another port";

@@ -4,34 +4,37 @@
 #include <ringlet/sleep.hpp>
 #include <ringlet/task_group.hpp>
 
-#include "serve/signals.hpp"
+#include "serve/stop_signals.hpp"
 
 #include <algorithm>
 #include <cstdio>
+#include <new>
 #include <optional>
+#include <source_location>
 
 #include <sys/resource.h>
 
 namespace ringlet {
 
-class Server::State {
+class Server::State final : public FailureObserver {
 public:
-    State(ServeOptions chosen, TcpListener listening);
+    State(ServeOptions chosen, StreamListener listening);
 
     Task<Result<void>> serve();
     void stop() { stop_up_to(stops_ + 1); }
     void stop_up_to(int times);
     void dump(std::string_view title) const;
+    void task_failed(const TaskFailure& failure) noexcept override;
 
     ServeOptions options;
     Result<EventLoop> loop;
-    TcpListener listener;
+    StreamListener listener;
     Endpoint address;
     ServeReport report;
     void* handler = nullptr;
-    Call call = nullptr;
+    Call call;
     std::function<void()> on_accept_failure;
-    std::optional<SignalWatch> signals; // until run has ended
+    std::optional<SignalStream> signals; // until run has ended
 
 private:
     Task<Result<void>> serve_connections(TaskGroup& server, BoundedTaskGroup& connections);
@@ -39,7 +42,7 @@ private:
     Task<> drain(BoundedTaskGroup& connections);
     Task<> watch_signals();
     Task<> end_idle_connections();
-    void take(BoundedTaskGroup& connections, TcpStream stream);
+    void take(BoundedTaskGroup& connections, StreamSocket stream);
 
     std::error_code accept_error_;
     JoinHandle<void> phase_;                        // accepting, then draining: what a stop ends
@@ -97,16 +100,32 @@ Task<> Server::State::accept_connections(BoundedTaskGroup& connections) {
     }
 }
 
-void Server::State::take(BoundedTaskGroup& connections, TcpStream stream) {
+void Server::State::take(BoundedTaskGroup& connections, StreamSocket stream) {
     if (options.idle_timeout.count() > 0) stream.limit_idle_time();
     try {
-        auto handle = [this](TcpStream taken) { return call(handler, std::move(taken)); };
-        if (connections.try_spawn("connection", handle, std::move(stream))) {
-            ++report.accepted_count;
+        // Named after the handler, and the place where that is written.
+        const auto spawn = [&](auto handle) {
+            const std::source_location where_it_is_written;
+            if (connections.try_spawn_at(where_it_is_written, handle, std::move(stream)))
+                ++report.accepted_count;
+        };
+        if (call.silent != nullptr) {
+            spawn([this](StreamSocket taken) { return call.silent(handler, std::move(taken)); });
+        } else {
+            spawn([this](StreamSocket taken) { return call.telling(handler, std::move(taken)); });
         }
     } catch (const std::exception& error) {
         loop->report("a connection could not be started and is closed: " +
                      std::string(error.what()));
+    }
+}
+
+void Server::State::task_failed(const TaskFailure& failure) noexcept {
+    ++report.failed_count;
+    if (failure.exception == nullptr && !options.report_errors) return;
+    try {
+        loop->report(failure.to_string());
+    } catch (const std::bad_alloc&) { // it is counted
     }
 }
 
@@ -206,7 +225,7 @@ Task<Result<void>> Server::State::serve() {
         };
         auto served = co_await with_bounded_task_group(
             options.max_connections, connections,
-            GroupOptions{.name = "connections", .on_failure = OnFailure::report});
+            GroupOptions{.name = "connections", .on_failure = OnFailure::report, .observer = this});
         server.cancel(CancelReason::shutdown);
         co_return served;
     };
@@ -216,7 +235,7 @@ Task<Result<void>> Server::State::serve() {
 
 // ---- the server ---------------------------------------------------------------------------------
 
-Server::State::State(ServeOptions chosen, TcpListener listening)
+Server::State::State(ServeOptions chosen, StreamListener listening)
     : options(std::move(chosen)), loop(EventLoop::create(options.loop)),
       listener(std::move(listening)), address(listener.local()) {
     if (!loop) return;
@@ -237,21 +256,21 @@ Result<Server> Server::create(ServeOptions options) {
 }
 
 Result<Server> Server::create(ServeOptions options, const Endpoint& endpoint) {
-    std::optional<SignalWatch> signals;
+    std::optional<SignalStream> signals;
     if (options.handle_signals) {
-        auto watch = SignalWatch::create(options.dump_signal);
+        auto watch = watch_stop_signals(options);
         if (!watch) return watch.error();
         signals.emplace(std::move(*watch));
     }
     // Not before the signals: a client that could connect is not lost to one.
-    auto listener = TcpListener::bind(endpoint, options.socket);
+    auto listener = StreamListener::bind(endpoint, options.socket);
     if (!listener) return listener.error();
     auto server = create(std::move(options), std::move(*listener));
     if (server) server->state_->signals = std::move(signals);
     return server;
 }
 
-Result<Server> Server::create(ServeOptions options, TcpListener listener) {
+Result<Server> Server::create(ServeOptions options, StreamListener listener) {
     auto state = std::make_unique<State>(std::move(options), std::move(listener));
     if (!state->loop) return state->loop.error();
     return Server(std::move(state));
@@ -262,9 +281,14 @@ Server::Server(Server&&) noexcept = default;
 Server& Server::operator=(Server&&) noexcept = default;
 Server::~Server() = default;
 
-Result<ServeReport> Server::run_erased(void* handler, Call call) {
+Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
     state_->handler = handler;
-    state_->call = call;
+    state_->call = local().is_unix() ? calls.local : calls.tcp;
+    if (!state_->call) {
+        state_->loop->report("the handler does not take the connections of " + local().to_string() +
+                             ": let it take a StreamSocket");
+        return std::errc::address_family_not_supported;
+    }
     auto served = state_->loop->run([state = state_.get()] { return state->serve(); });
     state_->signals.reset();
     state_->report.loop = state_->loop->stats();

@@ -17,7 +17,8 @@ public:
         : server_(std::move(server)),
           has_direct_descriptors_(server_.loop().direct_descriptor_limit() > 0), pins_(pins) {}
 
-    Result<ServeReport> run(const std::vector<void*>& handlers, Server::Call call) override;
+    Result<ServeReport> run(const std::vector<void*>& handlers,
+                            const Server::Calls& calls) override;
     void stop() override { server_.stop(); }
     [[nodiscard]] std::size_t size() const noexcept override { return 1; }
     [[nodiscard]] Endpoint local() const override { return server_.local(); }
@@ -37,8 +38,9 @@ private:
     bool pins_;
 };
 
-Result<ServeReport> Workers::Alone::run(const std::vector<void*>& handlers, Server::Call call) {
-    if (!pins_) return server_.run_erased(handlers.front(), call);
+Result<ServeReport> Workers::Alone::run(const std::vector<void*>& handlers,
+                                        const Server::Calls& calls) {
+    if (!pins_) return server_.run_erased(handlers.front(), calls);
     struct Unpinned { // the thread is the caller's
         CpuSet before;
         ~Unpinned() { static_cast<void>(before.apply()); }
@@ -48,7 +50,7 @@ Result<ServeReport> Workers::Alone::run(const std::vector<void*>& handlers, Serv
     const Unpinned at_end{*allowed};
     auto pinned = CpuSet::of(allowed->numbers().front()).apply();
     if (!pinned) return pinned.error();
-    return server_.run_erased(handlers.front(), call);
+    return server_.run_erased(handlers.front(), calls);
 }
 
 Result<Workers> Workers::create(ServeOptions options) {
@@ -88,8 +90,9 @@ Workers::Workers(Workers&&) noexcept = default;
 Workers& Workers::operator=(Workers&&) noexcept = default;
 Workers::~Workers() = default;
 
-Result<ServeReport> Workers::run_erased(const std::vector<void*>& handlers, Server::Call call) {
-    return service_->run(handlers, call);
+Result<ServeReport> Workers::run_erased(const std::vector<void*>& handlers,
+                                        const Server::Calls& calls) {
+    return service_->run(handlers, calls);
 }
 
 void Workers::stop() { service_->stop(); }

@@ -8,6 +8,9 @@
 #include <cstdio>
 #include <utility>
 
+#include <sys/socket.h>
+#include <unistd.h>
+
 namespace ringlet::testing {
 
 SimulatedKernel::SimulatedKernel(std::uint64_t seed, FaultSet faults, Trace trace)
@@ -31,10 +34,35 @@ Result<UniqueFd> SimulatedKernel::open_stream_socket(int family) {
     return UniqueFd(*fd);
 }
 
+Result<std::pair<UniqueFd, UniqueFd>> SimulatedKernel::open_pair() {
+    auto fds = network_.open_pair();
+    if (!fds) return fds.error();
+    UniqueFd first(fds->first);
+    UniqueFd second(fds->second);
+    return std::pair(std::move(first), std::move(second));
+}
+
 Result<void> SimulatedKernel::set_option(int fd, int level, int name, int value) {
     if (!is_simulated(fd)) return real_.set_option(fd, level, name, value);
     if (auto open = network_.local(fd); !open) return open.error();
     return {}; // none makes a difference here
+}
+
+Result<int> SimulatedKernel::option(int fd, int level, int name) {
+    if (!is_simulated(fd)) return real_.option(fd, level, name);
+    auto local = network_.local(fd);
+    if (!local) return local.error();
+    if (level == SOL_SOCKET && name == SO_TYPE) return SOCK_STREAM;
+    if (level == SOL_SOCKET && name == SO_DOMAIN) return local->family();
+    return 0;
+}
+
+Result<void> SimulatedKernel::reset_on_close(int fd) {
+    return is_simulated(fd) ? network_.reset_on_close(fd) : real_.reset_on_close(fd);
+}
+
+Result<bool> SimulatedKernel::is_idle(int fd) {
+    return is_simulated(fd) ? network_.is_idle(fd) : real_.is_idle(fd);
 }
 
 Result<void> SimulatedKernel::bind(int fd, const Endpoint& endpoint) {
@@ -57,6 +85,12 @@ Result<Endpoint> SimulatedKernel::peer(int fd) {
     return is_simulated(fd) ? network_.peer(fd) : real_.peer(fd);
 }
 
+// Both ends are of this process.
+Result<ucred> SimulatedKernel::peer_credentials(int fd) {
+    if (!is_simulated(fd)) return real_.peer_credentials(fd);
+    return ucred{.pid = ::getpid(), .uid = ::getuid(), .gid = ::getgid()};
+}
+
 void SimulatedKernel::close(int fd) noexcept {
     if (!is_simulated(fd)) return real_.close(fd);
     if (network_.is_waited_on(fd)) {
@@ -65,6 +99,24 @@ void SimulatedKernel::close(int fd) noexcept {
     }
     if (!network_.local(fd)) return fail("a descriptor was closed that is not open");
     network_.close(fd);
+}
+
+// Both of its addresses, and nobody else's: what a real name server says changes from day to day.
+Result<std::vector<Endpoint>> SimulatedKernel::resolve(std::string_view host_and_port) {
+    constexpr std::string_view localhost = "localhost:";
+    if (!host_and_port.starts_with(localhost)) {
+        auto number = Endpoint::parse(host_and_port);
+        if (!number) return Errc::unknown_host;
+        return std::vector<Endpoint>{*number};
+    }
+    const std::string port(host_and_port.substr(localhost.size()));
+    std::vector<Endpoint> found;
+    for (const char* address : {"[::1]:", "127.0.0.1:"}) {
+        auto endpoint = Endpoint::parse(address + port);
+        if (!endpoint) return endpoint.error();
+        found.push_back(*endpoint);
+    }
+    return found;
 }
 
 void SimulatedKernel::report(std::string_view line) noexcept { trace(line); }

@@ -24,13 +24,22 @@ public:
     ~SimulatedKernel();
 
     Result<UniqueFd> open_stream_socket(int family) override;
+    Result<std::pair<UniqueFd, UniqueFd>> open_pair() override;
     Result<void> set_option(int fd, int level, int name, int value) override;
+    Result<int> option(int fd, int level, int name) override;
+    void make_blocking(int fd) override {
+        if (!is_simulated(fd)) real_.make_blocking(fd);
+    }
+    Result<void> reset_on_close(int fd) override;
+    Result<bool> is_idle(int fd) override;
     Result<void> bind(int fd, const Endpoint& endpoint) override;
     Result<void> listen(int fd, int backlog) override;
     Result<void> shutdown_write(int fd) override;
     Result<Endpoint> local(int fd) override;
     Result<Endpoint> peer(int fd) override;
+    Result<ucred> peer_credentials(int fd) override;
     void close(int fd) noexcept override;
+    Result<std::vector<Endpoint>> resolve(std::string_view host_and_port) override;
     [[nodiscard]] Clock::time_point now() noexcept override { return now_; }
     /// One: other threads are not simulated.
     [[nodiscard]] std::size_t thread_count() noexcept override { return 1; }

@@ -1,5 +1,6 @@
 #include "simulation/simulated_network.hpp"
 
+#include <ringlet/detail/message.hpp>
 #include <ringlet/error.hpp>
 
 #include <algorithm>
@@ -7,6 +8,8 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+
+#include <poll.h>
 
 namespace ringlet::testing {
 
@@ -17,163 +20,28 @@ using std::chrono::microseconds;
 // A kernel keeps so much for a peer that does not answer, and then lets the sender wait.
 constexpr std::size_t unheard_limit_bytes = 256'000;
 
-std::error_code error_of(int number) { return error_from_errno(number); }
-
-bool is_any_address(const Endpoint& endpoint) {
-    if (endpoint.is_v6()) {
-        sockaddr_in6 address{};
-        std::memcpy(&address, endpoint.data(), sizeof address);
-        return IN6_IS_ADDR_UNSPECIFIED(&address.sin6_addr);
-    }
-    sockaddr_in address{};
-    std::memcpy(&address, endpoint.data(), sizeof address);
-    return address.sin_addr.s_addr == INADDR_ANY;
-}
-
-Endpoint any_of(int family) {
-    return Endpoint::parse(family == AF_INET6 ? "[::]:0" : "0.0.0.0:0").value();
-}
-
-Endpoint loopback_of(int family) {
-    return Endpoint::parse(family == AF_INET6 ? "[::1]:0" : "127.0.0.1:0").value();
+// No message in here has more than one place to receive into, nor carries descriptors.
+std::span<std::byte> memory_of(const Operation& operation) {
+    auto& message = *static_cast<Message*>(operation.data);
+    message.skip(0);
+    message.header.msg_controllen = 0;
+    const iovec& place = *message.begin();
+    return {static_cast<std::byte*>(place.iov_base), place.iov_len};
 }
 
 } // namespace
-
-// ---- descriptors --------------------------------------------------------------------------------
-
-SimulatedNetwork::SocketPtr SimulatedNetwork::find(int fd) const noexcept {
-    const auto index = static_cast<std::size_t>(fd - first_simulated_descriptor);
-    return is_simulated(fd) && index < descriptors_.size() ? descriptors_[index] : nullptr;
-}
-
-// The lowest that is free, as the real kernel does: so that whoever uses a descriptor after its end
-// meets somebody else.
-int SimulatedNetwork::give_descriptor(SocketPtr socket) {
-    auto free = std::find(descriptors_.begin(), descriptors_.end(), nullptr);
-    if (free == descriptors_.end()) free = descriptors_.insert(free, nullptr);
-    *free = std::move(socket);
-    ++open_count_;
-    return first_simulated_descriptor + static_cast<int>(free - descriptors_.begin());
-}
-
-Result<int> SimulatedNetwork::open(int family) {
-    if (family != AF_INET && family != AF_INET6) return error_of(EAFNOSUPPORT);
-    if (has_begun_) {
-        if (const int error = exhausted_by_a_fault()) return error_of(error);
-    }
-    auto socket = std::make_shared<Socket>();
-    socket->family = family;
-    socket->local = any_of(family);
-    return give_descriptor(std::move(socket));
-}
-
-Result<std::pair<int, int>> SimulatedNetwork::open_pair() {
-    auto one = std::make_shared<Socket>();
-    auto other = std::make_shared<Socket>();
-    one->family = other->family = AF_INET;
-    one->local = other->local = loopback_of(AF_INET);
-    one->local.set_port(free_port());
-    other->local.set_port(free_port());
-    join(one, other);
-    const int first = give_descriptor(std::move(one));
-    return std::pair(first, give_descriptor(std::move(other)));
-}
-
-void SimulatedNetwork::close(int fd) {
-    const SocketPtr socket = find(fd);
-    if (!socket) return;
-    descriptors_[static_cast<std::size_t>(fd - first_simulated_descriptor)] = nullptr;
-    --open_count_;
-    for (const SocketPtr& client : socket->pending) break_off(*client, ECONNRESET);
-    hang_up(*socket);
-}
-
-// ---- names --------------------------------------------------------------------------------------
-
-bool SimulatedNetwork::is_taken(const Endpoint& endpoint) const {
-    return std::ranges::any_of(descriptors_, [&](const SocketPtr& socket) {
-        return socket && socket->kind != Socket::Kind::connected &&
-               socket->family == endpoint.family() && socket->local.port() == endpoint.port() &&
-               (socket->local == endpoint || is_any_address(socket->local) ||
-                is_any_address(endpoint));
-    });
-}
-
-std::uint16_t SimulatedNetwork::free_port() {
-    constexpr std::uint16_t first = 32'768;
-    constexpr std::uint16_t last = 60'999;
-    const auto is_in_use = [this](const SocketPtr& socket) {
-        return socket && socket->local.port() == next_port_;
-    };
-    for (int tries = first; tries <= last; ++tries) {
-        next_port_ = next_port_ == last ? first : static_cast<std::uint16_t>(next_port_ + 1);
-        if (std::ranges::none_of(descriptors_, is_in_use)) break;
-    }
-    return next_port_;
-}
-
-Result<void> SimulatedNetwork::bind(int fd, const Endpoint& endpoint) {
-    const SocketPtr socket = find(fd);
-    if (!socket) return error_of(EBADF);
-    if (socket->local.port() != 0) return error_of(EINVAL);
-    if (socket->family != endpoint.family()) {
-        return error_of(endpoint.is_v6() ? EAFNOSUPPORT : EINVAL);
-    }
-    Endpoint chosen = endpoint;
-    if (endpoint.port() == 0) {
-        chosen.set_port(free_port());
-    } else if (is_taken(endpoint)) {
-        return error_of(EADDRINUSE);
-    }
-    socket->local = chosen;
-    return {};
-}
-
-Result<void> SimulatedNetwork::listen(int fd, int backlog) {
-    const SocketPtr socket = find(fd);
-    if (!socket) return error_of(EBADF);
-    if (socket->kind == Socket::Kind::connecting || socket->kind == Socket::Kind::connected) {
-        return error_of(EINVAL);
-    }
-    if (socket->local.port() == 0) socket->local.set_port(free_port());
-    socket->kind = Socket::Kind::listening;
-    socket->backlog = static_cast<std::size_t>(std::max(backlog, 1));
-    return {};
-}
-
-Result<Endpoint> SimulatedNetwork::local(int fd) const {
-    const SocketPtr socket = find(fd);
-    if (!socket) return error_of(EBADF);
-    return socket->local;
-}
-
-Result<Endpoint> SimulatedNetwork::peer(int fd) const {
-    const SocketPtr socket = find(fd);
-    if (!socket) return error_of(EBADF);
-    if (socket->kind != Socket::Kind::connected || socket->is_over()) return error_of(ENOTCONN);
-    return socket->peer_name;
-}
-
-SimulatedNetwork::SocketPtr SimulatedNetwork::listener_at(const Endpoint& endpoint) const {
-    for (const SocketPtr& socket : descriptors_) {
-        if (!socket || socket->kind != Socket::Kind::listening) continue;
-        const bool matches = socket->local == endpoint || (is_any_address(socket->local) &&
-                                                           socket->family == endpoint.family() &&
-                                                           socket->local.port() == endpoint.port());
-        if (matches) return socket;
-    }
-    return nullptr;
-}
-
-// ---- operations ---------------------------------------------------------------------------------
 
 std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
     has_begun_ = true;
     const SocketPtr socket = find(operation.fd());
     if (!socket) return -EBADF;
     std::optional<std::int32_t> answer;
-    bool outbound = false;
+    if (operation.opcode == Opcode::poll) {
+        answer = poll(*socket, operation);
+        std::erase(socket->polls, &operation);
+        if (!answer) socket->polls.push_back(&operation);
+        return answer;
+    }
     if (operation.opcode != Opcode::connect && plan_.strikes(Fault::interrupted)) {
         answer = plan_.below(2) == 0 ? -EINTR : -EAGAIN;
     }
@@ -183,20 +51,21 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
         break;
     case Opcode::recv_buffer:
     case Opcode::recv:
-        if (!answer) answer = recv(*socket, operation);
+        if (!answer) answer = recv(*socket, {operation.rest(), operation.rest_bytes()});
         break;
-    case Opcode::connect:
-        outbound = true;
-        answer = connect(*socket, operation);
+    case Opcode::recv_message:
+        if (!answer) answer = recv(*socket, memory_of(operation));
         break;
+    case Opcode::connect: answer = connect(*socket, operation); break;
     case Opcode::send:
-        outbound = true;
-        if (!answer) answer = send(*socket, operation);
+        if (!answer) answer = send(*socket, operation, operation.rest(), operation.rest_bytes());
         break;
-    case Opcode::read:
-    case Opcode::send_zero_copy: return -EINVAL;
+    case Opcode::send_message:
+        if (!answer) answer = send_message(*socket, operation);
+        break;
+    default: return -EINVAL; // of what is no stream
     }
-    (outbound ? socket->outbound : socket->inbound) = answer ? nullptr : &operation;
+    (operation.is_outbound() ? socket->outbound : socket->inbound) = answer ? nullptr : &operation;
     return answer;
 }
 
@@ -205,11 +74,13 @@ void SimulatedNetwork::withdraw(const Operation& operation) {
     if (!socket) return;
     if (socket->inbound == &operation) socket->inbound = nullptr;
     if (socket->outbound == &operation) socket->outbound = nullptr;
+    std::erase(socket->polls, &operation);
 }
 
 bool SimulatedNetwork::is_waited_on(int fd) const {
     const SocketPtr socket = find(fd);
-    return socket && (socket->inbound != nullptr || socket->outbound != nullptr);
+    return socket &&
+           (socket->inbound != nullptr || socket->outbound != nullptr || !socket->polls.empty());
 }
 
 std::vector<Operation*> SimulatedNetwork::waiting() const {
@@ -218,6 +89,7 @@ std::vector<Operation*> SimulatedNetwork::waiting() const {
         if (!socket) continue;
         if (socket->inbound != nullptr) found.push_back(socket->inbound);
         if (socket->outbound != nullptr) found.push_back(socket->outbound);
+        found.insert(found.end(), socket->polls.begin(), socket->polls.end());
     }
     return found;
 }
@@ -230,6 +102,8 @@ std::vector<Operation*> SimulatedNetwork::take_changed() {
         for (Operation** slot : {&socket->inbound, &socket->outbound}) {
             if (*slot != nullptr) found.push_back(std::exchange(*slot, nullptr));
         }
+        found.insert(found.end(), socket->polls.begin(), socket->polls.end());
+        socket->polls.clear();
     }
     changed_.clear();
     return found;
@@ -275,7 +149,7 @@ std::optional<std::int32_t> SimulatedNetwork::connect(Socket& socket, const Oper
         socket.peer_name = loopback_of(socket.family);
         socket.peer_name.set_port(port);
     }
-    if (socket.local.port() == 0) {
+    if (socket.local.port() == 0 && socket.family != AF_UNIX) {
         socket.local = loopback_of(socket.family);
         socket.local.set_port(free_port());
     }
@@ -286,7 +160,7 @@ std::optional<std::int32_t> SimulatedNetwork::connect(Socket& socket, const Oper
     return std::nullopt;
 }
 
-std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, Operation& operation) {
+std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, std::span<std::byte> memory) {
     if (socket.kind != Socket::Kind::connected) return -ENOTCONN;
     if (const int error = out_of_memory_by_a_fault()) return -error;
     if (!socket.is_over()) {
@@ -294,14 +168,14 @@ std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, Operation& op
         if (plan_.strikes(Fault::timed_out)) break_off(socket, ETIMEDOUT);
         if (plan_.strikes(Fault::early_end)) end_early(socket);
     }
-    std::size_t size = std::min(socket.arrived.size() - socket.taken_bytes, operation.rest_bytes());
+    std::size_t size = std::min(socket.arrived.size() - socket.taken_bytes, memory.size());
     if (size == 0) {
         if (socket.error != 0) return -std::exchange(socket.error, 0);
         if (socket.ended) return 0;
         return std::nullopt;
     }
     if (size > 1 && plan_.strikes(Fault::short_recv)) size = 1 + plan_.below(size - 1);
-    std::memcpy(operation.rest(), socket.arrived.data() + socket.taken_bytes, size);
+    std::memcpy(memory.data(), socket.arrived.data() + socket.taken_bytes, size);
     socket.taken_bytes += size;
     if (socket.taken_bytes == socket.arrived.size()) {
         socket.arrived.clear();
@@ -314,7 +188,38 @@ std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, Operation& op
     return static_cast<std::int32_t>(size);
 }
 
-std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, Operation& operation) {
+std::optional<std::int32_t> SimulatedNetwork::send_message(Socket& socket,
+                                                           const Operation& operation) {
+    auto& message = *static_cast<Message*>(operation.data);
+    message.skip(operation.transferred_bytes);
+    if (message.header.msg_controllen > 0) return -EOPNOTSUPP; // descriptors are real
+    std::vector<std::byte> bytes;
+    for (const iovec& piece : message) {
+        const auto* begin = static_cast<const std::byte*>(piece.iov_base);
+        bytes.insert(bytes.end(), begin, begin + piece.iov_len);
+    }
+    return send(socket, operation, bytes.data(), bytes.size());
+}
+
+std::optional<std::int32_t> SimulatedNetwork::poll(const Socket& socket,
+                                                   const Operation& operation) const {
+    int ready = 0;
+    if (!socket.pending.empty() || socket.ended || socket.taken_bytes < socket.arrived.size()) {
+        ready |= POLLIN;
+    }
+    if (socket.error != 0) ready |= POLLIN | POLLOUT | POLLERR;
+    if (socket.is_over()) ready |= POLLHUP;
+    const SocketPtr peer = socket.peer.lock();
+    const bool is_up = socket.kind == Socket::Kind::connected && !socket.connected;
+    if (socket.closed || (is_up && (!peer || peer->held_bytes < peer->room_bytes)))
+        ready |= POLLOUT;
+    ready &= static_cast<int>(operation.size_bytes) | POLLERR | POLLHUP;
+    if (ready == 0) return std::nullopt;
+    return ready;
+}
+
+std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, const Operation& operation,
+                                                   const std::byte* bytes, std::size_t size) {
     if (socket.kind != Socket::Kind::connected) return -ENOTCONN;
     if (const int error = out_of_memory_by_a_fault()) return -error;
     if (!socket.closed) {
@@ -327,14 +232,14 @@ std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, Operation& op
     const SocketPtr peer = socket.peer.lock();
     const std::size_t room = peer ? peer->room_bytes : unheard_limit_bytes;
     const std::size_t used = peer ? peer->held_bytes : socket.unheard_bytes;
-    std::size_t size = std::min(operation.rest_bytes(), room - std::min(used, room));
+    size = std::min(size, room - std::min(used, room));
     if (size == 0) return std::nullopt;
     if (size > 1 && plan_.strikes(Fault::short_send)) size = 1 + plan_.below(size - 1);
     sent_bytes_ += size;
     if (peer) {
         peer->held_bytes += size;
         held_bytes_ += size;
-        send_to(peer, {.moment = {}, .bytes = {operation.rest(), operation.rest() + size}});
+        send_to(peer, {.moment = {}, .bytes = {bytes, bytes + size}});
     } else {
         // Nobody is there any more: the bytes are taken, and the answer is a reset.
         lost_bytes_ += size;
@@ -342,17 +247,6 @@ std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, Operation& op
         send_to(find(operation.fd()), {.moment = {}, .bytes = {}, .error = ECONNRESET});
     }
     return static_cast<std::int32_t>(size);
-}
-
-Result<void> SimulatedNetwork::shutdown_write(int fd) {
-    const SocketPtr socket = find(fd);
-    if (!socket) return error_of(EBADF);
-    if (socket->kind != Socket::Kind::connected || socket->is_over()) return error_of(ENOTCONN);
-    if (!std::exchange(socket->closed, true)) {
-        if (const SocketPtr peer = socket->peer.lock()) send_to(peer, {});
-    }
-    note_change(socket);
-    return {};
 }
 
 } // namespace ringlet::testing

@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <queue>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -41,6 +42,8 @@ public:
     Result<void> bind(int fd, const Endpoint& endpoint);
     Result<void> listen(int fd, int backlog);
     Result<void> shutdown_write(int fd);
+    Result<void> reset_on_close(int fd);
+    Result<bool> is_idle(int fd) const;
     Result<Endpoint> local(int fd) const;
     Result<Endpoint> peer(int fd) const;
     void close(int fd);
@@ -89,6 +92,7 @@ private:
         Endpoint peer_name;
         Operation* inbound = nullptr; // that wait
         Operation* outbound = nullptr;
+        std::vector<Operation*> polls;
 
         std::size_t backlog = 0;
         std::deque<std::shared_ptr<Socket>> pending;
@@ -107,6 +111,7 @@ private:
         int error = 0;
         bool ended = false;  // nothing more will arrive
         bool closed = false; // nothing more can be sent
+        bool resets = false; // when it is closed
 
         [[nodiscard]] bool is_over() const noexcept { return ended && closed; }
     };
@@ -120,6 +125,9 @@ private:
         }
     };
 
+    static bool is_any_address(const Endpoint& endpoint);
+    static Endpoint any_of(int family, std::uint16_t port = 0);
+    static Endpoint loopback_of(int family);
     [[nodiscard]] SocketPtr find(int fd) const noexcept;
     int give_descriptor(SocketPtr socket);
     [[nodiscard]] SocketPtr listener_at(const Endpoint& endpoint) const;
@@ -129,8 +137,11 @@ private:
 
     std::optional<std::int32_t> accept(Socket& socket);
     std::optional<std::int32_t> connect(Socket& socket, const Operation& operation);
-    std::optional<std::int32_t> recv(Socket& socket, Operation& operation);
-    std::optional<std::int32_t> send(Socket& socket, Operation& operation);
+    std::optional<std::int32_t> recv(Socket& socket, std::span<std::byte> memory);
+    std::optional<std::int32_t> send(Socket& socket, const Operation& operation,
+                                     const std::byte* bytes, std::size_t size);
+    std::optional<std::int32_t> send_message(Socket& socket, const Operation& operation);
+    std::optional<std::int32_t> poll(const Socket& socket, const Operation& operation) const;
     int exhausted_by_a_fault();
     int out_of_memory_by_a_fault();
 

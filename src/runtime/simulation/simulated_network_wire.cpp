@@ -134,11 +134,11 @@ SimulatedNetwork::SocketPtr SimulatedNetwork::cut(Socket& socket) {
 
 // The owner closes it. What has not been read makes a reset of it (RFC 1122, 4.2.2.13).
 void SimulatedNetwork::hang_up(Socket& socket) {
-    const bool unread = socket.held_bytes > 0;
+    const bool resets = socket.held_bytes > 0 || socket.resets;
     lose_what_is_on_its_way(socket);
     lose_what_has_arrived(socket);
     const SocketPtr peer = cut(socket);
-    if (peer && unread) {
+    if (peer && resets) {
         send_to(peer, {.moment = {}, .bytes = {}, .error = ECONNRESET});
     } else if (peer && !socket.closed) {
         send_to(peer, {});

@@ -5,6 +5,7 @@
 
 #include "ring/buffer_queue.hpp"
 #include "ring/loan.hpp"
+#include "simulation/real_descriptors.hpp"
 #include "simulation/simulated_kernel.hpp"
 
 #include <algorithm>
@@ -14,9 +15,6 @@
 #include <unordered_map>
 #include <utility>
 #include <vector>
-
-#include <poll.h>
-#include <unistd.h>
 
 namespace ringlet::testing {
 
@@ -74,7 +72,7 @@ public:
         if (deadline == Clock::time_point::max()) deadline.reset();
         submit();
         // Each time: a ring that is always busy, or never sleeps, must hear of a letter, too.
-        read_real(0);
+        try_real(0);
         // Nothing takes no time: or whoever waits for a moment by yielding would never see it.
         pass(kernel_.now() + microseconds(1 + plan_.below(3)));
         while (!something_is_visible() && !(deadline && *deadline <= kernel_.now())) {
@@ -126,7 +124,7 @@ private:
                 take_back(*submission.operation);
             } else if (!is_simulated(submission.operation->fd())) {
                 begin_real(*submission.operation);
-            } else if (submission.operation->opcode == Opcode::recv_buffer && !buffers_.empty()) {
+            } else if (submission.operation->takes_buffer() && !buffers_.empty()) {
                 static_cast<void>(
                     buffers_.park(*submission.operation)); // behind those that wait already
             } else {
@@ -137,7 +135,7 @@ private:
     }
 
     void attempt(Operation& operation) {
-        if (operation.opcode == Opcode::recv_buffer) {
+        if (operation.takes_buffer()) {
             const bool runs_out = plan_.strikes(Fault::no_buffer);
             if (runs_out) no_buffer_until_ = kernel_.now() + microseconds(1 + plan_.below(2000));
             if (runs_out || !buffers_.lend(operation)) {
@@ -147,7 +145,7 @@ private:
         }
         check_lent(operation);
         const auto result = network_.attempt(operation);
-        if (operation.opcode == Opcode::recv_buffer && result.value_or(0) <= 0) {
+        if (operation.takes_buffer() && result.value_or(0) <= 0) {
             BufferQueue::take_back(operation);
         }
         if (!result) return;
@@ -194,7 +192,7 @@ private:
     void end_cancelled(Operation& operation) {
         check_lent(operation);
         network_.withdraw(operation);
-        std::erase(real_reads_, &operation);
+        real_.withdraw(operation);
         buffers_.withdraw(operation);
         answer(operation, -ECANCELED);
     }
@@ -247,7 +245,7 @@ private:
         auto waiting = network_.waiting();
         waiting.insert(waiting.end(), buffers_.parked().begin(), buffers_.parked().end());
         const int patience_ms = waiting.empty() ? real_wait_alone_ms : real_wait_ms;
-        if (read_real(deadlocks_ == 0 ? patience_ms : 0)) return;
+        if (try_real(deadlocks_ == 0 ? patience_ms : 0)) return;
         RINGLET_ASSERT(!waiting.empty(),
                        "a simulated loop waits for another thread, for a signal or for ever, and "
                        "nothing came: other threads are not simulated");
@@ -266,40 +264,20 @@ private:
         ++deadlocks_;
     }
 
-    // ---- descriptors of the real kernel: the loop's eventfd, a signalfd
+    // ---- descriptors of the real kernel
 
     void begin_real(Operation& operation) {
-        if (operation.opcode == Opcode::read) {
-            real_reads_.push_back(&operation);
-            return;
-        }
+        if (RealDescriptors::takes(operation)) return real_.add(operation);
         kernel_.fail(
             "a real descriptor in a simulation: use Simulation::pair, or TcpStream::connect");
         answer(operation, -EOPNOTSUPP);
     }
 
-    bool read_real(int timeout_ms) {
-        std::vector<pollfd> polled;
-        if (real_reads_.empty()) return false;
-        for (const Operation* read : real_reads_) {
-            polled.push_back({.fd = read->fd(), .events = POLLIN, .revents = 0});
-        }
-        int readable = 0;
-        do {
-            readable = ::poll(polled.data(), polled.size(), timeout_ms);
-        } while (readable < 0 && errno == EINTR);
-        if (readable <= 0) return false;
-        const auto reads = std::exchange(real_reads_, {});
-        for (std::size_t i = 0; i < reads.size(); ++i) {
-            Operation& read = *reads[i];
-            if (polled[i].revents == 0) {
-                real_reads_.push_back(&read);
-                continue;
-            }
-            const auto result = ::read(read.fd(), read.rest(), read.rest_bytes());
-            answer(read, result < 0 ? -errno : static_cast<std::int32_t>(result));
-        }
-        return true;
+    bool try_real(int timeout_ms) {
+        const auto give = [this](Operation& operation, std::int32_t result) {
+            answer(operation, result);
+        };
+        return real_.try_all(timeout_ms, buffers_, stats_, give);
     }
 
     // ---- handing over
@@ -363,7 +341,7 @@ private:
     std::unordered_map<const Operation*, Flight> flights_; // from start until handed over
     std::vector<Answer> answers_;
     std::vector<SlowCancel> slow_cancels_;
-    std::vector<Operation*> real_reads_;
+    RealDescriptors real_;
     BufferQueue buffers_;
     std::optional<Clock::time_point> no_buffer_until_;
     std::vector<Completion> batch_;

@@ -62,7 +62,9 @@ void GroupCore::body_failed(std::error_code error, std::exception_ptr exception)
 
 void GroupCore::fail(TaskFailure failure, bool ends_the_group) noexcept {
     try {
-        if (options_.failures != nullptr) {
+        if (options_.observer != nullptr) {
+            options_.observer->task_failed(failure);
+        } else if (options_.failures != nullptr) {
             options_.failures->push_back(failure);
         } else if (!ends_the_group) {
             scope.loop->report(failure.to_string());

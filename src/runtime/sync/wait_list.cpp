@@ -28,4 +28,11 @@ std::string WaitList::to_string() const {
     return text;
 }
 
+void WaitList::used_on_other_thread() const noexcept {
+    const std::string message =
+        to_string() + " was used on another thread than that of the tasks that wait for it: "
+                      "call loop.post([&] { ... }) there, or take a ThreadChannel";
+    assertion_failed("it is used on its loop's thread", message.c_str(), __FILE__, __LINE__);
+}
+
 } // namespace ringlet

@@ -40,15 +40,27 @@ std::string_view before_lambda(std::string_view signature) {
     return at == signature.npos ? std::string_view() : signature.substr(0, at);
 }
 
+// As g++ and clang write it; nobody needs it to find the function.
+std::string without_anonymous(std::string_view name) {
+    std::string plain(name);
+    for (const std::string_view anonymous : {"{anonymous}::", "(anonymous namespace)::"}) {
+        for (auto at = plain.find(anonymous); at != plain.npos; at = plain.find(anonymous)) {
+            plain.erase(at, anonymous.size());
+        }
+    }
+    return plain;
+}
+
 } // namespace
 
 std::string short_task_name(const char* name) {
     std::string_view signature = name;
     if (signature.find('(') == signature.npos) return name; // a name that somebody gave
     const std::string_view around = before_lambda(signature);
-    if (around.empty()) return std::string(without_return_type(without_parameters(signature)));
+    if (around.empty())
+        return without_anonymous(without_return_type(without_parameters(signature)));
     const std::string_view outer = before_lambda(around).empty() ? around : before_lambda(around);
-    return "lambda in " + std::string(without_return_type(without_parameters(outer)));
+    return "lambda in " + without_anonymous(without_return_type(without_parameters(outer)));
 }
 
 std::string task_and_place(std::string_view name, const std::source_location& where) {

@@ -17,6 +17,7 @@ const std::vector<Errc> every_error = {
     Errc::io_uring_missing, Errc::io_uring_unsupported, Errc::io_uring_locked_memory,
     Errc::io_uring_too_old, Errc::would_block_forever,  Errc::channel_closed,
     Errc::unknown_backend,  Errc::unknown_feature,      Errc::task_not_ready,
+    Errc::message_too_long, Errc::connected_to_itself,
 };
 
 } // namespace

@@ -416,5 +416,5 @@ TEST_CASE("an empty listener aborts when it is used") {
         return 0;
     });
     CHECK(ending.signal == SIGABRT);
-    CHECK(ending.says("a TcpListener was used that is empty"));
+    CHECK(ending.says("a listener was used that is empty"));
 }

@@ -251,7 +251,7 @@ TEST_CASE("send_some may send less, send_all of nothing sends nothing") {
     auto result = loop->run(
         [&](TcpStream stream) -> Task<> {
             const auto before = loop->stats().ring.submissions;
-            auto nothing = co_await stream.send_all({});
+            auto nothing = co_await stream.send_all(std::span<const std::byte>());
             CHECK(nothing);
             std::array<std::byte, 1> no_memory{};
             auto received = co_await stream.recv_exactly(std::span(no_memory).first(0));

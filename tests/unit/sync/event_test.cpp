@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string>
+#include <thread>
 
 using namespace ringlet;
 using namespace ringlet::testing;
@@ -89,4 +90,26 @@ TEST_CASE("an event that goes while a task waits ends the program, with both nam
             }));
         });
     }
+}
+
+TEST_CASE("an event that is set on another thread is refused by name") {
+    check_aborts("Event \"ready\" was used on another thread", [] {
+        auto loop = EventLoop::create();
+        Event event("ready");
+        auto wait = [&]() -> Task<> {
+            auto set = co_await event.wait();
+            static_cast<void>(set);
+        };
+        auto body = [&]() -> Task<> {
+            auto group = [&](TaskGroup& tasks) -> Task<> {
+                tasks.spawn(wait);
+                auto turned = co_await yield();
+                static_cast<void>(turned);
+                std::thread([&] { event.set(); }).join();
+            };
+            auto done = co_await with_task_group(group);
+            static_cast<void>(done);
+        };
+        static_cast<void>(loop->run(body));
+    });
 }

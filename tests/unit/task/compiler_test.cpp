@@ -220,6 +220,38 @@ Task<> safe_aggregate() {
     went_right = value == 7;
 }
 
+// ---- a temporary that is chosen -----------------------------------------------------------------
+
+struct Text {
+    Tracked tracked;
+    int number = 7;
+};
+
+Text make_text() { return {}; }
+
+Task<int> number_in(const Text& text) {
+    const auto turned = co_await yield();
+    co_return turned ? text.number : -1;
+}
+
+bool first_text_is_chosen = true;
+
+Task<> unsafe_chosen_temporary() {
+    const int value = co_await number_in(first_text_is_chosen ? make_text() : Text{});
+    went_right = value == 7;
+}
+
+Task<> safe_chosen_text() {
+    const Text text = first_text_is_chosen ? make_text() : Text{};
+    const int value = co_await number_in(text);
+    went_right = value == 7;
+}
+
+Task<> safe_temporary() {
+    const int value = co_await number_in(make_text());
+    went_right = value == 7;
+}
+
 // ---- symmetric transfer -------------------------------------------------------------------------
 
 // The child that textbooks show: the parent suspends first, and then the child and the parent
@@ -305,6 +337,12 @@ TEST_CASE("compiler: an aggregate as an argument") {
     check_safe_form(safe_aggregate);
     check_unsafe_form("co_await f(Options{.name = ...})", unsafe_aggregate);
     check_unsafe_form("co_await f({.name = ...})", unsafe_braces);
+}
+
+TEST_CASE("compiler: a temporary that is chosen by ?: as an argument") {
+    check_safe_form(safe_temporary);
+    check_safe_form(safe_chosen_text);
+    check_unsafe_form("co_await f(c ? text() : other())", unsafe_chosen_temporary);
 }
 
 // Why Task does not use it (task.hpp); that Task needs no tail call is in stack_test.cpp.

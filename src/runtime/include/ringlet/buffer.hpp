@@ -2,8 +2,10 @@
 
 #include <ringlet/detail/config.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <utility>
 
 namespace RINGLET_EXPORT ringlet {
@@ -43,6 +45,25 @@ public:
     [[nodiscard]] std::byte* end() noexcept { return data_ + size_bytes_; }
     [[nodiscard]] const std::byte* begin() const noexcept { return data_; }
     [[nodiscard]] const std::byte* end() const noexcept { return data_ + size_bytes_; }
+
+    /// The bytes as text.
+    [[nodiscard]] std::string_view text() const& noexcept {
+        return {reinterpret_cast<const char*>(data_), size_bytes_};
+    }
+    std::string_view text() && = delete; // it would be of memory that has gone
+
+    /// A part of them: `size_bytes` bytes from `offset` on, or as many as there are.
+    [[nodiscard]] std::span<std::byte> slice(std::size_t offset,
+                                             std::size_t size_bytes = capacity_bytes) & noexcept {
+        const std::size_t from = std::min(offset, size_bytes_);
+        return {data_ + from, std::min(size_bytes, size_bytes_ - from)};
+    }
+    [[nodiscard]] std::span<const std::byte>
+    slice(std::size_t offset, std::size_t size_bytes = capacity_bytes) const& noexcept {
+        const std::size_t from = std::min(offset, size_bytes_);
+        return {data_ + from, std::min(size_bytes, size_bytes_ - from)};
+    }
+    std::span<std::byte> slice(std::size_t, std::size_t = 0) && = delete;
 
     // For the sockets: memory to lend to the kernel, and the buffer that it becomes.
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/as_task.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/event_loop.hpp>
@@ -38,6 +39,10 @@ public:
         : shielded_(shielded), limited_(moment.has_value()), task_(std::move(task)) {
         if (moment) deadline = *moment;
     }
+    /// Before it is awaited.
+    ScopedCall(ScopedCall&& other) noexcept
+        : Timer(other), shielded_(other.shielded_), limited_(other.limited_),
+          task_(std::move(other.task_)) {}
     ScopedCall(const ScopedCall&) = delete;
     ScopedCall& operator=(const ScopedCall&) = delete;
     ~ScopedCall() {
@@ -105,6 +110,7 @@ private:
 ///           cancellation cut short: `operation_canceled`.
 /// Cost      One frame, no system call: deadlines travel with the loop's wait.
 template <class Fn, class... Args>
+    requires(!Awaitable<Fn>)
 auto with_deadline(Clock::time_point deadline, Fn&& fn, Args&&... args) {
     RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
     using Returned = std::invoke_result_t<Fn&, Args...>;
@@ -113,10 +119,26 @@ auto with_deadline(Clock::time_point deadline, Fn&& fn, Args&&... args) {
                                                      deadline, false);
 }
 
+/// The same for something that can be awaited, without a function around it:
+///
+///     auto chunk = co_await with_timeout(5s, stream.recv());
+///
+/// Lifetime  The operation or task is moved in; one that has a name is referred to.
+template <Awaitable A>
+auto with_deadline(Clock::time_point deadline, A&& awaitable) {
+    return ScopedCall<typename AsTask<A>::Value>(AsTask<A>::make(std::forward<A>(awaitable)),
+                                                 deadline, false);
+}
+
 /// As `with_deadline`, with a duration that counts from the call. A negative one has passed.
 template <class Rep, class Period, class Fn, class... Args>
+    requires(!Awaitable<Fn>)
 auto with_timeout(std::chrono::duration<Rep, Period> timeout, Fn&& fn, Args&&... args) {
     return with_deadline(moment_after(timeout), std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
+template <class Rep, class Period, Awaitable A>
+auto with_timeout(std::chrono::duration<Rep, Period> timeout, A&& awaitable) {
+    return with_deadline(moment_after(timeout), std::forward<A>(awaitable));
 }
 
 /// Runs `fn(args...)`, which returns a `Task`, so that no cancellation from outside reaches it: for
@@ -126,12 +148,19 @@ auto with_timeout(std::chrono::duration<Rep, Period> timeout, Fn&& fn, Args&&...
 /// Cancel    Not. When a loop is left, shields hold as long as something can still happen in them. A cancelled
 ///           task that opens a thousand in a row without waiting gets `operation_canceled` from then on.
 template <class Fn, class... Args>
+    requires(!Awaitable<Fn>)
 auto shield(Fn&& fn, Args&&... args) {
     RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
     using Returned = std::invoke_result_t<Fn&, Args...>;
     static_assert(is_task_v<Returned>, "the function must be a coroutine that returns a Task");
     return ScopedCall<typename Returned::value_type>(std::invoke(fn, std::forward<Args>(args)...),
                                                      std::nullopt, true);
+}
+/// The same for something that can be awaited: `co_await shield(stream.send_all("goodbye"));`
+template <Awaitable A>
+auto shield(A&& awaitable) {
+    return ScopedCall<typename AsTask<A>::Value>(AsTask<A>::make(std::forward<A>(awaitable)),
+                                                 std::nullopt, true);
 }
 
 /// What `cancelled` and `current_loop` return: looks at the scope of the coroutine that awaits.

@@ -25,6 +25,8 @@ enum class Errc {
     unknown_backend,        ///< RINGLET_BACKEND names no backend
     unknown_feature,        ///< RINGLET_WITH or RINGLET_WITHOUT names no feature
     task_not_ready,         ///< a task that was started ended before it said that it was ready
+    message_too_long,       ///< what was to be read is longer than the limit that was given
+    connected_to_itself,    ///< both ends of a connection are one socket: nobody listens there
 };
 
 /// The category of `Errc`. Its messages say what to do.

@@ -2,25 +2,42 @@
 
 /// Everything that users of ringlet need.
 
+#include <ringlet/any_stream.hpp>
 #include <ringlet/backend.hpp>
 #include <ringlet/barrier.hpp>
+#include <ringlet/buffer.hpp>
+#include <ringlet/byte_stream.hpp>
 #include <ringlet/channel.hpp>
 #include <ringlet/cond_var.hpp>
+#include <ringlet/connect.hpp>
+#include <ringlet/copy_both_ways.hpp>
+#include <ringlet/datagram_socket.hpp>
 #include <ringlet/deadline.hpp>
+#include <ringlet/endpoint.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/event.hpp>
 #include <ringlet/event_loop.hpp>
+#include <ringlet/file.hpp>
 #include <ringlet/group_options.hpp>
 #include <ringlet/latch.hpp>
 #include <ringlet/loop_options.hpp>
 #include <ringlet/mutex.hpp>
+#include <ringlet/piece.hpp>
+#include <ringlet/pipe.hpp>
+#include <ringlet/process.hpp>
+#include <ringlet/reader.hpp>
+#include <ringlet/readiness.hpp>
+#include <ringlet/resolve.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/run_blocking.hpp>
 #include <ringlet/semaphore.hpp>
 #include <ringlet/serve.hpp>
 #include <ringlet/server.hpp>
+#include <ringlet/signal_stream.hpp>
 #include <ringlet/sleep.hpp>
 #include <ringlet/statistics.hpp>
+#include <ringlet/stream_listener.hpp>
+#include <ringlet/stream_socket.hpp>
 #include <ringlet/task.hpp>
 #include <ringlet/task_failure.hpp>
 #include <ringlet/task_group.hpp>
@@ -28,7 +45,10 @@
 #include <ringlet/tcp_listener.hpp>
 #include <ringlet/tcp_stream.hpp>
 #include <ringlet/thread_channel.hpp>
+#include <ringlet/unix_listener.hpp>
+#include <ringlet/unix_stream.hpp>
 #include <ringlet/version.hpp>
 #include <ringlet/when.hpp>
 #include <ringlet/workers.hpp>
+#include <ringlet/writer.hpp>
 #include <ringlet/yield.hpp>

@@ -18,8 +18,11 @@
 
 namespace RINGLET_EXPORT ringlet {
 
+/// Whether a function on another thread is waited for when the coroutine is cancelled.
+enum class WhenCancelled : bool { abandon, wait };
+
 /// What `run_blocking` returns; await it at once.
-template <class R>
+template <class R, WhenCancelled when>
 class [[nodiscard]] BlockingAwaiter final : public Suspension {
 public:
     struct Job : BlockingJob {
@@ -28,14 +31,20 @@ public:
         std::exception_ptr exception;
     };
     explicit BlockingAwaiter(std::shared_ptr<Job> job) noexcept : job_(std::move(job)) {}
+    /// Before it is awaited.
+    BlockingAwaiter(BlockingAwaiter&& other) noexcept
+        : Suspension(other), job_(std::move(other.job_)) {}
     BlockingAwaiter(const BlockingAwaiter&) = delete;
     BlockingAwaiter& operator=(const BlockingAwaiter&) = delete;
-    ~BlockingAwaiter() { abandon(); }
+    ~BlockingAwaiter() {
+        if (job_) abandon();
+    }
 
     bool await_ready() const noexcept { return false; }
     template <class P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
         return suspend(scope_of(waiting), waiting, [this] {
+            job_->is_waited_for = when == WhenCancelled::wait;
             error_ = scope->loop->run_on_other_thread(job_, *this);
             if (error_) wake();
         });
@@ -52,7 +61,7 @@ public:
     }
 
     void cancel() noexcept override {
-        if (job_->waiting != this) return;
+        if (job_->waiting != this || when == WhenCancelled::wait) return;
         abandon();
         end_cancelled();
     }
@@ -68,11 +77,43 @@ private:
     std::error_code error_; // no thread could be made
 };
 
-/// Calls `fn(args...)` on another thread and waits for it: for what has no other way, such as
-/// getaddrinfo(3), files, and long computations.
+/// A function and its arguments, to be called on another thread. Not for users.
+template <class R, WhenCancelled when, class Fn, class... Args>
+struct BlockingCall final : BlockingAwaiter<R, when>::Job {
+    template <class F, class... As>
+    explicit BlockingCall(F&& callable, As&&... arguments)
+        : fn(std::forward<F>(callable)), args(std::forward<As>(arguments)...) {}
+    void run() noexcept override {
+        try {
+            if constexpr (std::is_void_v<R>) {
+                std::apply(fn, std::move(args));
+                this->value.emplace();
+            } else {
+                this->value.emplace(std::apply(fn, std::move(args)));
+            }
+        } catch (...) {
+            this->exception = std::current_exception();
+        }
+    }
+    Fn fn;
+    std::tuple<Args...> args;
+};
+
+template <WhenCancelled when, class Fn, class... Args>
+auto call_on_other_thread(Fn&& fn, Args&&... args) {
+    using R = std::invoke_result_t<std::decay_t<Fn>&, std::decay_t<Args>...>;
+    static_assert(!is_task_v<R>, "run_blocking calls a function that blocks, not a coroutine");
+    using Call = BlockingCall<R, when, std::decay_t<Fn>, std::decay_t<Args>...>;
+    return BlockingAwaiter<R, when>(
+        std::make_shared<Call>(std::forward<Fn>(fn), std::forward<Args>(args)...));
+}
+
+/// Calls `fn(args...)` on another thread and waits for it, unless it is cancelled: for what has no other way and
+/// may take long, such as getaddrinfo(3) and long computations. Nothing of the coroutine may be lent to it, for it
+/// may run on after the coroutine has gone: for that there is `run_blocking_to_end`.
 ///
-///     auto resolve = [](std::string name) { return Endpoint::resolve(name); };
-///     auto endpoint = co_await run_blocking(resolve, "localhost:3200");
+///     auto look_up = [](std::string name) { return Endpoint::resolve(name); };
+///     auto endpoint = co_await run_blocking(look_up, "localhost:3200");
 ///
 /// Lifetime  `fn` and `args` are moved or copied into the job and live until it has run.
 /// Thread    `fn` runs on one of `LoopOptions::blocking_threads` threads, and must not touch the loop.
@@ -88,28 +129,24 @@ private:
 template <class Fn, class... Args>
 auto run_blocking(Fn&& fn, Args&&... args) {
     RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
-    using R = std::invoke_result_t<std::decay_t<Fn>&, std::decay_t<Args>...>;
-    static_assert(!is_task_v<R>, "run_blocking calls a function that blocks, not a coroutine");
-    struct Call final : BlockingAwaiter<R>::Job {
-        Call(Fn&& callable, Args&&... arguments)
-            : fn(std::forward<Fn>(callable)), args(std::forward<Args>(arguments)...) {}
-        void run() noexcept override {
-            try {
-                if constexpr (std::is_void_v<R>) {
-                    std::apply(fn, std::move(args));
-                    this->value.emplace();
-                } else {
-                    this->value.emplace(std::apply(fn, std::move(args)));
-                }
-            } catch (...) {
-                this->exception = std::current_exception();
-            }
-        }
-        std::decay_t<Fn> fn;
-        std::tuple<std::decay_t<Args>...> args;
-    };
-    return BlockingAwaiter<R>(
-        std::make_shared<Call>(std::forward<Fn>(fn), std::forward<Args>(args)...));
+    return call_on_other_thread<WhenCancelled::abandon>(std::forward<Fn>(fn),
+                                                        std::forward<Args>(args)...);
+}
+
+/// As `run_blocking`, and waits until the function has returned, cancelled or not: so memory of the coroutine may be
+/// lent to it, and what it did is known. For what takes its time, and not for ever: files, system calls.
+///
+///     std::array<char, 512> block;
+///     auto read = [&] { return ::pread(fd, block.data(), block.size(), 0); };
+///     auto count = co_await run_blocking_to_end(read);
+///
+/// Cancel    Does not begin in a scope that was cancelled: `operation_canceled`. One that has begun, or waits in line,
+///           is waited for, and what it returns is delivered; the cancellation is met at the next await.
+template <class Fn, class... Args>
+auto run_blocking_to_end(Fn&& fn, Args&&... args) {
+    RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);
+    return call_on_other_thread<WhenCancelled::wait>(std::forward<Fn>(fn),
+                                                     std::forward<Args>(args)...);
 }
 
 } // namespace ringlet

@@ -3,8 +3,10 @@
 #include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/statistics.hpp>
-#include <ringlet/tcp_listener.hpp>
+#include <ringlet/stream_listener.hpp>
+#include <ringlet/stream_socket.hpp>
 #include <ringlet/tcp_stream.hpp>
+#include <ringlet/unix_stream.hpp>
 
 #include <chrono>
 #include <cstddef>
@@ -19,7 +21,8 @@ namespace RINGLET_EXPORT ringlet {
 
 /// How a server serves.
 struct ServeOptions {
-    /// HOST:PORT. A name is looked up once, when the server is made.
+    /// HOST:PORT, or `unix:/PATH`, or `unix:@NAME` (`Endpoint::parse`). A name is looked up once, when the server is
+    /// made. A handler that takes a `TcpStream` serves no Unix socket; one that takes a `StreamSocket` serves both.
     std::string listen = "127.0.0.1:3200";
 
     /// Connections served at once, by all workers together. At the limit accepting pauses: further
@@ -52,6 +55,10 @@ struct ServeOptions {
     /// `handle_signals`.
     int dump_signal = 0;
 
+    /// Gives `LoopOptions::report` a line for each connection whose handler returned an error. They are counted
+    /// anyhow, and resets by clients are nothing unusual. What a handler throws is always reported.
+    bool report_errors = false;
+
     ListenOptions socket = {};
     LoopOptions loop = {};
 
@@ -64,6 +71,8 @@ struct ServeOptions {
 /// What a server did.
 struct ServeReport {
     std::uint64_t accepted_count = 0;
+    /// Connections whose handler returned an error, or threw.
+    std::uint64_t failed_count = 0;
     /// Connections that the drain time did not suffice for; they were cancelled.
     std::size_t cancelled_count = 0;
     /// Times that accepting paused because descriptors or memory had run out.
@@ -89,20 +98,22 @@ public:
     /// (`ServeOptions::handle_signals`): one that comes in between stops `run` at once, or, if there
     /// is no run, does afterwards what it would have done before.
     ///
-    /// Errors    As `Endpoint::resolve`, `TcpListener::bind` and `EventLoop::create`.
+    /// Errors    As `Endpoint::resolve`, `StreamListener::bind` and `EventLoop::create`.
     static Result<Server> create(ServeOptions options);
 
     Server(Server&& other) noexcept;
     Server& operator=(Server&& other) noexcept;
     ~Server();
 
-    /// Serves until it is stopped: every connection runs `handler(TcpStream)`, a `Task<>`. Once per
-    /// server: afterwards it listens no more.
+    /// Serves until it is stopped: every connection runs `handler(stream)`, with a `TcpStream`, a `UnixStream` or a
+    /// `StreamSocket`, which returns a `Task<>`, or a `Task<Result<void>>` that says how the connection ended. Once
+    /// per server: afterwards it listens no more.
     ///
-    /// A handler's exception ends its connection, goes to `LoopOptions::report`, and the server
-    /// goes on. When descriptors run out, accepting pauses for up to `accept_pause_limit`.
+    /// A handler's error or exception ends its connection and is counted; see `ServeOptions::report_errors`. The
+    /// server goes on. When descriptors run out, accepting pauses for up to `accept_pause_limit`.
     ///
     /// Errors    The one that ended accepting for good; connections were drained first.
+    ///           `address_family_not_supported` if the handler does not take what this address gives.
     template <class Handler>
     Result<ServeReport> run(Handler handler);
 
@@ -128,15 +139,30 @@ public:
 private:
     friend class Workers;
     class State;
-    using Call = Task<> (*)(void* handler, TcpStream stream);
+    // How a handler is called: one of both is not null.
+    struct Call {
+        Task<> (*silent)(void* handler, StreamSocket stream) = nullptr;
+        Task<Result<void>> (*telling)(void* handler, StreamSocket stream) = nullptr;
+
+        [[nodiscard]] explicit operator bool() const noexcept {
+            return silent != nullptr || telling != nullptr;
+        }
+    };
+    // The same for each kind of address; none if it does not take what that gives.
+    struct Calls {
+        Call tcp;
+        Call local;
+    };
     explicit Server(std::unique_ptr<State> state) noexcept;
+    template <class Handler, class Stream>
+    static Call call_with() noexcept;
     template <class Handler>
-    static Call call_of() noexcept;
-    Result<ServeReport> run_erased(void* handler, Call call);
+    static Calls calls_of() noexcept;
+    Result<ServeReport> run_erased(void* handler, const Calls& calls);
 
     // What workers need of one of them. The second handles no signals.
     static Result<Server> create(ServeOptions options, const Endpoint& endpoint);
-    static Result<Server> create(ServeOptions options, TcpListener listener);
+    static Result<Server> create(ServeOptions options, StreamListener listener);
     static std::size_t connections_that_fit(std::size_t workers);
     void stop_up_to(int times);                         // for a stop that it may know already
     void dump(std::string_view title);                  // soon, to stderr
@@ -145,18 +171,38 @@ private:
     std::unique_ptr<State> state_;
 };
 
+template <class Handler, class Stream>
+Server::Call Server::call_with() noexcept {
+    if constexpr (std::is_invocable_v<Handler&, Stream>) {
+        using Returned = std::invoke_result_t<Handler&, Stream>;
+        constexpr bool is_silent = std::is_same_v<Returned, Task<>>;
+        static_assert(is_silent || std::is_same_v<Returned, Task<Result<void>>>,
+                      "a handler returns Task<>, or Task<Result<void>>");
+        constexpr auto call = [](void* handler, StreamSocket stream) {
+            return (*static_cast<Handler*>(handler))(Stream(std::move(stream)));
+        };
+        if constexpr (is_silent) {
+            return {.silent = call};
+        } else {
+            return {.telling = call};
+        }
+    } else {
+        return {};
+    }
+}
+
 template <class Handler>
-Server::Call Server::call_of() noexcept {
-    static_assert(std::is_invocable_r_v<Task<>, Handler&, TcpStream>,
-                  "a handler is a coroutine: Task<> handle(TcpStream stream)");
-    return [](void* handler, TcpStream stream) {
-        return (*static_cast<Handler*>(handler))(std::move(stream));
-    };
+Server::Calls Server::calls_of() noexcept {
+    static_assert(std::is_invocable_v<Handler&, TcpStream> ||
+                      std::is_invocable_v<Handler&, UnixStream>,
+                  "a handler is a coroutine: Task<> handle(TcpStream stream), or one that takes a "
+                  "UnixStream, or a StreamSocket, which may be either");
+    return {.tcp = call_with<Handler, TcpStream>(), .local = call_with<Handler, UnixStream>()};
 }
 
 template <class Handler>
 Result<ServeReport> Server::run(Handler handler) {
-    return run_erased(static_cast<void*>(std::addressof(handler)), call_of<Handler>());
+    return run_erased(static_cast<void*>(std::addressof(handler)), calls_of<Handler>());
 }
 
 } // namespace ringlet

@@ -38,6 +38,8 @@ public:
 
     /// The coroutine function, as the compiler writes it. Only before it starts.
     [[nodiscard]] const char* function_name() const noexcept { return where_.function_name(); }
+    /// Where that stands. Only before it starts.
+    [[nodiscard]] std::source_location where() const noexcept { return where_; }
 
     std::suspend_always initial_suspend() noexcept { return {}; }
 

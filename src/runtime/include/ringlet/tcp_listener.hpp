@@ -1,41 +1,25 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
-#include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/stream_listener.hpp>
 #include <ringlet/tcp_stream.hpp>
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 namespace RINGLET_EXPORT ringlet {
 
-/// How a `TcpListener` listens. Accepted connections inherit the socket options.
-struct ListenOptions {
-    /// Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn.
-    int backlog = 4096;
-    /// Sends small messages at once instead of collecting them (TCP_NODELAY, tcp(7)).
-    bool no_delay = true;
-    /// Lets several sockets listen on the same port; the kernel spreads connections over them
-    /// (SO_REUSEPORT, socket(7)).
-    bool reuse_port = false;
-    /// An IPv6 socket takes no IPv4 connections (IPV6_V6ONLY, ipv6(7)).
-    bool v6_only = false;
-};
-
-/// A socket that accepts TCP connections.
-///
-/// Lifetime  As `TcpStream`: dropping it while an accept is in flight is safe. A connection that was
-///           accepted after all is delivered to whoever awaits it.
-/// Thread    The loop on which it is first used.
-class TcpListener {
+/// A socket that accepts TCP connections: a `StreamListener` that gives a `TcpStream`.
+class TcpListener : public StreamListener {
 public:
     /// Binds and listens (SO_REUSEADDR is set). Port 0 takes a free one: see `local`.
     ///
     /// Suspends  Never.
     /// Errors    `address_in_use`, `permission_denied` (a port below 1024),
-    ///           `address_not_available`, `too_many_files_open`.
+    ///           `address_not_available`, `too_many_files_open`; `address_family_not_supported` for a Unix socket.
     static Result<TcpListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
     /// Binds `count` listeners to one address, for as many loops: the kernel spreads connections over
@@ -56,46 +40,11 @@ public:
     /// Owns nothing; every use of it aborts.
     TcpListener() noexcept = default;
 
-    /// Waits for a connection: `auto stream = co_await listener.accept();`
-    ///
-    /// Thread    One accept at a time per listener (asserted).
-    /// Suspends  Once.
-    /// Cancel    Ends with `operation_canceled`, unless a connection came first: it is delivered.
-    /// Returns   `Result<TcpStream>`.
-    /// Errors    `too_many_files_open`, `too_many_files_open_in_system`, `no_buffer_space`,
-    ///           `not_enough_memory`: pause before the next try, for the kernel fails at once as
-    ///           long as it lasts. `connection_aborted`: try again.
-    [[nodiscard]] class AcceptAwaiter accept();
-
-    /// Stops listening and waits until an accept in flight has ended, with `operation_canceled`.
-    /// See `TcpStream::close`.
-    [[nodiscard]] CloseAwaiter close();
-
-    /// Ends an accept in flight with `operation_canceled`, unless a connection comes first.
-    void cancel_accept() noexcept;
-
-    /// The address that it listens on, with the port that the kernel chose.
-    [[nodiscard]] Endpoint local() const;
-
-    /// False after a move or `close`.
-    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
-
-    /// The descriptor, for setsockopt(2) and the like. Do not close it.
-    [[nodiscard]] int native_handle() const noexcept;
+    /// As `StreamListener::accept`: a `Result<TcpStream>`.
+    [[nodiscard]] AcceptAwaiter<TcpStream> accept() { return accept_as<TcpStream>(); }
 
 private:
-    explicit TcpListener(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
-    Socket& socket() const;
-
-    SocketHandle socket_;
-};
-
-/// What `TcpListener::accept` returns; await it at once.
-class [[nodiscard]] AcceptAwaiter : public SocketAwaiter {
-public:
-    AcceptAwaiter(Socket& socket, Operation& operation) noexcept
-        : SocketAwaiter(socket, operation) {}
-    Result<TcpStream> await_resume();
+    explicit TcpListener(StreamListener listener) noexcept : StreamListener(std::move(listener)) {}
 };
 
 } // namespace ringlet

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/deadline.hpp>
+#include <ringlet/detail/as_task.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/spawned_task.hpp>
 #include <ringlet/event_loop.hpp>
@@ -23,24 +24,6 @@ struct WhenAny {
     std::tuple<Results...> results;
 };
 
-/// Turns an argument of `when_all`, a task or an operation, into a task.
-template <class A>
-struct ArmTraits {
-    // An operation has no coroutine function of its own: it is told of as the task that awaits it.
-    static constexpr bool has_name = false;
-    using Value = decltype(std::declval<std::remove_reference_t<A>&>().await_resume());
-    static Task<Value> make(std::remove_reference_t<A>& awaitable) {
-        auto answer = co_await awaitable;
-        co_return answer;
-    }
-};
-template <class T>
-struct ArmTraits<Task<T>> {
-    static constexpr bool has_name = true;
-    using Value = T;
-    static Task<T> make(Task<T>& task) { return std::move(task); }
-};
-
 /// A task inside of `when_all`, as a child of the task that awaits.
 template <class T>
 class ArmTask final : public TypedTask<T> {
@@ -54,7 +37,9 @@ template <bool any, class... As>
 class [[nodiscard]] WhenAwaiter final : public Suspension, public TaskOwner {
 public:
     explicit WhenAwaiter(As&&... awaitables)
-        : arms_(Arm<As>(new ArmOf<As>(ArmTraits<std::remove_cvref_t<As>>::make(awaitables)))...) {}
+        : arms_(Arm<As>(new ArmOf<As>(AsTask<As>::make(std::forward<As>(awaitables))))...) {}
+    /// Before it is awaited.
+    WhenAwaiter(WhenAwaiter&& other) noexcept : Suspension(other), arms_(std::move(other.arms_)) {}
     WhenAwaiter(const WhenAwaiter&) = delete;
     WhenAwaiter& operator=(const WhenAwaiter&) = delete;
     ~WhenAwaiter() = default;
@@ -113,7 +98,7 @@ public:
 
 private:
     template <class A>
-    using ArmOf = ArmTask<typename ArmTraits<std::remove_cvref_t<A>>::Value>;
+    using ArmOf = ArmTask<typename AsTask<A>::Value>;
     struct Release {
         void operator()(TaskRecord* arm) const noexcept { arm->release_reference(); }
     };
@@ -124,7 +109,7 @@ private:
     void begin(TaskRecord& arm) {
         const TaskRecord& task = *inside_.task;
         arm.spawned_at = task.spawned_at;
-        if (!ArmTraits<std::remove_cvref_t<A>>::has_name) arm.name = task.name;
+        if (!AsTask<A>::has_name) arm.name = task.name;
         arm.add_reference();
         if (inside_.loop->adopt(arm, inside_, *this)) {
             ++running_;

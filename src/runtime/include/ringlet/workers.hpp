@@ -33,7 +33,7 @@ public:
     /// SIGTERM and SIGINT are blocked as by `Server::create`.
     ///
     /// Another server on the port is found also if it would share it; see
-    /// `TcpListener::bind_several`.
+    /// `StreamListener::bind_several`.
     ///
     /// Errors    As `Server::create`, for the first worker that fails: each ring counts against the
     ///           locked memory that the kernel allows (RLIMIT_MEMLOCK), and with
@@ -84,7 +84,7 @@ private:
     class Alone;
     class Crew;
     explicit Workers(std::unique_ptr<Service> service) noexcept;
-    Result<ServeReport> run_erased(const std::vector<void*>& handlers, Server::Call call);
+    Result<ServeReport> run_erased(const std::vector<void*>& handlers, const Server::Calls& calls);
 
     std::unique_ptr<Service> service_;
 };
@@ -105,7 +105,7 @@ Result<ServeReport> Workers::run(Handler handler) {
         copies.push_back(Copy{handler});
         handlers.push_back(static_cast<void*>(std::addressof(copies.back().handler)));
     }
-    return run_erased(handlers, Server::call_of<Handler>());
+    return run_erased(handlers, Server::calls_of<Handler>());
 }
 
 } // namespace ringlet

@@ -5,6 +5,7 @@
 #include <ringlet/unique_fd.hpp>
 
 #include "ring/buffer_queue.hpp"
+#include "ring/epoll/attempt.hpp"
 #include "ring/finished_list.hpp"
 #include "ring/loan.hpp"
 
@@ -16,13 +17,13 @@
 #include <ctime>
 #include <limits>
 #include <new>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 namespace ringlet {
 
@@ -49,6 +50,7 @@ public:
             return;
         }
         if (operation.opcode == Opcode::send_zero_copy) operation.opcode = Opcode::send;
+        if (operation.opcode == Opcode::poll) return start_poll(operation);
         try {
             Operation*& slot = slot_of(operation);
             RINGLET_ASSERT(slot == nullptr, "two operations of one direction on one descriptor");
@@ -61,6 +63,7 @@ public:
 
     void cancel(Operation& operation) override {
         if (operation.fd() < 0) return;
+        if (operation.opcode == Opcode::poll) return finish_poll(operation, -ECANCELED);
         Operation*& slot = slot_of(operation);
         if (slot != &operation) return; // it has its answer already
         buffers_.withdraw(operation);
@@ -117,9 +120,7 @@ private:
 
     Operation*& slot_of(const Operation& operation) {
         Watched& descriptor = descriptor_of(operation);
-        const bool outbound =
-            operation.opcode == Opcode::send || operation.opcode == Opcode::connect;
-        return outbound ? descriptor.outbound : descriptor.inbound;
+        return operation.is_outbound() ? descriptor.outbound : descriptor.inbound;
     }
 
     void finish(Operation*& slot, int result) {
@@ -144,10 +145,50 @@ private:
         Operation& operation = *slot;
         Watched& descriptor = descriptor_of(operation);
         if (operation.opcode == Opcode::connect) return connect(slot, descriptor);
-        const bool outbound = operation.opcode == Opcode::send;
         if (!descriptor.registered && !watch(slot, descriptor)) return;
-        if (outbound ? descriptor.writable : descriptor.readable) transfer(slot, descriptor);
+        if (operation.is_outbound() ? descriptor.writable : descriptor.readable)
+            transfer(slot, descriptor);
     }
+
+    // ---- polls of descriptors that others read and write ------------------------------------------
+
+    // Each has a name of its own for the descriptor (dup(2)): whoever owns it may close it and open another one of
+    // this number, which epoll(7) would not tell us.
+    void start_poll(Operation& operation) {
+        UniqueFd name(::fcntl(operation.fd(), F_DUPFD_CLOEXEC, 0));
+        stats_.system_calls += 2;
+        if (!name) return finished_.add(operation, -errno);
+        const auto events = static_cast<std::uint32_t>(operation.size_bytes); // as poll(2) has them
+        epoll_event event{
+            .events = events | EPOLLONESHOT,
+            .data = {.u64 = poll_mark | reinterpret_cast<std::uintptr_t>(&operation)}};
+        const int fd = name.get();
+        try {
+            polls_.emplace(&operation, std::move(name)); // what may throw comes first
+        } catch (const std::bad_alloc&) {
+            return finished_.add(operation, -ENOMEM);
+        }
+        if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0) return;
+        const int error = errno;
+        polls_.erase(&operation);
+        const bool is_always_ready = error == EPERM; // a file
+        finished_.add(operation,
+                      is_always_ready ? static_cast<int>(events & (EPOLLIN | EPOLLOUT)) : -error);
+    }
+
+    void finish_poll(Operation& operation, int result) {
+        const auto found = polls_.find(&operation);
+        if (found == polls_.end()) return; // it has its answer already
+        // Not by the close: the descriptor lives on under its owner's name.
+        ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.get(), nullptr);
+        stats_.system_calls += 2;
+        polls_.erase(found);
+        finished_.add(operation, result);
+    }
+
+    // An address of the lower half, and no descriptor has this bit.
+    static constexpr std::uint64_t poll_mark = std::uint64_t{1} << 63;
+    // ---- operations ------------------------------------------------------------------------------
 
     void connect(Operation*& slot, Watched& descriptor) {
         Operation& operation = *slot;
@@ -194,7 +235,8 @@ private:
     }
 
     static std::uint64_t name_of(int fd, const Watched& descriptor) noexcept {
-        return std::uint64_t{descriptor.generation} << 32 | static_cast<std::uint32_t>(fd);
+        return (std::uint64_t{descriptor.generation} << 32 | static_cast<std::uint32_t>(fd)) &
+               ~poll_mark;
     }
 
     void make_non_blocking(int fd) {
@@ -205,7 +247,7 @@ private:
 
     void transfer(Operation*& slot, Watched& descriptor) {
         Operation& operation = *slot;
-        if (operation.opcode == Opcode::recv_buffer) {
+        if (operation.takes_buffer()) {
             // An event does not let it pass those that wait before it.
             if (BufferQueue::is_parked(operation)) return;
             if (!buffers_.lend(operation)) {
@@ -214,31 +256,11 @@ private:
             }
         }
         check_loan(operation);
-        const std::size_t size = std::min(operation.rest_bytes(), std::size_t{1} << 30);
-        ++stats_.system_calls;
-        ssize_t answer = -1;
-        switch (operation.opcode) {
-        case Opcode::accept:
-            answer = ::accept4(operation.fd(), nullptr, nullptr, SOCK_CLOEXEC);
-            break;
-        case Opcode::recv_buffer:
-        case Opcode::recv:
-            answer = ::recv(operation.fd(), operation.rest(), size, MSG_DONTWAIT);
-            break;
-        case Opcode::send:
-            answer = ::send(operation.fd(), operation.rest(), size, MSG_DONTWAIT | MSG_NOSIGNAL);
-            break;
-        case Opcode::read: answer = ::read(operation.fd(), operation.rest(), size); break;
-        case Opcode::connect:        // see connect
-        case Opcode::send_zero_copy: // became a send
-            break;
-        }
-        const bool outbound = operation.opcode == Opcode::send;
-        bool& believed_ready = outbound ? descriptor.writable : descriptor.readable;
+        std::size_t size = std::min(operation.rest_bytes(), std::size_t{1} << 30);
+        const ssize_t answer = attempt_without_waiting(operation, size, stats_);
+        bool& believed_ready = operation.is_outbound() ? descriptor.writable : descriptor.readable;
         const int error = answer < 0 ? errno : 0;
-        if (answer <= 0 && operation.opcode == Opcode::recv_buffer) {
-            BufferQueue::take_back(operation);
-        }
+        if (answer <= 0 && operation.takes_buffer()) BufferQueue::take_back(operation);
         if (error == EAGAIN || error == EWOULDBLOCK) {
             believed_ready = false;
             return; // until an event
@@ -257,9 +279,14 @@ private:
     }
 
     void settle(const epoll_event& event) {
+        if ((event.data.u64 & poll_mark) != 0) {
+            // It is in the list, or its name would be closed: looked up by address, never looked at.
+            auto* operation = reinterpret_cast<Operation*>(event.data.u64 & ~poll_mark);
+            return finish_poll(*operation, static_cast<int>(event.events));
+        }
         const auto fd = static_cast<std::uint32_t>(event.data.u64);
         Watched& descriptor = descriptors_[fd];
-        if (descriptor.generation != event.data.u64 >> 32) return; // of a descriptor that is closed
+        if (name_of(static_cast<int>(fd), descriptor) != event.data.u64) return; // closed meanwhile
         constexpr std::uint32_t failed = EPOLLERR | EPOLLHUP;
         if ((event.events & (failed | EPOLLRDHUP)) != 0) descriptor.ended = true;
         if ((event.events & (failed | EPOLLRDHUP | EPOLLIN)) != 0) descriptor.readable = true;
@@ -308,6 +335,7 @@ private:
     UniqueFd epoll_;
     std::vector<Watched> descriptors_; // by number
     std::vector<Operation*> started_;
+    std::unordered_map<const Operation*, UniqueFd> polls_; // and the names of their descriptors
     FinishedList finished_;
     BufferQueue buffers_;
     std::array<epoll_event, events_limit> events_{};

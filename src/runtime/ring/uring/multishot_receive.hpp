@@ -53,6 +53,8 @@ public:
     [[nodiscard]] bool is_armed() const noexcept { return armed_; }
     [[nodiscard]] const Operation* waiting() const noexcept { return waiting_; }
     [[nodiscard]] std::size_t ahead_count() const noexcept { return ahead_.size(); }
+    /// Something is here that nobody has asked for: bytes, the end, or an error.
+    [[nodiscard]] bool has_received() const noexcept { return !ahead_.empty() || end_; }
     /// Nothing is here, and nothing will come by itself.
     [[nodiscard]] bool is_quiet() const noexcept { return !armed_ && ahead_.empty() && !end_; }
 

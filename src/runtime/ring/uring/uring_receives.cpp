@@ -43,7 +43,10 @@ bool UringReceives::provide() {
 void UringReceives::submit_without_buffer(Operation& operation) {
     if (!provided_) return queue(operation);
     io_uring_sqe* entry = queues_.next_entry();
-    uring::prepare(*entry, IORING_OP_RECV, operation.descriptor, nullptr, 0);
+    const bool is_socket = operation.opcode == Opcode::recv_buffer;
+    uring::prepare(*entry, is_socket ? IORING_OP_RECV : IORING_OP_READ, operation.descriptor,
+                   nullptr, 0);
+    if (!is_socket) entry->off = uring::its_own_position;
     ProvidedBuffers::prepare(*entry);
     io_uring_sqe_set_data64(entry, uring::name_of(operation));
 }
@@ -127,7 +130,7 @@ void UringReceives::follow(MultishotReceiver& receiver, const MultishotReceiver:
         return uring::submit_cancellation(queues_,
                                           uring::name_of(receiver, uring::Tag::multishot_receive));
     case Request::single_shot:
-        if (step.operation->opcode == Opcode::recv_buffer) return submit_single(*step.operation);
+        if (step.operation->takes_buffer()) return submit_single(*step.operation);
         return uring::submit_receive(queues_, *step.operation);
     case Request::wait_for_buffer: return wait_for_buffer(*step.operation);
     }
@@ -149,6 +152,11 @@ void UringReceives::settle_multishot(const io_uring_cqe& entry) {
     if (entry.res <= 0 && block != nullptr) BufferPool::give_back(std::exchange(block, nullptr));
     const bool more = (entry.flags & IORING_CQE_F_MORE) != 0;
     follow(receiver, receiver.answer(entry.res, more, block));
+}
+
+bool UringReceives::has_received(Descriptor descriptor) const noexcept {
+    const MultishotReceiver* receiver = multishot_ ? find(descriptor) : nullptr;
+    return receiver != nullptr && receiver->has_received();
 }
 
 bool UringReceives::take_back(Descriptor descriptor) {
@@ -181,10 +189,7 @@ bool UringReceives::go_on_parking(Operation& operation, const io_uring_cqe& entr
         if (operation.cancel_requested || entry.res != -ECANCELED) return false;
         ++parked_count_;
         operation.parking = Parking::polls;
-        io_uring_sqe* poll = queues_.next_entry();
-        io_uring_prep_poll_add(poll, operation.descriptor.number(), POLLIN);
-        uring::mark_kind(*poll, operation.descriptor);
-        io_uring_sqe_set_data64(poll, uring::name_of(operation));
+        uring::submit_poll(queues_, operation.descriptor, POLLIN, uring::name_of(operation));
         return true;
     }
     if (entry.res < 0) return false;

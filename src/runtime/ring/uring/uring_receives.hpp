@@ -29,7 +29,7 @@ public:
 
     /// Behind those that wait for a buffer already.
     void start(Operation& operation) {
-        if (multishot_) [[unlikely]]
+        if (is_shared(operation)) [[unlikely]]
             return start_shared(operation, false);
         if (!buffers_.empty()) [[unlikely]]
             return park_behind_others(operation);
@@ -75,6 +75,8 @@ public:
     /// The same for all of them.
     [[nodiscard]] bool take_all_back();
 
+    [[nodiscard]] bool has_received(Descriptor descriptor) const noexcept;
+
     /// When to look for a buffer again at the latest.
     [[nodiscard]] std::optional<Clock::time_point>
     next_look(std::optional<Clock::time_point> deadline) const {
@@ -86,7 +88,7 @@ public:
 
 private:
     void submit(Operation& operation) {
-        if (multishot_) [[unlikely]]
+        if (is_shared(operation)) [[unlikely]]
             return start_shared(operation, true);
         submit_single(operation);
     }
@@ -94,6 +96,9 @@ private:
         if (!buffers_.lend_to_wait(operation, own_buffers_limit_)) [[unlikely]]
             return submit_without_buffer(operation);
         uring::submit_receive(queues_, operation);
+    }
+    [[nodiscard]] bool is_shared(const Operation& operation) const noexcept {
+        return multishot_ && operation.opcode == Opcode::recv_buffer;
     }
     void submit_without_buffer(Operation& operation);
     void park_behind_others(Operation& operation);

@@ -2,6 +2,7 @@
 
 // How a request is written into a submission, and what a completion says of whose it is.
 
+#include <ringlet/detail/message.hpp>
 #include <ringlet/detail/operation.hpp>
 
 #include "ring/uring/uring_queues.hpp"
@@ -27,6 +28,9 @@ enum class Tag : std::uint64_t {
 };
 constexpr std::uint64_t tag_bits = 7;
 
+/// As an offset: where the descriptor stands (Linux 5.6). What has no position does not look at it.
+constexpr std::uint64_t its_own_position = ~std::uint64_t{0};
+
 template <class T>
 std::uint64_t name_of(const T& what, Tag tag) noexcept {
     static_assert(alignof(T) > tag_bits);
@@ -36,7 +40,8 @@ std::uint64_t name_of(const T& what, Tag tag) noexcept {
 inline std::uint64_t name_of(const Operation& operation) noexcept {
     switch (operation.opcode) {
     case Opcode::accept: return name_of(operation, Tag::accept);
-    case Opcode::recv_buffer: return name_of(operation, Tag::recv_buffer);
+    case Opcode::recv_buffer:
+    case Opcode::read_buffer: return name_of(operation, Tag::recv_buffer);
     case Opcode::send_zero_copy: return name_of(operation, Tag::zero_copy_send);
     default: return name_of(operation, Tag::operation);
     }
@@ -60,7 +65,6 @@ inline void mark_kind(io_uring_sqe& entry, Descriptor descriptor) noexcept {
 /// A request on a descriptor of either kind.
 inline void prepare(io_uring_sqe& entry, unsigned char opcode, Descriptor descriptor,
                     const void* bytes, unsigned size) noexcept {
-    // The descriptors that are read (eventfd, signalfd) have no position.
     io_uring_prep_rw(opcode, &entry, descriptor.number(), bytes, size, 0);
     mark_kind(entry, descriptor);
 }
@@ -76,12 +80,55 @@ inline void submit_transfer(UringQueues& queues, const Operation& operation, uns
     io_uring_sqe_set_data64(entry, name_of(operation, tag));
 }
 
+/// What is no socket, from its own position on, if it has one.
+inline void submit_stream(UringQueues& queues, const Operation& operation, unsigned char opcode) {
+    const auto size =
+        static_cast<unsigned>(std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
+    io_uring_sqe* entry = queues.next_entry();
+    io_uring_prep_rw(opcode, entry, operation.descriptor.number(), operation.rest(), size,
+                     its_own_position);
+    mark_kind(*entry, operation.descriptor);
+    io_uring_sqe_set_data64(entry, name_of(operation));
+}
+
+inline void submit_file(UringQueues& queues, const Operation& operation, unsigned char opcode) {
+    const auto& range = *static_cast<const FileRange*>(operation.data);
+    const auto size =
+        static_cast<unsigned>(std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
+    io_uring_sqe* entry = queues.next_entry();
+    io_uring_prep_rw(opcode, entry, operation.fd(),
+                     static_cast<std::byte*>(range.bytes) + operation.transferred_bytes, size,
+                     range.offset + operation.transferred_bytes);
+    io_uring_sqe_set_data64(entry, name_of(operation));
+}
+
+inline void submit_message(UringQueues& queues, const Operation& operation) {
+    auto& message = *static_cast<Message*>(operation.data);
+    message.skip(operation.transferred_bytes);
+    const bool is_outbound = operation.opcode == Opcode::send_message;
+    io_uring_sqe* entry = queues.next_entry();
+    prepare(*entry, is_outbound ? IORING_OP_SENDMSG : IORING_OP_RECVMSG, operation.descriptor,
+            &message.header, 1);
+    entry->msg_flags = is_outbound ? MSG_NOSIGNAL : MSG_CMSG_CLOEXEC;
+    io_uring_sqe_set_data64(entry, name_of(operation));
+}
+
+inline void submit_poll(UringQueues& queues, Descriptor descriptor, unsigned events,
+                        std::uint64_t name) {
+    io_uring_sqe* entry = queues.next_entry();
+    io_uring_prep_poll_add(entry, descriptor.number(), events);
+    mark_kind(*entry, descriptor);
+    io_uring_sqe_set_data64(entry, name);
+}
+
 inline void submit_send(UringQueues& queues, const Operation& operation) {
     submit_transfer(queues, operation, IORING_OP_SEND, MSG_NOSIGNAL, Tag::operation);
 }
 
 /// A receive into memory that the operation has.
 inline void submit_receive(UringQueues& queues, const Operation& operation) {
+    if (operation.opcode == Opcode::read_buffer) [[unlikely]]
+        return submit_stream(queues, operation, IORING_OP_READ);
     const bool is_lent = operation.opcode == Opcode::recv_buffer;
     submit_transfer(queues, operation, IORING_OP_RECV, 0,
                     is_lent ? Tag::recv_buffer : Tag::operation);

@@ -56,7 +56,8 @@ public:
 
     void start(Operation& operation) override {
         switch (operation.opcode) {
-        case Opcode::recv_buffer: return receives_.start(operation);
+        case Opcode::recv_buffer:
+        case Opcode::read_buffer: return receives_.start(operation);
         case Opcode::send: return uring::submit_send(queues_, operation);
         default: return start_other(operation);
         }
@@ -121,6 +122,10 @@ public:
         return UniqueFd(*made.answer);
     }
 
+    bool has_received(Descriptor descriptor) const noexcept override {
+        return receives_.has_received(descriptor);
+    }
+
     RingStats stats() const noexcept override {
         RingStats stats = queues_.stats();
         stats.completions = completions_;
@@ -145,12 +150,22 @@ private:
         switch (operation.opcode) {
         case Opcode::recv: return receives_.start_plain(operation);
         case Opcode::read:
-            return uring::submit_transfer(queues_, operation, IORING_OP_READ, 0, Tag::operation);
+        case Opcode::read_some: return uring::submit_stream(queues_, operation, IORING_OP_READ);
+        case Opcode::write: return uring::submit_stream(queues_, operation, IORING_OP_WRITE);
+        case Opcode::send_message:
+        case Opcode::recv_message: return uring::submit_message(queues_, operation);
+        case Opcode::read_at: return uring::submit_file(queues_, operation, IORING_OP_READ);
+        case Opcode::write_at: return uring::submit_file(queues_, operation, IORING_OP_WRITE);
+        case Opcode::poll:
+            return uring::submit_poll(queues_, operation.descriptor,
+                                      static_cast<unsigned>(operation.size_bytes),
+                                      uring::name_of(operation));
         case Opcode::send_zero_copy: return submit_zero_copy(operation);
         case Opcode::connect: return submit_connect(operation);
         case Opcode::accept:
             return multishot_accept_ ? start_shared(operation) : submit_accept(operation);
         case Opcode::recv_buffer:
+        case Opcode::read_buffer:
         case Opcode::send: break; // see start
         }
     }

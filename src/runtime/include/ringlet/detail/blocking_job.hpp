@@ -17,6 +17,8 @@ public:
     virtual void run() noexcept = 0;
 
     Wait* waiting = nullptr; ///< of the loop's thread only
+    /// Whoever waits does so until it has run: memory may be lent to it.
+    bool is_waited_for = false;
 };
 
 } // namespace ringlet

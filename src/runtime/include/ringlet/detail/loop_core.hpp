@@ -188,6 +188,9 @@ public:
     [[nodiscard]] Result<UniqueFd> install(Descriptor descriptor) {
         return ring_->install(descriptor);
     }
+    [[nodiscard]] bool has_received(Descriptor descriptor) const noexcept {
+        return ring_->has_received(descriptor);
+    }
 
     [[nodiscard]] Timers& timers() noexcept { return timers_; }
 
@@ -213,6 +216,8 @@ public:
     /// Errors    `resource_unavailable_try_again`: there is no thread, and none can be made.
     [[nodiscard]] std::error_code run_on_other_thread(std::shared_ptr<BlockingJob> job,
                                                       Wait& waiter);
+    /// It has run, and its waiter is still there.
+    void blocking_job_ended(BlockingJob& job) noexcept;
     /// The job's waiter has gone.
     void forget_blocking_job(const BlockingJob& job) noexcept;
 

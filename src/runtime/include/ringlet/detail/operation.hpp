@@ -11,9 +11,24 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What can be asked of the kernel. No backend is named here. Those that move bytes come last. A ring
-/// that cannot send without a copy makes a `send` of it.
-enum class Opcode : std::uint8_t { accept, connect, recv_buffer, recv, send, read, send_zero_copy };
+/// What can be asked of the kernel. No backend is named here. Those that move bytes come last.
+enum class Opcode : std::uint8_t {
+    accept,
+    connect,
+    poll,        ///< waits for the poll(2) events in `size_bytes`; answers with those that came
+    recv_buffer, ///< into memory that the ring lends
+    recv,
+    send,
+    read,        ///< of a descriptor that is the loop's alone
+    read_some,   ///< of one that may be shared with other programs
+    read_buffer, ///< as `recv_buffer`, of what is no socket
+    write,
+    send_message,  ///< `data` is a `Message`
+    recv_message,  ///< the same
+    read_at,       ///< `data` is a `FileRange`
+    write_at,      ///< the same
+    send_zero_copy ///< a ring that cannot makes a `send` of it
+};
 
 /// The name of an opcode, for messages and dumps.
 [[nodiscard]] const char* to_string(Opcode opcode) noexcept;
@@ -37,10 +52,10 @@ struct Operation final : Wait, ListHook {
         whole ///< all of them: a short transfer goes out again, until an error or the end of stream
     };
 
-    /// The bytes, or the address to connect to. `recv_buffer`: the ring lends the memory when there is
-    /// something to write into it, and has left it here if the result is more than zero.
+    /// The bytes, or the address to connect to, or what the opcode says. `recv_buffer`: the ring lends the memory
+    /// when there is something to write into it, and has left it here if the result is more than zero.
     void* data = nullptr;
-    std::size_t size_bytes = 0; ///< of `data`
+    std::size_t size_bytes = 0; ///< of what is moved
     std::size_t transferred_bytes = 0;
     std::int32_t result = 0; ///< bytes or an accepted descriptor's number, or a negative errno
     Descriptor descriptor;
@@ -82,6 +97,19 @@ struct Operation final : Wait, ListHook {
     [[nodiscard]] int fd() const noexcept { return descriptor.fd(); }
     /// True if its answer is a count of bytes.
     [[nodiscard]] bool moves_bytes() const noexcept { return opcode >= Opcode::recv_buffer; }
+    /// True if the ring lends the memory.
+    [[nodiscard]] bool takes_buffer() const noexcept {
+        return opcode == Opcode::recv_buffer || opcode == Opcode::read_buffer;
+    }
+    /// True if `data` are the bytes themselves.
+    [[nodiscard]] bool lends_bytes() const noexcept {
+        return moves_bytes() && (opcode < Opcode::send_message || opcode == Opcode::send_zero_copy);
+    }
+    /// True if it goes out. One of each direction may be in flight on a descriptor.
+    [[nodiscard]] bool is_outbound() const noexcept {
+        return opcode == Opcode::send || opcode == Opcode::connect || opcode == Opcode::write ||
+               opcode == Opcode::send_message || opcode == Opcode::send_zero_copy;
+    }
 
     /// The ring's answer, written by the loop. Returns false when the rest must be started again.
     [[nodiscard]] bool finish(std::int32_t answer) noexcept {

@@ -75,6 +75,9 @@ public:
     /// Errors    `too_many_files_open`, and what else the kernel answers.
     virtual Result<UniqueFd> install(Descriptor) { return std::errc::bad_file_descriptor; }
 
+    /// Whether the ring holds bytes of a descriptor that nobody has received yet, or its end.
+    [[nodiscard]] virtual bool has_received(Descriptor) const noexcept { return false; }
+
     [[nodiscard]] virtual RingStats stats() const noexcept = 0;
 
     /// What one `wait` hands over at most, so that a flood of completions cannot keep the loop from

@@ -5,7 +5,9 @@
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/detail/suspension.hpp>
+#include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/unique_fd.hpp>
 
 #include <coroutine>
 #include <cstddef>
@@ -90,10 +92,29 @@ public:
     Result<Buffer> await_resume();
 };
 
+/// Waits for a connection that is being made. If there is no socket for it, it says why when it is awaited.
+class ConnectingSocket {
+public:
+    bool await_ready() const noexcept { return false; }
+
+protected:
+    ConnectingSocket(const Endpoint& peer, Result<UniqueFd> fd);
+    bool suspend(CancelScope& scope, std::coroutine_handle<> waiter);
+    /// The socket that is connected now.
+    Result<SocketHandle> take_socket();
+
+    Endpoint peer_;
+    SocketHandle socket_;
+    Result<void> opened_;
+};
+
 /// What `close` returns: waits until nothing of the socket is in flight, then closes it.
 class [[nodiscard]] CloseAwaiter final : public Suspension {
 public:
     explicit CloseAwaiter(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
+    /// Before it is awaited.
+    CloseAwaiter(CloseAwaiter&& other) noexcept
+        : Suspension(other), socket_(std::move(other.socket_)) {}
     CloseAwaiter(const CloseAwaiter&) = delete;
     CloseAwaiter& operator=(const CloseAwaiter&) = delete;
     ~CloseAwaiter() { abandon(); }

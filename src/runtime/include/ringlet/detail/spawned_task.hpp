@@ -80,6 +80,7 @@ protected:
         task_ = std::move(task);
         waiter = task_.frame();
         if (*name == '\0') name = task_.frame().promise().function_name();
+        if (spawned_at.line() == 0) spawned_at = task_.frame().promise().where();
         task_.frame().promise().begin_as_root(&scope);
     }
 

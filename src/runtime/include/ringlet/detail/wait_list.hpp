@@ -11,6 +11,12 @@ namespace RINGLET_EXPORT ringlet {
 
 class WaitList;
 
+/// Tells threads apart: another address on each.
+[[nodiscard]] inline const void* this_thread_mark() noexcept {
+    static thread_local char mark = 0;
+    return &mark;
+}
+
 /// A place in a `WaitList`. It lives in the awaiter, so that waiting does not allocate.
 class ListedWait : public Suspension, public ListHook {
 public:
@@ -56,6 +62,7 @@ public:
 
     /// Puts a wait that was suspended already at the end.
     void push(ListedWait& wait) noexcept {
+        home_ = this_thread_mark();
         wait.list = this;
         waits_.push_back(wait);
     }
@@ -70,19 +77,30 @@ public:
 
     /// Lets the oldest go on. The list must not be empty.
     ListedWait& wake_one() noexcept {
+        check_thread();
         ListedWait& oldest = pop();
         oldest.wake();
         return oldest;
     }
     void wake_all() noexcept {
+        check_thread();
         while (!empty()) wake_one();
+    }
+
+    /// Aborts on another thread than that of those who have waited here: nothing of it is safe there.
+    void check_thread() const noexcept {
+        if (home_ != nullptr && home_ != this_thread_mark()) [[unlikely]]
+            used_on_other_thread();
     }
 
     /// `Event "started"`.
     [[nodiscard]] std::string to_string() const;
 
 private:
+    [[noreturn, gnu::cold]] void used_on_other_thread() const noexcept;
+
     IntrusiveList<ListedWait> waits_;
+    const void* home_ = nullptr; // the thread of those who wait, since the first
     const char* kind_;
     const char* name_;
 };

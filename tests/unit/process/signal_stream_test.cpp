@@ -1,4 +1,4 @@
-#include "serve/signals.hpp"
+#include <ringlet/signal_stream.hpp>
 
 #include "net.hpp"
 
@@ -23,7 +23,7 @@ bool is_blocked(int number) {
 } // namespace
 
 TEST_CASE("a signal that was raised before or during the wait is read, one by one") {
-    auto watch = SignalWatch::create();
+    auto watch = SignalStream::create({SIGTERM, SIGINT});
     REQUIRE(watch);
     ReportingLoop loop;
     // To the one thread that has them blocked: the default action would end the program.
@@ -54,7 +54,7 @@ TEST_CASE("a signal that was raised before or during the wait is read, one by on
 }
 
 TEST_CASE("a signal from another thread wakes a loop that sleeps in the kernel") {
-    auto watch = SignalWatch::create();
+    auto watch = SignalStream::create({SIGTERM, SIGINT});
     REQUIRE(watch);
     const pthread_t self = ::pthread_self();
     std::thread other;
@@ -70,7 +70,7 @@ TEST_CASE("a signal from another thread wakes a loop that sleeps in the kernel")
 }
 
 TEST_CASE("waiting for a signal ends with operation_canceled when the loop is left") {
-    auto watch = SignalWatch::create();
+    auto watch = SignalStream::create({SIGTERM, SIGINT});
     REQUIRE(watch);
     ReportingLoop loop;
     std::error_code seen;
@@ -89,12 +89,12 @@ TEST_CASE("the signals are blocked while the watch lives, and no longer") {
     REQUIRE_FALSE(is_blocked(SIGTERM));
     const std::size_t open_before = descriptor_count();
     {
-        auto watch = SignalWatch::create();
+        auto watch = SignalStream::create({SIGTERM, SIGINT});
         REQUIRE(watch);
         CHECK(is_blocked(SIGTERM));
         CHECK(is_blocked(SIGINT));
         CHECK_FALSE(is_blocked(SIGHUP));
-        const SignalWatch moved = std::move(*watch);
+        const SignalStream moved = std::move(*watch);
         watch = std::errc::no_message; // destroys the one that was moved from
         CHECK(is_blocked(SIGTERM));
     }
@@ -110,7 +110,7 @@ TEST_CASE("a signal that was blocked before stays blocked afterwards") {
     sigaddset(&interrupt, SIGINT);
     ::pthread_sigmask(SIG_BLOCK, &interrupt, &before);
     {
-        auto watch = SignalWatch::create();
+        auto watch = SignalStream::create({SIGTERM, SIGINT});
         REQUIRE(watch);
     }
     CHECK(is_blocked(SIGINT));
@@ -120,7 +120,7 @@ TEST_CASE("a signal that was blocked before stays blocked afterwards") {
 
 TEST_CASE("a signal that comes after the last read does not end the program") {
     const Ending ending = end_of_child([] {
-        auto watch = std::make_optional(SignalWatch::create());
+        auto watch = std::make_optional(SignalStream::create({SIGTERM, SIGINT}));
         if (!*watch) return 2;
         ::raise(SIGTERM);
         auto seen = run_on_loop([&]() -> Task<Result<int>> {
@@ -139,7 +139,7 @@ TEST_CASE("a signal that comes after the last read does not end the program") {
 
 TEST_CASE("a signal that came to a watch which was never read does what it would have done") {
     const Ending ending = end_of_child([] {
-        auto watch = std::make_optional(SignalWatch::create());
+        auto watch = std::make_optional(SignalStream::create({SIGTERM, SIGINT}));
         if (!*watch) return 2;
         ::raise(SIGTERM);
         watch.reset();

@@ -1,0 +1,126 @@
+#pragma once
+
+#include <ringlet/detail/config.hpp>
+#include <ringlet/detail/socket.hpp>
+#include <ringlet/endpoint.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/stream_socket.hpp>
+
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace RINGLET_EXPORT ringlet {
+
+/// How a listener listens. Accepted connections inherit the socket options.
+struct ListenOptions {
+    /// Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn.
+    int backlog = 4096;
+    /// Sends small messages at once instead of collecting them (TCP_NODELAY, tcp(7)).
+    bool no_delay = true;
+    /// Lets several sockets listen on the same port; the kernel spreads connections over them
+    /// (SO_REUSEPORT, socket(7)).
+    bool reuse_port = false;
+    /// An IPv6 socket takes no IPv4 connections (IPV6_V6ONLY, ipv6(7)).
+    bool v6_only = false;
+    /// The permissions of a Unix socket's file, less the umask: who may write to it may connect.
+    mode_t mode = 0777;
+};
+
+/// Takes what an accept brought.
+class AcceptedSocket : public SocketAwaiter {
+protected:
+    AcceptedSocket(Socket& socket, Operation& operation) noexcept
+        : SocketAwaiter(socket, operation) {}
+    Result<SocketHandle> take_socket();
+};
+
+/// What `accept` returns; await it at once.
+template <class Stream>
+class [[nodiscard]] AcceptAwaiter final : public AcceptedSocket {
+public:
+    AcceptAwaiter(Socket& socket, Operation& operation) noexcept
+        : AcceptedSocket(socket, operation) {}
+    Result<Stream> await_resume() {
+        auto accepted = take_socket();
+        if (!accepted) return accepted.error();
+        return Stream(std::move(*accepted));
+    }
+};
+
+/// A socket that accepts connections, at a port or a Unix socket's name: what `TcpListener` and `UnixListener` have
+/// in common.
+///
+/// Lifetime  As `StreamSocket`: dropping it while an accept is in flight is safe. A connection that was
+///           accepted after all is delivered to whoever awaits it. The file of a Unix socket goes with the listener,
+///           if it is still the one that it made.
+/// Thread    The loop on which it is first used.
+class StreamListener {
+public:
+    /// Binds and listens at an address of any kind: see `TcpListener::bind` and `UnixListener::bind`.
+    static Result<StreamListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
+
+    /// The same for as many loops: see `TcpListener::bind_several`. Those of a Unix socket are one queue, from which
+    /// each takes when it can.
+    static Result<std::vector<StreamListener>>
+    bind_several(const Endpoint& endpoint, std::size_t count, const ListenOptions& options = {});
+
+    /// Owns nothing; every use of it aborts.
+    StreamListener() noexcept = default;
+
+    /// Waits for a connection: `auto stream = co_await listener.accept();`
+    ///
+    /// Thread    One accept at a time per listener (asserted).
+    /// Suspends  Once.
+    /// Cancel    Ends with `operation_canceled`, unless a connection came first: it is delivered.
+    /// Returns   A `Result` of the stream.
+    /// Errors    `too_many_files_open`, `too_many_files_open_in_system`, `no_buffer_space`,
+    ///           `not_enough_memory`: pause before the next try, for the kernel fails at once as
+    ///           long as it lasts. `connection_aborted`: try again.
+    [[nodiscard]] AcceptAwaiter<StreamSocket> accept() { return accept_as<StreamSocket>(); }
+
+    /// Stops listening and waits until an accept in flight has ended, with `operation_canceled`.
+    /// See `StreamSocket::close`.
+    [[nodiscard]] CloseAwaiter close();
+
+    /// Ends an accept in flight with `operation_canceled`, unless a connection comes first.
+    void cancel_accept() noexcept;
+
+    /// The address that it listens on, with the port that the kernel chose.
+    [[nodiscard]] Endpoint local() const;
+
+    /// False after a move or `close`.
+    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
+
+    /// The descriptor, for setsockopt(2) and the like. Do not close it.
+    [[nodiscard]] int native_handle() const noexcept;
+
+protected:
+    template <class Stream>
+    [[nodiscard]] AcceptAwaiter<Stream> accept_as() {
+        Socket& socket = prepare_accept();
+        return {socket, inbound_of(socket)};
+    }
+
+private:
+    friend class TcpListener;
+    friend class UnixListener;
+    class SocketFile; // what bind(2) made in the file system
+
+    explicit StreamListener(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
+    static Result<StreamListener> bind_unix(const Endpoint& endpoint, const ListenOptions& options);
+    static Result<StreamListener> bind_tcp(const Endpoint& endpoint, const ListenOptions& options);
+    Result<StreamListener> share() const;
+    Socket& socket() const;
+    Socket& prepare_accept();
+    static Operation& inbound_of(Socket& socket) noexcept;
+
+    SocketHandle socket_;
+    std::shared_ptr<SocketFile> file_;
+};
+
+} // namespace ringlet

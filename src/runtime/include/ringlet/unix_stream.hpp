@@ -1,0 +1,149 @@
+#pragma once
+
+#include <ringlet/cancel_scope.hpp>
+#include <ringlet/detail/config.hpp>
+#include <ringlet/detail/message.hpp>
+#include <ringlet/detail/socket.hpp>
+#include <ringlet/endpoint.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/stream_socket.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include <array>
+#include <coroutine>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <sys/socket.h>
+#include <sys/types.h>
+
+namespace RINGLET_EXPORT ringlet {
+
+/// Who connected a Unix socket, when he did.
+struct PeerCredentials {
+    pid_t pid = 0;
+    uid_t uid = 0;
+    gid_t gid = 0;
+};
+
+/// Bytes, and the descriptors that came with them.
+struct ReceivedDescriptors {
+    std::size_t size_bytes = 0; ///< 0: the peer has finished sending
+    std::vector<UniqueFd> descriptors;
+};
+
+/// A connection through a Unix socket: a `StreamSocket` that also passes descriptors.
+class UnixStream : public StreamSocket {
+public:
+    /// Descriptors that one message may carry (SCM_MAX_FD, unix(7)).
+    static constexpr std::size_t descriptors_limit = 253;
+
+    /// Owns nothing; every use of it aborts.
+    UnixStream() noexcept = default;
+
+    /// Takes over a socket: see `StreamSocket`.
+    explicit UnixStream(UniqueFd fd) : StreamSocket(std::move(fd)) {}
+    /// Of a connection that is known to be one of a Unix socket.
+    explicit UnixStream(StreamSocket socket) noexcept : StreamSocket(std::move(socket)) {}
+
+    /// Connects: `auto stream = co_await UnixStream::connect(Endpoint::parse("unix:/run/echo.sock").value());`
+    ///
+    /// Suspends  Until the connection stands or has failed. A server whose backlog is full keeps it waiting on
+    ///           io_uring; on epoll the kernel answers `resource_unavailable_try_again` at once.
+    /// Returns   `Result<UnixStream>`.
+    /// Errors    `no_such_file_or_directory`, `connection_refused` (nobody listens), `permission_denied`;
+    ///           `address_family_not_supported` for another kind of address.
+    [[nodiscard]] static class UnixConnectAwaiter connect(const Endpoint& peer);
+
+    /// Two ends of a connection within this process (socketpair(2)).
+    ///
+    /// Errors    `too_many_files_open`.
+    static Result<std::pair<UnixStream, UnixStream>> pair();
+
+    /// Who is at the other end, as the kernel noted when the connection was made (SO_PEERCRED).
+    [[nodiscard]] Result<PeerCredentials> peer_credentials() const;
+
+    /// Sends bytes, at least one, and other names of descriptors (SCM_RIGHTS, unix(7)): the receiver gets its own.
+    ///
+    /// Lifetime  The bytes and the descriptors are lent until the await ends; the descriptors stay open here.
+    /// Thread    One send at a time per stream, of any kind.
+    /// Returns   `Result<void>`.
+    /// Errors    As `send_some`; `argument_list_too_long` for more than `descriptors_limit`.
+    [[nodiscard]] class SendDescriptorsAwaiter send_descriptors(std::span<const std::byte> bytes,
+                                                                std::span<const int> descriptors);
+
+    /// Receives what has arrived, and the descriptors that came with it. They are closed on exec. Every other receive
+    /// closes what comes with its bytes, unseen.
+    ///
+    /// Lifetime  The memory is lent until the await ends.
+    /// Returns   `Result<ReceivedDescriptors>`.
+    /// Errors    As `recv`; `too_many_files_open` if this process has no room for one of them: all are closed then.
+    [[nodiscard]] class RecvDescriptorsAwaiter recv_descriptors(std::span<std::byte> memory);
+
+private:
+    template <class Stream>
+    friend class AcceptAwaiter;
+    friend class UnixConnectAwaiter;
+    explicit UnixStream(SocketHandle socket) noexcept : StreamSocket(std::move(socket)) {}
+};
+
+/// What `UnixStream::connect` returns; await it at once.
+class [[nodiscard]] UnixConnectAwaiter final : public ConnectingSocket {
+public:
+    explicit UnixConnectAwaiter(const Endpoint& peer);
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> waiter) {
+        return suspend(scope_of(waiter), waiter);
+    }
+    Result<UnixStream> await_resume();
+};
+
+/// What descriptors travel in: the control data of one message.
+struct DescriptorControl {
+    alignas(cmsghdr)
+        std::array<std::byte, CMSG_SPACE(sizeof(int) * UnixStream::descriptors_limit)> bytes;
+};
+
+/// What `UnixStream::send_descriptors` returns; await it at once.
+class [[nodiscard]] SendDescriptorsAwaiter final : public WholeAwaiter {
+public:
+    SendDescriptorsAwaiter(Socket& socket, std::span<const std::byte> bytes,
+                           std::span<const int> descriptors);
+
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> waiter) {
+        return suspend_for(scope_of(waiter), waiter);
+    }
+    Result<void> await_resume();
+
+private:
+    bool suspend_for(CancelScope& scope, std::coroutine_handle<> waiter);
+
+    iovec bytes_;
+    std::span<const int> descriptors_;
+    Message message_;
+    DescriptorControl control_;
+};
+
+/// What `UnixStream::recv_descriptors` returns; await it at once.
+class [[nodiscard]] RecvDescriptorsAwaiter final : public SocketAwaiter {
+public:
+    RecvDescriptorsAwaiter(Socket& socket, std::span<std::byte> memory);
+
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> waiter) {
+        return suspend_for(scope_of(waiter), waiter);
+    }
+    Result<ReceivedDescriptors> await_resume();
+
+private:
+    bool suspend_for(CancelScope& scope, std::coroutine_handle<> waiter);
+
+    iovec memory_;
+    Message message_;
+    DescriptorControl control_;
+};
+
+} // namespace ringlet

@@ -1,0 +1,258 @@
+#pragma once
+
+#include <ringlet/byte_stream.hpp>
+#include <ringlet/detail/config.hpp>
+#include <ringlet/detail/frame_pool.hpp>
+#include <ringlet/detail/loop_core.hpp>
+#include <ringlet/event.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/piece.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/task.hpp>
+
+#include <concepts>
+#include <coroutine>
+#include <cstddef>
+#include <initializer_list>
+#include <span>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace RINGLET_EXPORT ringlet {
+
+/// What a `Writer` and the task that sends for it share. Not for users.
+template <ByteSink Stream>
+class WriterState : public Pooled {
+public:
+    explicit WriterState(Stream& to) noexcept : stream_(&to) {}
+
+    /// Shares it.
+    class Owner {
+    public:
+        explicit Owner(WriterState& state) noexcept : state_(&state) { ++state.owners_; }
+        Owner(Owner&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+        Owner& operator=(Owner&&) = delete;
+        ~Owner() {
+            if (state_ != nullptr && --state_->owners_ == 0) delete state_;
+        }
+        WriterState* operator->() const noexcept { return state_; }
+        WriterState& operator*() const noexcept { return *state_; }
+
+    private:
+        WriterState* state_;
+    };
+
+    std::size_t add(std::initializer_list<Piece> pieces) {
+        const std::size_t before = pending_.size();
+        for (const Piece& piece : pieces) {
+            const auto bytes = piece.bytes();
+            pending_.insert(pending_.end(), bytes.begin(), bytes.end());
+        }
+        return pending_.size() - before;
+    }
+    /// The last ones that were added are not written after all.
+    void take_back(std::size_t size_bytes) {
+        pending_.resize(pending_.size() - std::min(size_bytes, pending_.size()));
+    }
+    [[nodiscard]] std::size_t unsent_bytes() const noexcept {
+        return pending_.size() + sending_.size();
+    }
+    [[nodiscard]] std::size_t pending_bytes() const noexcept { return pending_.size(); }
+    [[nodiscard]] std::error_code error() const noexcept { return error_; }
+    /// Somebody sends; what is added meanwhile goes out after it.
+    [[nodiscard]] bool sends() const noexcept { return sends_; }
+
+    /// Sees to it that what is pending leaves in the loop's next turn.
+    void send_soon(LoopCore& loop) {
+        loop_ = &loop;
+        if (sends_ || pending_.empty() || error_ || stream_ == nullptr) return;
+        EventLoop::of(loop).spawn("writer", send_pending, Owner(*this));
+        sends_ = true;
+    }
+
+    /// Waits until `done` says so, or something went wrong.
+    template <class Done>
+    static Task<Result<void>> wait_until(Owner state, Done done) {
+        while (!state->error_ && !done(*state)) {
+            auto moved = co_await state->progress_.wait();
+            if (!moved) co_return moved;
+        }
+        if (state->error_) co_return state->error_;
+        co_return Result<void>();
+    }
+
+    /// Sends from the caller's memory, when all else has gone.
+    static Task<Result<void>> send_directly(Owner state, std::span<const std::byte> bytes) {
+        auto idle = co_await wait_until(Owner(*state), is_idle);
+        if (!idle) co_return idle;
+        state->sends_ = true;
+        auto sent = co_await state->stream_->send_all(bytes);
+        state->sends_ = false;
+        if (!sent) state->error_ = sent.error(); // a part of it may have gone
+        state->tell();
+        co_return sent;
+    }
+
+    static bool is_idle(const WriterState& state) noexcept {
+        return !state.sends_ && state.pending_.empty();
+    }
+
+    void writer_has_gone() noexcept {
+        stream_ = nullptr;
+        if (loop_ != nullptr && unsent_bytes() > 0 && !error_) {
+            loop_->report("a Writer went with bytes that were not sent: co_await its flush() "
+                          "before it goes");
+        }
+        if (!error_) error_ = std::make_error_code(std::errc::operation_canceled);
+        tell();
+    }
+
+private:
+    static Task<> send_pending(Owner state) {
+        while (state->stream_ != nullptr && !state->pending_.empty() && !state->error_) {
+            std::swap(state->pending_, state->sending_);
+            const std::span<const std::byte> bytes(state->sending_);
+            auto sent = co_await state->stream_->send_all(bytes);
+            state->sending_.clear();
+            if (!sent && !state->error_) state->error_ = sent.error();
+            state->tell();
+        }
+        state->sends_ = false;
+        state->tell();
+    }
+
+    // Whoever waits looks again.
+    void tell() noexcept {
+        progress_.set();
+        progress_.clear();
+    }
+
+    Stream* stream_; // null: the writer has gone
+    LoopCore* loop_ = nullptr;
+    std::vector<std::byte> pending_;
+    std::vector<std::byte> sending_;
+    std::error_code error_;
+    bool sends_ = false;
+    Event progress_{"a writer's progress"};
+    std::size_t owners_ = 0;
+};
+
+/// What `Writer::write` and `flush` return; await it at once.
+template <ByteSink Stream, class Done>
+class [[nodiscard]] WriteAwaiter final {
+public:
+    WriteAwaiter(WriterState<Stream>& state, std::size_t added_bytes, Done done) noexcept
+        : state_(&state), added_bytes_(added_bytes), done_(done) {}
+    /// Before it is awaited.
+    WriteAwaiter(WriteAwaiter&&) = default;
+    WriteAwaiter& operator=(WriteAwaiter&&) = delete;
+
+    bool await_ready() const noexcept { return false; }
+    template <class P>
+    bool await_suspend(std::coroutine_handle<P> writing) {
+        CancelScope& scope = scope_of(writing);
+        LoopCore& loop = *scope.loop;
+        const auto admission = loop.admit(scope);
+        if (admission != LoopCore::Admission::proceed) [[unlikely]] {
+            state_->take_back(added_bytes_);
+            answer_ = std::errc::operation_canceled;
+            return loop.suspend_refused(admission, scope, writing);
+        }
+        if (state_->error()) {
+            answer_ = state_->error();
+            return loop.answered_at_once(scope, writing);
+        }
+        state_->send_soon(loop);
+        if (done_(*state_)) return loop.answered_at_once(scope, writing);
+        task_ =
+            WriterState<Stream>::wait_until(typename WriterState<Stream>::Owner(*state_), done_);
+        return task_.in(&scope).await_suspend(writing);
+    }
+    Result<void> await_resume() { return task_ ? task_.frame().promise().take() : answer_; }
+
+private:
+    WriterState<Stream>* state_;
+    std::size_t added_bytes_;
+    Done done_;
+    Result<void> answer_;
+    Task<Result<void>> task_;
+};
+
+/// Collects small writes, so that they leave together, in the loop's next turn or at `flush`.
+///
+///     Writer writer(stream);
+///     auto written = co_await writer.write("HTTP/1.1 200 OK\r\n", headers, "\r\n");
+///     ...
+///     auto flushed = co_await writer.flush();
+///     if (!flushed) co_return;
+///
+/// Lifetime  Refers to the stream, which outlives it. What was not sent when it goes is lost, and reported: flush
+///           before you return. What is written is copied; it need not outlive the call.
+/// Thread    The stream's. Several tasks may write; each call's bytes stay together. Nobody else sends on the stream
+///           meanwhile.
+/// Cancel    A wait ends with `operation_canceled`. What had been written before goes out all the same.
+/// Errors    Those of `send_all`. One that comes after the write that it is about is the answer of the next call, and
+///           of all that follow.
+/// Cost      A copy, and one send for all that were written in a turn.
+template <ByteSink Stream>
+class Writer {
+public:
+    /// So many bytes may wait to be sent before a write waits itself: 64 KiB.
+    static constexpr std::size_t limit_bytes = 65'536;
+
+    explicit Writer(Stream& stream) : state_(*new WriterState<Stream>(stream)) {}
+    Writer(const Writer&) = delete;
+    Writer& operator=(const Writer&) = delete;
+    ~Writer() { state_->writer_has_gone(); }
+
+    /// Writes pieces, one after the other: text, bytes, buffers.
+    ///
+    /// Suspends  If more than `limit_bytes` wait to be sent, until that is less.
+    /// Returns   `Result<void>`.
+    template <class... Pieces>
+        requires(std::constructible_from<Piece, const Pieces&> && ...)
+    [[nodiscard]] auto write(const Pieces&... pieces) {
+        constexpr auto has_room = [](const WriterState<Stream>& state) {
+            return state.pending_bytes() <= limit_bytes;
+        };
+        const std::size_t added = state_->add({Piece(pieces)...});
+        return WriteAwaiter<Stream, decltype(has_room)>(*state_, added, has_room);
+    }
+
+    /// Sends everything that was written.
+    ///
+    /// Suspends  Until the kernel has it, if there is anything.
+    /// Returns   `Result<void>`.
+    [[nodiscard]] auto flush() {
+        constexpr auto is_idle = [](const WriterState<Stream>& state) {
+            return WriterState<Stream>::is_idle(state);
+        };
+        return WriteAwaiter<Stream, decltype(is_idle)>(*state_, 0, is_idle);
+    }
+
+    /// Sends a large body after everything that was written, without a copy.
+    ///
+    /// Lifetime  The bytes are lent until the await ends.
+    /// Cancel    Ends with `operation_canceled`; a part may have gone, so that every later call answers the same.
+    /// Returns   `Result<void>`.
+    [[nodiscard]] Task<Result<void>> send_all(std::span<const std::byte> bytes) {
+        auto flushed = co_await flush();
+        if (!flushed) co_return flushed;
+        auto sent = co_await WriterState<Stream>::send_directly(
+            typename WriterState<Stream>::Owner(*state_), bytes);
+        co_return sent;
+    }
+    [[nodiscard]] Task<Result<void>> send_all(std::string_view text) {
+        return send_all(std::as_bytes(std::span(text)));
+    }
+
+    /// Bytes that the kernel has not taken yet.
+    [[nodiscard]] std::size_t unsent_bytes() const noexcept { return state_->unsent_bytes(); }
+
+private:
+    typename WriterState<Stream>::Owner state_;
+};
+
+} // namespace ringlet

@@ -1,0 +1,15 @@
+#pragma once
+
+// The signals that a server obeys, and a warning where they may go to somebody else.
+
+#include <ringlet/result.hpp>
+#include <ringlet/server.hpp>
+#include <ringlet/signal_stream.hpp>
+
+namespace ringlet {
+
+/// SIGTERM, SIGINT, and `ServeOptions::dump_signal`. Other threads that do not block SIGTERM are reported: the kernel
+/// may give it to one of them, and it ends the program there.
+Result<SignalStream> watch_stop_signals(const ServeOptions& options);
+
+} // namespace ringlet
