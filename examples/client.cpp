@@ -16,7 +16,7 @@ Task<Result<std::string>> ask(Endpoint server, std::string question) {
     if (!stream) co_return stream.error();
 
     // Both strings live in this frame, which stays where it is while the kernel uses their bytes.
-    auto sent = co_await stream->send_all(std::as_bytes(std::span(question)));
+    auto sent = co_await stream->send_all(question);
     if (!sent) co_return sent.error();
 
     std::string answer(question.size(), '\0');

@@ -34,7 +34,7 @@ Task<> answer_with_lengths(TcpStream stream) {
             ++length;
             if (letter == '\n') answers += std::to_string(std::exchange(length, 0) - 1) + "\n";
         }
-        auto sent = co_await stream.send_all(std::as_bytes(std::span(answers)));
+        auto sent = co_await stream.send_all(answers);
         if (!sent) co_return;
     }
 }
@@ -53,7 +53,7 @@ Task<> scenario(Simulation& world) {
 
     std::string received;
     auto send = [&]() -> Task<Result<void>> {
-        auto done = co_await client.send_all(std::as_bytes(std::span(sent)));
+        auto done = co_await client.send_all(sent);
         if (done) done = client.shutdown_write();
         co_return done; // a failure cancels the others
     };

@@ -1,7 +1,7 @@
-// Answers every line in capitals: line_server [HOST:PORT]
+// Answers every line in capitals: line_server [ADDRESS]
 //
-// TCP carries bytes, not messages. A line may come in pieces, and several may come at once; so the
-// handler keeps what is unfinished, and what it keeps has a limit.
+// TCP carries bytes, not messages. A line may come in pieces, and several may come at once: a Reader gives them one by
+// one, with a limit for what it keeps, and a Writer sends the answers together.
 //
 // Try it:  ./example_line_server &  printf 'one\ntwo\n' | socat - TCP:127.0.0.1:3201
 
@@ -10,45 +10,30 @@
 #include <algorithm>
 #include <cctype>
 #include <string>
-#include <string_view>
-#include <utility>
 
 using namespace ringlet;
 
 namespace {
 
-constexpr std::size_t line_bytes_limit = 65'536;
-
-std::string_view text_of(const Buffer& buffer) {
-    return {reinterpret_cast<const char*>(buffer.data()), buffer.size()};
-}
-
 char capital(char letter) {
     return static_cast<char>(std::toupper(static_cast<unsigned char>(letter)));
 }
 
-// Takes the finished lines out of `text`, and leaves the unfinished one.
-std::string take_lines(std::string& text) {
-    std::string rest = text.substr(text.rfind('\n') + 1); // npos + 1 is 0: nothing is finished
-    text.resize(text.size() - rest.size());
-    return std::exchange(text, std::move(rest));
-}
-
-Task<> answer_lines(TcpStream stream) {
-    std::string unfinished;
+Task<Result<void>> answer_lines(StreamSocket stream) {
+    Reader reader(stream);
+    Writer writer(stream);
     for (;;) {
-        auto chunk = co_await stream.recv();
-        if (!chunk || chunk->empty()) co_return;
-        unfinished += text_of(*chunk);
-        *chunk = Buffer(); // back to the pool: it is not needed while we send
+        auto line = co_await reader.read_line();
+        if (line.error() == Errc::end_of_stream) break;
+        if (!line) co_return line.error();
 
-        std::string lines = take_lines(unfinished);
-        if (unfinished.size() > line_bytes_limit) co_return;
-        std::transform(lines.begin(), lines.end(), lines.begin(), capital);
-
-        auto sent = co_await stream.send_all(std::as_bytes(std::span(lines)));
-        if (!sent) co_return;
+        std::string answer(line->text);
+        std::transform(answer.begin(), answer.end(), answer.begin(), capital);
+        auto written = co_await writer.write(answer, line->complete ? "\n" : "");
+        if (!written) co_return written;
     }
+    auto flushed = co_await writer.flush();
+    co_return flushed;
 }
 
 } // namespace
