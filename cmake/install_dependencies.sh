@@ -14,7 +14,7 @@ groups:
   bench      what benchmark.sh runs beside ringlet: Python and its servers
   field      what benchmark.sh --field and --lab run beside that: libraries, Go, Rust, Erlang, Node, Java, PyPy
   test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy,
-             Chromium
+             Chromium, and the strangers that drive the examples: curl, dig, Redis, PostgreSQL
   report     what the lab counts with, and the report draws PNG files with
 
 options:
@@ -53,7 +53,8 @@ optional_for() {
 librust-tokio-dev erlang-base nodejs default-jdk-headless python3-uvloop python3-trio \
 python3-eventlet pypy3" ;;
     test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2 chromium fonts-dejavu-core \
-libboost-context-dev mmdebstrap" ;;
+libboost-context-dev mmdebstrap curl bind9-dnsutils redis-server redis-tools postgresql libpq-dev \
+libhiredis-dev libc-ares-dev libcurl4-openssl-dev" ;;
     report) echo "chromium fonts-dejavu-core valgrind libboost-context-dev" ;;
     esac
 }

@@ -34,8 +34,10 @@ struct Question {
 };
 
 unsigned two_bytes(std::string_view message, std::size_t at) {
-    return static_cast<unsigned char>(message[at]) << 8 |
-           static_cast<unsigned char>(message[at + 1]);
+    const auto byte = [&](std::size_t index) {
+        return static_cast<unsigned>(static_cast<unsigned char>(message[index]));
+    };
+    return byte(at) << 8 | byte(at + 1);
 }
 
 // Labels with their lengths in front, up to one of length 0, then type and class. No compression: it is the first.

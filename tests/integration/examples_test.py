@@ -224,8 +224,8 @@ class Proxies(unittest.TestCase):
             for nonsense in (b"GET / HTTP/1.1\r\n\r\n", b"\x05\x01\x02", b"\x05\x01\x00\x05\x02\x00\x01", b"\x04"):
                 with connected(port) as client:
                     client.sendall(nonsense)
-                    client.shutdown(socket.SHUT_WR)
-                    with contextlib.suppress(ConnectionResetError):
+                    with contextlib.suppress(OSError):  # it may have been reset already
+                        client.shutdown(socket.SHUT_WR)
                         read_to_end(client)
 
 
@@ -275,6 +275,104 @@ class Supervisor(unittest.TestCase):
                 wait_until(lambda: "[2] stays" in program.line(), "a new start")
                 program.process.send_signal(signal.SIGTERM)
                 self.assertEqual(program.wait(), 0)
+
+
+
+def foreign(name):
+    program = BUILD / f"examples/foreign_{name}"
+    return unittest.skipUnless(program.exists(), f"{name} is not built: its library is not installed"), program
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(*command, ready, **options):
+    """A foreign server, until it is not needed; `ready` says when it is there."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+    try:
+        wait_until(ready, f"{command[0]} to be ready")
+        yield
+    finally:
+        process.terminate()
+        process.wait(PATIENCE_SECONDS)
+
+
+def answers_at(port):
+    with socket.socket() as client:
+        return client.connect_ex((HOST, port)) == 0
+
+
+def postgres_program(name):
+    found = sorted(pathlib.Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
+
+
+class Foreign(unittest.TestCase):
+    """Other people's libraries in a task, against the servers that they are made for."""
+
+    needs_redis, redis_client = foreign("redis_client")
+    needs_ares, ares_lookup = foreign("ares_lookup")
+    needs_curl, curl_fetch = foreign("curl_fetch")
+    needs_postgres, postgres_client = foreign("postgres_client")
+
+    @needs_redis
+    @unittest.skipUnless(shutil.which("redis-server"), "redis-server is not installed")
+    def test_hiredis(self):
+        port = free_port()
+        with running("redis-server", "--port", str(port), "--save", "", ready=lambda: answers_at(port)):
+            said = run(self.redis_client, HOST, str(port))
+            self.assertEqual((said.returncode, said.stdout), (0, "ten tasks counted to 1000\n"), said.stderr)
+        self.assertNotEqual(run(self.redis_client, HOST, str(port)).returncode, 0)
+
+    @needs_redis
+    def test_hiredis_against_our_own(self):
+        with server("resp_server") as (_, port):
+            said = run(self.redis_client, HOST, str(port))
+            self.assertEqual((said.returncode, said.stdout), (0, "ten tasks counted to 1000\n"), said.stderr)
+
+    @needs_ares
+    def test_c_ares(self):
+        with example("dns_answerer", f"{HOST}:0", "example.test=192.0.2.7") as program:
+            port = program.line().rpartition(":")[2]
+            said = run(self.ares_lookup, f"{HOST}:{port}", "example.test", "none.test")
+            self.assertEqual((said.returncode, said.stdout),
+                             (0, "example.test: 192.0.2.7\nnone.test: Domain name not found\n"), said.stderr)
+
+    @needs_curl
+    def test_libcurl(self):
+        with tempfile.TemporaryDirectory(prefix="ringlet-http-") as folder, server("http_server", folder) as (_, port):
+            pathlib.Path(folder, "big").write_bytes(bytes(1_000_000))
+            url = f"http://{HOST}:{port}"
+            said = run(self.curl_fetch, f"{url}/hello", f"{url}/big", f"{url}/none", f"http://{HOST}:1/")
+            self.assertEqual((said.returncode, said.stdout), (
+                0, f"{url}/hello: status 200, 14 bytes\n{url}/big: status 200, 1000000 bytes\n"
+                f"{url}/none: status 404, 0 bytes\nhttp://{HOST}:1/: status 0, 0 bytes\n"), said.stderr)
+
+    @needs_postgres
+    @unittest.skipUnless(postgres_program("initdb") and postgres_program("postgres"), "PostgreSQL is not installed")
+    def test_libpq(self):
+        with tempfile.TemporaryDirectory(prefix="ringlet-pg-") as folder:
+            as_somebody = {}
+            if os.geteuid() == 0:  # it does not run as root
+                os.chmod(folder, 0o777)
+                as_somebody = {"user": "postgres", "group": "postgres"}
+            data = f"{folder}/data"
+            made = run(postgres_program("initdb"), "-D", data, "-A", "trust", "-U", "tester", "--no-sync", **as_somebody)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            ready = pathlib.Path(folder, ".s.PGSQL.5432")
+            with running(postgres_program("postgres"), "-D", data, "-k", folder, "-h", "", "-F", ready=ready.exists,
+                         **as_somebody):
+                conninfo = f"host={folder} dbname=postgres user=tester"
+                said = wait_until(lambda: (one := run(self.postgres_client, conninfo)).returncode == 0 and one,
+                                  "PostgreSQL to take connections")
+                lines = said.stdout.splitlines()
+                self.assertEqual(sorted(lines[:3]), [f"the sum up to {number} is {number * (number + 1) // 2}"
+                                                     for number in (10, 100, 1000)])
+                self.assertEqual(lines[3:], ["the slow query: Connection timed out", "still connected"])
 
 
 if __name__ == "__main__":

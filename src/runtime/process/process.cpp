@@ -55,7 +55,7 @@ Task<Result<Process>> Process::start(ProcessOptions options) {
     auto job = [&] { return spawn_child(options); };
     auto spawned = co_await run_blocking_to_end(job);
     if (!spawned) co_return spawned.error();
-    auto child = std::make_unique<Child>();
+    auto child = std::make_shared<Child>();
     child->pid = spawned->pid;
     child->pidfd = std::move(spawned->pidfd);
     child->grace = options.grace;
@@ -67,7 +67,7 @@ Task<Result<Process>> Process::start(ProcessOptions options) {
     co_return process;
 }
 
-Process::Process(std::unique_ptr<Child> child) noexcept : child_(std::move(child)) {}
+Process::Process(std::shared_ptr<Child> child) noexcept : child_(std::move(child)) {}
 Process::Process(Process&& other) noexcept = default;
 Process& Process::operator=(Process&& other) noexcept {
     if (this == &other) return *this;
@@ -125,9 +125,10 @@ bool Process::collect(Child& child) {
     return child.ended.has_value();
 }
 
-Task<Result<ExitStatus>> Process::wait() { return wait_for(*child_); }
+Task<Result<ExitStatus>> Process::wait() { return wait_for(child_); }
 
-Task<Result<ExitStatus>> Process::wait_for(Child& child) {
+Task<Result<ExitStatus>> Process::wait_for(std::shared_ptr<Child> shared) {
+    Child& child = *shared;
     const auto end_of = [](Child* ending) -> Task<Result<void>> {
         while (!collect(*ending)) {
             auto ended = co_await readable(ending->pidfd.get());

@@ -150,7 +150,8 @@ Result<SpawnedChild> spawn_child(const ProcessOptions& options) {
     if (!prepared) return prepared.error();
 
     const auto arguments = pointers_to(options.command);
-    const auto own = pointers_to(options.environment.value_or(std::vector<std::string>()));
+    const std::vector<std::string> none;
+    const auto own = pointers_to(options.environment ? *options.environment : none);
     auto spawned =
         answer_of(::posix_spawnp(&child.pid, arguments.front(), actions.get(), attributes.get(),
                                  arguments.data(), options.environment ? own.data() : environ));

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <csignal>
 #include <fstream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -147,6 +148,36 @@ TEST_CASE("a thousand children in turn leave neither a descriptor nor a zombie")
     CHECK(run_on_loop(talk));
     CHECK(descriptor_count() == before);
     CHECK_FALSE(has_children());
+}
+
+TEST_CASE(
+    "a child that is dropped while another task waits for it is killed, and that task is told") {
+    auto talk = []() -> Task<> {
+        std::optional<Process> child;
+        {
+            auto started = co_await Process::start(shell("exec sleep 1000"));
+            REQUIRE(started);
+            child.emplace(std::move(*started));
+        }
+        auto wait = [&]() -> Task<> {
+            auto status = co_await child->wait();
+            CHECK((!status || status->signal == SIGKILL));
+        };
+        auto drop = [&]() -> Task<> {
+            auto slept = co_await sleep_for(5ms);
+            CHECK(slept);
+            child.reset();
+        };
+        auto both = [&](TaskGroup& group) -> Task<> {
+            group.spawn(wait);
+            group.spawn(drop);
+            co_return;
+        };
+        auto done = co_await with_task_group(both);
+        CHECK(done);
+    };
+    CHECK(run_on_loop(talk));
+    for (int round = 0; round < 1000 && has_children(); ++round) ::usleep(1000);
 }
 
 TEST_CASE("a hundred megabytes come back while they are written") {

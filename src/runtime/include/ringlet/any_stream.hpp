@@ -27,8 +27,8 @@ public:
     /// Owns nothing; every use of it aborts.
     AnyStream() noexcept = default;
 
-    template <ByteStream Stream>
-        requires(!std::same_as<Stream, AnyStream>)
+    template <class Stream>
+        requires(!std::same_as<Stream, AnyStream> && ByteStream<Stream>)
     explicit AnyStream(Stream stream)
         : stream_(std::make_unique<Model<Stream>>(std::move(stream))) {}
 

@@ -104,13 +104,13 @@ private:
         bool own_group = false;
         std::optional<Result<ExitStatus>> ended;
     };
-    explicit Process(std::unique_ptr<Child> child) noexcept;
-    static Task<Result<ExitStatus>> wait_for(Child& child);
+    explicit Process(std::shared_ptr<Child> child) noexcept;
+    static Task<Result<ExitStatus>> wait_for(std::shared_ptr<Child> child);
     static Result<void> signal_to(const Child& child, int number);
     static bool collect(Child& child);
     void let_go() noexcept;
 
-    std::unique_ptr<Child> child_;
+    std::shared_ptr<Child> child_; // shared with who waits for it
 };
 
 /// What a child wrote, and how it ended.
