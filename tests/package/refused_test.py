@@ -46,6 +46,18 @@ FIRST_LINES = {
     "Foreign f() { auto slept = co_await sleep_for(1s); static_cast<void>(slept); }":
         "what ringlet offers is awaited in a ringlet::Task",
     "Foreign f() { co_await nothing(); }": "what ringlet offers is awaited in a ringlet::Task",
+    "Task<Result<int>> f(TcpStream s) { auto sent = co_await s.send_all(\"x\"); co_return sent; }":
+        "co_return its .error()",
+    "Task<> f(TcpStream s) { auto sent = co_await s.send_all(std::string()); static_cast<void>(sent); }":
+        "send_all borrows the bytes until it has ended",
+    "Task<> f(TcpStream s) { auto sent = co_await s.send_all(\"head\", std::string()); static_cast<void>(sent); }":
+        "send_all borrows the bytes until it has ended",
+    "Task<> f(PipeWriter s) { auto sent = co_await s.send_all(std::string()); static_cast<void>(sent); }":
+        "send_all borrows the bytes until it has ended",
+    "int f(ServeOptions o) { return exit_status(serve(o, [](TcpStream) -> Task<int> { co_return 1; })); }":
+        "a handler returns Task<>, or Task<Result<void>>",
+    "int f(ServeOptions o) { return exit_status(serve(o, [](int) -> Task<> { co_return; })); }":
+        "a handler is a coroutine",
     "struct Stuck { Stuck(Stuck&&) = delete; };\nvoid f(Channel<Stuck>& c) { c.close(); }":
         "a Channel moves its values",
 }

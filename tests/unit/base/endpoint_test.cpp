@@ -193,3 +193,43 @@ TEST_CASE("Endpoint refuses a host with a zero byte, which C would take for its 
     CHECK(Endpoint::parse("127.0.0.1\0evil:80"sv).error() == Errc::invalid_endpoint);
     CHECK(Endpoint::resolve("127.0.0.1\0evil"sv, 80).error() == Errc::unknown_host);
 }
+
+TEST_CASE("Endpoint reads the names of Unix sockets, and prints them back") {
+    for (const std::string text : {"unix:/run/echo.sock", "unix:relative", "unix:@abstract",
+                                   "unix:@"
+                                   "a:b"}) {
+        const auto endpoint = Endpoint::parse(text);
+        REQUIRE(endpoint);
+        CHECK(endpoint->is_unix());
+        CHECK(endpoint->family() == AF_UNIX);
+        CHECK(endpoint->port() == 0);
+        CHECK(endpoint->to_string() == text);
+        CHECK(*endpoint == *Endpoint::parse(text));
+        sockaddr_storage copy{};
+        std::memcpy(&copy, endpoint->data(), endpoint->size_bytes());
+        CHECK(Endpoint::from_sockaddr(copy, endpoint->size_bytes()) == *endpoint);
+        CHECK(Endpoint::from_sockaddr(copy) == *endpoint);
+    }
+    CHECK(Endpoint::parse("unix:/run/x")->path() == "/run/x");
+    CHECK(Endpoint::parse("unix:@x")->path().empty());
+    CHECK_FALSE(*Endpoint::parse("unix:/x") == *Endpoint::parse("unix:@x"));
+    CHECK(Endpoint::parse("unix:").error() == Errc::invalid_endpoint);
+    CHECK(Endpoint::parse("unix:@").error() == Errc::invalid_endpoint);
+    CHECK(Endpoint::parse(std::string_view("unix:/a\0b", 9)).error() == Errc::invalid_endpoint);
+    const std::string longest(107, 'x');
+    CHECK(Endpoint::parse("unix:" + longest)->to_string() == "unix:" + longest);
+    CHECK(Endpoint::parse("unix:" + longest + "x").error() == std::errc::filename_too_long);
+}
+
+TEST_CASE("Endpoint knows the zone of an address, by name and by number") {
+    const auto named = Endpoint::parse("[fe80::1%lo]:80");
+    REQUIRE(named);
+    CHECK(named->to_string() == "[fe80::1%lo]:80");
+    const auto numbered = Endpoint::parse("[fe80::1%1]:80"); // lo is the first of a machine
+    REQUIRE(numbered);
+    CHECK(*named == *numbered);
+    CHECK_FALSE(*named == *Endpoint::parse("[fe80::1]:80"));
+    CHECK_FALSE(*named == *Endpoint::parse("[fe80::1%7]:80"));
+    CHECK(Endpoint::parse("[fe80::1%nowhere]:80").error() == std::errc::no_such_device);
+    CHECK(Endpoint::parse("[fe80::1%]:80").error() == Errc::invalid_endpoint);
+}

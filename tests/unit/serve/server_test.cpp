@@ -554,3 +554,74 @@ TEST_CASE("an idle connection takes no more of the pool than its budget") {
     CHECK(bytes_each > 0);
     if (!sanitizer_runs) CHECK(bytes_each <= budget_bytes); // they make frames larger
 }
+
+namespace {
+
+Task<Result<void>> fail_on_request(TcpStream stream) {
+    auto chunk = co_await stream.recv();
+    if (!chunk) co_return chunk.error();
+    if (chunk->text() == "fail") co_return std::errc::bad_message;
+    if (chunk->text() == "throw") throw std::runtime_error("boom");
+    auto sent = co_await stream.send_all(*chunk);
+    co_return sent;
+}
+
+ServeReport serve_four(bool reports_errors, std::vector<std::string>& lines) {
+    ServeOptions options = quiet_options();
+    options.report_errors = reports_errors;
+    ServingThread<Server> server(options, fail_on_request);
+    for (const char* text : {"fail", "throw", "fail", "good"}) {
+        const UniqueFd client = connect_to(server.address());
+        REQUIRE(write_all(client.get(), text));
+        if (std::string_view(text) == "good") CHECK(read_up_to(client.get(), 4) == "good");
+        CHECK(is_ended(client.get()));
+    }
+    server.stop();
+    ServeReport report = server.finish();
+    lines = server.lines();
+    return report;
+}
+
+} // namespace
+
+TEST_CASE("what a handler returns is counted, and reported with its name if that is asked for") {
+    std::vector<std::string> lines;
+    ServeReport report = serve_four(false, lines);
+    CHECK(report.accepted_count == 4);
+    CHECK(report.failed_count == 3);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].find("fail_on_request\" (server_test.cpp:") != std::string::npos);
+    CHECK(lines[0].find("boom") != std::string::npos);
+    report = serve_four(true, lines);
+    CHECK(report.failed_count == 3);
+    CHECK(lines.size() == 3);
+}
+
+TEST_CASE("a handler that takes a StreamSocket serves a Unix socket, one that takes a TcpStream "
+          "does not") {
+    ServeOptions options = quiet_options();
+    options.listen = "unix:@ringlet-server-test-" + std::to_string(::getpid());
+    {
+        ServingThread<Server> server(options, [](StreamSocket stream) -> Task<> {
+            auto chunk = co_await stream.recv();
+            if (!chunk) co_return;
+            auto sent = co_await stream.send_all(*chunk);
+            static_cast<void>(sent);
+        });
+        UniqueFd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        REQUIRE(::connect(client.get(), server.address().data(), server.address().size_bytes()) ==
+                0);
+        CHECK(echoes(client, "hello"));
+        server.stop();
+        CHECK(server.finish().accepted_count == 1);
+    }
+    std::vector<std::string> lines;
+    options.listen += "-2";
+    options.loop.report = [&](std::string_view line) { lines.emplace_back(line); };
+    auto server = Server::create(options);
+    REQUIRE(server);
+    auto refused = server->run(echo);
+    CHECK(refused.error() == std::errc::address_family_not_supported);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].find("let it take a StreamSocket") != std::string::npos);
+}

@@ -273,3 +273,38 @@ TEST_CASE("current_loop gives the loop that runs") {
     });
     CHECK(result);
 }
+
+TEST_CASE("with_timeout and shield take operations and tasks, also ones that were made before") {
+    ReportingLoop loop;
+    auto pair = tcp_pair();
+    auto result = loop->run([&]() -> Task<> {
+        TcpStream stream(std::move(pair.first));
+        TcpStream peer(std::move(pair.second));
+        Event event("told");
+        auto late = co_await with_timeout(1ms, stream.recv());
+        CHECK(late.error() == std::errc::timed_out);
+        auto never = co_await with_timeout(1ms, event.wait());
+        CHECK(never.error() == std::errc::timed_out);
+        event.set();
+        auto told = co_await with_timeout(1h, event.wait());
+        CHECK(told);
+        auto task = co_await with_timeout(1h, wait_and_give(&event, 5));
+        CHECK((task && *task == 5));
+        auto sending = with_timeout(1h, peer.send_all("kept")); // the operation was moved in
+        auto sent = co_await sending;
+        CHECK(sent);
+        auto chunk = co_await with_deadline(Clock::now() + 1h, stream.recv());
+        CHECK((chunk && chunk->text() == "kept"));
+        Sleep named = sleep_for(1ms);
+        auto slept = co_await with_timeout(1h, named);
+        CHECK(slept);
+        auto nested = co_await with_timeout(1ms, with_timeout(1h, stream.recv()));
+        CHECK(nested.error() == std::errc::timed_out);
+        auto any = co_await with_timeout(1h, when_any(stream.recv(), sleep_for(1ms)));
+        CHECK((any && any->index == 1));
+        auto closed = co_await shield(peer.close());
+        CHECK(closed);
+    });
+    CHECK(result);
+    check_nothing_left(*loop);
+}

@@ -155,3 +155,66 @@ TEST_CASE("a thread that cannot be made is an error, once: the function is not c
     });
     CHECK(outcome.succeeded());
 }
+
+TEST_CASE(
+    "run_blocking_to_end waits for its function, cancelled or not, and gives what it returns") {
+    ReportingLoop loop;
+    auto result = loop->run([&]() -> Task<> {
+        int lent = 0;
+        auto job = [&] {
+            std::this_thread::sleep_for(20ms);
+            lent = 7;
+            return 3;
+        };
+        auto call = [&]() -> Task<Result<int>> {
+            auto answer = co_await run_blocking_to_end(job);
+            co_return answer;
+        };
+        auto late = co_await with_timeout(1ms, call);
+        CHECK((late && *late == 3)); // its success was waited for
+        CHECK(lent == 7);
+        // One that waits in line is called, too.
+        auto many = [&](TaskGroup& group) -> Task<> {
+            for (int i = 0; i < 40; ++i) group.spawn(call);
+            auto turned = co_await yield();
+            CHECK(turned);
+            lent = 0;
+            group.cancel();
+        };
+        auto done = co_await with_task_group(many);
+        static_cast<void>(done);
+        CHECK(lent == 7);
+    });
+    CHECK(result);
+    check_nothing_left(*loop);
+}
+
+TEST_CASE("a loop that is left waits for a function to which memory was lent, also behind a "
+          "stubborn task") {
+    ReportingLoop loop;
+    std::atomic<bool> ended = false;
+    auto result = loop->run([&]() -> Task<> {
+        auto lend = [&]() -> Task<> {
+            std::string memory(1000, 'x'); // goes with the task
+            auto job = [&] {
+                std::this_thread::sleep_for(50ms);
+                memory.assign(1000, 'y');
+                ended = true;
+            };
+            auto done = co_await run_blocking_to_end(job);
+            static_cast<void>(done);
+        };
+        auto stubborn = []() -> Task<> {
+            for (;;) {
+                auto slept = co_await sleep_for(1h);
+                static_cast<void>(slept);
+            }
+        };
+        loop->spawn(lend);
+        loop->spawn(stubborn);
+        auto turned = co_await sleep_for(1ms);
+        CHECK(turned);
+    });
+    CHECK(result);
+    CHECK(ended);
+}

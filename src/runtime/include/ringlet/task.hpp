@@ -6,6 +6,7 @@
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/detail/task_record.hpp>
+#include <ringlet/result.hpp>
 
 #include <coroutine>
 #include <exception>
@@ -85,6 +86,14 @@ public:
     void return_value(U&& value) {
         std::construct_at(value_.get(), std::forward<U>(value));
         outcome_ = Outcome::value;
+    }
+    template <class U>
+        requires(!std::is_convertible_v<U &&, T> && is_result_v<std::remove_cvref_t<U>> &&
+                 is_result_v<T>)
+    void return_value(U&&) {
+        static_assert(std::is_void_v<U>,
+                      "this Result holds another type than the one that the Task returns: "
+                      "co_return its .error(), or a value");
     }
     // For co_return {...}.
     void return_value(T&& value) {
