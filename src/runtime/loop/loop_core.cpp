@@ -347,6 +347,8 @@ void LoopCore::shut_down() {
 
 // Nothing that may still be used on some stack is freed, and nobody is waited for.
 void LoopCore::abandon() noexcept {
+    if (pool_) pool_->abandon();
+    if (watchdog_) watchdog_->ends();             // its report would come here
     static constinit std::array<void*, 3> kept{}; // so that who looks for leaks finds them
     kept = {ring_.release(), watchdog_.release(), pool_.release()};
     used_.for_each_while([](DescriptorUse& use) {

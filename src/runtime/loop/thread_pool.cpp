@@ -19,6 +19,11 @@ ThreadPool::~ThreadPool() {
     for (std::thread& thread : threads_) thread.join();
 }
 
+void ThreadPool::abandon() noexcept {
+    const std::lock_guard lock(mutex_);
+    ends_ = true;
+}
+
 std::error_code ThreadPool::run(std::shared_ptr<BlockingJob> job) {
     auto done = LoopCore::letter([loop = loop_, job] {
         if (job->waiting != nullptr) loop->blocking_job_ended(*job);
@@ -71,13 +76,18 @@ void ThreadPool::work() {
         wanted_.wait(lock, [this] { return ends_ || !line_.empty(); });
         --idle_;
         if (ends_) return;
-        Order order = std::move(line_.front());
-        line_.pop_front();
+        std::list<Order> order;
+        order.splice(order.end(), line_, line_.begin());
         lock.unlock();
-        order.job->run();
-        order.job.reset(); // the letter has it
-        loop_->post_letter(std::move(order.done));
+        order.front().job->run();
         lock.lock();
+        // Told under the lock: the loop may be going (see abandon).
+        if (ends_) {
+            untold_.splice(untold_.end(), order);
+            return;
+        }
+        order.front().job.reset(); // the letter has it
+        loop_->post_letter(std::move(order.front().done));
     }
 }
 

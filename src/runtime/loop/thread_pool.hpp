@@ -32,6 +32,9 @@ public:
     ///           is not kept.
     [[nodiscard]] std::error_code run(std::shared_ptr<BlockingJob> job);
 
+    /// The loop goes, and nobody waits for what runs: no thread touches the loop any more.
+    void abandon() noexcept;
+
     /// The job's waiter has gone: if it has not begun, it never will.
     void forget(const BlockingJob& job) noexcept;
 
@@ -49,7 +52,8 @@ private:
     std::size_t limit_;
     std::mutex mutex_;
     std::condition_variable wanted_;
-    std::list<Order> line_; // which is moved and made without memory
+    std::list<Order> untold_; // that ended when nobody was told any more; they go with the pool
+    std::list<Order> line_;   // which is moved and made without memory
     std::vector<std::thread> threads_;
     std::size_t idle_ = 0;
     bool ends_ = false;

@@ -194,3 +194,55 @@ TEST_CASE("what a cancelled task writes is not written") {
     };
     CHECK(run_on_loop(talk));
 }
+
+TEST_CASE("what is written while a large body is sent leaves after it, without a flush") {
+    Sink sink;
+    auto talk = [&]() -> Task<> {
+        Writer writer(sink.noting);
+        const std::string body(100'000, 'b');
+        auto send = [&]() -> Task<> {
+            auto sent = co_await writer.send_all(body);
+            CHECK(sent);
+        };
+        auto write = [&]() -> Task<> {
+            auto written = co_await writer.write("after");
+            CHECK(written);
+        };
+        auto both = [&](TaskGroup& group) -> Task<> {
+            group.spawn(send);
+            group.spawn(write); // in the same turn: the body is being sent
+            co_return;
+        };
+        auto done = co_await with_task_group(both);
+        CHECK(done);
+        auto slept = co_await sleep_for(1ms);
+        CHECK(slept);
+        CHECK(sink.sends == std::vector<std::string>{body, "after"});
+    };
+    CHECK(run_on_loop(talk));
+}
+
+TEST_CASE("a send that throws is told to everybody who waits, and to all that follow") {
+    struct Throwing : Noting {
+        Task<Result<void>> send_all(std::span<const std::byte>) {
+            auto turned = co_await yield();
+            static_cast<void>(turned);
+            throw std::bad_alloc();
+        }
+        using Noting::send_all;
+    };
+    ReportingLoop loop; // the task that sends has failed, and says so
+    Sink sink;
+    Throwing throwing{{&sink.sends, &sink.error}};
+    auto talk = [&]() -> Task<> {
+        Writer writer(throwing);
+        auto written = co_await writer.write("lost");
+        CHECK(written);
+        auto flushed = co_await writer.flush();
+        CHECK_FALSE(flushed);
+        written = co_await writer.write("more");
+        CHECK_FALSE(written);
+    };
+    CHECK(loop->run(talk));
+    CHECK(loop.reports.size() == 1);
+}

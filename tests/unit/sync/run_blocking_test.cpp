@@ -160,7 +160,7 @@ TEST_CASE(
     "run_blocking_to_end waits for its function, cancelled or not, and gives what it returns") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
-        int lent = 0;
+        std::atomic<int> lent = 0;
         auto job = [&] {
             std::this_thread::sleep_for(20ms);
             lent = 7;

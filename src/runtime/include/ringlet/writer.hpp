@@ -68,8 +68,7 @@ public:
     void send_soon(LoopCore& loop) {
         loop_ = &loop;
         if (sends_ || pending_.empty() || error_ || stream_ == nullptr) return;
-        EventLoop::of(loop).spawn("writer", send_pending, Owner(*this));
-        sends_ = true;
+        EventLoop::of(loop).spawn("writer", send_pending, Sending(*this));
     }
 
     /// Waits until `done` says so, or something went wrong.
@@ -87,11 +86,11 @@ public:
     static Task<Result<void>> send_directly(Owner state, std::span<const std::byte> bytes) {
         auto idle = co_await wait_until(Owner(*state), is_idle);
         if (!idle) co_return idle;
-        state->sends_ = true;
+        Sending sending(*state);
         auto sent = co_await state->stream_->send_all(bytes);
-        state->sends_ = false;
-        if (!sent) state->error_ = sent.error(); // a part of it may have gone
-        state->tell();
+        if (!sent && !state->error_) state->error_ = sent.error(); // a part of it may have gone
+        sending.finish();
+        state->send_soon(*state->loop_); // what was written meanwhile
         co_return sent;
     }
 
@@ -110,7 +109,33 @@ public:
     }
 
 private:
-    static Task<> send_pending(Owner state) {
+    // For as long as somebody sends. One that ends in any other way than by `finish`, by an exception or since its task
+    // never began, leaves an error: whoever waits must not do so for ever.
+    class Sending {
+    public:
+        explicit Sending(WriterState& state) noexcept : state_(state) { state.sends_ = true; }
+        Sending(Sending&& other) noexcept
+            : state_(std::move(other.state_)), sends_(std::exchange(other.sends_, false)) {}
+        Sending& operator=(Sending&&) = delete;
+        ~Sending() {
+            if (!sends_) return;
+            if (!state_->error_)
+                state_->error_ = std::make_error_code(std::errc::operation_canceled);
+            finish();
+        }
+        void finish() noexcept {
+            sends_ = false;
+            state_->sends_ = false;
+            state_->tell();
+        }
+        WriterState* operator->() const noexcept { return state_.operator->(); }
+
+    private:
+        Owner state_;
+        bool sends_ = true;
+    };
+
+    static Task<> send_pending(Sending state) {
         while (state->stream_ != nullptr && !state->pending_.empty() && !state->error_) {
             std::swap(state->pending_, state->sending_);
             const std::span<const std::byte> bytes(state->sending_);
@@ -119,8 +144,7 @@ private:
             if (!sent && !state->error_) state->error_ = sent.error();
             state->tell();
         }
-        state->sends_ = false;
-        state->tell();
+        state.finish();
     }
 
     // Whoever waits looks again.
@@ -238,10 +262,10 @@ public:
     /// Cancel    Ends with `operation_canceled`; a part may have gone, so that every later call answers the same.
     /// Returns   `Result<void>`.
     [[nodiscard]] Task<Result<void>> send_all(std::span<const std::byte> bytes) {
+        typename WriterState<Stream>::Owner state(*state_); // the writer may go meanwhile
         auto flushed = co_await flush();
         if (!flushed) co_return flushed;
-        auto sent = co_await WriterState<Stream>::send_directly(
-            typename WriterState<Stream>::Owner(*state_), bytes);
+        auto sent = co_await WriterState<Stream>::send_directly(std::move(state), bytes);
         co_return sent;
     }
     [[nodiscard]] Task<Result<void>> send_all(std::string_view text) {
