@@ -126,6 +126,7 @@ for preset in $presets; do
     without=
     [ -n "$RINGLET_FULL" ] || without='-LE ^full$'
     case $preset in
+    tsan) targets=unit_tests ;;
     dev)
         targets=all
         [ -z "$RINGLET_FULL" ] || targets='all field_peers'

@@ -70,7 +70,7 @@ public:
     [[nodiscard]] Clock::time_point now() const { return Kernel::of_this_thread().now(); }
 
     UniqueFd socket() {
-        auto fd = Kernel::of_this_thread().open_stream_socket(AF_INET);
+        auto fd = Kernel::of_this_thread().open_socket(AF_INET, SOCK_STREAM);
         REQUIRE(fd);
         return std::move(*fd);
     }

@@ -19,8 +19,8 @@ public:
     /// An hour at most, in all.
     void advance(Clock::duration by) { now_ += by; }
 
-    Result<UniqueFd> open_stream_socket(int family) override {
-        return real_.open_stream_socket(family);
+    Result<UniqueFd> open_socket(int family, int type) override {
+        return real_.open_socket(family, type);
     }
     Result<std::pair<UniqueFd, UniqueFd>> open_pair() override { return real_.open_pair(); }
     Result<void> set_option(int fd, int level, int name, int value) override {
@@ -30,6 +30,15 @@ public:
         return real_.option(fd, level, name);
     }
     void make_blocking(int fd) override { real_.make_blocking(fd); }
+    Result<void> change_group(int fd, int what, const group_req& group) override {
+        return real_.change_group(fd, what, group);
+    }
+    Result<void> choose_peer(int fd, const Endpoint& peer) override {
+        return real_.choose_peer(fd, peer);
+    }
+    Result<std::size_t> take_message(int fd, msghdr& message) override {
+        return real_.take_message(fd, message);
+    }
     Result<void> reset_on_close(int fd) override { return real_.reset_on_close(fd); }
     Result<bool> is_idle(int fd) override { return real_.is_idle(fd); }
     Result<ucred> peer_credentials(int fd) override { return real_.peer_credentials(fd); }

@@ -19,7 +19,7 @@ namespace ringlet::testing {
 /// Stands in for the real one and notes what it was asked.
 class RecordingKernel final : public Kernel {
 public:
-    Result<UniqueFd> open_stream_socket(int) override {
+    Result<UniqueFd> open_socket(int, int) override {
         return UniqueFd(::open("/dev/null", O_CLOEXEC));
     }
     Result<std::pair<UniqueFd, UniqueFd>> open_pair() override {
@@ -29,6 +29,11 @@ public:
     Result<ucred> peer_credentials(int) override { return ucred{}; }
     Result<int> option(int, int, int) override { return 0; }
     void make_blocking(int) override {}
+    Result<void> change_group(int, int, const group_req&) override { return {}; }
+    Result<void> choose_peer(int, const Endpoint&) override { return {}; }
+    Result<std::size_t> take_message(int, msghdr&) override {
+        return std::errc::resource_unavailable_try_again;
+    }
     Result<void> reset_on_close(int) override { return {}; }
     Result<bool> is_idle(int) override { return true; }
     Result<void> bind(int, const Endpoint&) override { return {}; }

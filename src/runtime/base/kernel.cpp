@@ -22,8 +22,8 @@ namespace {
 
 class RealKernel final : public Kernel {
 public:
-    Result<UniqueFd> open_stream_socket(int family) override {
-        UniqueFd fd(::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    Result<UniqueFd> open_socket(int family, int type) override {
+        UniqueFd fd(::socket(family, type | SOCK_CLOEXEC, 0));
         if (!fd) return error_from_errno(errno);
         return fd;
     }
@@ -46,6 +46,11 @@ public:
         socklen_t size = sizeof value;
         if (::getsockopt(fd, level, name, &value, &size) != 0) return error_from_errno(errno);
         return value;
+    }
+
+    Result<void> change_group(int fd, int what, const group_req& group) override {
+        const int level = group.gr_group.ss_family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
+        return answer_of(::setsockopt(fd, level, what, &group, sizeof group));
     }
 
     void make_blocking(int fd) override {
@@ -72,6 +77,19 @@ public:
     Result<void> listen(int fd, int backlog) override { return answer_of(::listen(fd, backlog)); }
 
     Result<void> shutdown_write(int fd) override { return answer_of(::shutdown(fd, SHUT_WR)); }
+
+    Result<void> choose_peer(int fd, const Endpoint& peer) override {
+        return answer_of(::connect(fd, peer.data(), peer.size_bytes()));
+    }
+
+    Result<std::size_t> take_message(int fd, msghdr& message) override {
+        ssize_t count = -1;
+        do {
+            count = ::recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        } while (count < 0 && errno == EINTR);
+        if (count < 0) return error_from_errno(errno);
+        return static_cast<std::size_t>(count);
+    }
 
     Result<Endpoint> local(int fd) override { return name_by(::getsockname, fd); }
     Result<Endpoint> peer(int fd) override { return name_by(::getpeername, fd); }

@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 namespace ringlet {
@@ -36,16 +37,18 @@ public:
     /// Lets another kernel stand in for the real one on this thread; null: the real one again.
     static void stand_in(Kernel* kernel) noexcept;
 
-    /// Opens a stream socket for addresses of this family, closed on exec.
+    /// Opens a socket of this type (SOCK_STREAM, SOCK_DGRAM) for addresses of this family, closed on exec.
     ///
     /// Errors    As socket(2).
-    virtual Result<UniqueFd> open_stream_socket(int family) = 0;
+    virtual Result<UniqueFd> open_socket(int family, int type) = 0;
     /// Two ends of a Unix connection, as socketpair(2).
     virtual Result<std::pair<UniqueFd, UniqueFd>> open_pair() = 0;
     /// Sets an option that is an int, as setsockopt(2).
     virtual Result<void> set_option(int fd, int level, int name, int value) = 0;
     /// Reads one, as getsockopt(2).
     virtual Result<int> option(int fd, int level, int name) = 0;
+    /// Joins a multicast group (MCAST_JOIN_GROUP) or leaves it (MCAST_LEAVE_GROUP), as ip(7).
+    virtual Result<void> change_group(int fd, int what, const group_req& group) = 0;
     /// Takes O_NONBLOCK off, if it is on.
     virtual void make_blocking(int fd) = 0;
     /// A connection's end will be a reset: SO_LINGER of no time (socket(7)).
@@ -56,6 +59,10 @@ public:
     virtual Result<void> bind(int fd, const Endpoint& endpoint) = 0;
     virtual Result<void> listen(int fd, int backlog) = 0;
     virtual Result<void> shutdown_write(int fd) = 0;
+    /// Chooses whom datagrams go to and come from, as connect(2).
+    virtual Result<void> choose_peer(int fd, const Endpoint& peer) = 0;
+    /// Takes a message that is there already, as recvmsg(2) with MSG_DONTWAIT.
+    virtual Result<std::size_t> take_message(int fd, msghdr& message) = 0;
     /// The address of this side, or of the other, as getsockname(2) and getpeername(2).
     virtual Result<Endpoint> local(int fd) = 0;
     virtual Result<Endpoint> peer(int fd) = 0;

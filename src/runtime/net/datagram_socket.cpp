@@ -5,7 +5,6 @@
 #include "base/kernel.hpp"
 #include "net/socket_state.hpp"
 
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
 
@@ -23,13 +22,13 @@ namespace ringlet {
 namespace {
 
 Result<UniqueFd> open_socket(int family, const DatagramOptions& options) {
-    UniqueFd fd(::socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    if (!fd) return error_from_errno(errno);
-    const bool is_v6 = family == AF_INET6;
     Kernel& kernel = Kernel::of_this_thread();
+    auto fd = kernel.open_socket(family, SOCK_DGRAM);
+    if (!fd) return fd.error();
+    const bool is_v6 = family == AF_INET6;
     Result<void> set;
     const auto turn_on = [&](bool wanted, int level, int name) {
-        if (set && wanted) set = kernel.set_option(fd.get(), level, name, 1);
+        if (set && wanted) set = kernel.set_option(fd->get(), level, name, 1);
     };
     turn_on(options.reuse_port, SOL_SOCKET, SO_REUSEPORT);
     turn_on(options.broadcast, SOL_SOCKET, SO_BROADCAST);
@@ -58,7 +57,8 @@ Result<DatagramSocket> DatagramSocket::connect(const Endpoint& peer,
                                                const DatagramOptions& options) {
     auto fd = open_socket(peer.family(), options);
     if (!fd) return fd.error();
-    if (::connect(fd->get(), peer.data(), peer.size_bytes()) != 0) return error_from_errno(errno);
+    auto chosen = Kernel::of_this_thread().choose_peer(fd->get(), peer);
+    if (!chosen) return chosen.error();
     return DatagramSocket(SocketHandle(new Socket(std::move(*fd))));
 }
 
@@ -154,13 +154,11 @@ Result<std::optional<ReceivedDatagram>> DatagramSocket::try_recv_from(std::span<
     header.msg_iovlen = 1;
     header.msg_control = control.bytes.data();
     header.msg_controllen = control.bytes.size();
-    ssize_t count = -1;
-    do {
-        count = ::recvmsg(socket().fd(), &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    } while (count < 0 && errno == EINTR);
-    if (count >= 0) return std::optional(describe(static_cast<std::size_t>(count), from, header));
-    if (errno == EAGAIN || errno == EWOULDBLOCK) return std::optional<ReceivedDatagram>();
-    return error_from_errno(errno);
+    auto taken = Kernel::of_this_thread().take_message(socket().fd(), header);
+    if (taken) return std::optional(describe(*taken, from, header));
+    if (taken.error() == std::errc::resource_unavailable_try_again)
+        return std::optional<ReceivedDatagram>();
+    return taken.error();
 }
 
 // ---- sending ------------------------------------------------------------------------------------
@@ -238,10 +236,7 @@ Result<void> DatagramSocket::change_group(int what, const Endpoint& group,
     group_req request{};
     request.gr_interface = interface_index;
     std::memcpy(&request.gr_group, group.data(), group.size_bytes());
-    const int level = group.is_v6() ? IPPROTO_IPV6 : IPPROTO_IP;
-    if (::setsockopt(socket().fd(), level, what, &request, sizeof request) != 0)
-        return error_from_errno(errno);
-    return {};
+    return Kernel::of_this_thread().change_group(socket().fd(), what, request);
 }
 
 Result<void> DatagramSocket::join_group(const Endpoint& group, unsigned interface_index) {

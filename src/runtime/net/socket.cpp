@@ -187,7 +187,7 @@ Result<SocketHandle> ConnectingSocket::take_socket() {
 
 Result<UniqueFd> open_tcp_socket(int family, bool no_delay) {
     Kernel& kernel = Kernel::of_this_thread();
-    auto fd = kernel.open_stream_socket(family);
+    auto fd = kernel.open_socket(family, SOCK_STREAM);
     if (!fd || !no_delay) return fd;
     auto set = kernel.set_option(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1);
     if (!set) return set.error();

@@ -80,7 +80,7 @@ bool is_left_over(const Endpoint& endpoint) {
 Result<StreamListener> StreamListener::bind_unix(const Endpoint& endpoint,
                                                  const ListenOptions& options) {
     Kernel& kernel = Kernel::of_this_thread();
-    auto opened = kernel.open_stream_socket(AF_UNIX);
+    auto opened = kernel.open_socket(AF_UNIX, SOCK_STREAM);
     if (!opened) return opened.error();
     UniqueFd fd = std::move(*opened);
     const bool is_real = kernel.situation().empty(); // and not a simulation, which has no files

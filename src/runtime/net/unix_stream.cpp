@@ -28,7 +28,7 @@ namespace {
 
 Result<UniqueFd> open_unix_socket(const Endpoint& peer) {
     if (!peer.is_unix()) return std::errc::address_family_not_supported;
-    return Kernel::of_this_thread().open_stream_socket(AF_UNIX);
+    return Kernel::of_this_thread().open_socket(AF_UNIX, SOCK_STREAM);
 }
 
 } // namespace

@@ -10,6 +10,7 @@ void Message::skip(std::size_t transferred_bytes) noexcept {
         before_bytes_ += next_->iov_len;
         ++next_;
     }
+    if (transferred_bytes > 0) header.msg_controllen = 0; // it went with the first byte
     const std::size_t sent_of_next = transferred_bytes - before_bytes_;
     if (sent_of_next == 0) {
         header.msg_iov = const_cast<iovec*>(next_); // the kernel only reads it

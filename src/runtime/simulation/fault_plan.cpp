@@ -24,6 +24,9 @@ const char* to_string(Fault fault) noexcept {
     case Fault::broken_pipe: return "broken_pipe";
     case Fault::timed_out: return "timed_out";
     case Fault::early_end: return "early_end";
+    case Fault::lost_datagram: return "lost_datagram";
+    case Fault::doubled_datagram: return "doubled_datagram";
+    case Fault::late_datagram: return "late_datagram";
     }
     return "?";
 }

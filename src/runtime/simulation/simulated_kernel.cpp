@@ -28,8 +28,8 @@ SimulatedKernel::~SimulatedKernel() {
 
 // ---- what does not wait -------------------------------------------------------------------------
 
-Result<UniqueFd> SimulatedKernel::open_stream_socket(int family) {
-    auto fd = network_.open(family);
+Result<UniqueFd> SimulatedKernel::open_socket(int family, int type) {
+    auto fd = network_.open(family, type);
     if (!fd) return fd.error();
     return UniqueFd(*fd);
 }
@@ -44,15 +44,19 @@ Result<std::pair<UniqueFd, UniqueFd>> SimulatedKernel::open_pair() {
 
 Result<void> SimulatedKernel::set_option(int fd, int level, int name, int value) {
     if (!is_simulated(fd)) return real_.set_option(fd, level, name, value);
-    if (auto open = network_.local(fd); !open) return open.error();
-    return {}; // none makes a difference here
+    return network_.set_option(fd, level, name, value);
+}
+
+Result<void> SimulatedKernel::change_group(int fd, int what, const group_req& group) {
+    if (!is_simulated(fd)) return real_.change_group(fd, what, group);
+    return std::errc::operation_not_supported; // nobody is told what is sent to a group
 }
 
 Result<int> SimulatedKernel::option(int fd, int level, int name) {
     if (!is_simulated(fd)) return real_.option(fd, level, name);
     auto local = network_.local(fd);
     if (!local) return local.error();
-    if (level == SOL_SOCKET && name == SO_TYPE) return SOCK_STREAM;
+    if (level == SOL_SOCKET && name == SO_TYPE) return network_.type(fd);
     if (level == SOL_SOCKET && name == SO_DOMAIN) return local->family();
     return 0;
 }
@@ -75,6 +79,14 @@ Result<void> SimulatedKernel::listen(int fd, int backlog) {
 
 Result<void> SimulatedKernel::shutdown_write(int fd) {
     return is_simulated(fd) ? network_.shutdown_write(fd) : real_.shutdown_write(fd);
+}
+
+Result<void> SimulatedKernel::choose_peer(int fd, const Endpoint& peer) {
+    return is_simulated(fd) ? network_.choose_peer(fd, peer) : real_.choose_peer(fd, peer);
+}
+
+Result<std::size_t> SimulatedKernel::take_message(int fd, msghdr& message) {
+    return is_simulated(fd) ? network_.take_message(fd, message) : real_.take_message(fd, message);
 }
 
 Result<Endpoint> SimulatedKernel::local(int fd) {

@@ -23,10 +23,11 @@ public:
     SimulatedKernel(std::uint64_t seed, FaultSet faults, Trace trace);
     ~SimulatedKernel();
 
-    Result<UniqueFd> open_stream_socket(int family) override;
+    Result<UniqueFd> open_socket(int family, int type) override;
     Result<std::pair<UniqueFd, UniqueFd>> open_pair() override;
     Result<void> set_option(int fd, int level, int name, int value) override;
     Result<int> option(int fd, int level, int name) override;
+    Result<void> change_group(int fd, int what, const group_req& group) override;
     void make_blocking(int fd) override {
         if (!is_simulated(fd)) real_.make_blocking(fd);
     }
@@ -35,6 +36,8 @@ public:
     Result<void> bind(int fd, const Endpoint& endpoint) override;
     Result<void> listen(int fd, int backlog) override;
     Result<void> shutdown_write(int fd) override;
+    Result<void> choose_peer(int fd, const Endpoint& peer) override;
+    Result<std::size_t> take_message(int fd, msghdr& message) override;
     Result<Endpoint> local(int fd) override;
     Result<Endpoint> peer(int fd) override;
     Result<ucred> peer_credentials(int fd) override;

@@ -20,15 +20,6 @@ using std::chrono::microseconds;
 // A kernel keeps so much for a peer that does not answer, and then lets the sender wait.
 constexpr std::size_t unheard_limit_bytes = 256'000;
 
-// No message in here has more than one place to receive into, nor carries descriptors.
-std::span<std::byte> memory_of(const Operation& operation) {
-    auto& message = *static_cast<Message*>(operation.data);
-    message.skip(0);
-    message.header.msg_controllen = 0;
-    const iovec& place = *message.begin();
-    return {static_cast<std::byte*>(place.iov_base), place.iov_len};
-}
-
 } // namespace
 
 std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
@@ -38,14 +29,11 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
     std::optional<std::int32_t> answer;
     if (operation.opcode == Opcode::poll) {
         answer = poll(*socket, operation);
-        std::erase(socket->polls, &operation);
-        if (!answer) socket->polls.push_back(&operation);
-        return answer;
-    }
-    if (operation.opcode != Opcode::connect && plan_.strikes(Fault::interrupted)) {
+    } else if (operation.opcode != Opcode::connect && plan_.strikes(Fault::interrupted)) {
         answer = plan_.below(2) == 0 ? -EINTR : -EAGAIN;
     }
     switch (operation.opcode) {
+    case Opcode::poll: break;
     case Opcode::accept:
         if (!answer) answer = accept(*socket);
         break;
@@ -54,42 +42,42 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
         if (!answer) answer = recv(*socket, {operation.rest(), operation.rest_bytes()});
         break;
     case Opcode::recv_message:
-        if (!answer) answer = recv(*socket, memory_of(operation));
+        if (!answer) answer = recv_message(*socket, operation);
         break;
     case Opcode::connect: answer = connect(*socket, operation); break;
     case Opcode::send:
-        if (!answer) answer = send(*socket, operation, operation.rest(), operation.rest_bytes());
+        if (!answer) answer = send(*socket, {operation.rest(), operation.rest_bytes()});
         break;
     case Opcode::send_message:
         if (!answer) answer = send_message(*socket, operation);
         break;
     default: return -EINVAL; // of what is no stream
     }
-    (operation.is_outbound() ? socket->outbound : socket->inbound) = answer ? nullptr : &operation;
+    std::erase(socket->waiting, &operation);
+    if (!answer) socket->waiting.push_back(&operation);
     return answer;
 }
 
 void SimulatedNetwork::withdraw(const Operation& operation) {
     const SocketPtr socket = find(operation.fd());
-    if (!socket) return;
-    if (socket->inbound == &operation) socket->inbound = nullptr;
-    if (socket->outbound == &operation) socket->outbound = nullptr;
-    std::erase(socket->polls, &operation);
+    if (socket) std::erase(socket->waiting, &operation);
 }
 
 bool SimulatedNetwork::is_waited_on(int fd) const {
     const SocketPtr socket = find(fd);
-    return socket &&
-           (socket->inbound != nullptr || socket->outbound != nullptr || !socket->polls.empty());
+    return socket && std::ranges::any_of(socket->waiting, [fd](const Operation* operation) {
+               return operation->fd() == fd;
+           });
 }
 
 std::vector<Operation*> SimulatedNetwork::waiting() const {
     std::vector<Operation*> found;
     for (const SocketPtr& socket : descriptors_) {
         if (!socket) continue;
-        if (socket->inbound != nullptr) found.push_back(socket->inbound);
-        if (socket->outbound != nullptr) found.push_back(socket->outbound);
-        found.insert(found.end(), socket->polls.begin(), socket->polls.end());
+        for (Operation* operation : socket->waiting) {
+            // A socket may have several descriptors.
+            if (std::ranges::find(found, operation) == found.end()) found.push_back(operation);
+        }
     }
     return found;
 }
@@ -99,11 +87,8 @@ std::vector<Operation*> SimulatedNetwork::take_changed() {
     for (const std::weak_ptr<Socket>& noted : changed_) {
         const SocketPtr socket = noted.lock();
         if (!socket) continue;
-        for (Operation** slot : {&socket->inbound, &socket->outbound}) {
-            if (*slot != nullptr) found.push_back(std::exchange(*slot, nullptr));
-        }
-        found.insert(found.end(), socket->polls.begin(), socket->polls.end());
-        socket->polls.clear();
+        found.insert(found.end(), socket->waiting.begin(), socket->waiting.end());
+        socket->waiting.clear();
     }
     changed_.clear();
     return found;
@@ -143,12 +128,7 @@ std::optional<std::int32_t> SimulatedNetwork::connect(Socket& socket, const Oper
 
     sockaddr_storage address{};
     std::memcpy(&address, operation.data, std::min(operation.size_bytes, sizeof address));
-    socket.peer_name = Endpoint::from_sockaddr(address);
-    if (is_any_address(socket.peer_name)) {
-        const std::uint16_t port = socket.peer_name.port();
-        socket.peer_name = loopback_of(socket.family);
-        socket.peer_name.set_port(port);
-    }
+    socket.peer_name = seen_from_here(Endpoint::from_sockaddr(address));
     if (socket.local.port() == 0 && socket.family != AF_UNIX) {
         socket.local = loopback_of(socket.family);
         socket.local.set_port(free_port());
@@ -160,7 +140,8 @@ std::optional<std::int32_t> SimulatedNetwork::connect(Socket& socket, const Oper
     return std::nullopt;
 }
 
-std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, std::span<std::byte> memory) {
+std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, std::span<std::byte> memory,
+                                                   msghdr* message) {
     if (socket.kind != Socket::Kind::connected) return -ENOTCONN;
     if (const int error = out_of_memory_by_a_fault()) return -error;
     if (!socket.is_over()) {
@@ -175,6 +156,12 @@ std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, std::span<std
         return std::nullopt;
     }
     if (size > 1 && plan_.strikes(Fault::short_recv)) size = 1 + plan_.below(size - 1);
+    // What descriptors came with begins a receive.
+    for (const Passed& passed : socket.passed) {
+        const std::uint64_t before = passed.before_bytes - socket.received_bytes;
+        if (before > 0) size = std::min<std::size_t>(size, before);
+    }
+    hand_over(socket, message);
     std::memcpy(memory.data(), socket.arrived.data() + socket.taken_bytes, size);
     socket.taken_bytes += size;
     if (socket.taken_bytes == socket.arrived.size()) {
@@ -184,33 +171,23 @@ std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, std::span<std
     socket.held_bytes -= size;
     held_bytes_ -= size;
     received_bytes_ += size;
+    socket.received_bytes += size;
     note_change(socket.peer); // it has room again
     return static_cast<std::int32_t>(size);
-}
-
-std::optional<std::int32_t> SimulatedNetwork::send_message(Socket& socket,
-                                                           const Operation& operation) {
-    auto& message = *static_cast<Message*>(operation.data);
-    message.skip(operation.transferred_bytes);
-    if (message.header.msg_controllen > 0) return -EOPNOTSUPP; // descriptors are real
-    std::vector<std::byte> bytes;
-    for (const iovec& piece : message) {
-        const auto* begin = static_cast<const std::byte*>(piece.iov_base);
-        bytes.insert(bytes.end(), begin, begin + piece.iov_len);
-    }
-    return send(socket, operation, bytes.data(), bytes.size());
 }
 
 std::optional<std::int32_t> SimulatedNetwork::poll(const Socket& socket,
                                                    const Operation& operation) const {
     int ready = 0;
-    if (!socket.pending.empty() || socket.ended || socket.taken_bytes < socket.arrived.size()) {
+    if (!socket.pending.empty() || socket.ended || socket.taken_bytes < socket.arrived.size() ||
+        !socket.datagrams.empty()) {
         ready |= POLLIN;
     }
     if (socket.error != 0) ready |= POLLIN | POLLOUT | POLLERR;
     if (socket.is_over()) ready |= POLLHUP;
     const SocketPtr peer = socket.peer.lock();
-    const bool is_up = socket.kind == Socket::Kind::connected && !socket.connected;
+    const bool is_up = socket.kind == Socket::Kind::datagrams ||
+                       (socket.kind == Socket::Kind::connected && !socket.connected);
     if (socket.closed || (is_up && (!peer || peer->held_bytes < peer->room_bytes)))
         ready |= POLLOUT;
     ready &= static_cast<int>(operation.size_bytes) | POLLERR | POLLHUP;
@@ -218,8 +195,8 @@ std::optional<std::int32_t> SimulatedNetwork::poll(const Socket& socket,
     return ready;
 }
 
-std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, const Operation& operation,
-                                                   const std::byte* bytes, std::size_t size) {
+std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, std::span<const std::byte> bytes,
+                                                   const msghdr* message) {
     if (socket.kind != Socket::Kind::connected) return -ENOTCONN;
     if (const int error = out_of_memory_by_a_fault()) return -error;
     if (!socket.closed) {
@@ -232,19 +209,27 @@ std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, const Operati
     const SocketPtr peer = socket.peer.lock();
     const std::size_t room = peer ? peer->room_bytes : unheard_limit_bytes;
     const std::size_t used = peer ? peer->held_bytes : socket.unheard_bytes;
-    size = std::min(size, room - std::min(used, room));
+    std::size_t size = std::min(bytes.size(), room - std::min(used, room));
     if (size == 0) return std::nullopt;
     if (size > 1 && plan_.strikes(Fault::short_send)) size = 1 + plan_.below(size - 1);
+    std::vector<UniqueFd> descriptors;
+    if (message != nullptr && message->msg_controllen > 0) {
+        auto duplicates = duplicate(*message);
+        if (!duplicates) return -duplicates.error().value();
+        descriptors = std::move(*duplicates);
+    }
     sent_bytes_ += size;
     if (peer) {
         peer->held_bytes += size;
         held_bytes_ += size;
-        send_to(peer, {.moment = {}, .bytes = {bytes, bytes + size}});
+        send_to(peer, {.moment = {},
+                       .bytes = {bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)},
+                       .descriptors = std::move(descriptors)});
     } else {
         // Nobody is there any more: the bytes are taken, and the answer is a reset.
         lost_bytes_ += size;
         socket.unheard_bytes += size;
-        send_to(find(operation.fd()), {.moment = {}, .bytes = {}, .error = ECONNRESET});
+        send_to(socket.shared_from_this(), {.moment = {}, .bytes = {}, .error = ECONNRESET});
     }
     return static_cast<std::int32_t>(size);
 }

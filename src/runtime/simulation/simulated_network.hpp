@@ -8,18 +8,22 @@
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/unique_fd.hpp>
 
 #include "simulation/fault_plan.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <queue>
 #include <span>
 #include <utility>
 #include <vector>
+
+#include <sys/socket.h>
 
 namespace ringlet::testing {
 
@@ -37,13 +41,17 @@ public:
 
     // ---- what does not wait: as the system calls of these names, with their errors
 
-    Result<int> open(int family);
+    Result<int> open(int family, int type = SOCK_STREAM);
     Result<std::pair<int, int>> open_pair();
     Result<void> bind(int fd, const Endpoint& endpoint);
     Result<void> listen(int fd, int backlog);
     Result<void> shutdown_write(int fd);
+    Result<void> choose_peer(int fd, const Endpoint& peer);
     Result<void> reset_on_close(int fd);
+    Result<void> set_option(int fd, int level, int name, int value);
     Result<bool> is_idle(int fd) const;
+    Result<std::size_t> take_message(int fd, msghdr& message);
+    Result<int> type(int fd) const;
     Result<Endpoint> local(int fd) const;
     Result<Endpoint> peer(int fd) const;
     void close(int fd);
@@ -83,16 +91,26 @@ private:
         Clock::time_point moment;
         std::vector<std::byte> bytes; // none: the end, or an error
         int error = 0;
+        std::vector<UniqueFd> descriptors = {}; // that came with the first of them
+    };
+    struct Passed {
+        std::uint64_t before_bytes; // that the receiver has received before it
+        std::vector<UniqueFd> descriptors;
+    };
+    struct Socket;
+    struct Datagram {
+        std::weak_ptr<Socket> sender;
+        Endpoint from;
+        Endpoint to;
+        std::vector<std::byte> bytes;
     };
     struct Socket : std::enable_shared_from_this<Socket> {
-        enum class Kind : std::uint8_t { fresh, listening, connecting, connected };
+        enum class Kind : std::uint8_t { fresh, listening, connecting, connected, datagrams };
         Kind kind = Kind::fresh;
         int family = 0;
         Endpoint local;
         Endpoint peer_name;
-        Operation* inbound = nullptr; // that wait
-        Operation* outbound = nullptr;
-        std::vector<Operation*> polls;
+        std::vector<Operation*> waiting;
 
         std::size_t backlog = 0;
         std::deque<std::shared_ptr<Socket>> pending;
@@ -104,7 +122,9 @@ private:
         std::deque<Arrival> on_its_way;
         std::vector<std::byte> arrived;
         std::size_t taken_bytes = 0; // of what has arrived
-        std::size_t room_bytes = 0;  // for what is on its way and has arrived
+        std::uint64_t received_bytes = 0;
+        std::deque<Passed> passed;
+        std::size_t room_bytes = 0; // for what is on its way and has arrived
         std::size_t held_bytes = 0;
         std::size_t unheard_bytes = 0; // that were sent to nobody
         Clock::duration latency{};
@@ -112,6 +132,10 @@ private:
         bool ended = false;  // nothing more will arrive
         bool closed = false; // nothing more can be sent
         bool resets = false; // when it is closed
+
+        std::deque<Datagram> datagrams; // that have arrived
+        bool has_peer = false;          // and hears of nobody else
+        bool tells_destination = false;
 
         [[nodiscard]] bool is_over() const noexcept { return ended && closed; }
     };
@@ -127,20 +151,32 @@ private:
 
     static bool is_any_address(const Endpoint& endpoint);
     static Endpoint any_of(int family, std::uint16_t port = 0);
+    static Endpoint seen_from_here(const Endpoint& endpoint);
     static Endpoint loopback_of(int family);
     [[nodiscard]] SocketPtr find(int fd) const noexcept;
     int give_descriptor(SocketPtr socket);
     [[nodiscard]] SocketPtr listener_at(const Endpoint& endpoint) const;
-    [[nodiscard]] bool is_taken(const Endpoint& endpoint) const;
+    [[nodiscard]] bool is_taken(const Endpoint& endpoint, bool by_datagrams) const;
     std::uint16_t free_port();
     void join(const SocketPtr& one, const SocketPtr& other);
 
     std::optional<std::int32_t> accept(Socket& socket);
     std::optional<std::int32_t> connect(Socket& socket, const Operation& operation);
-    std::optional<std::int32_t> recv(Socket& socket, std::span<std::byte> memory);
-    std::optional<std::int32_t> send(Socket& socket, const Operation& operation,
-                                     const std::byte* bytes, std::size_t size);
+    std::optional<std::int32_t> recv(Socket& socket, std::span<std::byte> memory,
+                                     msghdr* message = nullptr);
+    std::optional<std::int32_t> send(Socket& socket, std::span<const std::byte> bytes,
+                                     const msghdr* message = nullptr);
+    std::optional<std::int32_t> recv_message(Socket& socket, const Operation& operation);
     std::optional<std::int32_t> send_message(Socket& socket, const Operation& operation);
+    Result<std::vector<UniqueFd>> duplicate(const msghdr& message);
+    void hand_over(Socket& socket, msghdr* message);
+    std::optional<std::int32_t> recv_datagram(Socket& socket, msghdr& message);
+    std::optional<std::int32_t> send_datagrams(Socket& socket, const msghdr& message,
+                                               std::span<const std::byte> bytes);
+    [[nodiscard]] SocketPtr receiver_of(const Datagram& datagram) const;
+    void name(Socket& socket);
+    void post(Datagram datagram, Clock::duration latency);
+    void deliver(Datagram datagram);
     std::optional<std::int32_t> poll(const Socket& socket, const Operation& operation) const;
     int exhausted_by_a_fault();
     int out_of_memory_by_a_fault();
@@ -162,6 +198,7 @@ private:
     std::vector<SocketPtr> descriptors_; // by number, from the first on
     std::size_t open_count_ = 0;
     std::priority_queue<Event> events_;
+    std::multimap<Clock::time_point, Datagram> datagrams_; // on their way
     std::uint64_t event_count_ = 0;
     std::vector<std::weak_ptr<Socket>> changed_;
     std::uint16_t next_port_ = 32'768;

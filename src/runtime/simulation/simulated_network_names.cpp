@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include <netinet/in.h>
+
 namespace ringlet::testing {
 
 namespace {
@@ -36,6 +38,14 @@ Endpoint SimulatedNetwork::loopback_of(int family) {
     return Endpoint::parse(family == AF_INET6 ? "[::1]:0" : "127.0.0.1:0").value();
 }
 
+// Any address is, for who sends, this machine's.
+Endpoint SimulatedNetwork::seen_from_here(const Endpoint& endpoint) {
+    if (!is_any_address(endpoint)) return endpoint;
+    Endpoint seen = loopback_of(endpoint.family());
+    seen.set_port(endpoint.port());
+    return seen;
+}
+
 // ---- descriptors --------------------------------------------------------------------------------
 
 SimulatedNetwork::SocketPtr SimulatedNetwork::find(int fd) const noexcept {
@@ -53,7 +63,7 @@ int SimulatedNetwork::give_descriptor(SocketPtr socket) {
     return first_simulated_descriptor + static_cast<int>(free - descriptors_.begin());
 }
 
-Result<int> SimulatedNetwork::open(int family) {
+Result<int> SimulatedNetwork::open(int family, int type) {
     if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) return error_of(EAFNOSUPPORT);
     if (has_begun_) {
         if (const int error = exhausted_by_a_fault()) return error_of(error);
@@ -61,6 +71,7 @@ Result<int> SimulatedNetwork::open(int family) {
     auto socket = std::make_shared<Socket>();
     socket->family = family;
     socket->local = any_of(family);
+    if (type == SOCK_DGRAM) socket->kind = Socket::Kind::datagrams;
     return give_descriptor(std::move(socket));
 }
 
@@ -81,15 +92,17 @@ void SimulatedNetwork::close(int fd) {
     if (!socket) return;
     descriptors_[static_cast<std::size_t>(fd - first_simulated_descriptor)] = nullptr;
     --open_count_;
+    if (std::ranges::find(descriptors_, socket) != descriptors_.end()) return; // it has another
     for (const SocketPtr& client : socket->pending) break_off(*client, ECONNRESET);
     hang_up(*socket);
 }
 
 // ---- names --------------------------------------------------------------------------------------
 
-bool SimulatedNetwork::is_taken(const Endpoint& endpoint) const {
+bool SimulatedNetwork::is_taken(const Endpoint& endpoint, bool by_datagrams) const {
     return std::ranges::any_of(descriptors_, [&](const SocketPtr& socket) {
         return socket && socket->kind != Socket::Kind::connected &&
+               (socket->kind == Socket::Kind::datagrams) == by_datagrams &&
                socket->family == endpoint.family() && socket->local.port() == endpoint.port() &&
                (socket->local == endpoint || is_any_address(socket->local) ||
                 is_any_address(endpoint));
@@ -119,7 +132,7 @@ Result<void> SimulatedNetwork::bind(int fd, const Endpoint& endpoint) {
     Endpoint chosen = endpoint;
     if (endpoint.port() == 0 && !endpoint.is_unix()) {
         chosen.set_port(free_port());
-    } else if (is_taken(endpoint)) {
+    } else if (is_taken(endpoint, socket->kind == Socket::Kind::datagrams)) {
         return error_of(EADDRINUSE);
     }
     socket->local = chosen;
@@ -129,6 +142,7 @@ Result<void> SimulatedNetwork::bind(int fd, const Endpoint& endpoint) {
 Result<void> SimulatedNetwork::listen(int fd, int backlog) {
     const SocketPtr socket = find(fd);
     if (!socket) return error_of(EBADF);
+    if (socket->kind == Socket::Kind::datagrams) return error_of(EOPNOTSUPP);
     if (socket->kind == Socket::Kind::connecting || socket->kind == Socket::Kind::connected) {
         return error_of(EINVAL);
     }
@@ -147,7 +161,8 @@ Result<Endpoint> SimulatedNetwork::local(int fd) const {
 Result<Endpoint> SimulatedNetwork::peer(int fd) const {
     const SocketPtr socket = find(fd);
     if (!socket) return error_of(EBADF);
-    if (socket->kind != Socket::Kind::connected || socket->is_over()) return error_of(ENOTCONN);
+    const bool is_connected = socket->kind == Socket::Kind::connected && !socket->is_over();
+    if (!is_connected && !socket->has_peer) return error_of(ENOTCONN);
     return socket->peer_name;
 }
 
@@ -160,6 +175,22 @@ SimulatedNetwork::SocketPtr SimulatedNetwork::listener_at(const Endpoint& endpoi
         if (matches) return socket;
     }
     return nullptr;
+}
+
+Result<int> SimulatedNetwork::type(int fd) const {
+    const SocketPtr socket = find(fd);
+    if (!socket) return error_of(EBADF);
+    return socket->kind == Socket::Kind::datagrams ? SOCK_DGRAM : SOCK_STREAM;
+}
+
+// Of all options, one makes a difference here.
+Result<void> SimulatedNetwork::set_option(int fd, int level, int name, int value) {
+    const SocketPtr socket = find(fd);
+    if (!socket) return error_of(EBADF);
+    const bool tells = (level == IPPROTO_IP && name == IP_PKTINFO) ||
+                       (level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO);
+    if (tells) socket->tells_destination = value != 0;
+    return {};
 }
 
 Result<void> SimulatedNetwork::reset_on_close(int fd) {

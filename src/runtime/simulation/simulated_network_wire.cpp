@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <utility>
 
 namespace ringlet::testing {
 
@@ -49,8 +50,13 @@ void SimulatedNetwork::send_to(const SocketPtr& socket, Arrival arrival, Clock::
 }
 
 std::optional<Clock::time_point> SimulatedNetwork::next_event() const {
-    if (events_.empty()) return std::nullopt;
-    return events_.top().moment;
+    std::optional<Clock::time_point> next;
+    if (!events_.empty()) next = events_.top().moment;
+    if (!datagrams_.empty()) {
+        const Clock::time_point first = datagrams_.begin()->first;
+        next = std::min(next.value_or(first), first);
+    }
+    return next;
 }
 
 void SimulatedNetwork::advance(Clock::time_point now) {
@@ -65,6 +71,9 @@ void SimulatedNetwork::advance(Clock::time_point now) {
             arrive(*socket);
         }
         note_change(socket);
+    }
+    while (!datagrams_.empty() && datagrams_.begin()->first <= now_) {
+        deliver(std::move(datagrams_.extract(datagrams_.begin()).mapped()));
     }
 }
 
@@ -93,24 +102,29 @@ void SimulatedNetwork::knock(const SocketPtr& client) {
 void SimulatedNetwork::arrive(Socket& socket) {
     // The one that was due may have been lost meanwhile.
     if (socket.on_its_way.empty() || socket.on_its_way.front().moment > now_) return;
-    const Arrival arrival = std::move(socket.on_its_way.front());
+    Arrival arrival = std::move(socket.on_its_way.front());
     socket.on_its_way.pop_front();
     if (arrival.error != 0) {
         break_off(socket, arrival.error);
     } else if (arrival.bytes.empty()) {
         socket.ended = true;
     } else {
+        if (!arrival.descriptors.empty()) {
+            const std::size_t unread_bytes = socket.arrived.size() - socket.taken_bytes;
+            socket.passed.push_back({.before_bytes = socket.received_bytes + unread_bytes,
+                                     .descriptors = std::move(arrival.descriptors)});
+        }
         socket.arrived.insert(socket.arrived.end(), arrival.bytes.begin(), arrival.bytes.end());
     }
 }
 
 void SimulatedNetwork::lose_what_is_on_its_way(Socket& socket) {
-    for (const Arrival& arrival : socket.on_its_way) {
+    const auto on_its_way = std::exchange(socket.on_its_way, {}); // their descriptors close here
+    for (const Arrival& arrival : on_its_way) {
         lost_bytes_ += arrival.bytes.size();
         held_bytes_ -= arrival.bytes.size();
         socket.held_bytes -= arrival.bytes.size();
     }
-    socket.on_its_way.clear();
 }
 
 void SimulatedNetwork::lose_what_has_arrived(Socket& socket) {
@@ -120,6 +134,7 @@ void SimulatedNetwork::lose_what_has_arrived(Socket& socket) {
     socket.held_bytes -= unread_bytes;
     socket.arrived.clear();
     socket.taken_bytes = 0;
+    std::exchange(socket.passed, {}).clear();
 }
 
 // From now on neither side hears of the other. Returns the other.

@@ -23,7 +23,7 @@ TEST_CASE("the kernel names both sides of a connection") {
     auto endpoint = kernel.local(listener.get());
     REQUIRE(endpoint);
     CHECK(*endpoint == address_of(listener.get()));
-    auto fd = kernel.open_stream_socket(AF_INET);
+    auto fd = kernel.open_socket(AF_INET, SOCK_STREAM);
     REQUIRE(fd);
     CHECK(kernel.peer(fd->get()).error() == std::errc::not_connected);
     REQUIRE(::connect(fd->get(), endpoint->data(), endpoint->size_bytes()) == 0);
@@ -33,13 +33,13 @@ TEST_CASE("the kernel names both sides of a connection") {
 
 TEST_CASE("the kernel's options are set, and refused with its error") {
     Kernel& kernel = Kernel::of_this_thread();
-    auto fd = kernel.open_stream_socket(AF_INET);
+    auto fd = kernel.open_socket(AF_INET, SOCK_STREAM);
     REQUIRE(fd);
     CHECK((::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC) != 0);
     CHECK(kernel.set_option(fd->get(), SOL_SOCKET, SO_KEEPALIVE, 1));
     CHECK(kernel.set_option(fd->get(), SOL_SOCKET, 12345, 1).error() ==
           std::errc::no_protocol_option);
-    CHECK(kernel.open_stream_socket(-1).error() == std::errc::address_family_not_supported);
+    CHECK(kernel.open_socket(-1, SOCK_STREAM).error() == std::errc::address_family_not_supported);
 }
 
 TEST_CASE("the kernel counts the threads of this process") {

@@ -76,34 +76,6 @@ TEST_CASE("a datagram that is too long is told, on both sides") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a burst is taken without a wait each, and a quiet socket has nothing") {
-    auto server = DatagramSocket::bind(loopback());
-    REQUIRE(server);
-    auto client = DatagramSocket::connect(server->local().value());
-    REQUIRE(client);
-    auto talk = [&]() -> Task<> {
-        std::vector<std::byte> memory(100);
-        for (int i = 0; i < 10; ++i) {
-            auto sent = co_await client->send(std::to_string(i));
-            CHECK(sent);
-        }
-        std::string got;
-        auto first = co_await server->recv_from(memory);
-        REQUIRE(first);
-        got += text_of(std::span(memory).first(first->size_bytes));
-        for (;;) {
-            auto next = server->try_recv_from(memory);
-            REQUIRE(next);
-            if (!*next) break;
-            got += text_of(std::span(memory).first((*next)->size_bytes));
-        }
-        CHECK(got == "0123456789");
-        auto none = co_await with_timeout(5ms, server->recv_from(memory));
-        CHECK(none.error() == std::errc::timed_out);
-    };
-    CHECK(run_on_loop(talk));
-}
-
 TEST_CASE("many datagrams with one system call, and joined again") {
     auto server = DatagramSocket::bind(loopback(), {.join_segments = true});
     REQUIRE(server);

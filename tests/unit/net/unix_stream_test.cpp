@@ -1,7 +1,9 @@
 #include <ringlet/unix_stream.hpp>
 
 #include "net.hpp"
+
 #include "notification.hpp"
+#include <ringlet/testing/simulation.hpp>
 
 #include <string>
 #include <vector>
@@ -86,6 +88,40 @@ TEST_CASE(
     CHECK(run_on_loop(talk));
 }
 
+TEST_CASE("descriptors go with the first byte, once, however many bytes there are") {
+    auto pair = UnixStream::pair();
+    REQUIRE(pair);
+    const auto bytes = pattern(3'000'000); // more than the kernel takes at once
+    std::size_t received_bytes = 0;
+    std::size_t received_count = 0;
+    auto send = [&]() -> Task<> {
+        const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        const std::vector<int> fds = {null.get()};
+        auto sent = co_await pair->first.send_descriptors(bytes, fds);
+        CHECK(sent);
+    };
+    auto receive = [&]() -> Task<> {
+        std::vector<std::byte> memory(100'000);
+        while (received_bytes < bytes.size()) {
+            auto received = co_await pair->second.recv_descriptors(memory);
+            REQUIRE(received);
+            CHECK((received->descriptors.empty() || received_bytes == 0));
+            received_bytes += received->size_bytes;
+            received_count += received->descriptors.size();
+        }
+    };
+    auto both = [&](TaskGroup& group) -> Task<> {
+        group.spawn(send);
+        group.spawn(receive);
+        co_return;
+    };
+    CHECK(run_on_loop([&]() -> Task<> {
+        auto done = co_await with_task_group(both);
+        CHECK(done);
+    }));
+    CHECK(received_count == 1);
+}
+
 TEST_CASE("a receiver without room for descriptors is told, and none is left open") {
     auto pair = UnixStream::pair();
     REQUIRE(pair);
@@ -123,4 +159,114 @@ TEST_CASE("connecting says what is wrong") {
         CHECK(tcp.error() == std::errc::address_family_not_supported);
     };
     CHECK(run_on_loop(talk));
+}
+
+// ---- descriptors in the simulation ----------------------------------------------------------------
+
+namespace {
+
+// A connection is given away through a Unix stream, between bytes; who receives it serves it.
+Task<> give_a_connection_away(Simulation& world) {
+    auto [client, server] = world.pair();
+    auto unix_pair = UnixStream::pair();
+    if (!unix_pair) co_return;
+    auto& [one, other] = *unix_pair;
+    auto pass = [&]() -> Task<> {
+        auto before = co_await one.send_all("before");
+        if (!before) co_return;
+        const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+        const std::vector<int> fds = {server.native_handle(), null.get()};
+        auto sent = co_await one.send_descriptors(bytes_of("with"), fds);
+        if (!sent) co_return;
+        auto after = co_await one.send_all("after");
+        static_cast<void>(after);
+    };
+    auto give = [&]() -> Task<> {
+        co_await pass();
+        co_await server.close(); // it lives on, where it went
+        co_await one.close();
+    };
+    auto take = [&]() -> Task<> {
+        std::string text;
+        std::vector<std::byte> memory(100);
+        std::vector<UniqueFd> got;
+        for (;;) {
+            auto received = co_await other.recv_descriptors(memory);
+            if (!received) co_return;
+            if (received->size_bytes == 0) break;
+            if (!received->descriptors.empty()) {
+                world.check(text == "before", "descriptors came with other bytes than theirs");
+                got = std::move(received->descriptors);
+            }
+            text += text_of(std::span(memory).first(received->size_bytes));
+        }
+        if (world.only_harmless_faults()) {
+            world.check(text == "beforewithafter", "bytes were lost beside descriptors");
+            world.check(got.size() == 2, "the descriptors did not come");
+        }
+        if (got.size() != 2) co_return;
+        struct stat status{};
+        world.check(::fstat(got[1].get(), &status) == 0, "a real descriptor is not open");
+        TcpStream mine(std::move(got[0]));
+        auto answered = co_await mine.send_all("served");
+        if (answered && !world.only_harmless_faults()) co_return;
+        world.check(static_cast<bool>(answered) || !world.only_harmless_faults(),
+                    "the connection that was given away is closed");
+    };
+    auto serve = [&]() -> Task<> {
+        co_await take();
+        co_await other.close(); // with what nobody took
+    };
+    std::string answer;
+    auto ask = [&]() -> Task<> {
+        for (;;) {
+            auto chunk = co_await client.recv();
+            if (!chunk || chunk->empty()) co_return;
+            answer += chunk->text();
+        }
+    };
+    auto all = [&](TaskGroup& group) -> Task<> {
+        group.spawn(give);
+        group.spawn(serve);
+        group.spawn(ask);
+        co_return;
+    };
+    auto done = co_await with_task_group(all);
+    static_cast<void>(done);
+    if (world.only_harmless_faults()) world.check(answer == "served", "the client was not served");
+}
+
+} // namespace
+
+TEST_CASE("a connection travels through a simulated Unix stream, and nothing is left open") {
+    const std::size_t before = descriptor_count();
+    const auto report = simulate({.seeds = 500}, give_a_connection_away);
+    CHECK_MESSAGE(report, report.to_string());
+    CHECK(descriptor_count() == before);
+}
+
+TEST_CASE("descriptors that nobody takes are closed with their connection") {
+    const std::size_t before = descriptor_count();
+    auto scenario = [](Simulation& world) -> Task<> {
+        auto pair = UnixStream::pair();
+        REQUIRE(pair);
+        auto& [one, other] = *pair;
+        {
+            auto [client, server] = world.pair();
+            const UniqueFd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+            const std::vector<int> fds = {server.native_handle(), client.native_handle(),
+                                          null.get()};
+            for (int i = 0; i < 3; ++i) {
+                auto sent = co_await one.send_descriptors(bytes_of("ab"), fds);
+                CHECK(sent);
+            }
+        }
+        // A receive of bytes closes what comes with them, unseen; the rest goes with the stream.
+        std::vector<std::byte> memory(3);
+        auto received = co_await other.recv_exactly(memory);
+        CHECK(received);
+    };
+    const auto report = simulate({.seeds = 50, .faults = FaultSet::harmless()}, scenario);
+    CHECK_MESSAGE(report, report.to_string());
+    CHECK(descriptor_count() == before);
 }

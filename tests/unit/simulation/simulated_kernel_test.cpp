@@ -81,7 +81,7 @@ TEST_CASE("one simulation stands in at a time, and outlives its loop") {
 TEST_CASE("sockets that it opens are in memory, and UniqueFd closes them there") {
     World world;
     {
-        auto fd = world.kernel.open_stream_socket(AF_INET6);
+        auto fd = world.kernel.open_socket(AF_INET6, SOCK_STREAM);
         REQUIRE(fd);
         CHECK(is_simulated(fd->get()));
         CHECK(world.kernel.network().open_count() == 1);
@@ -93,13 +93,13 @@ TEST_CASE("sockets that it opens are in memory, and UniqueFd closes them there")
         CHECK(world.kernel.shutdown_write(fd->get()).error() == std::errc::not_connected);
     }
     CHECK(world.kernel.network().open_count() == 0);
-    CHECK(world.kernel.open_stream_socket(AF_PACKET).error() ==
+    CHECK(world.kernel.open_socket(AF_PACKET, SOCK_STREAM).error() ==
           std::errc::address_family_not_supported);
 }
 
 TEST_CASE("a descriptor that is closed twice fails the simulation") {
     World world;
-    auto fd = world.kernel.open_stream_socket(AF_INET);
+    auto fd = world.kernel.open_socket(AF_INET, SOCK_STREAM);
     REQUIRE(fd);
     const int number = fd->get();
     fd->reset();

@@ -253,7 +253,7 @@ TEST_CASE("a SimulatedRing returns at once when the deadline has passed, with wh
 
 TEST_CASE("what happens before the deadline ends the wait when it happens") {
     World world;
-    auto listener = world.kernel.open_stream_socket(AF_INET);
+    auto listener = world.kernel.open_socket(AF_INET, SOCK_STREAM);
     REQUIRE(listener);
     REQUIRE(world.kernel.bind(listener->get(), loopback()));
     REQUIRE(world.kernel.listen(listener->get(), 1));
@@ -261,7 +261,7 @@ TEST_CASE("what happens before the deadline ends the wait when it happens") {
     const auto begin = Clock::now();
     std::vector<UniqueFd> fds;
     for (int i = 0; i < 2; ++i) {
-        fds.push_back(std::move(*world.kernel.open_stream_socket(AF_INET)));
+        fds.push_back(std::move(*world.kernel.open_socket(AF_INET, SOCK_STREAM)));
         Request connecting;
         world.ring->start(connecting.configure_connect(fds.back().get(), at));
         CHECK(world.wait(begin + 1h) == 1);

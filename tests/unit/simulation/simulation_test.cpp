@@ -237,7 +237,7 @@ TEST_CASE("a check that does not hold fails the seed, and the first message is k
 
 TEST_CASE("what is left fails the seed: a descriptor, a frame, a buffer") {
     const auto descriptor = [](Simulation&) {
-        auto fd = Kernel::of_this_thread().open_stream_socket(AF_INET);
+        auto fd = Kernel::of_this_thread().open_socket(AF_INET, SOCK_STREAM);
         static_cast<void>(fd->release());
     };
     CHECK(message_of(run_once(descriptor)) == "1 descriptors are left");

@@ -36,10 +36,15 @@ enum class Fault : std::uint8_t {
     connection_reset,   ///< ECONNRESET
     broken_pipe,        ///< EPIPE of a send
     timed_out,          ///< ETIMEDOUT; the other side may learn of it a quarter of an hour later
-    early_end           ///< the end of the stream, before all that was sent has arrived
+    early_end,          ///< the end of the stream, before all that was sent has arrived
+
+    // A datagram of UDP goes astray: nobody promised anything.
+    lost_datagram,    ///< it never arrives
+    doubled_datagram, ///< it arrives twice
+    late_datagram     ///< those that were sent after it arrive before it
 };
 
-inline constexpr std::size_t fault_count = static_cast<std::size_t>(Fault::early_end) + 1;
+inline constexpr std::size_t fault_count = static_cast<std::size_t>(Fault::late_datagram) + 1;
 
 /// The name of a fault, as it is written above.
 [[nodiscard]] const char* to_string(Fault fault) noexcept;
@@ -52,7 +57,7 @@ public:
         for (const Fault fault : faults) bits_ |= bit(fault);
     }
 
-    [[nodiscard]] static constexpr FaultSet all() noexcept { return up_to(Fault::early_end); }
+    [[nodiscard]] static constexpr FaultSet all() noexcept { return up_to(Fault::late_datagram); }
     [[nodiscard]] static constexpr FaultSet none() noexcept { return {}; }
     /// Those that lose nothing: every byte that was sent must arrive, every client must be served.
     [[nodiscard]] static constexpr FaultSet harmless() noexcept { return up_to(Fault::late_wake); }

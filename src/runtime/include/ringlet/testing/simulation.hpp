@@ -32,7 +32,8 @@ using SimulationTrace = std::function<void(std::string_view line)>;
 /// it is; the same seed makes the same things happen.
 ///
 /// What is not simulated: threads (`run_blocking` calls its function at once, on the loop's thread),
-/// other clocks than `ringlet::Clock`, names, files, and descriptors from elsewhere (`TcpStream(fd)`).
+/// other clocks than `ringlet::Clock`, names, pipes, files, processes, and descriptors from elsewhere
+/// (`TcpStream(fd)`).
 ///
 /// Lifetime  Outlives the loop, the server and the sockets that were made in it.
 /// Thread    The one that made it. One simulation per thread, one loop in it at a time.
