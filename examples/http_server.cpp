@@ -1,7 +1,5 @@
 // HTTP/1.1: http_server [ADDRESS [FOLDER]]. GET of a file in the folder, GET /hello, POST /echo; keep-alive, pipelining,
-// bodies with a length or in chunks, limits for everything.
-//
-// What it does not understand it refuses, and closes: two who read the same bytes in two ways is how requests are
+// bodies with a length or in chunks, limits for everything. What it does not understand it refuses, and closes: two who read the same bytes in two ways is how requests are
 // smuggled past a proxy (RFC 9112, section 11.2).
 //
 // Try it:  ./example_http_server 127.0.0.1:8080 . &  curl -d hello http://127.0.0.1:8080/echo
@@ -21,9 +19,8 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::size_t line_limit = 8'192;
-constexpr std::size_t headers_limit = 100;
+constexpr int headers_limit = 100;
 constexpr std::size_t body_limit = 1 << 20;
-constexpr std::size_t file_limit = 64 << 20;
 
 struct Request {
     std::string method;
@@ -34,10 +31,16 @@ struct Request {
     bool is_chunked = false;
     std::optional<std::size_t> length;
     int hosts = 0;
+    int refused = 0; // a status, with which the connection ends
 };
 
-/// What cannot be answered otherwise: a status, with which the connection ends.
-using Refusal = std::optional<int>;
+struct Refused {
+    int status;
+};
+
+void refuse_if(bool wrong, int status) {
+    if (wrong) throw Refused{status};
+}
 
 bool is_token(std::string_view text) { // RFC 9110, section 5.6.2
     constexpr std::string_view others = "!#$%&'*+-.^_`|~";
@@ -46,83 +49,64 @@ bool is_token(std::string_view text) { // RFC 9110, section 5.6.2
     });
 }
 
-std::optional<std::size_t> number_in(std::string_view text, int base) {
+std::size_t number_in(std::string_view text, int base) {
     std::size_t number = 0;
-    const auto [end, failure] =
-        std::from_chars(text.data(), text.data() + text.size(), number, base);
-    if (text.empty() || failure != std::errc() || end != text.data() + text.size())
-        return std::nullopt;
+    const char* end = text.data() + text.size();
+    const auto read = std::from_chars(text.data(), end, number, base);
+    refuse_if(text.empty() || read.ec != std::errc() || read.ptr != end, 400);
     return number;
 }
 
-std::string small_letters(std::string_view text) {
-    std::string small(text);
-    for (char& letter : small) {
-        letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-    }
-    return small;
-}
-
-Refusal parse_request_line(std::string_view line, Request& request) {
+void parse_request_line(std::string_view line, Request& request) {
     const auto first = line.find(' ');
     const auto last = line.rfind(' ');
-    if (first == line.npos || last == first) return 400;
+    refuse_if(first == line.npos || line.find(' ', first + 1) != last, 400);
     request.method = line.substr(0, first);
     request.target = line.substr(first + 1, last - first - 1);
-    const std::string_view version = line.substr(last + 1);
-    if (!is_token(request.method) || !request.target.starts_with('/')) return 400;
-    if (request.target.find(' ') != std::string::npos) return 400;
-    if (version == "HTTP/1.0") request.keeps_alive = false;
-    return version == "HTTP/1.1" || version == "HTTP/1.0" ? Refusal() : Refusal(505);
+    refuse_if(!is_token(request.method) || !request.target.starts_with('/'), 400);
+    request.keeps_alive = line.substr(last + 1) == "HTTP/1.1";
+    refuse_if(!request.keeps_alive && line.substr(last + 1) != "HTTP/1.0", 505);
 }
 
-Refusal parse_header(std::string_view line, Request& request) {
+void parse_header(std::string line, Request& request) {
+    std::transform(line.begin(), line.end(), line.begin(),
+                   [](unsigned char letter) { return static_cast<char>(std::tolower(letter)); });
     const auto colon = line.find(':');
-    if (colon == line.npos || !is_token(line.substr(0, colon))) return 400;
-    const std::string name = small_letters(line.substr(0, colon));
-    std::string_view value = line.substr(colon + 1);
+    const std::string_view name = std::string_view(line).substr(0, colon);
+    refuse_if(colon == line.npos || !is_token(name), 400);
+    std::string_view value = std::string_view(line).substr(colon + 1);
     while (value.starts_with(' ') || value.starts_with('\t')) value.remove_prefix(1);
     while (value.ends_with(' ') || value.ends_with('\t')) value.remove_suffix(1);
-    if (value.find_first_of(std::string_view("\r\n\0", 3)) != value.npos) return 400;
+    refuse_if(value.find_first_of(std::string_view("\r\n\0", 3)) != value.npos, 400);
     if (name == "host") ++request.hosts;
-    if (name == "expect") request.expects_continue = small_letters(value) == "100-continue";
-    if (name == "connection" && small_letters(value) == "close") request.keeps_alive = false;
+    if (name == "expect") request.expects_continue = value == "100-continue";
+    if (name == "connection" && value == "close") request.keeps_alive = false;
     if (name == "transfer-encoding") {
-        if (small_letters(value) != "chunked" || request.is_chunked) return 501;
+        refuse_if(value != "chunked" || request.is_chunked, 501);
         request.is_chunked = true;
     }
     if (name == "content-length") {
-        const auto number = number_in(value, 10);
-        if (!number || request.length) return 400;
-        request.length = number;
+        refuse_if(request.length.has_value(), 400);
+        request.length = number_in(value, 10);
     }
-    return std::nullopt;
-}
-
-// Both ways at once, or two hosts: each reader may choose another one.
-Refusal check(const Request& request) {
-    if (request.is_chunked && request.length) return 400;
-    if (request.hosts != 1 && (request.keeps_alive || request.hosts > 1)) return 400;
-    if (request.length.value_or(0) > body_limit) return 413;
-    return std::nullopt;
 }
 
 class Connection {
 public:
-    Connection(StreamSocket& stream, const std::string& folder)
-        : reader_(stream), writer_(stream), folder_(folder) {}
+    explicit Connection(StreamSocket& stream) : reader_(stream), writer_(stream) {}
 
-    Task<Result<void>> serve() {
+    Task<Result<void>> serve(const std::string& folder) {
         for (;;) {
             Request request;
-            auto refusal = co_await with_timeout(30s, read_request(request));
-            if (!refusal) co_return refusal.error();
-            if (*refusal) {
-                auto refused = co_await respond(**refusal, "", false);
-                if (!refused) co_return refused;
-                break;
+            try {
+                auto read = co_await with_timeout(30s, read_into(request));
+                if (read.error() == Errc::end_of_stream) break;
+                if (!read) co_return read;
+            } catch (const Refused& refused) {
+                request.keeps_alive = false;
+                request.refused = refused.status;
             }
-            auto answered = co_await answer(request);
+            auto answered = co_await answer(request, folder);
             if (!answered) co_return answered;
             if (!request.keeps_alive) break;
         }
@@ -131,110 +115,73 @@ public:
     }
 
 private:
-    Task<Result<Refusal>> read_request(Request& request) {
-        for (std::size_t count = 0; count <= headers_limit; ++count) {
+    Task<Result<void>> read_into(Request& request) {
+        for (int count = 0;; ++count) {
             auto line = co_await reader_.read_until("\r\n", line_limit);
-            if (line.error() == Errc::message_too_long) co_return Refusal(count == 0 ? 414 : 431);
+            refuse_if(line.error() == Errc::message_too_long, count == 0 ? 414 : 431);
             if (!line) co_return line.error();
             if (!line->complete) co_return Errc::message_truncated;
-            if (count > 0 && line->text.empty()) {
-                const auto refusal = check(request);
-                if (refusal) co_return refusal;
-                auto body = co_await read_body(request);
-                co_return body;
-            }
-            const auto refusal = count == 0 ? parse_request_line(line->text, request)
-                                            : parse_header(line->text, request);
-            if (refusal) co_return refusal;
+            if (count > 0 && line->text.empty()) break;
+            if (count == 0) parse_request_line(line->text, request);
+            refuse_if(count > headers_limit, 431);
+            if (count > 0) parse_header(std::string(line->text), request);
         }
-        co_return Refusal(431);
-    }
-
-    Task<Result<Refusal>> read_body(Request& request) {
+        // Both ways at once, or two hosts: each reader may choose another one.
+        refuse_if(request.is_chunked && request.length, 400);
+        refuse_if(request.hosts > 1 || (request.hosts == 0 && request.keeps_alive), 400);
+        refuse_if(request.length.value_or(0) > body_limit, 413);
         if (request.expects_continue) {
             auto told = co_await writer_.write("HTTP/1.1 100 Continue\r\n\r\n");
             if (!told) co_return told.error();
         }
-        if (!request.is_chunked) {
-            auto read = co_await read_part(request.body, request.length.value_or(0));
+        std::size_t size = request.length.value_or(0);
+        do {
+            if (request.is_chunked) {
+                auto line = co_await reader_.read_until("\r\n", line_limit);
+                if (!line) co_return line.error();
+                size = number_in(line->text.substr(0, line->text.find(';')), 16);
+                refuse_if(size > body_limit - request.body.size(), 413);
+            }
+            const std::size_t before = request.body.size();
+            request.body.resize(before + size);
+            const std::span part = std::span(request.body).subspan(before);
+            auto read = co_await reader_.read_exactly(std::as_writable_bytes(part));
             if (!read) co_return read.error();
-            co_return Refusal();
-        }
-        for (;;) {
-            auto line = co_await reader_.read_until("\r\n", line_limit);
-            if (!line) co_return line.error();
-            const auto size = number_in(line->text.substr(0, line->text.find(';')), 16);
-            if (!size) co_return Refusal(400);
-            if (*size > body_limit - request.body.size()) co_return Refusal(413);
-            auto read = co_await read_part(request.body, *size);
-            if (!read) co_return read.error();
-            auto end = co_await reader_.read_until("\r\n", line_limit); // trailers are not taken
+            if (!request.is_chunked) break;
+            auto end = co_await reader_.read_until("\r\n", line_limit); // trailers are refused
             if (!end) co_return end.error();
-            if (!end->text.empty()) co_return Refusal(400);
-            if (*size == 0) co_return Refusal();
-        }
+            refuse_if(!end->text.empty(), 400);
+        } while (size > 0);
+        co_return Result<void>();
     }
 
-    Task<Result<void>> read_part(std::string& body, std::size_t size) {
-        const std::size_t before = body.size();
-        body.resize(before + size);
-        auto read =
-            co_await reader_.read_exactly(std::as_writable_bytes(std::span(body).subspan(before)));
-        co_return read;
-    }
-
-    Task<Result<void>> answer(const Request& request) {
+    Task<Result<void>> answer(const Request& request, const std::string& folder) {
         const bool reads = request.method == "GET" || request.method == "HEAD";
-        int status = reads ? 404 : 405;
+        int status = request.refused != 0 ? request.refused : reads ? 404 : 405;
         std::string body;
-        if (request.target == "/echo" && request.method == "POST") {
+        if (request.refused == 0 && request.target == "/echo" && request.method == "POST") {
             status = 200;
             body = request.body;
-        } else if (request.target == "/hello" && reads) {
+        } else if (request.refused == 0 && request.target == "/hello" && reads) {
             status = 200;
             body = "Hello, world!\n";
-        } else if (reads && !folder_.empty() && request.target.find("..") == std::string::npos) {
-            auto file = co_await read_file(folder_ + request.target, file_limit);
-            if (file) {
-                status = 200;
-                body = std::move(*file);
-            }
+        } else if (status == 404 && !folder.empty() &&
+                   request.target.find("..") == request.target.npos) {
+            auto file = co_await read_file(folder + request.target, 64 * body_limit);
+            if (file) status = 200;
+            if (file) body = std::move(*file);
         }
-        auto done = co_await respond(status, body, request.keeps_alive, request.method != "HEAD");
-        co_return done;
-    }
-
-    Task<Result<void>> respond(int status, std::string_view body, bool keeps_alive,
-                               bool sends_body = true) {
         const std::string head = "HTTP/1.1 " + std::to_string(status) +
                                  (status == 200 ? " OK" : " Refused") +
                                  "\r\nContent-Length: " + std::to_string(body.size()) +
-                                 (keeps_alive ? "\r\n\r\n" : "\r\nConnection: close\r\n\r\n");
-        auto written = co_await writer_.write(head);
-        if (!written || !sends_body) co_return written;
-        if (body.size() < 16'384) {
-            written = co_await writer_.write(body);
-        } else {
-            written = co_await writer_.send_all(body); // without a copy
-        }
-        co_return written;
+                                 (request.keeps_alive ? "\r\n" : "\r\nConnection: close\r\n");
+        const std::string_view sent_body = request.method == "HEAD" ? "" : std::string_view(body);
+        auto sent = co_await writer_.write(head, "\r\n", sent_body);
+        co_return sent;
     }
 
     Reader<StreamSocket> reader_;
     Writer<StreamSocket> writer_;
-    const std::string& folder_;
-};
-
-struct Handler {
-    std::string folder;
-
-    Task<Result<void>> operator()(StreamSocket stream) { return run(folder, std::move(stream)); }
-
-    static Task<Result<void>> run(std::string folder, StreamSocket stream) {
-        Connection connection(stream, folder);
-        auto served = co_await connection.serve();
-        co_return served;
-    }
 };
 
 } // namespace
@@ -243,5 +190,11 @@ int main(int argc, char** argv) {
     ServeOptions options;
     options.listen = argc > 1 ? argv[1] : "127.0.0.1:8080";
     options.idle_timeout = 1min;
-    return exit_status(serve(options, Handler{argc > 2 ? argv[2] : ""}));
+    const std::string folder = argc > 2 ? argv[2] : "";
+    auto handle = [folder](StreamSocket stream) -> Task<Result<void>> {
+        Connection connection(stream);
+        auto served = co_await connection.serve(folder);
+        co_return served;
+    };
+    return exit_status(serve(options, handle));
 }
