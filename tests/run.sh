@@ -137,8 +137,8 @@ for preset in $presets; do
         targets='unit_tests failing_tests stress simulated_stress'
         tests='^(unit[.]|contract[.]|failing[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|stress))'
         if [ -n "$RINGLET_FULL" ]; then
-            targets="$targets echo_coro echo_bench ringlet_doctor deny epoll_echo"
-            tests='^(unit[.]|contract[.]|failing[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|faults|kernel_faults|doctor))'
+            targets="$targets echo_coro echo_bench ringlet_doctor deny epoll_echo examples"
+            tests='^(unit[.]|contract[.]|failing[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|examples|faults|kernel_faults|doctor|unix_sockets))'
         fi
         ;;
     esac
@@ -150,7 +150,7 @@ for preset in $presets; do
             echo "SKIP: preset $preset: $(tail -n 1 "$results/$preset.root.txt")" | tee "$results/$preset.skipped"
             continue
         fi
-        targets='unit_tests failing_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo'
+        targets='unit_tests failing_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo examples'
         tests='^(unit|contract|failing|stress|simulated_stress|epoll|integration)[.]'
         without='-LE ^full$'
         of=dev

@@ -17,7 +17,7 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "io", "process", "serve
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
     "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "result", "version"),
-    "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task", "wait"),
+    "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/answer_or_task", "detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
     "sync": ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex", "ready",
@@ -232,6 +232,7 @@ def headers_and_tests_are_pairs(root):
 AWAIT_CONTRACT = "tests/contract/await_test.cpp"
 # Awaiters that no cancelled task can be told by.
 AWAITERS_THAT_DO_NOT_SUSPEND = {
+    "NotAwaitable": "never compiles: it stands for what cannot be awaited",
     "PromiseBase::FinalAwaiter": "the end of a coroutine",
     "ScopeQuestion": "looks at its own scope",
     "Task::Awaiter": "a call: what is awaited in it is asked",

@@ -48,6 +48,9 @@ FIRST_LINES = {
     "Foreign f() { co_await nothing(); }": "what ringlet offers is awaited in a ringlet::Task",
     "Task<Result<int>> f(TcpStream s) { auto sent = co_await s.send_all(\"x\"); co_return sent; }":
         "co_return its .error()",
+    "Task<> f(TcpStream s) { auto sent = co_await s.shutdown_write(); static_cast<void>(sent); }":
+        "a Result is there already: take the co_await away",
+    "Task<> f() { auto work = []() -> Task<> { co_return; };\nco_await work; }": "a function that returns a Task has to be called",
     "Task<> f(TcpStream s) { auto sent = co_await s.send_all(std::string()); static_cast<void>(sent); }":
         "send_all borrows the bytes until it has ended",
     "Task<> f(TcpStream s) { auto sent = co_await s.send_all(\"head\", std::string()); static_cast<void>(sent); }":

@@ -18,7 +18,7 @@ TEST_CASE("every fault has a name, and each its own") {
     for (std::size_t index = 0; index < fault_count; ++index) {
         names.insert(to_string(fault_at(index)));
     }
-    CHECK(fault_count == 20);
+    CHECK(fault_count == 23);
     CHECK(names.size() == fault_count);
     CHECK(names.count("?") == 0);
     CHECK(names.count("short_recv") == 1);

@@ -424,6 +424,24 @@ TEST_CASE("Task moves its value and copies nothing") {
     CHECK(moves == 2); // into the promise, and out of it
 }
 
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wreturn-type"
+static Task<Result<int>> positive(int number) {
+    if (number > 0) co_return number;
+}
+#pragma GCC diagnostic pop
+
+TEST_CASE("a coroutine that returns a value and runs off its end aborts, and is named") {
+    CHECK(run_through(positive(1)).value() == 1);
+    testing::check_aborts("\"positive\" has run off its end", [] {
+        const auto parent = []() -> Task<> {
+            auto number = co_await positive(0);
+            static_cast<void>(number);
+        };
+        run_through(parent());
+    });
+}
+
 TEST_CASE("Task aborts when it is awaited twice") {
     testing::check_aborts("a Task was awaited twice", [] {
         const auto parent = []() -> Task<int> {

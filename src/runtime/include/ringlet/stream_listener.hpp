@@ -65,7 +65,7 @@ public:
     static Result<StreamListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
     /// The same for as many loops: see `TcpListener::bind_several`. Those of a Unix socket are one queue, from which
-    /// each takes when it can.
+    /// each takes when it can; with the feature multishot_accept, sometimes a little more.
     static Result<std::vector<StreamListener>>
     bind_several(const Endpoint& endpoint, std::size_t count, const ListenOptions& options = {});
 

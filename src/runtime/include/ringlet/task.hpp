@@ -20,6 +20,36 @@ namespace RINGLET_EXPORT ringlet {
 template <class T = void>
 class Task;
 
+/// `is_task_v<Task<T>>` is true; of anything else, false.
+template <class T>
+inline constexpr bool is_task_v = false;
+template <class T>
+inline constexpr bool is_task_v<Task<T>> = true;
+
+/// What takes the place of something that cannot be awaited, so that the compiler says nothing else about it.
+template <class A>
+struct NotAwaitable {
+    bool await_ready() noexcept { return true; }
+    void await_suspend(std::coroutine_handle<>) noexcept {}
+    A await_resume() noexcept { std::terminate(); }
+};
+
+// For two mistakes, to say what they are. (An await_transform would find all of them; g++ 12 copies what goes through it.)
+template <class T>
+NotAwaitable<Result<T>> operator co_await(const Result<T>&) noexcept {
+    static_assert(!std::is_same_v<T, T>, "a Result is there already: take the co_await away");
+    return {};
+}
+template <class Fn>
+    requires std::is_class_v<std::remove_cvref_t<Fn>> && is_task_v<std::invoke_result_t<Fn&>>
+NotAwaitable<bool> operator co_await(Fn&&) noexcept {
+    static_assert(!std::is_same_v<Fn, Fn>, "a function that returns a Task has to be called");
+    return {};
+}
+
+/// Ends the program, with the name of the coroutine.
+[[noreturn]] void ran_off_its_end(const std::source_location& coroutine) noexcept;
+
 /// What the promises of all tasks share: who awaits, and the scope that was inherited.
 class PromiseBase : public Pooled {
 public:
@@ -95,6 +125,14 @@ public:
                       "this Result holds another type than the one that the Task returns: "
                       "co_return its .error(), or a value");
     }
+    // A default argument of it is evaluated in the coroutine, whose name it thus knows.
+    FinalAwaiter
+    final_suspend(std::source_location where = std::source_location::current()) noexcept {
+        if (outcome_ == Outcome::none) [[unlikely]]
+            ran_off_its_end(where);
+        return {};
+    }
+
     // For co_return {...}.
     void return_value(T&& value) {
         std::construct_at(value_.get(), std::move(value));
@@ -108,7 +146,7 @@ public:
     }
     T take() {
         if (outcome_ != Outcome::value) [[unlikely]]
-            take_what_is_no_value();
+            std::rethrow_exception(std::move(exception_));
         return std::move(*value_.get());
     }
 
@@ -129,14 +167,6 @@ public:
 
 private:
     enum class Outcome : unsigned char { none, value, exception };
-    [[noreturn, gnu::cold]] void take_what_is_no_value() {
-        if (outcome_ == Outcome::exception) std::rethrow_exception(std::move(exception_));
-        assertion_failed(
-            "co_return",
-            "a coroutine that returns a value has run off its end: some way through it has "
-            "no co_return",
-            __FILE__, __LINE__);
-    }
     union {
         AlignedPlace<T> value_;
         std::exception_ptr exception_;
@@ -250,11 +280,5 @@ Task<T> Promise<T>::get_return_object() noexcept {
 inline Task<void> Promise<void>::get_return_object() noexcept {
     return Task<void>(std::coroutine_handle<Promise<void>>::from_promise(*this));
 }
-
-/// `is_task_v<Task<T>>` is true; of anything else, false.
-template <class T>
-inline constexpr bool is_task_v = false;
-template <class T>
-inline constexpr bool is_task_v<Task<T>> = true;
 
 } // namespace ringlet

@@ -81,6 +81,7 @@ private:
 #ifdef RINGLET_FINDS_LATE_USE
     void make_unusable() noexcept {
         __asan_poison_memory_region(frame_, size_bytes_);
+        __asan_set_error_report_callback(name_the_group);
         older = newest();
         newest() = this;
     }
@@ -89,6 +90,14 @@ private:
         BodyRemains** link = &newest();
         while (*link != this) link = &(*link)->older;
         *link = older;
+    }
+    // Called by ASan behind its report. (Its other hook, __asan_on_error, is not called in a program of clang's, whose
+    // runtime has one of its own.)
+    static void name_the_group(const char*) {
+        for (auto* remains = newest(); remains != nullptr; remains = remains->older) {
+            if (remains->contains(__asan_get_report_address()))
+                std::fprintf(stderr, "ringlet: %s\n", remains->message().c_str());
+        }
     }
 #else
     void make_unusable() noexcept {}
@@ -118,14 +127,4 @@ using CheckedBodyRemains = BodyRemains;
 
 } // namespace ringlet
 
-#ifdef RINGLET_FINDS_LATE_USE
-// Asked by ASan before its report (sanitizer/asan_interface.h).
-extern "C" __attribute__((weak, used, visibility("default"))) void __asan_on_error() {
-    for (auto* remains = ringlet::BodyRemains::newest(); remains != nullptr;
-         remains = remains->older) {
-        if (remains->contains(__asan_get_report_address()))
-            std::fprintf(stderr, "ringlet: %s\n", remains->message().c_str());
-    }
-}
-#endif
 #undef RINGLET_FINDS_LATE_USE
