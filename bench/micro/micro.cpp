@@ -4,6 +4,8 @@
 //
 //     build/release/bench/micro/micro [--json FILE]
 
+#include "wire.hpp"
+
 #include <ringlet/ringlet.hpp>
 
 #include <fmt/format.h>
@@ -368,6 +370,16 @@ int main(int argc, char** argv) {
         {"with_timeout, beyond what it limits", timeout_ns, 60, "ns"},
         {"cancel a sleeping task, of 100,000", cancel_ns, 0, "ns"},
         {"cancel 100,000 sleeping tasks", cancel_ns / 10, 0, "ms"},
+        {"line of 64 bytes through a Reader", median_ns([&] { return line_round(*loop); }), 0,
+         "ns"},
+        {"64 bytes through a Writer", median_ns([&] { return write_round(*loop); }), 0, "ns"},
+        {"AnyStream, beyond its stream", median_ns([&] { return any_stream_round(*loop); }), 0,
+         "ns"},
+        {"datagram, sent and received", median_ns([&] { return datagram_round(*loop); }), 0, "ns"},
+        {"4 KiB of a file that is in memory", median_ns([&] { return file_round(*loop); }), 0,
+         "ns"},
+        {"child, started and waited for", median_ns([&] { return child_round(*loop); }) / 1000, 0,
+         "us"},
         {"frame of the echo handler", static_cast<double>(echo_frame_bytes()), 192, "bytes"},
         {"allocations per message", allocations.per_message, 0, ""},
         {"allocations per accepted connection", allocations.per_connection, 0, ""},
@@ -375,7 +387,8 @@ int main(int argc, char** argv) {
     nlohmann::ordered_json json = {{"schema_version", 1}, {"compiler", __VERSION__}};
     fmt::print("{:<38} {:>10} {:>8}\n", "what", "here", "target");
     for (const Row& row : rows) {
-        const bool has_target = (row.unit != "ns" && row.unit != "ms") || row.limit > 0;
+        const bool has_target =
+            (row.unit != "ns" && row.unit != "us" && row.unit != "ms") || row.limit > 0;
         fmt::print("{:<38} {:>10.2f} {:>8} {}\n", row.name, row.value,
                    has_target ? fmt::to_string(row.limit) : "-", row.unit);
         json["results"].push_back({{"name", row.name}, {"value", row.value}, {"unit", row.unit}});

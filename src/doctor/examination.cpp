@@ -162,6 +162,30 @@ Finding epoll_pwait2(bool has_epoll) {
     return finding;
 }
 
+// ---- what else a program may use ----------------------------------------------------------------
+
+// Files, datagrams and streams need no more of io_uring than a receive does: what differs is the rest of the kernel.
+Finding of_the_rest(const char* name, const Answer& answer, const char* value, const char* advice) {
+    Finding finding{.group = "other", .name = name, .value = value};
+    if (answer.works()) return finding;
+    finding.verdict = Verdict::no;
+    finding.value = describe_failure(answer);
+    finding.advice = advice;
+    return finding;
+}
+
+std::vector<Finding> rest_findings() {
+    return {
+        of_the_rest("child_processes", try_child_processes(),
+                    "a child is waited for by a descriptor: Process works",
+                    "Linux 5.4 or newer has it, and a seccomp profile must allow pidfd_open and "
+                    "waitid: without it Process::start fails"),
+        of_the_rest("datagram_segments", try_datagram_segments(),
+                    "many datagrams leave and come with one system call",
+                    "Linux 5.0 or newer has it: without it send_segments_to and join_segments "
+                    "fail; send them one by one")};
+}
+
 // ---- what a server makes of it ----------------------------------------------------------------------
 
 // As ringlet decides it: RINGLET_BACKEND before all, then io_uring, then epoll.
@@ -227,6 +251,7 @@ Examination examine() {
     };
     add(of_io_uring);
     add({epoll(epoll_answer), epoll_pwait2(epoll_answer.works())});
+    add(rest_findings());
     add(limit_findings(ring));
     add({automatic(ring, epoll_answer)});
     return {.findings = std::move(findings),

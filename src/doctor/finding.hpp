@@ -14,7 +14,7 @@ enum class Verdict {
 };
 
 struct Finding {
-    std::string group; ///< `machine`, `io_uring`, `epoll`, `limits` or `servers`
+    std::string group; ///< `machine`, `io_uring`, `epoll`, `other`, `limits` or `servers`
     std::string name;  ///< one word; unique
     Verdict verdict = Verdict::ok;
     std::string value;           ///< for people

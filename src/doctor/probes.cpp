@@ -1,5 +1,6 @@
 #include "probes.hpp"
 
+#include "in_a_child.hpp"
 #include "raw_ring.hpp"
 
 #include <ringlet/backend.hpp>
@@ -8,10 +9,8 @@
 
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <span>
 #include <utility>
 
@@ -20,8 +19,6 @@
 #include <linux/time_types.h>
 #include <netinet/in.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -42,57 +39,10 @@ constexpr std::uint8_t send_zero_copy = 47;           // Linux 6.0
 constexpr std::uint16_t report_copies = 1U << 3;      // Linux 6.2
 constexpr std::uint8_t fixed_descriptor_install = 54; // Linux 6.8
 constexpr long epoll_pwait2_number = 441;             // Linux 5.11, on all architectures
-
-// A probe that has no answer after so long gets none.
-constexpr unsigned patience_seconds = 5;
-
-// ---- a child that may be killed ------------------------------------------------------------------
-
-// What a child leaves behind.
-struct Note {
-    bool finished = false;
-    bool ringlets_own = false;
-    int number = 0;
-};
-
-template <class Probe>
-[[noreturn]] void answer_and_exit(Note& note, Probe probe) {
-    ::prctl(PR_SET_DUMPABLE, 0); // a child that is killed leaves no core file
-    ::alarm(patience_seconds);
-    const std::error_code error = probe();
-    note.ringlets_own = error.category() == ringlet::error_category();
-    note.number = error.value();
-    note.finished = true;
-    ::_exit(0);
-}
-
-template <class Probe>
-Answer in_a_child(Probe probe) {
-    void* shared =
-        ::mmap(nullptr, sizeof(Note), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) return {.error = ringlet::error_from_errno(errno)};
-    auto* note = new (shared) Note;
-    std::signal(SIGCHLD, SIG_DFL); // whoever started us may ignore it: then nobody is waited for
-    const pid_t child = ::fork();
-    Answer answer;
-    if (child == 0) answer_and_exit(*note, probe);
-    if (child < 0) {
-        answer.error = ringlet::error_from_errno(errno);
-    } else {
-        int status = 0;
-        while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-        }
-        if (!note->finished) {
-            answer.killed_by = WIFSIGNALED(status) ? WTERMSIG(status) : SIGKILL;
-        } else if (note->ringlets_own) {
-            answer.error = static_cast<ringlet::Errc>(note->number);
-        } else {
-            answer.error = ringlet::error_from_errno(note->number);
-        }
-    }
-    ::munmap(shared, sizeof(Note));
-    return answer;
-}
+constexpr long pidfd_open_number = 434;               // Linux 5.3, on all architectures
+constexpr int wait_by_descriptor = 3;                 // P_PIDFD, Linux 5.4
+constexpr int udp_segment = 103;                      // Linux 4.18
+constexpr int udp_join = 104;                         // UDP_GRO, Linux 5.0
 
 // How the kernel itself answers to what it does not know.
 std::error_code not_in_this_kernel() { return ringlet::error_from_errno(EINVAL); }
@@ -380,6 +330,36 @@ Answer try_epoll() {
         const long count =
             ::syscall(SYS_epoll_pwait, epoll.get(), &event, 1, 1000, nullptr, std::size_t{0});
         return count == 1 ? std::error_code() : last_error();
+    });
+}
+
+Answer try_child_processes() {
+    return in_a_child([]() -> std::error_code {
+        const pid_t child = ::fork();
+        if (child < 0) return last_error();
+        if (child == 0) ::_exit(0);
+        const UniqueFd descriptor(static_cast<int>(::syscall(pidfd_open_number, child, 0)));
+        const std::error_code refused = descriptor ? std::error_code() : last_error();
+        siginfo_t ended{};
+        const auto kind = static_cast<idtype_t>(descriptor ? wait_by_descriptor : P_PID);
+        const auto name = static_cast<id_t>(descriptor ? descriptor.get() : child);
+        if (::waitid(kind, name, &ended, WEXITED) != 0) return last_error();
+        return refused;
+    });
+}
+
+Answer try_datagram_segments() {
+    return in_a_child([]() -> std::error_code {
+        const UniqueFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+        if (!socket) return last_error();
+        const int size_bytes = 100;
+        if (::setsockopt(socket.get(), IPPROTO_UDP, udp_segment, &size_bytes, sizeof size_bytes) !=
+            0)
+            return last_error();
+        const int on = 1;
+        if (::setsockopt(socket.get(), IPPROTO_UDP, udp_join, &on, sizeof on) != 0)
+            return last_error();
+        return {};
     });
 }
 

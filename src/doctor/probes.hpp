@@ -61,6 +61,12 @@ struct Answer {
 /// What ringlet itself finds out before it takes io_uring: `ringlet::probe_io_uring`.
 [[nodiscard]] Answer try_ringlet();
 
+/// A child that is waited for by a descriptor (pidfd_open(2), Linux 5.3; P_PIDFD of waitid(2), Linux 5.4).
+[[nodiscard]] Answer try_child_processes();
+
+/// Many datagrams by one system call, and joined again (UDP_SEGMENT, Linux 4.18; UDP_GRO, Linux 5.0).
+[[nodiscard]] Answer try_datagram_segments();
+
 /// An event through epoll.
 [[nodiscard]] Answer try_epoll();
 

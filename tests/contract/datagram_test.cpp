@@ -133,7 +133,8 @@ Task<> a_burst_is_taken_without_a_wait_each(Place& place) {
         auto sent = co_await client.send_to(std::to_string(i), at);
         CHECK(sent);
     }
-    co_await sleep_for(20ms); // in which all arrive
+    auto slept = co_await sleep_for(20ms); // in which all arrive
+    CHECK(slept);
     std::vector<std::byte> memory(100);
     std::string got;
     for (;;) {
@@ -160,7 +161,8 @@ Task<> a_cancellation_loses_nothing(Place& place) {
             auto sent =
                 co_await client.send_to(std::string(1, static_cast<char>('a' + sent_count)), at);
             CHECK(sent);
-            co_await sleep_for(1ms);
+            auto slept = co_await sleep_for(1ms);
+            CHECK(slept);
         }
     };
     auto receive = [&]() -> Task<> {
@@ -190,8 +192,10 @@ Task<> one_that_is_closed_says_so(Place& place) {
         received = std::move(ended);
     };
     auto close = [&]() -> Task<> {
-        co_await sleep_for(1ms);
-        co_await server.close();
+        auto slept = co_await sleep_for(1ms);
+        CHECK(slept);
+        auto closed_server = co_await server.close();
+        static_cast<void>(closed_server);
     };
     auto both = [&](TaskGroup& group) -> Task<> {
         group.spawn(wait);
@@ -267,7 +271,8 @@ Task<std::vector<int>> arrivals_of_twenty() {
         auto sent = co_await client->send(std::to_string(i));
         CHECK(sent);
     }
-    co_await sleep_for(1s);
+    auto slept = co_await sleep_for(1s);
+    CHECK(slept);
     std::vector<int> arrived;
     std::vector<std::byte> memory(10);
     for (;;) {
@@ -393,7 +398,8 @@ TEST_CASE("simulated datagrams: destinations, segments, full queues, nobody ther
                 sent = co_await client->send_to(std::span(large), at);
                 CHECK(sent);
             }
-            co_await sleep_for(1s);
+            auto slept = co_await sleep_for(1s);
+            CHECK(slept);
             CHECK(struck(world, Fault::lost_datagram) == (at.is_v6() ? 4U : 2U));
             CHECK(server->join_group(loopback("239.1.1.1:0")).error() ==
                   std::errc::operation_not_supported);
@@ -431,7 +437,8 @@ TEST_CASE("a Unix datagram waits for room at its receiver") {
         };
         auto both = [&](TaskGroup& group) -> Task<> {
             group.spawn(send);
-            co_await sleep_for(1s);
+            auto slept = co_await sleep_for(1s);
+            CHECK(slept);
             world.check(sent_count > 5 && sent_count < 50, "it did not wait for its receiver");
             std::vector<std::byte> memory(10);
             for (int i = 0; i < 50; ++i) {

@@ -106,18 +106,18 @@ class PlantedTree(unittest.TestCase):
 
     def test_include_that_looks_up(self):
         public = "src/runtime/include/ringlet"
-        self.plant(f"{public}/task.hpp",
+        self.plant(f"{public}/wait.hpp",
                    "#pragma once\n#include <ringlet/error.hpp>\n#include <ringlet/serve.hpp>\n"
                    "#include <ringlet/missing.hpp>\n#include <ringlet/ringlet.hpp>\n")
-        self.plant(f"{public}/serve.hpp", "#include <ringlet/task.hpp>\n")
+        self.plant(f"{public}/serve.hpp", "#include <ringlet/wait.hpp>\n")
         self.plant("src/runtime/serve/serve.cpp", "#include <ringlet/serve.hpp>\n")
         self.plant("src/runtime/net/socket_state.hpp", "#pragma once\n")
         self.plant("src/runtime/loop/timers.cpp",
-                   '#include <vector>\n#  include "net/socket_state.hpp"\n#include <ringlet/task.hpp>\n')
+                   '#include <vector>\n#  include "net/socket_state.hpp"\n#include <ringlet/wait.hpp>\n')
         self.plant("src/runtime/ring/uring/uring_ring.cpp", '#include "ring/epoll/epoll_ring.hpp"\n')
         self.plant("src/runtime/ring/epoll/epoll_ring.hpp", "#pragma once\n")
-        self.finds(rules.floors_look_down, "task.hpp:3: task looks up to ringlet/serve.hpp",
-                   "task.hpp:5: task looks up to ringlet/ringlet.hpp",
+        self.finds(rules.floors_look_down, "wait.hpp:3: task looks up to ringlet/serve.hpp",
+                   "wait.hpp:5: task looks up to ringlet/ringlet.hpp",
                    "timers.cpp:2: loop looks up to net/socket_state.hpp",
                    "uring_ring.cpp:1: one kernel knows of the other")
 

@@ -225,6 +225,15 @@ class WhatItAdvises(Doctor):
         self.finds(checks, "epoll", "no", "ENOSYS", "nothing to fall back to")
         self.finds(checks, "automatic", "ok", r"\Aio_uring\Z")
 
+    def test_children_and_datagrams(self):
+        checks = self.asked(IO_URING_WORKS)
+        self.finds(checks, "child_processes", "ok", "Process works")
+        self.finds(checks, "datagram_segments", "ok", "one system call")
+        for answer, said in (("ENOSYS", "ENOSYS"), ("KILL", "SIGSYS")):
+            checks = self.asked(IO_URING_WORKS, DENY, answer, "pidfd_open", "--")
+            self.finds(checks, "child_processes", "no", said, "allow pidfd_open.*Process::start fails")
+            self.finds(checks, "datagram_segments", "ok")
+
     def test_few_descriptors(self):
         checks = self.asked(IO_URING_WORKS, preexec_fn=descriptor_limit(64))
         self.finds(checks, "descriptors", "low", r"\A64 ", "ulimit -n.*LimitNOFILE=.*--ulimit")

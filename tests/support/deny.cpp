@@ -48,6 +48,7 @@ constexpr std::pair<std::string_view, long> system_calls[] = {
     {"epoll_create1", SYS_epoll_create1},
     {"sched_setaffinity", SYS_sched_setaffinity},
     {"epoll_pwait2", 441}, // Linux 5.11; older headers do not know it
+    {"pidfd_open", 434},   // Linux 5.3
 };
 
 template <class Table>

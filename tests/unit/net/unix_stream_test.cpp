@@ -183,8 +183,10 @@ Task<> give_a_connection_away(Simulation& world) {
     };
     auto give = [&]() -> Task<> {
         co_await pass();
-        co_await server.close(); // it lives on, where it went
-        co_await one.close();
+        auto closed_server = co_await server.close(); // it lives on, where it went
+        static_cast<void>(closed_server);
+        auto closed_one = co_await one.close();
+        static_cast<void>(closed_one);
     };
     auto take = [&]() -> Task<> {
         std::string text;
@@ -215,7 +217,8 @@ Task<> give_a_connection_away(Simulation& world) {
     };
     auto serve = [&]() -> Task<> {
         co_await take();
-        co_await other.close(); // with what nobody took
+        auto closed_other = co_await other.close(); // with what nobody took
+        static_cast<void>(closed_other);
     };
     std::string answer;
     auto ask = [&]() -> Task<> {

@@ -1,0 +1,20 @@
+#pragma once
+
+// What streams, readers, datagrams, files and children cost.
+
+#include <ringlet/event_loop.hpp>
+
+// Each: nanoseconds for one of them, of one round.
+
+/// A line of 64 bytes through a Reader, beyond what it costs to receive its bytes.
+double line_round(ringlet::EventLoop& loop);
+/// A text of 64 bytes that a Writer takes.
+double write_round(ringlet::EventLoop& loop);
+/// A receive through an AnyStream, beyond the receive.
+double any_stream_round(ringlet::EventLoop& loop);
+/// A datagram of 64 bytes, sent and received on the loopback device.
+double datagram_round(ringlet::EventLoop& loop);
+/// 4 KiB of a file that is in memory.
+double file_round(ringlet::EventLoop& loop);
+/// A child that is started, ends at once and is waited for.
+double child_round(ringlet::EventLoop& loop);
