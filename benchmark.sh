@@ -44,6 +44,7 @@ case ${1-} in
 log) shift ;;
 field) shift && set -- --field "$@" ;;
 compare) shift && command=compare.py ;;
+originals) shift && command=originals.py ;;
 targets) shift && command=targets ;;
 report) shift && command=report ;;
 esac

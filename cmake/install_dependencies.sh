@@ -7,7 +7,7 @@ usage() {
 usage: cmake/install_dependencies.sh [--check | --list] [GROUP...]
 
 Installs what is missing of the named groups with apt-get, as root or through sudo. Says nothing
-and takes no time when nothing is missing. Without a group it takes all of them but the field.
+and takes no time when nothing is missing. Without a group it takes build, bench and test.
 
 groups:
   build      compiler, CMake, libraries
@@ -16,6 +16,7 @@ groups:
   test       what the tests use beyond the build: clang, its sanitizers and tools, strace, socat, relacy,
              Chromium, and the strangers that drive the examples: curl, dig, Redis, PostgreSQL
   report     what the lab counts with, and the report draws PNG files with
+  originals  what benchmark.sh originals compares the examples with; some of it starts as a service
 
 options:
   --check    install nothing; list what is missing; exit status 1 if any of it is needed
@@ -30,7 +31,7 @@ Lists asked for go to stdout. All else goes to stderr: stdout belongs to the log
 END
 }
 
-groups_known='build bench field test report'
+groups_known='build bench field test report originals'
 groups_by_default='build bench test'
 
 needed_by() {
@@ -40,7 +41,7 @@ nlohmann-json3-dev zlib1g-dev libev-dev" ;;
     bench) echo "python3 python3-gevent python3-tornado python3-twisted util-linux" ;;
     field) ;;
     test) echo "python3 python3-yaml socat strace relacy-dev" ;;
-    report) echo "python3" ;;
+    report | originals) echo "python3" ;;
     esac
 }
 
@@ -56,6 +57,7 @@ python3-eventlet pypy3" ;;
 libboost-context-dev mmdebstrap curl bind9-dnsutils redis-server redis-tools postgresql libpq-dev \
 libhiredis-dev libc-ares-dev libcurl4-openssl-dev" ;;
     report) echo "chromium fonts-dejavu-core valgrind libboost-context-dev" ;;
+    originals) echo "redis-server redis-tools nginx-light wrk haproxy dnsmasq-base dnsperf microsocks" ;;
     esac
 }
 

@@ -64,6 +64,7 @@ std::optional<Question> parse(std::string_view message) {
 
 std::string answer(const Names& names, std::string_view message) {
     constexpr unsigned address_type = 1;
+    if (message.size() < header_bytes) return {}; // there is nothing to answer
     const auto question = parse(message);
     std::string reply(message.substr(0, question ? question->end : header_bytes));
     const auto found = question ? names.find(question->name) : names.end();
@@ -84,23 +85,35 @@ std::string answer(const Names& names, std::string_view message) {
     return reply;
 }
 
+Task<Result<void>> answer_all(DatagramSocket& socket, const Names& names) {
+    std::array<std::byte, datagram_bytes> memory;
+    for (;;) {
+        auto asked = co_await socket.recv_from(memory);
+        if (!asked) co_return asked.error();
+        // What else is there already is answered before it waits again.
+        for (std::optional<ReceivedDatagram> next = *asked; next;) {
+            const std::string_view message(reinterpret_cast<const char*>(memory.data()),
+                                           next->size_bytes);
+            const std::string reply = answer(names, message);
+            const std::span<const std::byte> bytes = std::as_bytes(std::span(reply));
+            if (!reply.empty()) {
+                auto sent =
+                    co_await socket.send_to(bytes, next->from, next->to.value_or(Endpoint()));
+                if (!sent)
+                    std::fprintf(stderr, "no answer to %s\n", next->from.to_string().c_str());
+            }
+            auto more = socket.try_recv_from(memory);
+            next = more ? *more : std::nullopt;
+        }
+    }
+}
+
 Task<Result<void>> serve_names(DatagramSocket socket, Names names) {
     auto signals = SignalStream::create({SIGTERM, SIGINT});
     if (!signals) co_return signals.error();
-    std::array<std::byte, datagram_bytes> memory;
-    for (;;) {
-        auto ended = co_await when_any(socket.recv_from(memory), signals->next());
-        auto& [asked, stop] = ended.results;
-        if (stop) co_return Result<void>();
-        if (!asked) co_return asked.error();
-        if (asked->size_bytes < header_bytes) continue;
-        const std::string_view message(reinterpret_cast<const char*>(memory.data()),
-                                       asked->size_bytes);
-        const std::string reply = answer(names, message);
-        const std::span<const std::byte> bytes = std::as_bytes(std::span(reply));
-        auto sent = co_await socket.send_to(bytes, asked->from, asked->to.value_or(Endpoint()));
-        if (!sent) std::fprintf(stderr, "no answer to %s\n", asked->from.to_string().c_str());
-    }
+    auto ended = co_await when_any(answer_all(socket, names), signals->next());
+    auto& [answers, stop] = ended.results;
+    co_return stop ? Result<void>() : answers;
 }
 
 } // namespace

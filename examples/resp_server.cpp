@@ -34,24 +34,26 @@ std::optional<std::int64_t> number_in(std::string_view text) {
     return number;
 }
 
-// A line such as "*3" or "$5".
-Task<Result<std::int64_t>> read_count(Reader<StreamSocket>& reader, char kind, std::int64_t limit) {
-    auto line = co_await reader.read_line(32);
-    if (!line) co_return line.error();
+// Of a line such as "*3" or "$5".
+Result<std::size_t> count_in(const Result<ReceivedLine>& line, char kind, std::int64_t limit) {
+    if (!line) return line.error();
     const bool is_right = line->text.starts_with(kind);
     const auto number = is_right ? number_in(line->text.substr(1)) : std::nullopt;
-    if (!number || *number < 0 || *number > limit) co_return std::errc::bad_message;
-    co_return *number;
+    if (!number || *number < 0 || *number > limit) return std::errc::bad_message;
+    return static_cast<std::size_t>(*number);
 }
 
 Task<Result<std::vector<std::string>>> read_command(Reader<StreamSocket>& reader) {
     std::vector<std::string> command;
-    auto count = co_await read_count(reader, '*', arguments_limit);
+    auto head = co_await reader.read_line(32);
+    const auto count = count_in(head, '*', arguments_limit);
     if (!count) co_return count.error();
-    for (std::int64_t i = 0; i < *count; ++i) {
-        auto size = co_await read_count(reader, '$', argument_bytes_limit);
+    command.reserve(*count);
+    for (std::size_t i = 0; i < *count; ++i) {
+        auto line = co_await reader.read_line(32);
+        const auto size = count_in(line, '$', argument_bytes_limit);
         if (!size) co_return size.error();
-        std::string argument(static_cast<std::size_t>(*size) + 2, '\0'); // and "\r\n"
+        std::string argument(*size + 2, '\0'); // and "\r\n"
         auto read = co_await reader.read_exactly(std::as_writable_bytes(std::span(argument)));
         if (!read) co_return read.error();
         if (!argument.ends_with("\r\n")) co_return std::errc::bad_message;
@@ -64,7 +66,8 @@ Task<Result<std::vector<std::string>>> read_command(Reader<StreamSocket>& reader
 // ---- the commands -------------------------------------------------------------------------------
 
 std::string bulk(std::string_view text) {
-    return "$" + std::to_string(text.size()) + "\r\n" + std::string(text) + "\r\n";
+    std::string reply = "$" + std::to_string(text.size()) + "\r\n";
+    return reply.append(text).append("\r\n");
 }
 
 std::string error(std::string_view text) { return "-ERR " + std::string(text) + "\r\n"; }

@@ -4,6 +4,8 @@
 //
 //     build/release/bench/micro/micro [--json FILE]
 
+#include "allocations.hpp"
+#include "echo.hpp"
 #include "wire.hpp"
 
 #include <ringlet/ringlet.hpp>
@@ -13,44 +15,13 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdio>
 #include <cstdlib>
-#include <new>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
-#include <sys/socket.h>
-#include <unistd.h>
-
 using namespace ringlet;
-
-// ---- counting allocations -----------------------------------------------------------------------
-
-static std::atomic<std::uint64_t> allocation_count{0};
-
-static void* counted(void* memory) {
-    allocation_count.fetch_add(1, std::memory_order_relaxed);
-    if (memory == nullptr) throw std::bad_alloc();
-    return memory;
-}
-
-[[gnu::noinline]] void* operator new(std::size_t size) { return counted(std::malloc(size)); }
-void* operator new(std::size_t size, std::align_val_t alignment) {
-    const auto step = static_cast<std::size_t>(alignment);
-    return counted(std::aligned_alloc(step, (size + step - 1) / step * step));
-}
-// Not inlined: g++ would see malloc and operator delete as a pair that does not fit.
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
-    std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-    std::free(memory);
-}
 
 // ---- the size of the echo's frame ---------------------------------------------------------------
 
@@ -78,17 +49,6 @@ struct std::coroutine_traits<Task<>, MeasuredStream> {
 };
 
 namespace {
-
-template <class Stream>
-Task<> echo(Stream stream) {
-    for (;;) {
-        auto chunk = co_await stream.recv();
-        if (!chunk || chunk->empty()) co_return;
-
-        auto sent = co_await stream.send_all(*chunk);
-        if (!sent) co_return;
-    }
-}
 
 std::size_t echo_frame_bytes() {
     auto unstarted = echo(MeasuredStream());
@@ -251,81 +211,6 @@ Task<double> cancel_round() {
     co_return ns_each(Clock::now() - begin, count);
 }
 
-// ---- allocations --------------------------------------------------------------------------------
-
-/// A blocking client that allocates nothing.
-int connect_to(const Endpoint& server) {
-    const int fd = ::socket(server.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || ::connect(fd, server.data(), server.size_bytes()) != 0) {
-        std::perror("micro: connect");
-        std::exit(1);
-    }
-    return fd;
-}
-
-void echo_once(int fd) {
-    std::array<char, 64> message{};
-    if (::send(fd, message.data(), message.size(), 0) != static_cast<ssize_t>(message.size()) ||
-        ::recv(fd, message.data(), message.size(), MSG_WAITALL) !=
-            static_cast<ssize_t>(message.size())) {
-        std::perror("micro: echo");
-        std::exit(1);
-    }
-}
-
-struct Allocations {
-    double per_message = 0;
-    double per_connection = 0;
-};
-
-Allocations count_allocations() {
-    constexpr int warm_up = 200;
-    constexpr int count = 2000;
-    ServeOptions options;
-    options.listen = "127.0.0.1:0";
-    options.handle_signals = false;
-    std::atomic<Server*> running{nullptr};
-    std::thread serving([&] {
-        auto server = Server::create(options);
-        if (!server) std::exit(exit_status(server));
-        running = &*server;
-        running.notify_one();
-        auto report = server->run(echo<TcpStream>);
-        if (!report) std::exit(exit_status(report));
-    });
-    running.wait(nullptr);
-    const Endpoint address = running.load()->local();
-
-    Allocations allocations;
-    const auto connections = [&](int connection_count) {
-        for (int i = 0; i < connection_count; ++i) {
-            const int fd = connect_to(address);
-            echo_once(fd);
-            ::close(fd);
-        }
-    };
-    // Now and then the server sees two connections at once: the next one, and the last one's end.
-    std::array<int, 16> together{};
-    for (int& fd : together) fd = connect_to(address);
-    for (const int fd : together) echo_once(fd);
-    for (const int fd : together) ::close(fd);
-    connections(warm_up);
-    std::uint64_t before = allocation_count;
-    connections(count);
-    allocations.per_connection = static_cast<double>(allocation_count - before) / count;
-
-    const int fd = connect_to(address);
-    for (int i = 0; i < warm_up; ++i) echo_once(fd);
-    before = allocation_count;
-    for (int i = 0; i < count; ++i) echo_once(fd);
-    allocations.per_message = static_cast<double>(allocation_count - before) / count;
-    ::close(fd);
-
-    running.load()->stop();
-    serving.join();
-    return allocations;
-}
-
 struct Row {
     std::string name;
     double value;
@@ -380,6 +265,8 @@ int main(int argc, char** argv) {
          "ns"},
         {"child, started and waited for", median_ns([&] { return child_round(*loop); }) / 1000, 0,
          "us"},
+        {"idle connection, with its peer", idle_bytes(*loop, false), 0, "bytes of frames"},
+        {"the same with a Reader and a Writer", idle_bytes(*loop, true), 0, "bytes of frames"},
         {"frame of the echo handler", static_cast<double>(echo_frame_bytes()), 192, "bytes"},
         {"allocations per message", allocations.per_message, 0, ""},
         {"allocations per accepted connection", allocations.per_connection, 0, ""},
@@ -387,8 +274,9 @@ int main(int argc, char** argv) {
     nlohmann::ordered_json json = {{"schema_version", 1}, {"compiler", __VERSION__}};
     fmt::print("{:<38} {:>10} {:>8}\n", "what", "here", "target");
     for (const Row& row : rows) {
-        const bool has_target =
-            (row.unit != "ns" && row.unit != "us" && row.unit != "ms") || row.limit > 0;
+        const bool has_target = (row.unit != "ns" && row.unit != "us" && row.unit != "ms" &&
+                                 row.unit != "bytes of frames") ||
+                                row.limit > 0;
         fmt::print("{:<38} {:>10.2f} {:>8} {}\n", row.name, row.value,
                    has_target ? fmt::to_string(row.limit) : "-", row.unit);
         json["results"].push_back({{"name", row.name}, {"value", row.value}, {"unit", row.unit}});

@@ -1,5 +1,6 @@
 #include "wire.hpp"
 
+#include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/ringlet.hpp>
 
 #include <array>
@@ -159,6 +160,45 @@ double file_round(EventLoop& loop) {
             must(std::move(read));
         }
     });
+}
+
+double idle_bytes(EventLoop& loop, bool with_reader) {
+    constexpr std::size_t count = 1000;
+    auto plain = [](UnixStream stream) -> Task<> {
+        auto chunk = co_await stream.recv();
+        static_cast<void>(chunk);
+    };
+    auto reading = [](UnixStream stream) -> Task<> {
+        Reader reader(stream);
+        Writer writer(stream);
+        auto line = co_await reader.read_line();
+        static_cast<void>(line);
+    };
+    double bytes = 0;
+    auto measure = [&](TaskGroup& group) -> Task<> {
+        std::vector<UnixStream> peers;
+        for (std::size_t i = 0; i < count; ++i) peers.push_back(UnixStream());
+        const auto before = FramePool::local().in_use().bytes;
+        const auto buffers_before = Buffer::lent_count();
+        for (UnixStream& peer : peers) {
+            auto pair = must(UnixStream::pair());
+            peer = std::move(pair.first);
+            if (with_reader) group.spawn(reading, std::move(pair.second));
+            if (!with_reader) group.spawn(plain, std::move(pair.second));
+        }
+        // Until the receives wait without a buffer.
+        auto slept = co_await sleep_for(std::chrono::milliseconds(1500));
+        must(slept);
+        if (Buffer::lent_count() != buffers_before) std::abort();
+        // The peers have a socket each, too.
+        bytes = static_cast<double>(FramePool::local().in_use().bytes - before) / count;
+        group.cancel();
+    };
+    must(loop.run([&]() -> Task<> {
+        auto done = co_await with_task_group(measure);
+        must(done);
+    }));
+    return bytes;
 }
 
 double child_round(EventLoop& loop) {

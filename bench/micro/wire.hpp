@@ -16,5 +16,8 @@ double any_stream_round(ringlet::EventLoop& loop);
 double datagram_round(ringlet::EventLoop& loop);
 /// 4 KiB of a file that is in memory.
 double file_round(ringlet::EventLoop& loop);
+/// Bytes of the pool that an idle connection holds whose handler calls `recv`, or has a Reader and a Writer: its task,
+/// its frames and its socket. Aborts if it holds a buffer.
+double idle_bytes(ringlet::EventLoop& loop, bool with_reader);
 /// A child that is started, ends at once and is waited for.
 double child_round(ringlet::EventLoop& loop);
