@@ -41,7 +41,8 @@ NotAwaitable<Result<T>> operator co_await(const Result<T>&) noexcept {
     return {};
 }
 template <class Fn>
-    requires std::is_class_v<std::remove_cvref_t<Fn>> && is_task_v<std::invoke_result_t<Fn&>>
+    requires std::is_class_v<std::remove_cvref_t<Fn>> && is_task_v<std::invoke_result_t<Fn&>> &&
+             (!requires(Fn& awaiter) { awaiter.await_resume(); })
 NotAwaitable<bool> operator co_await(Fn&&) noexcept {
     static_assert(!std::is_same_v<Fn, Fn>, "a function that returns a Task has to be called");
     return {};

@@ -31,7 +31,7 @@ namespace RINGLET_EXPORT ringlet {
 /// What a compiler keeps on the stack, since no await comes behind it, is not in it.
 ///
 /// Errors    Aborts with the group's name when somebody has written to it. Under ASan also as soon as somebody
-///           touches it, if the program was compiled with it.
+///           touches it, if the program was compiled with it: then ASan's report callback is taken.
 class BodyRemains {
 public:
     explicit BodyRemains(const char* group) noexcept : group_(group) {}
