@@ -11,7 +11,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 using namespace ringlet;
 using namespace std::chrono_literals;
@@ -60,6 +59,7 @@ std::size_t number_in(std::string_view text, int base) {
 void parse_request_line(std::string_view line, Request& request) {
     const auto first = line.find(' ');
     const auto last = line.rfind(' ');
+    refuse_if(line.find_first_of(std::string_view("\t\r\n\0", 4)) != line.npos, 400);
     refuse_if(first == line.npos || line.find(' ', first + 1) != last, 400);
     request.method = line.substr(0, first);
     request.target = line.substr(first + 1, last - first - 1);
@@ -80,7 +80,7 @@ void parse_header(std::string line, Request& request) {
     refuse_if(value.find_first_of(std::string_view("\r\n\0", 3)) != value.npos, 400);
     if (name == "host") ++request.hosts;
     if (name == "expect") request.expects_continue = value == "100-continue";
-    if (name == "connection" && value == "close") request.keeps_alive = false;
+    if (name == "connection" && value.find("close") != value.npos) request.keeps_alive = false;
     if (name == "transfer-encoding") {
         refuse_if(value != "chunked" || request.is_chunked, 501);
         request.is_chunked = true;

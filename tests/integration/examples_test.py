@@ -151,6 +151,11 @@ class Http(unittest.TestCase):
             bodies = [answer.partition(b"\r\n\r\n")[2] for answer in read_to_end(client).split(b"HTTP/1.1 200 OK\r\n")[1:]]
             self.assertEqual(bodies, [b"%d" % i for i in range(10)] + [b"Hello, world!\n"])
 
+    def test_a_client_that_wants_to_close_among_other_things(self):
+        with server("http_server") as (_, port), connected(port) as client:
+            client.sendall(b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: foo, Close\r\n\r\n")
+            self.assertTrue(read_to_end(client).endswith(b"Connection: close\r\n\r\nHello, world!\n"))
+
     def test_what_could_be_read_in_two_ways_is_refused(self):
         body = b"0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
         cases = {
@@ -179,6 +184,7 @@ class Http(unittest.TestCase):
                     self.assertTrue(said.startswith(b"HTTP/1.1 %d " % status), said)
                     self.assertEqual(said.count(b"HTTP/1.1"), 1, "the rest was taken for a request")
             for request, status in ((b"GET /hello HTTP/1.1\r\n\r\n", 400), (b"GET  /hello HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+                                    (b"GET /a\0b HTTP/1.1\r\nHost: x\r\n\r\n", 400),
                                     (b"GET /hello HTTP/2.0\r\nHost: x\r\n\r\n", 505), (b"G@T / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
                                     (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n", 414),
                                     (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
