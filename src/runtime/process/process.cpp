@@ -188,8 +188,12 @@ Task<Result<ProcessOutput>> run_process(ProcessOptions options, std::string inpu
         co_return Result<void>();
     };
     auto done = co_await with_task_group(body, GroupOptions{.name = "process"});
-    if (!done) co_return done.error();
-    co_return result;
+    if (done) co_return result;
+    if (done.error() == std::errc::operation_canceled) { // perhaps before the body began
+        auto ended = co_await process->wait();
+        static_cast<void>(ended);
+    }
+    co_return done.error();
 }
 
 } // namespace ringlet

@@ -37,11 +37,14 @@ const char* to_string(Fault fault) noexcept {
 FaultPlan::FaultPlan(std::uint64_t seed, FaultSet allowed) : random_(seed) {
     constexpr std::array<std::uint64_t, 6> of_harmless = {0, 0, 30, 300, 2500, 6000};
     constexpr std::array<std::uint64_t, 6> of_others = {0, 0, 0, 5, 50, 400};
+    // What came later chooses for itself: what a seed did before it still does.
+    std::mt19937_64 of_later_faults(~seed);
     const bool all_is_well = below(8) == 0;
     for (std::size_t index = 0; index < fault_count; ++index) {
         const auto fault = static_cast<Fault>(index);
         const auto& choices = FaultSet::harmless().has(fault) ? of_harmless : of_others;
-        const std::uint64_t chosen = choices[below(choices.size())];
+        std::mt19937_64& choose = fault < Fault::lost_datagram ? random_ : of_later_faults;
+        const std::uint64_t chosen = choices[choose() % choices.size()];
         if (allowed.has(fault) && !all_is_well) chance_[index] = chosen;
     }
 }
