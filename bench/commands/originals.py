@@ -12,7 +12,6 @@ import json
 import pathlib
 import re
 import shutil
-import socket
 import statistics
 import sys
 import tempfile
@@ -42,7 +41,6 @@ clients come by "sh cmake/install_dependencies.sh originals".
 Exit status: 0; 64 wrong usage; 69 a server or a client is missing or failed; 130 interrupted.
 """
 
-TEXT = "Hello, world!\n"
 FILE_BYTES = 4096
 
 NGINX = """
@@ -262,7 +260,6 @@ def main():
     try:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringlet-originals-"))
-            wanted = lambda row: not options.rows or any(row.name.startswith(name) for name in options.rows)
             names = [row.name for row in rows(folder, 0)]
             unknown = [name for name in options.rows if not any(row.startswith(name) for row in names)]
             if unknown:
@@ -277,7 +274,8 @@ def main():
             behind = stack.enter_context(running_server("echo_coro", cpus[1]))
             print(f"server CPU per request [us]; {options.pairs} pairs; ratio: ringlet's divided by the original's\n\n"
                   f"{'':20} {'ringlet':>9} {'original':>9}  {'':12} {'ratio':>6}  95 % interval")  # fmt: skip
-            results = [measure(row, options, cpus) for row in rows(folder, behind.port) if wanted(row)]
+            wanted = tuple(options.rows) or ("",)
+            results = [measure(row, options, cpus) for row in rows(folder, behind.port) if row.name.startswith(wanted)]
             if options.json:
                 told = {"machine": describe_machine(cpus, "loopback"), "rows": results}
                 options.json.write_text(json.dumps(told, indent=2) + "\n")
