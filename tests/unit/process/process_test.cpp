@@ -91,9 +91,14 @@ TEST_CASE("a child has the environment and the folder that it was given, and no 
         options.directory = "/";
         auto done = co_await run_process(options);
         REQUIRE(done);
-        // ls itself has the folder open as 3; 32 and 33 are the C library's own.
-        CHECK(done->output == "value\n/\n0 1 2 3 \nSigBlk:\t0000000000000000\n"
-                              "SigIgn:\t0000000180000000\n");
+        std::string& said = done->output;
+        // 32 and 33 are the C library's own: before 2.41 it leaves them ignored.
+        const std::string_view its_own = "0000000180000000";
+        const auto at = said.find(its_own);
+        if (at != said.npos) said.replace(at, its_own.size(), its_own.size(), '0');
+        // ls itself has the folder open as 3.
+        CHECK(said == "value\n/\n0 1 2 3 \nSigBlk:\t0000000000000000\n"
+                      "SigIgn:\t0000000000000000\n");
     };
     CHECK(run_on_loop(talk));
     std::signal(SIGPIPE, before);
