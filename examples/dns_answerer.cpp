@@ -1,18 +1,22 @@
 // Answers DNS queries from a list: dns_answerer [ADDRESS] NAME=IPV4 ...
 //
 // One socket serves everybody: a datagram is a whole question, and its answer goes back to where it came from, from the
-// address that was asked.
+// address that was asked. ldns reads and writes the messages: it does no I/O here, and knows nothing of ringlet.
 //
 // Try it:  ./example_dns_answerer 127.0.0.1:5300 example.test=192.0.2.7 &  dig -p 5300 @127.0.0.1 example.test
 
 #include <ringlet/ringlet.hpp>
 
+#include <ldns/ldns.h>
+
 #include <array>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include <arpa/inet.h>
 #include <sysexits.h>
@@ -21,68 +25,73 @@ using namespace ringlet;
 
 namespace {
 
-constexpr std::size_t header_bytes = 12; // RFC 1035, 4.1.1
-constexpr std::size_t datagram_bytes = 512;
+constexpr std::size_t datagram_bytes = 512; // RFC 1035, 4.2.1
 
 using Names = std::map<std::string, in_addr>;
 
-/// What is asked: a name in small letters, its type, and how long the question is.
-struct Question {
-    std::string name;
-    unsigned type = 0;
-    std::size_t end = 0;
+struct FreePacket {
+    void operator()(ldns_pkt* packet) const { ldns_pkt_free(packet); }
 };
+using Packet = std::unique_ptr<ldns_pkt, FreePacket>;
 
-unsigned two_bytes(std::string_view message, std::size_t at) {
-    const auto byte = [&](std::size_t index) {
-        return static_cast<unsigned>(static_cast<unsigned char>(message[index]));
-    };
-    return byte(at) << 8 | byte(at + 1);
+// In small letters, without the dot at the end.
+std::string name_of(const ldns_rr* question) {
+    char* text = ldns_rdf2str(ldns_rr_owner(question));
+    std::string name(text == nullptr ? "" : text);
+    std::free(text);
+    if (!name.empty()) name.pop_back();
+    for (char& letter : name)
+        letter = static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
+    return name;
 }
 
-// Labels with their lengths in front, up to one of length 0, then type and class. No compression: it is the first.
-std::optional<Question> parse(std::string_view message) {
-    if (message.size() < header_bytes || two_bytes(message, 4) != 1) return std::nullopt;
-    Question question;
-    std::size_t at = header_bytes;
-    for (;;) {
-        if (at >= message.size()) return std::nullopt;
-        const auto size = static_cast<std::size_t>(static_cast<unsigned char>(message[at++]));
-        if (size == 0) break;
-        if (size > 63 || at + size > message.size()) return std::nullopt;
-        if (!question.name.empty()) question.name += '.';
-        for (const char letter : message.substr(at, size)) {
-            question.name += static_cast<char>(std::tolower(static_cast<unsigned char>(letter)));
-        }
-        at += size;
+// What the question asks for, if it is here: type A, a minute to live.
+ldns_rr* address_record(const ldns_rr* question, const in_addr& address) {
+    ldns_rr* record = ldns_rr_new_frm_type(LDNS_RR_TYPE_A);
+    ldns_rr_set_owner(record, ldns_rdf_clone(ldns_rr_owner(question)));
+    ldns_rr_set_ttl(record, 60);
+    ldns_rdf_deep_free(ldns_rr_set_rdf(
+        record, ldns_rdf_new_frm_data(LDNS_RDF_TYPE_A, sizeof address, &address), 0));
+    return record;
+}
+
+std::string bytes_of(const ldns_pkt* packet) {
+    std::uint8_t* wire = nullptr;
+    std::size_t size_bytes = 0;
+    std::string bytes;
+    if (ldns_pkt2wire(&wire, packet, &size_bytes) == LDNS_STATUS_OK)
+        bytes.assign(reinterpret_cast<const char*>(wire), size_bytes);
+    std::free(wire);
+    return bytes;
+}
+
+// Empty: there is nothing to answer.
+std::string answer(const Names& names, std::span<const std::byte> message) {
+    const auto* wire = reinterpret_cast<const std::uint8_t*>(message.data());
+    if (message.size() < LDNS_HEADER_SIZE || LDNS_QR_WIRE(wire)) return {};
+    const Packet reply(ldns_pkt_new());
+    ldns_pkt_set_id(reply.get(), LDNS_ID_WIRE(wire));
+    ldns_pkt_set_qr(reply.get(), true);
+    ldns_pkt_set_aa(reply.get(), true);
+    ldns_pkt_set_rd(reply.get(), LDNS_RD_WIRE(wire));
+
+    ldns_pkt* parsed = nullptr;
+    const ldns_status status = ldns_wire2pkt(&parsed, wire, message.size());
+    const Packet asked(parsed);
+    if (status != LDNS_STATUS_OK || ldns_rr_list_rr_count(ldns_pkt_question(parsed)) != 1) {
+        ldns_pkt_set_rcode(reply.get(), LDNS_RCODE_FORMERR);
+        return bytes_of(reply.get());
     }
-    if (at + 4 > message.size()) return std::nullopt;
-    question.type = two_bytes(message, at);
-    question.end = at + 4;
-    return question;
-}
-
-std::string answer(const Names& names, std::string_view message) {
-    constexpr unsigned address_type = 1;
-    if (message.size() < header_bytes) return {}; // there is nothing to answer
-    const auto question = parse(message);
-    std::string reply(message.substr(0, question ? question->end : header_bytes));
-    const auto found = question ? names.find(question->name) : names.end();
-    const bool has_address = found != names.end() && question->type == address_type;
-    const char code = !question              ? 1
-                      : found == names.end() ? 3
-                                             : 0; // malformed; no such name; all is well
-    reply[2] = static_cast<char>((message[2] & 0x01) | 0x84); // an answer, authoritative
-    reply[3] = code;
-    for (std::size_t i = 4; i < header_bytes; ++i) reply[i] = 0;
-    if (question) reply[5] = 1;
-    if (!has_address) return reply;
-    reply[7] = 1;
-    // The name is that of the question (a pointer to byte 12); type A, class IN, a minute to live, four bytes.
-    constexpr char record[] = "\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04";
-    reply.append(record, sizeof record - 1);
-    reply.append(reinterpret_cast<const char*>(&found->second), sizeof(in_addr));
-    return reply;
+    const ldns_rr* question = ldns_rr_list_rr(ldns_pkt_question(parsed), 0);
+    ldns_pkt_push_rr(reply.get(), LDNS_SECTION_QUESTION, ldns_rr_clone(question));
+    const auto found = names.find(name_of(question));
+    if (found == names.end()) {
+        ldns_pkt_set_rcode(reply.get(), LDNS_RCODE_NXDOMAIN);
+    } else if (ldns_rr_get_type(question) == LDNS_RR_TYPE_A) {
+        ldns_rr* record = address_record(question, found->second);
+        ldns_pkt_push_rr(reply.get(), LDNS_SECTION_ANSWER, record);
+    }
+    return bytes_of(reply.get());
 }
 
 Task<Result<void>> answer_all(DatagramSocket& socket, const Names& names) {
@@ -92,9 +101,7 @@ Task<Result<void>> answer_all(DatagramSocket& socket, const Names& names) {
         if (!asked) co_return asked.error();
         // What else is there already is answered before it waits again.
         for (std::optional<ReceivedDatagram> next = *asked; next;) {
-            const std::string_view message(reinterpret_cast<const char*>(memory.data()),
-                                           next->size_bytes);
-            const std::string reply = answer(names, message);
+            const std::string reply = answer(names, std::span(memory).first(next->size_bytes));
             const std::span<const std::byte> bytes = std::as_bytes(std::span(reply));
             if (!reply.empty()) {
                 auto sent =
