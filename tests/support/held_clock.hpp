@@ -23,6 +23,7 @@ public:
         return real_.open_socket(family, type);
     }
     Result<std::pair<UniqueFd, UniqueFd>> open_pair() override { return real_.open_pair(); }
+    Result<std::pair<UniqueFd, UniqueFd>> open_pipe() override { return real_.open_pipe(); }
     Result<void> set_option(int fd, int level, int name, int value) override {
         return real_.set_option(fd, level, name, value);
     }

@@ -25,6 +25,9 @@ public:
     Result<std::pair<UniqueFd, UniqueFd>> open_pair() override {
         return std::errc::address_family_not_supported;
     }
+    Result<std::pair<UniqueFd, UniqueFd>> open_pipe() override {
+        return std::errc::function_not_supported;
+    }
     Result<void> set_option(int, int, int, int) override { return {}; }
     Result<ucred> peer_credentials(int) override { return ucred{}; }
     Result<int> option(int, int, int) override { return 0; }

@@ -37,6 +37,14 @@ public:
         return std::pair(std::move(first), std::move(second));
     }
 
+    Result<std::pair<UniqueFd, UniqueFd>> open_pipe() override {
+        int fds[2] = {-1, -1};
+        if (::pipe2(fds, O_CLOEXEC) != 0) return error_from_errno(errno);
+        UniqueFd read_end(fds[0]);
+        UniqueFd write_end(fds[1]);
+        return std::pair(std::move(read_end), std::move(write_end));
+    }
+
     Result<void> set_option(int fd, int level, int name, int value) override {
         return answer_of(::setsockopt(fd, level, name, &value, sizeof value));
     }

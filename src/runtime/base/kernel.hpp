@@ -43,6 +43,8 @@ public:
     virtual Result<UniqueFd> open_socket(int family, int type) = 0;
     /// Two ends of a Unix connection, as socketpair(2).
     virtual Result<std::pair<UniqueFd, UniqueFd>> open_pair() = 0;
+    /// The ends of a pipe, that which reads first, as pipe2(2).
+    virtual Result<std::pair<UniqueFd, UniqueFd>> open_pipe() = 0;
     /// Sets an option that is an int, as setsockopt(2).
     virtual Result<void> set_option(int fd, int level, int name, int value) = 0;
     /// Reads one, as getsockopt(2).

@@ -2,6 +2,7 @@
 
 #include <ringlet/error.hpp>
 
+#include "base/kernel.hpp"
 #include "net/socket_state.hpp"
 
 #include <cerrno>
@@ -137,11 +138,9 @@ int PipeWriter::native_handle() const noexcept { return socket().fd(); }
 // ---- making -------------------------------------------------------------------------------------
 
 Result<std::pair<PipeReader, PipeWriter>> make_pipe() {
-    int fds[2] = {-1, -1};
-    if (::pipe2(fds, O_CLOEXEC) != 0) return error_from_errno(errno);
-    UniqueFd read_end(fds[0]);
-    UniqueFd write_end(fds[1]);
-    return std::pair(PipeReader(std::move(read_end)), PipeWriter(std::move(write_end)));
+    auto fds = Kernel::of_this_thread().open_pipe();
+    if (!fds) return fds.error();
+    return std::pair(PipeReader(std::move(fds->first)), PipeWriter(std::move(fds->second)));
 }
 
 namespace {

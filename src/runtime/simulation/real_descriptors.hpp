@@ -1,6 +1,6 @@
 #pragma once
 
-// Descriptors of the real kernel in a simulation: the loop's eventfd, signals, pipes, datagrams. They are tried by the
+// Descriptors of the real kernel in a simulation: the loop's eventfd, signals, the pipes of a child. They are tried by the
 // system calls that epoll's ring makes, in real time.
 
 #include <ringlet/detail/operation.hpp>

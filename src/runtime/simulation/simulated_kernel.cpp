@@ -34,12 +34,23 @@ Result<UniqueFd> SimulatedKernel::open_socket(int family, int type) {
     return UniqueFd(*fd);
 }
 
-Result<std::pair<UniqueFd, UniqueFd>> SimulatedKernel::open_pair() {
-    auto fds = network_.open_pair();
+namespace {
+
+Result<std::pair<UniqueFd, UniqueFd>> owned(const Result<std::pair<int, int>>& fds) {
     if (!fds) return fds.error();
     UniqueFd first(fds->first);
     UniqueFd second(fds->second);
     return std::pair(std::move(first), std::move(second));
+}
+
+} // namespace
+
+Result<std::pair<UniqueFd, UniqueFd>> SimulatedKernel::open_pair() {
+    return owned(network_.open_pair());
+}
+
+Result<std::pair<UniqueFd, UniqueFd>> SimulatedKernel::open_pipe() {
+    return owned(network_.open_pipe());
 }
 
 Result<void> SimulatedKernel::set_option(int fd, int level, int name, int value) {

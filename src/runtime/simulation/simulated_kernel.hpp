@@ -25,6 +25,7 @@ public:
 
     Result<UniqueFd> open_socket(int family, int type) override;
     Result<std::pair<UniqueFd, UniqueFd>> open_pair() override;
+    Result<std::pair<UniqueFd, UniqueFd>> open_pipe() override;
     Result<void> set_option(int fd, int level, int name, int value) override;
     Result<int> option(int fd, int level, int name) override;
     Result<void> change_group(int fd, int what, const group_req& group) override;

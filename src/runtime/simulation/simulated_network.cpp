@@ -39,6 +39,8 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
         break;
     case Opcode::recv_buffer:
     case Opcode::recv:
+    case Opcode::read_buffer:
+    case Opcode::read_some:
         if (!answer) answer = recv(*socket, {operation.rest(), operation.rest_bytes()});
         break;
     case Opcode::recv_message:
@@ -46,6 +48,7 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
         break;
     case Opcode::connect: answer = connect(*socket, operation); break;
     case Opcode::send:
+    case Opcode::write:
         if (!answer) answer = send(*socket, {operation.rest(), operation.rest_bytes()});
         break;
     case Opcode::send_message:
@@ -144,7 +147,7 @@ std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, std::span<std
                                                    msghdr* message) {
     if (socket.kind != Socket::Kind::connected) return -ENOTCONN;
     if (const int error = out_of_memory_by_a_fault()) return -error;
-    if (!socket.is_over()) {
+    if (!socket.is_over() && !socket.is_pipe) {
         if (plan_.strikes(Fault::connection_reset)) break_off(socket, ECONNRESET);
         if (plan_.strikes(Fault::timed_out)) break_off(socket, ETIMEDOUT);
         if (plan_.strikes(Fault::early_end)) end_early(socket);
@@ -199,7 +202,7 @@ std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, std::span<con
                                                    const msghdr* message) {
     if (socket.kind != Socket::Kind::connected) return -ENOTCONN;
     if (const int error = out_of_memory_by_a_fault()) return -error;
-    if (!socket.closed) {
+    if (!socket.closed && !socket.is_pipe) {
         if (plan_.strikes(Fault::broken_pipe)) break_off(socket, EPIPE);
         if (plan_.strikes(Fault::connection_reset)) break_off(socket, ECONNRESET);
     }

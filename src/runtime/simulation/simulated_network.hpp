@@ -43,6 +43,7 @@ public:
 
     Result<int> open(int family, int type = SOCK_STREAM);
     Result<std::pair<int, int>> open_pair();
+    Result<std::pair<int, int>> open_pipe();
     Result<void> bind(int fd, const Endpoint& endpoint);
     Result<void> listen(int fd, int backlog);
     Result<void> shutdown_write(int fd);
@@ -132,6 +133,7 @@ private:
         bool ended = false;  // nothing more will arrive
         bool closed = false; // nothing more can be sent
         bool resets = false; // when it is closed
+        bool is_pipe = false;
 
         std::deque<Datagram> datagrams; // that have arrived
         bool has_peer = false;          // and hears of nobody else

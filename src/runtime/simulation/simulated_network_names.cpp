@@ -87,6 +87,17 @@ Result<std::pair<int, int>> SimulatedNetwork::open_pair() {
     return std::pair(first, give_descriptor(std::move(other)));
 }
 
+// A pair whose reading end cannot send, and that ends in no other way than pipes do.
+Result<std::pair<int, int>> SimulatedNetwork::open_pipe() {
+    if (has_begun_) {
+        if (const int error = exhausted_by_a_fault()) return error_of(error);
+    }
+    auto fds = open_pair();
+    if (!fds) return fds;
+    find(fds->first)->is_pipe = find(fds->second)->is_pipe = true;
+    return fds;
+}
+
 void SimulatedNetwork::close(int fd) {
     const SocketPtr socket = find(fd);
     if (!socket) return;

@@ -153,7 +153,8 @@ void SimulatedNetwork::hang_up(Socket& socket) {
     lose_what_is_on_its_way(socket);
     lose_what_has_arrived(socket);
     const SocketPtr peer = cut(socket);
-    if (peer && resets) {
+    if (peer && peer->is_pipe) peer->closed = true; // what is written now is refused
+    if (peer && resets && !peer->is_pipe) {
         send_to(peer, {.moment = {}, .bytes = {}, .error = ECONNRESET});
     } else if (peer && !socket.closed) {
         send_to(peer, {});

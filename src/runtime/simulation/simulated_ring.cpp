@@ -317,7 +317,7 @@ private:
     // Of the first bytes only: enough to notice that somebody else has used them.
     static std::uint64_t digest(const Operation& operation) {
         constexpr std::size_t digested_bytes = 128;
-        if (operation.opcode != Opcode::recv && operation.opcode != Opcode::send) return 0;
+        if (!operation.lends_bytes() || operation.takes_buffer()) return 0;
         std::uint64_t sum = operation.rest_bytes();
         const std::size_t size = std::min(digested_bytes, operation.rest_bytes());
         for (std::size_t i = 0; i < size; ++i) {

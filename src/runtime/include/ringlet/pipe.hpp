@@ -103,7 +103,7 @@ private:
     SocketHandle socket_;
 };
 
-/// Makes a pipe (pipe(2)).
+/// Makes a pipe (pipe(2)). In a simulation it is one of the simulated network, which no child process can be given.
 ///
 /// Errors    `too_many_files_open`.
 Result<std::pair<PipeReader, PipeWriter>> make_pipe();
