@@ -114,6 +114,8 @@ if command -v ccache >/dev/null; then
     launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
     # Without these it keeps nothing that is compiled with a precompiled header.
     export CCACHE_SLOPPINESS=pch_defines,time_macros
+    # A precompiled header knows its files by their contents: one with another comment is another file.
+    export CCACHE_COMMENTS=1
 fi
 
 # Lines and names for a backtrace; what a debugger wants beside costs a seventh of the time to compile.
