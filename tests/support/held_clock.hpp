@@ -37,6 +37,9 @@ public:
     Result<void> choose_peer(int fd, const Endpoint& peer) override {
         return real_.choose_peer(fd, peer);
     }
+    Result<std::size_t> send_now(int fd, std::span<const std::byte> bytes) override {
+        return real_.send_now(fd, bytes);
+    }
     Result<std::size_t> take_message(int fd, msghdr& message) override {
         return real_.take_message(fd, message);
     }

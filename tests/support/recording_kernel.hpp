@@ -34,6 +34,9 @@ public:
     void make_blocking(int) override {}
     Result<void> change_group(int, int, const group_req&) override { return {}; }
     Result<void> choose_peer(int, const Endpoint&) override { return {}; }
+    Result<std::size_t> send_now(int, std::span<const std::byte> bytes) override {
+        return bytes.size();
+    }
     Result<std::size_t> take_message(int, msghdr&) override {
         return std::errc::resource_unavailable_try_again;
     }

@@ -110,6 +110,16 @@ public:
         return who;
     }
 
+    Result<std::size_t> send_now(int fd, std::span<const std::byte> bytes) override {
+        for (;;) {
+            const ssize_t sent =
+                ::send(fd, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+            if (sent >= 0) return static_cast<std::size_t>(sent);
+            if (errno == EAGAIN) return std::size_t{0};
+            if (errno != EINTR) return error_from_errno(errno);
+        }
+    }
+
     // Never again on EINTR: on Linux the descriptor is free after close(2), whatever it returns.
     void close(int fd) noexcept override { ::close(fd); }
 

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -63,6 +64,8 @@ public:
     virtual Result<void> shutdown_write(int fd) = 0;
     /// Chooses whom datagrams go to and come from, as connect(2).
     virtual Result<void> choose_peer(int fd, const Endpoint& peer) = 0;
+    /// Sends what there is room for now, as send(2) with MSG_DONTWAIT; 0 if there is none.
+    virtual Result<std::size_t> send_now(int fd, std::span<const std::byte> bytes) = 0;
     /// Takes a message that is there already, as recvmsg(2) with MSG_DONTWAIT.
     virtual Result<std::size_t> take_message(int fd, msghdr& message) = 0;
     /// The address of this side, or of the other, as getsockname(2) and getpeername(2).

@@ -43,6 +43,12 @@ public:
         Kernel& kernel = Kernel::of_this_thread();
         return with_fd(descriptor_, use_.loop, [&](int fd) { return (kernel.*call)(fd); });
     }
+    /// The same of more than a descriptor: `call(kernel, fd)`.
+    template <class Call>
+    [[nodiscard]] auto ask(Call call) const {
+        Kernel& kernel = Kernel::of_this_thread();
+        return with_fd(descriptor_, use_.loop, [&](int fd) { return call(kernel, fd); });
+    }
 
     /// Whether the peer has neither said anything that was not received, nor ended: see `Kernel::is_idle`.
     [[nodiscard]] Result<bool> ask_idle() const {

@@ -100,6 +100,10 @@ Result<std::size_t> SimulatedKernel::take_message(int fd, msghdr& message) {
     return is_simulated(fd) ? network_.take_message(fd, message) : real_.take_message(fd, message);
 }
 
+Result<std::size_t> SimulatedKernel::send_now(int fd, std::span<const std::byte> bytes) {
+    return is_simulated(fd) ? network_.send_now(fd, bytes) : real_.send_now(fd, bytes);
+}
+
 Result<Endpoint> SimulatedKernel::local(int fd) {
     return is_simulated(fd) ? network_.local(fd) : real_.local(fd);
 }

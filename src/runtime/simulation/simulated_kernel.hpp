@@ -38,6 +38,7 @@ public:
     Result<void> listen(int fd, int backlog) override;
     Result<void> shutdown_write(int fd) override;
     Result<void> choose_peer(int fd, const Endpoint& peer) override;
+    Result<std::size_t> send_now(int fd, std::span<const std::byte> bytes) override;
     Result<std::size_t> take_message(int fd, msghdr& message) override;
     Result<Endpoint> local(int fd) override;
     Result<Endpoint> peer(int fd) override;

@@ -51,6 +51,7 @@ public:
     Result<void> reset_on_close(int fd);
     Result<void> set_option(int fd, int level, int name, int value);
     Result<bool> is_idle(int fd) const;
+    Result<std::size_t> send_now(int fd, std::span<const std::byte> bytes);
     Result<std::size_t> take_message(int fd, msghdr& message);
     Result<int> type(int fd) const;
     Result<Endpoint> local(int fd) const;

@@ -3,6 +3,8 @@
 
 #include "simulation/simulated_network.hpp"
 
+#include <ringlet/error.hpp>
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -31,6 +33,14 @@ void SimulatedNetwork::join(const SocketPtr& one, const SocketPtr& other) {
         socket->latency = one->latency;
         socket->room_bytes = rooms[plan_.below(rooms.size())];
     }
+}
+
+Result<std::size_t> SimulatedNetwork::send_now(int fd, std::span<const std::byte> bytes) {
+    const SocketPtr socket = find(fd);
+    if (!socket) return error_from_errno(EBADF);
+    const std::int32_t sent = send(*socket, bytes).value_or(0);
+    if (sent < 0) return error_from_errno(-sent);
+    return static_cast<std::size_t>(sent);
 }
 
 void SimulatedNetwork::schedule(const SocketPtr& socket, Clock::time_point moment) {

@@ -3,7 +3,9 @@
 #include "death.hpp"
 #include "echo.hpp"
 #include "net.hpp"
+
 #include "notification.hpp"
+#include <ringlet/testing/simulation.hpp>
 
 #include <climits>
 #include <string>
@@ -190,4 +192,50 @@ TEST_CASE("a stream that is used after its close names the task that did") {
         };
         static_cast<void>(loop->run(body));
     });
+}
+
+TEST_CASE("try_send sends what there is room for, and waits for nothing") {
+    const auto talk = [](StreamSocket one, StreamSocket other) -> Task<> {
+        const auto bytes = pattern(100'000);
+        std::size_t sent_bytes = 0;
+        for (;;) {
+            auto sent = one.try_send(std::span(bytes).subspan(0, 10'000));
+            CHECK(sent);
+            if (!sent || *sent == 0) break;
+            sent_bytes += *sent;
+            if (sent_bytes > 100'000'000) break; // it would go on for ever
+        }
+        CHECK((sent_bytes > 0 && sent_bytes < 100'000'000));
+        auto closed = co_await one.close();
+        CHECK(closed);
+        std::size_t received_bytes = 0;
+        for (;;) {
+            auto chunk = co_await other.recv();
+            CHECK(chunk);
+            if (!chunk || chunk->empty()) break;
+            received_bytes += chunk->size();
+        }
+        CHECK(received_bytes == sent_bytes);
+        std::size_t refused = 0;
+        for (int i = 0; i < 3; ++i) { // the first may be taken, and answered with a reset
+            auto sent = other.try_send(bytes_of("nobody is there"));
+            if (!sent) ++refused;
+            auto told = co_await sleep_for(std::chrono::milliseconds(5));
+            CHECK(told);
+        }
+        CHECK(refused > 0);
+    };
+    auto pair = socket_pair();
+    auto real = [&]() -> Task<> {
+        co_await talk(StreamSocket(std::move(pair.first)), StreamSocket(std::move(pair.second)));
+    };
+    CHECK(run_on_loop(real));
+    auto simulated = [&](Simulation& world) -> Task<> {
+        auto [one, other] = world.pair();
+        auto slept = co_await sleep_for(std::chrono::milliseconds(1));
+        CHECK(slept);
+        co_await talk(std::move(one), std::move(other));
+    };
+    const auto report = simulate({.seeds = 20, .faults = FaultSet::none()}, simulated);
+    CHECK_MESSAGE(report, report.to_string());
 }

@@ -174,6 +174,15 @@ public:
     /// Cancel    As `send_all`; what had gone out before is waited for.
     [[nodiscard]] WholeAwaiter send_all_zero_copy(std::span<const std::byte> bytes);
 
+    /// Sends what there is room for now: a last word, from where nothing can be awaited.
+    ///
+    /// Thread    No other send is in flight (asserted).
+    /// Suspends  Never.
+    /// Returns   `Result<std::size_t>`: 0 to `bytes.size()` bytes.
+    /// Errors    As `send_some`.
+    /// Cost      A system call; for a direct descriptor three.
+    Result<std::size_t> try_send(std::span<const std::byte> bytes);
+
     /// How many bytes of the last `send_some` or `send_all` the kernel has taken, and of the last
     /// receive have arrived: also when it failed or was cancelled. Until the next one begins.
     [[nodiscard]] std::size_t last_sent_bytes() const noexcept;
