@@ -1,5 +1,5 @@
 # Finds the packages, or downloads them where RINGLET_FETCH allows it. The library needs liburing
-# alone; the programs fmt, CLI11, nlohmann_json and zlib; the tests doctest.
+# alone, ringlet::tls OpenSSL beside; the programs fmt, CLI11, nlohmann_json and zlib; the tests doctest.
 
 if(RINGLET_FETCH)
     include(FetchContent)
@@ -21,6 +21,13 @@ macro(ringlet_package name target repository tag debian_package)
 endmacro()
 
 include(cmake/liburing.cmake)
+if(RINGLET_TLS)
+    find_package(OpenSSL 3 QUIET)
+    if(NOT TARGET OpenSSL::SSL) # part of every system, and updated with it: it is never downloaded
+        message(FATAL_ERROR "OpenSSL 3 was not found: install it (Debian: libssl-dev), or build without TLS "
+            "(-DRINGLET_TLS=OFF -DRINGLET_PROGRAMS=OFF -DRINGLET_TESTS=OFF)")
+    endif()
+endif()
 if(RINGLET_PROGRAMS OR RINGLET_BENCH)
     ringlet_package(fmt fmt::fmt https://github.com/fmtlib/fmt.git 9.1.0 libfmt-dev)
     ringlet_package(CLI11 CLI11::CLI11 https://github.com/CLIUtils/CLI11.git v2.3.2 libcli11-dev)

@@ -37,7 +37,7 @@ groups_by_default='build bench test'
 needed_by() {
     case $1 in
     build) echo "g++ cmake make ninja-build pkg-config liburing-dev libfmt-dev doctest-dev libcli11-dev \
-nlohmann-json3-dev zlib1g-dev libev-dev" ;;
+nlohmann-json3-dev zlib1g-dev libssl-dev libev-dev" ;;
     bench) echo "python3 python3-gevent python3-tornado python3-twisted util-linux" ;;
     field) ;;
     test) echo "python3 python3-yaml socat strace relacy-dev" ;;

@@ -47,9 +47,12 @@ std::string advice(std::string_view listen, std::error_code error) {
     return error.message();
 }
 
-void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error) {
-    const std::string line = advice(listen, error);
+void report_to(const LoopOptions& options, std::string_view line) {
     report_line(options.report, line);
+}
+
+void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error) {
+    report_to(options, advice(listen, error));
 }
 
 int exit_status(std::error_code error) noexcept {

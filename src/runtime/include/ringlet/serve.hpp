@@ -35,7 +35,9 @@ template <class T>
     return exit_status(result.error());
 }
 
-/// Gives the line of `advice` to the report hook of `options`, or to stderr.
+/// Gives a line for an operator to the report hook of `options`, or to stderr.
+void report_to(const LoopOptions& options, std::string_view line);
+/// Gives the line of `advice` to the same.
 void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error);
 
 template <class Handler>

@@ -1,0 +1,425 @@
+#pragma once
+
+#include <ringlet/buffer.hpp>
+#include <ringlet/byte_stream.hpp>
+#include <ringlet/cancel_scope.hpp>
+#include <ringlet/deadline.hpp>
+#include <ringlet/detail/assert.hpp>
+#include <ringlet/detail/config.hpp>
+#include <ringlet/detail/tls_engine.hpp>
+#include <ringlet/error.hpp>
+#include <ringlet/event.hpp>
+#include <ringlet/mutex.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/task.hpp>
+#include <ringlet/yield.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace RINGLET_EXPORT ringlet {
+
+struct TlsConnectionLimits {
+    static constexpr std::size_t send_limit_bytes = 65'536;
+    static constexpr std::size_t pieces_limit = 8; // of one send
+};
+
+/// What keeps the steps of handshakes apart: one in each turn of a loop, so that a storm of them does not starve those
+/// who are served.
+[[nodiscard]] Mutex& handshake_turn() noexcept;
+
+template <ByteStream Transport>
+class TlsConnection;
+
+/// One of those that hold a connection: the stream, and each operation that is under way.
+template <ByteStream Transport>
+class TlsHandle {
+public:
+    TlsHandle() noexcept = default;
+    explicit TlsHandle(TlsConnection<Transport>* connection) noexcept : connection_(connection) {
+        if (connection_ != nullptr) ++connection_->holder_count;
+    }
+    TlsHandle(const TlsHandle& other) noexcept : TlsHandle(other.connection_) {}
+    TlsHandle(TlsHandle&& other) noexcept
+        : connection_(std::exchange(other.connection_, nullptr)) {}
+    TlsHandle& operator=(TlsHandle other) noexcept {
+        std::swap(connection_, other.connection_);
+        return *this;
+    }
+    ~TlsHandle() {
+        if (connection_ != nullptr && --connection_->holder_count == 0) delete connection_;
+    }
+
+    TlsConnection<Transport>* operator->() const noexcept { return connection_; }
+    TlsConnection<Transport>& operator*() const noexcept { return *connection_; }
+    [[nodiscard]] TlsConnection<Transport>* get() const noexcept { return connection_; }
+    explicit operator bool() const noexcept { return connection_ != nullptr; }
+
+private:
+    TlsConnection<Transport>* connection_ = nullptr;
+};
+
+/// An engine and the stream that carries what it makes. Each function asks the engine, and then waits for at most one
+/// thing of the stream; what the engine has made goes out before anything is received.
+///
+/// Lifetime  Until the last handle goes. Every coroutine of it holds one.
+template <ByteStream Transport>
+class TlsConnection {
+public:
+    using Handle = TlsHandle<Transport>;
+
+    TlsConnection(Transport below, const TlsContext& context, std::string host)
+        : engine(context, std::move(host)), transport(std::move(below)) {}
+
+    // ---- receiving: what is read, and into what
+
+    struct IntoBuffer {
+        using Given = Result<Buffer>;
+        std::optional<Given> operator()(TlsConnection& connection) {
+            std::byte* memory = Buffer::borrow();
+            std::size_t size_bytes = 0;
+            const auto status =
+                connection.engine.read({memory, Buffer::capacity_bytes}, size_bytes);
+            connection.received_bytes = size_bytes;
+            if (status == TlsEngine::Status::done) return Buffer(memory, size_bytes);
+            Buffer::give_back(memory);
+            if (status == TlsEngine::Status::ended) return Buffer();
+            if (status == TlsEngine::Status::failed) return connection.engine.error();
+            return std::nullopt;
+        }
+    };
+    struct IntoMemory {
+        using Given = Result<std::size_t>;
+        std::span<std::byte> memory;
+        std::optional<Given> operator()(TlsConnection& connection) {
+            std::size_t size_bytes = 0;
+            const auto status = connection.engine.read(memory, size_bytes);
+            connection.received_bytes = size_bytes;
+            if (status == TlsEngine::Status::done || status == TlsEngine::Status::ended)
+                return size_bytes;
+            if (status == TlsEngine::Status::failed) return connection.engine.error();
+            return std::nullopt;
+        }
+    };
+    struct IntoAllOfMemory {
+        using Given = Result<void>;
+        std::span<std::byte> memory;
+        std::optional<Given> operator()(TlsConnection& connection) {
+            std::size_t& filled_bytes = connection.received_bytes; // also when it begins again
+            std::size_t size_bytes = 0;
+            const auto status = connection.engine.read(memory.subspan(filled_bytes), size_bytes);
+            filled_bytes += size_bytes;
+            if (filled_bytes == memory.size()) return Result<void>();
+            if (status == TlsEngine::Status::ended) {
+                if (filled_bytes == 0) return Errc::end_of_stream;
+                return Errc::message_truncated;
+            }
+            if (status == TlsEngine::Status::failed) return connection.engine.error();
+            return std::nullopt;
+        }
+    };
+
+    /// What there is already. Nothing: it has to be waited for.
+    template <class Into>
+    std::optional<typename Into::Given> try_receive(Into& into) {
+        RINGLET_ASSERT(!is_receiving, "two receives at once on one TlsStream");
+        received_bytes = 0;
+        if (!engine.may_read()) return std::nullopt;
+        return into(*this);
+    }
+
+    template <class Into>
+    static Task<typename Into::Given> receive(Handle self, Into into) {
+        const Busy busy(self->is_receiving);
+        for (;;) {
+            if (self->engine.may_read()) {
+                auto given = into(*self);
+                if (given) co_return std::move(*given);
+            }
+            // An answer to the peer's change of keys, a goodbye: whoever sends already sends it, too.
+            if (!self->engine.output().empty() && !self->is_sending && !self->cannot_send) {
+                Task<Result<void>> flushing = flush(self);
+                auto flushed = co_await std::move(flushing);
+                if (flushed.error() == std::errc::operation_canceled) co_return flushed.error();
+            }
+            if (self->has_ended) co_return std::errc::operation_canceled;
+            auto arrived = co_await self->transport.recv();
+            if (!arrived) co_return arrived.error();
+            self->engine.feed(std::move(*arrived));
+        }
+    }
+
+    // ---- sending
+
+    static Task<Result<void>> send_all(Handle self, std::span<const std::byte> bytes) {
+        const Busy busy(self->is_writing);
+        auto refused = co_await self->begin_send();
+        if (!refused) co_return refused;
+        do {
+            auto sent = co_await self->send_next(bytes);
+            if (!sent) co_return sent;
+        } while (!bytes.empty());
+        co_return Result<void>();
+    }
+
+    static Task<Result<std::size_t>> send_some(Handle self, std::span<const std::byte> bytes) {
+        const Busy busy(self->is_writing);
+        auto begun = co_await self->begin_send();
+        if (!begun) co_return begun.error();
+        auto sent = co_await self->send_next(bytes);
+        if (!sent) co_return sent.error();
+        co_return self->sent_bytes;
+    }
+
+    static Task<Result<void>> send_pieces(Handle self, std::span<const Piece> pieces) {
+        const Busy busy(self->is_writing);
+        auto begun = co_await self->begin_send();
+        if (!begun) co_return begun;
+        std::size_t encrypted_bytes = 0;
+        for (const Piece& piece : pieces) {
+            std::span<const std::byte> bytes = piece.bytes();
+            // Small ones go out together.
+            while (!bytes.empty()) {
+                const auto error = self->encrypt(bytes, encrypted_bytes);
+                if (error) co_return error;
+                if (encrypted_bytes < TlsConnectionLimits::send_limit_bytes) break;
+                encrypted_bytes = 0;
+                auto sent = co_await flush(self);
+                if (!sent) co_return sent;
+            }
+        }
+        auto sent = co_await flush(self);
+        co_return sent;
+    }
+
+    template <std::size_t N>
+    static Task<Result<void>> send_together(Handle self, std::array<Piece, N> pieces) {
+        auto sent = co_await send_pieces(self, std::span<const Piece>(pieces));
+        co_return sent;
+    }
+
+    /// Sends what the engine has made, and waits for whoever sends already.
+    static Task<Result<void>> flush(Handle self) {
+        for (;;) {
+            if (self->has_ended) co_return std::errc::operation_canceled;
+            if (self->is_sending) {
+                auto passed = co_await self->sent_.wait();
+                if (!passed) co_return passed;
+                continue;
+            }
+            if (self->engine.output().empty()) co_return Result<void>();
+            Sending sending(*self);
+            auto sent = co_await self->send_blocks(sending.leaving);
+            if (!sent) co_return sent;
+        }
+    }
+
+    // ---- the beginning and the end
+
+    static Task<Result<void>> handshake(Handle self) {
+        for (;;) {
+            auto turn = co_await handshake_turn().lock();
+            if (!turn) co_return turn.error();
+            const auto status = self->engine.handshake();
+            auto yielded = co_await yield();
+            turn->unlock();
+            if (!yielded) co_return yielded;
+
+            auto flushed = co_await flush(self); // an alert, too
+            if (status == TlsEngine::Status::failed) {
+                // What was not read would reset the connection, and the alert could be lost.
+                Task<Result<void>> parting = wait_for_the_end(self);
+                const auto limit = self->engine.context().options().close_timeout;
+                auto parted = co_await with_timeout(limit, std::move(parting));
+                static_cast<void>(parted);
+                co_return self->engine.error();
+            }
+            if (!flushed) co_return flushed;
+            if (status == TlsEngine::Status::done) co_return Result<void>();
+            auto arrived = co_await self->transport.recv();
+            if (!arrived) co_return arrived.error();
+            self->engine.feed(std::move(*arrived));
+        }
+    }
+
+    static Task<Result<void>> close(Handle self) {
+        if (!self || self->has_ended) co_return Result<void>();
+        self->engine.say_goodbye();
+        Task<Result<void>> parting = part(self);
+        const auto limit = self->engine.context().options().close_timeout;
+        auto parted = co_await with_timeout(limit, std::move(parting));
+        if (!parted) self->send_now();
+        if (self->has_ended) co_return Result<void>();
+        self->has_ended = true;
+        auto closed = co_await self->transport.close();
+        co_return closed;
+    }
+
+    /// The stream was dropped: what can be said without waiting is said.
+    void dropped() noexcept {
+        engine.say_goodbye();
+        send_now();
+        if (is_shared && (is_sending || !engine.output().empty())) return; // closed by another
+        end();
+    }
+
+    /// Closes the stream below at once. Who waits on it is cancelled.
+    void end() noexcept {
+        has_ended = true;
+        Transport closing = std::move(transport);
+    }
+
+    void abort() noexcept {
+        if (!std::exchange(has_ended, true)) transport.abort();
+    }
+
+    /// Sends what there is room for now, where the stream below can do that.
+    void send_now() noexcept {
+        if (is_sending || has_ended || cannot_send) return;
+        if constexpr (requires(std::span<const std::byte> bytes) { transport.try_send(bytes); }) {
+            while (!engine.output().empty()) {
+                std::array<Piece, 1> room;
+                const auto first = engine.output().pieces(room).front();
+                const auto sent = transport.try_send(first.bytes());
+                if (!sent || *sent == 0) return;
+                engine.output().skip(*sent);
+            }
+        }
+    }
+
+    [[nodiscard]] std::string why(std::error_code error) const {
+        if (!engine.failure().empty()) return engine.failure();
+        return "the TLS handshake failed: " + error.message();
+    }
+
+    std::size_t holder_count = 0;
+    TlsEngine engine;
+    Transport transport;
+    std::size_t sent_bytes = 0;
+    std::size_t received_bytes = 0;
+    bool is_receiving = false;
+    bool is_writing = false;
+    bool is_sending = false;
+    bool cannot_send = false;
+    bool has_ended = false;
+    bool is_shared = false;
+
+private:
+    /// Set as long as it lives.
+    class Busy {
+    public:
+        explicit Busy(bool& flag) noexcept : flag_(flag) {
+            RINGLET_ASSERT(!flag_, "two operations of one kind at once on one TlsStream");
+            flag_ = true;
+        }
+        Busy(const Busy&) = delete;
+        Busy& operator=(const Busy&) = delete;
+        ~Busy() { flag_ = false; }
+
+    private:
+        bool& flag_;
+    };
+
+    /// Has taken what is to go out. What has not gone out in the end goes back.
+    class Sending {
+    public:
+        explicit Sending(TlsConnection& connection) noexcept : connection_(connection) {
+            std::swap(leaving, connection_.engine.output());
+            connection_.is_sending = true;
+        }
+        Sending(const Sending&) = delete;
+        Sending& operator=(const Sending&) = delete;
+        ~Sending() {
+            connection_.engine.output().put_in_front(std::move(leaving));
+            connection_.is_sending = false;
+            connection_.sent_.set(); // for those that wait now
+            connection_.sent_.clear();
+        }
+        TlsOutput leaving;
+
+    private:
+        TlsConnection& connection_;
+    };
+
+    // In a cancelled scope nothing is encrypted: it would go out after all.
+    Task<Result<void>> begin_send() {
+        sent_bytes = 0;
+        auto reason = co_await cancelled();
+        if (reason || has_ended) co_return std::errc::operation_canceled;
+        co_return Result<void>();
+    }
+
+    std::error_code encrypt(std::span<const std::byte>& bytes, std::size_t& encrypted_bytes) {
+        const auto part = bytes.first(std::min(
+            bytes.size(), TlsConnectionLimits::send_limit_bytes - encrypted_bytes));
+        const std::error_code error = engine.write(part);
+        if (error) return error;
+        sent_bytes += part.size();
+        encrypted_bytes += part.size();
+        bytes = bytes.subspan(part.size());
+        return {};
+    }
+
+    Task<Result<void>> send_next(std::span<const std::byte>& bytes) {
+        std::size_t encrypted_bytes = 0;
+        const auto error = encrypt(bytes, encrypted_bytes);
+        if (error) co_return error;
+        Task<Result<void>> flushing = flush(Handle(this));
+        auto sent = co_await std::move(flushing);
+        co_return sent;
+    }
+
+    // What was not sent stays in `leaving`, or the connection is broken.
+    Task<Result<void>> send_blocks(TlsOutput& leaving) {
+        std::array<Piece, TlsConnectionLimits::pieces_limit> room;
+        while (!leaving.empty()) {
+            const std::span<const Piece> pieces = leaving.pieces(room);
+            std::size_t size_bytes = 0;
+            for (const Piece& piece : pieces) size_bytes += piece.size();
+            auto sent = co_await transport.send_all(pieces);
+            if (!sent) {
+                cannot_send = sent.error() != std::errc::operation_canceled;
+                if constexpr (requires { transport.last_sent_bytes(); }) {
+                    if (!has_ended) leaving.skip(transport.last_sent_bytes());
+                } else {
+                    engine.break_off();
+                    leaving = TlsOutput();
+                }
+                co_return sent;
+            }
+            leaving.skip(size_bytes);
+        }
+        cannot_send = false;
+        co_return Result<void>();
+    }
+
+    static Task<Result<void>> part(Handle self) {
+        auto flushed = co_await flush(self);
+        if (!flushed || self->has_ended) co_return flushed;
+        // What was not read, such as tickets, would reset the connection, and what was sent could be lost.
+        if (self->engine.is_server() || self->engine.has_read() || self->is_receiving)
+            co_return flushed;
+        auto ended = co_await wait_for_the_end(self);
+        co_return ended;
+    }
+
+    static Task<Result<void>> wait_for_the_end(Handle self) {
+        auto finished = self->transport.shutdown_write();
+        if (!finished) co_return finished;
+        for (;;) {
+            auto arrived = co_await self->transport.recv();
+            if (!arrived) co_return arrived.error();
+            if (arrived->empty() || self->has_ended) co_return Result<void>();
+        }
+    }
+
+    Event sent_{"TLS send"};
+};
+
+} // namespace ringlet

@@ -1,0 +1,153 @@
+#pragma once
+
+#include <ringlet/buffer.hpp>
+#include <ringlet/detail/config.hpp>
+#include <ringlet/piece.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/tls_context.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+struct ssl_st;            // OpenSSL's SSL
+struct bio_st;            // and BIO
+struct x509_store_ctx_st; // and X509_STORE_CTX
+
+namespace RINGLET_EXPORT ringlet {
+
+/// Bytes that are to go out, in blocks of the thread's pool.
+///
+/// Lifetime  Owns the blocks. Move-only.
+class TlsOutput {
+public:
+    TlsOutput() noexcept = default;
+    TlsOutput(TlsOutput&& other) noexcept
+        : first_(std::exchange(other.first_, nullptr)), last_(std::exchange(other.last_, nullptr)) {
+    }
+    TlsOutput& operator=(TlsOutput&& other) noexcept {
+        std::swap(first_, other.first_);
+        std::swap(last_, other.last_);
+        return *this;
+    }
+    ~TlsOutput();
+
+    [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
+    /// Throws `std::bad_alloc`, having taken a part or nothing.
+    void append(std::span<const std::byte> bytes);
+    /// The first blocks, as many as there is room for.
+    [[nodiscard]] std::span<const Piece> pieces(std::span<Piece> room) const noexcept;
+    /// So many bytes have gone out.
+    void skip(std::size_t size_bytes) noexcept;
+    /// Puts what has not gone out in front of what came later.
+    void put_in_front(TlsOutput earlier) noexcept;
+
+private:
+    struct Block;
+
+    Block* first_ = nullptr;
+    Block* last_ = nullptr;
+};
+
+/// TLS without I/O: bytes of the wire go in and come out, plain ones on the other side.
+///
+/// Lifetime  Stays where it is: OpenSSL refers to it.
+/// Thread    One at a time.
+class TlsEngine {
+public:
+    enum class Status : std::uint8_t {
+        done,
+        wants_input, ///< `feed` it, and ask again
+        ended,       ///< the peer has said goodbye
+        failed,      ///< see `error`
+    };
+
+    /// For a server, or for a client that wants to speak with `host`, which may be empty if it is not verified.
+    /// Throws `std::bad_alloc`.
+    TlsEngine(const TlsContext& context, std::string host);
+    TlsEngine(const TlsEngine&) = delete;
+    TlsEngine& operator=(const TlsEngine&) = delete;
+    ~TlsEngine();
+
+    // ---- the wire
+
+    /// Gives it what has arrived; everything before has been read. Empty: the connection has ended.
+    void feed(Buffer arrived) noexcept;
+    /// What is to be sent. Whoever takes it sends all of it, or puts it back.
+    [[nodiscard]] TlsOutput& output() noexcept { return output_; }
+
+    // ---- the inside
+
+    Status handshake() noexcept;
+    /// Whether `read` could say something: there is input, or an end.
+    [[nodiscard]] bool may_read() const noexcept;
+    /// Reads what is there into `memory`: `done` with at least a byte.
+    Status read(std::span<std::byte> memory, std::size_t& read_bytes) noexcept;
+    /// Makes records of all the bytes.
+    std::error_code write(std::span<const std::byte> bytes) noexcept;
+    /// Makes the last record, close_notify, once; nothing can be written afterwards.
+    void say_goodbye() noexcept;
+    /// The output was cut off: nothing can be written any more.
+    void break_off() noexcept { broken_ = true; }
+
+    // ---- what is known
+
+    [[nodiscard]] bool is_server() const noexcept { return is_server_; }
+    /// Whether the handshake has succeeded, and nothing failed since.
+    [[nodiscard]] bool is_up() const noexcept { return is_up_ && !error_; }
+    /// Whether anything was read since the handshake.
+    [[nodiscard]] bool has_read() const noexcept { return has_read_; }
+    [[nodiscard]] bool has_said_goodbye() const noexcept { return said_goodbye_; }
+    [[nodiscard]] std::error_code error() const noexcept { return error_; }
+    /// What failed, with names; empty if nothing did.
+    [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
+    [[nodiscard]] std::string_view version() const noexcept;
+    [[nodiscard]] std::string_view cipher() const noexcept;
+    [[nodiscard]] std::string_view protocol() const noexcept;
+    [[nodiscard]] std::string server_name() const;
+    [[nodiscard]] std::string peer_name() const;
+    [[nodiscard]] bool was_resumed() const noexcept;
+    [[nodiscard]] const TlsContext& context() const noexcept { return context_; }
+
+    // For OpenSSL's callbacks.
+    int take_input(std::span<char> memory) noexcept;
+    int add_output(std::span<const char> bytes) noexcept;
+    void certificate_failed(x509_store_ctx_st* verification) noexcept;
+    [[nodiscard]] const std::string& host() const noexcept { return host_; }
+    /// What the context was made of when this began; see `TlsContext::reload`.
+    [[nodiscard]] const void* loaded() const noexcept { return loaded_.get(); }
+
+private:
+    Status status_of(int returned) noexcept;
+    Status fail(std::error_code error, std::string_view text) noexcept;
+    Status fail_as_openssl_says() noexcept;
+    [[nodiscard]] std::string told_by_openssl() const;
+    void write_ticket() noexcept;
+
+    TlsContext context_;
+    std::shared_ptr<const void> loaded_;
+    std::string host_;
+    ssl_st* ssl_ = nullptr;
+    bio_st* wire_ = nullptr; // of ssl_
+    Buffer input_;
+    std::size_t input_taken_bytes_ = 0;
+    TlsOutput output_;
+    std::error_code error_;
+    std::string failure_;
+    bool is_server_;
+    bool input_ended_ = false;
+    bool is_up_ = false;
+    bool has_read_ = false;
+    bool has_written_ = false;
+    bool said_goodbye_ = false;
+    bool broken_ = false;
+    bool out_of_memory_ = false;
+};
+
+} // namespace ringlet

@@ -1,0 +1,9 @@
+#pragma once
+
+// Everything of ringlet::tls.
+
+#include <ringlet/connect_tls.hpp>
+#include <ringlet/tls_context.hpp>
+#include <ringlet/tls_error.hpp>
+#include <ringlet/tls_stream.hpp>
+#include <ringlet/with_tls.hpp>
