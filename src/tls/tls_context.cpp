@@ -77,8 +77,8 @@ int choose_protocol(SSL* ssl, const unsigned char** chosen, unsigned char* chose
 
 int verify(int good, X509_STORE_CTX* verification) {
     if (good != 0) return good;
-    const auto* ssl = static_cast<const SSL*>(X509_STORE_CTX_get_ex_data(
-        verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    const auto* ssl = static_cast<const SSL*>(
+        X509_STORE_CTX_get_ex_data(verification, SSL_get_ex_data_X509_STORE_CTX_idx()));
     engine_of(ssl).certificate_failed(verification);
     return 0;
 }
@@ -208,8 +208,8 @@ Result<OwnedContext> TlsContext::State::make_context(const TlsCertificate* certi
         SSL_CTX_set_num_tickets(context.get(), 0);
         if (!server.resumption) SSL_CTX_set_options(context.get(), SSL_OP_NO_TICKET);
     } else if (client.resumption) {
-        SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_CLIENT |
-                                                          SSL_SESS_CACHE_NO_INTERNAL);
+        SSL_CTX_set_session_cache_mode(context.get(),
+                                       SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
         SSL_CTX_sess_set_new_cb(context.get(), remember_session);
     }
     return context;
@@ -283,7 +283,8 @@ SSL_CTX* LoadedTls::for_host(std::string_view host) const {
     const std::string small = in_small_letters(host);
     auto found = by_name_.find(small);
     const std::size_t dot = small.find('.');
-    if (found == by_name_.end() && dot != small.npos) found = by_name_.find("*" + small.substr(dot));
+    if (found == by_name_.end() && dot != small.npos)
+        found = by_name_.find("*" + small.substr(dot));
     return found == by_name_.end() ? nullptr : found->second;
 }
 

@@ -245,8 +245,7 @@ std::error_code TlsEngine::write(std::span<const std::byte> bytes) noexcept {
 // The ticket goes out in front of the first answer: see TlsContext::State::make_context.
 void TlsEngine::write_ticket() noexcept {
     has_written_ = true;
-    if (!is_server_ || SSL_version(ssl_) < TLS1_3_VERSION ||
-        !context_.state()->server.resumption)
+    if (!is_server_ || SSL_version(ssl_) < TLS1_3_VERSION || !context_.state()->server.resumption)
         return;
     SSL_new_session_ticket(ssl_);
     ERR_clear_error();
@@ -385,18 +384,18 @@ void TlsEngine::certificate_failed(X509_STORE_CTX* verification) noexcept {
                  the_certificate + " expired on " + date_of(X509_get0_notAfter(certificate)));
             return;
         case X509_V_ERR_CERT_NOT_YET_VALID:
-            fail(TlsErrc::certificate_not_yet_valid,
-                 the_certificate + " is valid from " + date_of(X509_get0_notBefore(certificate)) +
-                     " on: is the clock right?");
+            fail(TlsErrc::certificate_not_yet_valid, the_certificate + " is valid from " +
+                                                         date_of(X509_get0_notBefore(certificate)) +
+                                                         " on: is the clock right?");
             return;
         case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
         case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
         case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-            fail(TlsErrc::certificate_untrusted,
-                 the_certificate + " is signed by nobody who is trusted here (" +
-                     X509_verify_cert_error_string(why) + ")");
+            fail(TlsErrc::certificate_untrusted, the_certificate +
+                                                     " is signed by nobody who is trusted here (" +
+                                                     X509_verify_cert_error_string(why) + ")");
             return;
         case X509_V_ERR_HOSTNAME_MISMATCH:
         case X509_V_ERR_IP_ADDRESS_MISMATCH: {

@@ -27,7 +27,8 @@ public:
         case TlsErrc::certificate_required: return "the client sent no certificate";
         case TlsErrc::certificate_refused: return "the peer did not accept the certificate";
         case TlsErrc::truncated:
-            return "the connection ended without a goodbye (close_notify): something may be missing";
+            return "the connection ended without a goodbye (close_notify): something may be "
+                   "missing";
         case TlsErrc::broken: return "an earlier send was cut short within a TLS record";
         case TlsErrc::record_invalid: return "a TLS record was damaged or forged";
         case TlsErrc::unreadable_file: return "a certificate or key cannot be read";

@@ -2,6 +2,7 @@
 
 #include "certificates.hpp"
 #include "net.hpp"
+#include "stream_cases.hpp"
 
 #include <ringlet/testing/simulation.hpp>
 
@@ -83,8 +84,8 @@ Task<> echo(TlsStream stream) {
 TEST_CASE("a handler of TCP runs unchanged through TLS") {
     auto fds = socket_pair();
     auto talk = [&]() -> Task<> {
-        auto pair =
-            co_await shake_hands(StreamSocket(std::move(fds.first)), StreamSocket(std::move(fds.second)));
+        auto pair = co_await shake_hands(StreamSocket(std::move(fds.first)),
+                                         StreamSocket(std::move(fds.second)));
         CHECK(pair);
         if (!pair) co_return;
         CHECK(pair->client.version() == "TLSv1.3");
@@ -126,4 +127,92 @@ TEST_CASE("a handler of TCP runs unchanged through TLS") {
     };
     CHECK(run_on_loop(talk));
     CHECK(Buffer::lent_count() == 0);
+}
+
+// ---- the contract of streams --------------------------------------------------------------------
+
+namespace {
+
+template <ByteStream Below>
+Task<Result<Pair<BasicTlsStream<Below>>>> tls_over(Pair<Below> below) {
+    using Stream = BasicTlsStream<Below>;
+    auto [connected, accepted] =
+        co_await when_all(Stream::connect(std::move(below.first), contexts().client, "localhost"),
+                          Stream::accept(std::move(below.second), contexts().server));
+    if (!connected) co_return connected.error();
+    if (!accepted) co_return accepted.error();
+    co_return Pair<Stream>(std::move(*connected), std::move(*accepted));
+}
+
+template <ByteStream Below, class Make>
+void try_all_over(Make make) {
+    using Stream = BasicTlsStream<Below>;
+    for (const auto& one_case : stream_cases<Stream>) {
+        CAPTURE(one_case.name);
+        waiting_for(one_case.name);
+        auto talk = [&]() -> Task<> {
+            auto below = make();
+            auto pair = co_await tls_over<Below>(std::move(below));
+            CHECK(pair);
+            if (!pair) co_return;
+            co_await one_case.run(std::move(*pair));
+        };
+        ReportingLoop loop;
+        CHECK(loop->run(talk));
+        check_nothing_left(*loop);
+        CHECK(Buffer::lent_count() == 0);
+    }
+}
+
+Pair<StreamSocket> sockets() {
+    auto fds = tcp_pair();
+    return {StreamSocket(std::move(fds.first)), StreamSocket(std::move(fds.second))};
+}
+
+Pair<AnyStream> any_streams() {
+    auto [one, other] = sockets();
+    return {AnyStream(std::move(one)), AnyStream(std::move(other))};
+}
+
+} // namespace
+
+TEST_CASE("TLS keeps the contract of streams: over sockets") {
+    try_all_over<StreamSocket>(sockets);
+}
+
+TEST_CASE("TLS keeps the contract of streams: over streams that cannot say what they have sent") {
+    try_all_over<AnyStream>(any_streams);
+}
+
+TEST_CASE("TLS keeps the contract of streams: within TLS") {
+    for (const auto& one_case : stream_cases<BasicTlsStream<TlsStream>>) {
+        CAPTURE(one_case.name);
+        auto talk = [&]() -> Task<> {
+            auto inner = co_await tls_over<StreamSocket>(sockets());
+            CHECK(inner);
+            if (!inner) co_return;
+            auto outer = co_await tls_over<TlsStream>(std::move(*inner));
+            CHECK(outer);
+            if (!outer) co_return;
+            co_await one_case.run(std::move(*outer));
+        };
+        CHECK(run_on_loop(talk));
+        CHECK(Buffer::lent_count() == 0);
+    }
+}
+
+TEST_CASE("TLS keeps the contract of streams: in the simulation, with faults that lose nothing") {
+    for (const auto& one_case : stream_cases<TlsStream>) {
+        CAPTURE(one_case.name);
+        auto scenario = [&one_case](Simulation& world) -> Task<> {
+            auto [one, other] = world.pair();
+            auto pair = co_await tls_over<StreamSocket>(
+                Pair<StreamSocket>(std::move(one), std::move(other)));
+            CHECK(pair);
+            if (!pair) co_return;
+            co_await one_case.run(std::move(*pair));
+        };
+        auto report = simulate({.seeds = 100, .faults = FaultSet::harmless()}, scenario);
+        CHECK_MESSAGE(report, report.to_string());
+    }
 }

@@ -53,6 +53,10 @@ public:
         return stream().send_all(pieces);
     }
     Result<void> shutdown_write() { return stream().shutdown_write(); }
+    /// 0 where the stream has no `try_send`.
+    Result<std::size_t> try_send(std::span<const std::byte> bytes) {
+        return stream().try_send(bytes);
+    }
     [[nodiscard]] Task<Result<void>> close() { return close_of(std::move(stream_)); }
     void abort() noexcept {
         if (stream_) stream_->abort();
@@ -74,6 +78,7 @@ private:
         virtual Task<Result<void>> send_all(std::span<const Piece> pieces) = 0;
         virtual Task<Result<void>> close() = 0;
         virtual Result<void> shutdown_write() = 0;
+        virtual Result<std::size_t> try_send(std::span<const std::byte> bytes) = 0;
         virtual void abort() noexcept = 0;
     };
 
@@ -129,6 +134,13 @@ public:
         co_return closed;
     }
     Result<void> shutdown_write() override { return stream_.shutdown_write(); }
+    Result<std::size_t> try_send(std::span<const std::byte> bytes) override {
+        if constexpr (requires { stream_.try_send(bytes); }) {
+            return stream_.try_send(bytes);
+        } else {
+            return std::size_t{0};
+        }
+    }
     void abort() noexcept override { stream_.abort(); }
 
 private:

@@ -50,15 +50,14 @@ public:
     /// Cancel    Ends with `operation_canceled`; the connection is closed.
     /// Returns   `Result<BasicTlsStream>`.
     /// Errors    `TlsErrc`, `timed_out`. `cause`, if there is one, gets a line that says more; it outlives the await.
-    [[nodiscard]] static Task<Result<BasicTlsStream>>
-    accept(Transport below, TlsContext context, std::string* cause = nullptr) {
+    [[nodiscard]] static Task<Result<BasicTlsStream>> accept(Transport below, TlsContext context,
+                                                             std::string* cause = nullptr) {
         return shake_hands(std::move(below), std::move(context), {}, cause);
     }
     /// Shakes hands as a client that wants to speak with `host`: the name that is sent, and that the certificate
     /// must have. Otherwise as `accept`.
-    [[nodiscard]] static Task<Result<BasicTlsStream>> connect(Transport below, TlsContext context,
-                                                              std::string host,
-                                                              std::string* cause = nullptr) {
+    [[nodiscard]] static Task<Result<BasicTlsStream>>
+    connect(Transport below, TlsContext context, std::string host, std::string* cause = nullptr) {
         return shake_hands(std::move(below), std::move(context), std::move(host), cause);
     }
 
@@ -101,9 +100,8 @@ public:
                           !(is_temporary_v<Rest> || ...),
                       "send_all borrows the bytes until it has ended: give the temporary a name, "
                       "and send that");
-        return Connection::send_together(
-            used(), std::array<Piece, 2 + sizeof...(Rest)>{Piece(first), Piece(second),
-                                                           Piece(rest)...});
+        return Connection::send_together(used(), std::array<Piece, 2 + sizeof...(Rest)>{
+                                                     Piece(first), Piece(second), Piece(rest)...});
     }
     /// The same of any number, which lives as long as the bytes.
     [[nodiscard]] Task<Result<void>> send_all(std::span<const Piece> pieces) {
@@ -124,8 +122,17 @@ public:
         return used()->received_bytes;
     }
 
+    /// Encrypts all of the bytes, and sends what there is room for now; the rest goes out before the next send, receive
+    /// or close. For a last word: see `StreamSocket::try_send`.
+    Result<std::size_t> try_send(std::span<const std::byte> bytes) {
+        const std::error_code error = used()->engine.write(bytes);
+        if (error) return error;
+        used()->send_now();
+        return bytes.size();
+    }
+
     /// Says goodbye (close_notify); receiving goes on. What there is no room for now goes out before the next receive
-    /// or close.
+    /// or close: all of it, over a stream that has no `try_send`.
     ///
     /// Suspends  Never.
     Result<void> shutdown_write() {
@@ -149,9 +156,7 @@ public:
     }
 
     /// False after a move or `close`.
-    [[nodiscard]] explicit operator bool() const noexcept {
-        return static_cast<bool>(connection_);
-    }
+    [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(connection_); }
 
     /// The stream below, for `peer()`, `local()` and the like. Do not send or receive on it.
     [[nodiscard]] Transport& below() const { return used()->transport; }

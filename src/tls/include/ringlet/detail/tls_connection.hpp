@@ -356,8 +356,8 @@ private:
     }
 
     std::error_code encrypt(std::span<const std::byte>& bytes, std::size_t& encrypted_bytes) {
-        const auto part = bytes.first(std::min(
-            bytes.size(), TlsConnectionLimits::send_limit_bytes - encrypted_bytes));
+        const auto part = bytes.first(
+            std::min(bytes.size(), TlsConnectionLimits::send_limit_bytes - encrypted_bytes));
         const std::error_code error = engine.write(part);
         if (error) return error;
         sent_bytes += part.size();
