@@ -1,8 +1,6 @@
 #include <ringlet/tls.hpp>
 
-#include "certificates.hpp"
-#include "net.hpp"
-#include "stream_cases.hpp"
+#include "tls_pair.hpp"
 
 #include <ringlet/testing/simulation.hpp>
 
@@ -20,56 +18,6 @@ namespace {
 static_assert(ByteStream<TlsStream> && ByteStream<BasicTlsStream<AnyStream>>);
 static_assert(ByteStream<BasicTlsStream<TlsStream>>);
 
-struct Contexts {
-    CertificateFolder folder;
-    TlsCertificate certificate = folder.make("server", {.names = "DNS:localhost"});
-    TlsContext server = make_server();
-    TlsContext client = make_client();
-
-    TlsServerOptions server_options() {
-        TlsServerOptions options;
-        options.certificates = {certificate};
-        return options;
-    }
-    TlsClientOptions client_options() {
-        TlsClientOptions options;
-        options.authorities = folder.path("authority.pem");
-        return options;
-    }
-    TlsContext make_server() {
-        auto context = TlsContext::server(server_options());
-        REQUIRE(context);
-        return *context;
-    }
-    TlsContext make_client() {
-        auto context = TlsContext::client(client_options());
-        REQUIRE(context);
-        return *context;
-    }
-};
-
-Contexts& contexts() {
-    static Contexts made;
-    return made;
-}
-
-struct TlsPair {
-    TlsStream client;
-    TlsStream server;
-};
-
-Task<Result<TlsPair>> shake_hands(StreamSocket client, StreamSocket server) {
-    auto [connected, accepted] =
-        co_await when_all(TlsStream::connect(std::move(client), contexts().client, "localhost"),
-                          TlsStream::accept(std::move(server), contexts().server));
-    if (!connected) co_return connected.error();
-    if (!accepted) co_return accepted.error();
-    TlsPair pair;
-    pair.client = std::move(*connected);
-    pair.server = std::move(*accepted);
-    co_return pair;
-}
-
 Task<> echo(TlsStream stream) {
     for (;;) {
         auto chunk = co_await stream.recv();
@@ -84,15 +32,16 @@ Task<> echo(TlsStream stream) {
 TEST_CASE("a handler of TCP runs unchanged through TLS") {
     auto fds = socket_pair();
     auto talk = [&]() -> Task<> {
-        auto pair = co_await shake_hands(StreamSocket(std::move(fds.first)),
-                                         StreamSocket(std::move(fds.second)));
+        Pair<StreamSocket> below{StreamSocket(std::move(fds.first)),
+                                 StreamSocket(std::move(fds.second))};
+        auto pair = co_await tls_over<StreamSocket>(std::move(below));
         CHECK(pair);
         if (!pair) co_return;
-        CHECK(pair->client.version() == "TLSv1.3");
-        CHECK(pair->server.server_name() == "localhost");
-        CHECK(pair->client.peer_name() == "localhost");
-        TlsStream client = std::move(pair->client);
-        auto serve_it = [&]() -> Task<> { co_await echo(std::move(pair->server)); };
+        auto& [client, server] = *pair;
+        CHECK(client.version() == "TLSv1.3");
+        CHECK(server.server_name() == "localhost");
+        CHECK(client.peer_name() == "localhost");
+        auto serve_it = [&]() -> Task<> { co_await echo(std::move(server)); };
         auto ask = [&]() -> Task<> {
             for (const std::size_t size : {1U, 100U, 16'384U, 16'385U, 1'000'003U}) {
                 const auto bytes = pattern(size);
@@ -133,17 +82,6 @@ TEST_CASE("a handler of TCP runs unchanged through TLS") {
 
 namespace {
 
-template <ByteStream Below>
-Task<Result<Pair<BasicTlsStream<Below>>>> tls_over(Pair<Below> below) {
-    using Stream = BasicTlsStream<Below>;
-    auto [connected, accepted] =
-        co_await when_all(Stream::connect(std::move(below.first), contexts().client, "localhost"),
-                          Stream::accept(std::move(below.second), contexts().server));
-    if (!connected) co_return connected.error();
-    if (!accepted) co_return accepted.error();
-    co_return Pair<Stream>(std::move(*connected), std::move(*accepted));
-}
-
 template <ByteStream Below, class Make>
 void try_all_over(Make make) {
     using Stream = BasicTlsStream<Below>;
@@ -162,11 +100,6 @@ void try_all_over(Make make) {
         check_nothing_left(*loop);
         CHECK(Buffer::lent_count() == 0);
     }
-}
-
-Pair<StreamSocket> sockets() {
-    auto fds = tcp_pair();
-    return {StreamSocket(std::move(fds.first)), StreamSocket(std::move(fds.second))};
 }
 
 Pair<AnyStream> any_streams() {
@@ -215,4 +148,260 @@ TEST_CASE("TLS keeps the contract of streams: in the simulation, with faults tha
         auto report = simulate({.seeds = 100, .faults = FaultSet::harmless()}, scenario);
         CHECK_MESSAGE(report, report.to_string());
     }
+}
+
+// ---- ends ---------------------------------------------------------------------------------------
+
+TEST_CASE("an end without a goodbye is told from an end, or not, as asked for") {
+    for (const bool allowed : {false, true}) {
+        auto options = contexts().client_options();
+        options.allow_truncation = allowed;
+        auto client = TlsContext::client(options);
+        REQUIRE(client);
+        auto talk = [&]() -> Task<> {
+            auto both = co_await both_sides(sockets(), *client, contexts().server);
+            CHECK(both.client);
+            CHECK(both.server);
+            if (!both.client || !both.server) co_return;
+            auto sent = co_await both.server->send_all("all that there is");
+            CHECK(sent);
+            auto closed = co_await both.server->below().close();
+            CHECK(closed);
+            auto chunk = co_await both.client->recv();
+            CHECK((chunk && chunk->text() == "all that there is"));
+            auto end = co_await both.client->recv();
+            if (allowed) {
+                CHECK((end && end->empty()));
+            } else {
+                CHECK(end.error() == TlsErrc::truncated);
+                CHECK(both.client->failure().find("close_notify") != std::string::npos);
+            }
+        };
+        CHECK(run_on_loop(talk));
+    }
+}
+
+TEST_CASE("after a goodbye nothing can be sent, and what the peer sends still arrives") {
+    auto talk = [&]() -> Task<> {
+        auto pair = co_await tls_over<StreamSocket>(sockets());
+        auto& [client, server] = *pair;
+        auto finished = client.shutdown_write();
+        CHECK(finished);
+        finished = client.shutdown_write(); // once is enough
+        CHECK(finished);
+        auto refused = co_await client.send_all("too late");
+        CHECK(refused.error() == std::errc::broken_pipe);
+        auto end = co_await server.recv();
+        CHECK((end && end->empty()));
+        auto sent = co_await server.send_all("the answer");
+        CHECK(sent);
+        auto chunk = co_await client.recv();
+        CHECK((chunk && chunk->text() == "the answer"));
+    };
+    CHECK(run_on_loop(talk));
+}
+
+TEST_CASE("a dropped stream says goodbye, and others that use it are told") {
+    auto talk = [&]() -> Task<> {
+        auto pair = co_await tls_over<StreamSocket>(sockets());
+        auto& [client, server] = *pair;
+        std::error_code received;
+        auto wait = [&]() -> Task<> {
+            auto chunk = co_await client.recv();
+            received = chunk.error();
+        };
+        auto drop = [&]() -> Task<> {
+            auto slept = co_await sleep_for(2ms);
+            CHECK(slept);
+            TlsStream gone = std::move(client);
+        };
+        auto together = [&](TaskGroup& group) -> Task<> {
+            group.spawn(wait);
+            group.spawn(drop);
+            co_return;
+        };
+        auto done = co_await with_task_group(together);
+        CHECK(done);
+        CHECK(received == std::errc::operation_canceled);
+        auto end = co_await server.recv();
+        CHECK((end && end->empty()));
+    };
+    CHECK(run_on_loop(talk));
+    CHECK(Buffer::lent_count() == 0);
+}
+
+TEST_CASE("a close waits no longer than its bound for a peer that does not read") {
+    auto options = contexts().server_options();
+    options.close_timeout = 50ms;
+    auto server = TlsContext::server(options);
+    REQUIRE(server);
+    auto talk = [&]() -> Task<> {
+        auto both = co_await both_sides(sockets(), contexts().client, *server);
+        CHECK((both.client && both.server));
+        if (!both.client || !both.server) co_return;
+        const auto bytes = pattern(1'000'000);
+        for (;;) { // until nothing fits any more
+            auto sent = co_await with_timeout(50ms, both.server->send_all(bytes));
+            if (!sent) break;
+        }
+        const auto before = Clock::now();
+        auto closed = co_await both.server->close();
+        CHECK(closed);
+        CHECK(Clock::now() - before < 30s);
+    };
+    CHECK(run_on_loop(talk));
+    CHECK(Buffer::lent_count() == 0);
+}
+
+TEST_CASE("a client that only writes, and closes, resets nothing") {
+    auto talk = [&]() -> Task<> {
+        for (int round = 0; round < 20; ++round) {
+            auto pair = co_await tls_over<StreamSocket>(sockets());
+            auto& [client, server] = *pair;
+            auto write = [&]() -> Task<> {
+                auto sent = co_await client.send_all("a line for the log");
+                CHECK(sent);
+                auto closed = co_await client.close();
+                CHECK(closed);
+            };
+            auto read = [&]() -> Task<> {
+                std::string got;
+                for (;;) {
+                    auto chunk = co_await server.recv();
+                    CHECK_MESSAGE(chunk, chunk.error().message());
+                    if (!chunk || chunk->empty()) break;
+                    got += chunk->text();
+                }
+                CHECK(got == "a line for the log");
+                auto closed = co_await server.close();
+                CHECK(closed);
+            };
+            auto together = [&](TaskGroup& group) -> Task<> {
+                group.spawn(write);
+                group.spawn(read);
+                co_return;
+            };
+            auto done = co_await with_task_group(together);
+            CHECK(done);
+        }
+    };
+    CHECK(run_on_loop(talk));
+}
+
+// ---- cancellation -------------------------------------------------------------------------------
+
+TEST_CASE("a send that is cancelled within a record goes on with the next one, or breaks the "
+          "stream and says so") {
+    const auto bytes = pattern(4'000'000);
+    auto talk = [&]<class Below>(Pair<Below> below) -> Task<> {
+        auto pair = co_await tls_over<Below>(std::move(below));
+        CHECK(pair);
+        if (!pair) co_return;
+        auto& [client, server] = *pair;
+        auto cancelled = co_await with_timeout(20ms, client.send_all(bytes));
+        CHECK(cancelled.error() == std::errc::timed_out); // nobody reads
+        const std::size_t sent_bytes = client.last_sent_bytes();
+        CHECK((sent_bytes > 0 && sent_bytes < bytes.size()));
+        auto go_on = [&]() -> Task<> {
+            auto sent = co_await client.send_all(std::span(bytes).subspan(sent_bytes));
+            if constexpr (std::same_as<Below, StreamSocket>) {
+                CHECK(sent);
+            } else {
+                CHECK(sent.error() == TlsErrc::broken);
+            }
+            auto closed = co_await client.close();
+            CHECK(closed);
+        };
+        auto read = [&]() -> Task<> {
+            std::vector<std::byte> got;
+            for (;;) {
+                auto chunk = co_await server.recv();
+                if (!chunk || chunk->empty()) break;
+                got.insert(got.end(), chunk->begin(), chunk->end());
+            }
+            CHECK(got.size() <= bytes.size());
+            CHECK(std::equal(got.begin(), got.end(), bytes.begin()));
+            if constexpr (std::same_as<Below, StreamSocket>) CHECK(got.size() == bytes.size());
+        };
+        auto together = [&](TaskGroup& group) -> Task<> {
+            group.spawn(go_on);
+            group.spawn(read);
+            co_return;
+        };
+        auto done = co_await with_task_group(together);
+        CHECK(done);
+    };
+    auto over_sockets = [&]() -> Task<> { co_await talk(sockets()); };
+    CHECK(run_on_loop(over_sockets));
+    auto over_any = [&]() -> Task<> { co_await talk(any_streams()); };
+    CHECK(run_on_loop(over_any));
+    CHECK(Buffer::lent_count() == 0);
+}
+
+TEST_CASE("in a cancelled scope nothing is encrypted") {
+    auto talk = [&]() -> Task<> {
+        auto pair = co_await tls_over<StreamSocket>(sockets());
+        auto& [client, server] = *pair;
+        auto late = [&]() -> Task<> {
+            auto slept = co_await sleep_for(1h);
+            CHECK(!slept);
+            auto sent = co_await client.send_all("never");
+            CHECK(sent.error() == std::errc::operation_canceled);
+            CHECK(client.last_sent_bytes() == 0);
+            auto chunk = co_await client.recv();
+            CHECK(chunk.error() == std::errc::operation_canceled);
+        };
+        auto timed_out = co_await with_timeout(1ms, late);
+        CHECK(!timed_out);
+        auto sent = co_await client.send_all("first");
+        CHECK(sent);
+        auto chunk = co_await server.recv();
+        CHECK((chunk && chunk->text() == "first"));
+    };
+    CHECK(run_on_loop(talk));
+}
+
+TEST_CASE("a handshake that takes too long is ended, and says so") {
+    auto options = contexts().server_options();
+    options.handshake_timeout = 20ms;
+    auto server = TlsContext::server(options);
+    REQUIRE(server);
+    auto talk = [&]() -> Task<> {
+        auto [silent, below] = sockets();
+        std::string cause;
+        auto stream = co_await TlsStream::accept(std::move(below), *server, &cause);
+        CHECK(stream.error() == std::errc::timed_out);
+        CHECK(cause.find("timed out") != std::string::npos);
+        auto end = co_await silent.recv();
+        CHECK((!end || end->empty()));
+    };
+    CHECK(run_on_loop(talk));
+}
+
+TEST_CASE("a connection that waits holds no buffer") {
+    auto talk = [&]() -> Task<> {
+        auto pair = co_await tls_over<StreamSocket>(sockets());
+        auto& [client, server] = *pair;
+        auto serve_it = [&]() -> Task<> { co_await echo(std::move(server)); };
+        auto ask = [&]() -> Task<> {
+            auto sent = co_await client.send_all("ping");
+            CHECK(sent);
+            auto chunk = co_await client.recv();
+            CHECK(chunk);
+            chunk = Buffer();
+            auto slept = co_await sleep_for(5ms);
+            CHECK(slept);
+            CHECK(Buffer::lent_count() == 0);
+            auto closed = co_await client.close();
+            CHECK(closed);
+        };
+        auto together = [&](TaskGroup& group) -> Task<> {
+            group.spawn(serve_it);
+            group.spawn(ask);
+            co_return;
+        };
+        auto done = co_await with_task_group(together);
+        CHECK(done);
+    };
+    CHECK(run_on_loop(talk));
 }

@@ -281,7 +281,7 @@ public:
 
     /// Sends what there is room for now, where the stream below can do that.
     void send_now() noexcept {
-        if (is_sending || has_ended || cannot_send) return;
+        if (is_sending || has_ended || cannot_send || !transport) return;
         if constexpr (requires(std::span<const std::byte> bytes) { transport.try_send(bytes); }) {
             while (!engine.output().empty()) {
                 std::array<Piece, 1> room;
