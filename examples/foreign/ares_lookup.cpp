@@ -9,6 +9,8 @@
 
 #include <array>
 #include <cstdio>
+#include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,45 +28,65 @@ class Resolver {
 public:
     static Result<Resolver> create(const std::string& server) {
         Resolver resolver;
-        if (ares_init(&resolver.channel_) != ARES_SUCCESS) return std::errc::not_enough_memory;
+        ares_options options{};
+        options.sock_state_cb = note_interest;
+        options.sock_state_cb_data = resolver.wanted_.get();
+        if (ares_init_options(&resolver.channel_, &options, ARES_OPT_SOCK_STATE_CB) != ARES_SUCCESS)
+            return std::errc::not_enough_memory;
         if (ares_set_servers_ports_csv(resolver.channel_, server.c_str()) != ARES_SUCCESS)
             return Errc::invalid_endpoint;
         return resolver;
     }
-    Resolver(Resolver&& other) noexcept : channel_(std::exchange(other.channel_, nullptr)) {}
+    Resolver(Resolver&& other) noexcept
+        : wanted_(std::move(other.wanted_)), channel_(std::exchange(other.channel_, nullptr)) {}
     Resolver& operator=(Resolver&&) = delete;
     ~Resolver() {
         if (channel_ != nullptr) ares_destroy(channel_);
     }
 
     void ask(const std::string& name, std::string* answer) {
-        ares_gethostbyname(channel_, name.c_str(), AF_INET, note_answer, answer);
+        ares_addrinfo_hints hints{};
+        hints.ai_family = AF_INET;
+        ares_getaddrinfo(channel_, name.c_str(), nullptr, &hints, note_answer, answer);
     }
 
     // Until nothing is asked any more: waits for whichever of the library's descriptors is ready, or its timeout.
     Task<Result<void>> finish() {
-        std::array<ares_socket_t, ARES_GETSOCK_MAXNUM> fds{};
-        for (;;) {
-            const int wanted = ares_getsock(channel_, fds.data(), ARES_GETSOCK_MAXNUM);
-            if (wanted == 0) co_return Result<void>();
-            auto waited = co_await wait_for(fds, wanted);
+        while (!wanted_->empty()) {
+            auto waited = co_await wait_for_one();
             if (!waited && waited.error() != std::errc::timed_out) co_return waited;
             if (!waited) ares_process_fd(channel_, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
         }
+        co_return Result<void>();
     }
 
 private:
-    Resolver() = default;
+    // The library's descriptors, and what it waits for on each.
+    using Wanted = std::map<ares_socket_t, short>;
 
-    static void note_answer(void* answer, int status, int, hostent* host) {
+    Resolver() : wanted_(std::make_unique<Wanted>()) {}
+
+    static void note_interest(void* wanted, ares_socket_t fd, int reads, int writes) {
+        auto& all = *static_cast<Wanted*>(wanted);
+        const int events = (reads != 0 ? POLLIN : 0) | (writes != 0 ? POLLOUT : 0);
+        if (events == 0) {
+            all.erase(fd);
+        } else {
+            all[fd] = static_cast<short>(events);
+        }
+    }
+
+    static void note_answer(void* answer, int status, int, ares_addrinfo* found) {
         auto& text = *static_cast<std::string*>(answer);
         if (status != ARES_SUCCESS) {
             text = ares_strerror(status);
             return;
         }
         std::array<char, INET_ADDRSTRLEN> number{};
-        ::inet_ntop(AF_INET, host->h_addr_list[0], number.data(), number.size());
+        const auto* address = reinterpret_cast<const sockaddr_in*>(found->nodes->ai_addr);
+        ::inet_ntop(AF_INET, &address->sin_addr, number.data(), number.size());
         text = number.data();
+        ares_freeaddrinfo(found);
     }
 
     Task<Result<void>> watch(ares_socket_t fd, short events, TaskGroup* group) {
@@ -76,19 +98,14 @@ private:
         co_return Result<void>();
     }
 
-    Task<Result<void>> wait_for(const std::array<ares_socket_t, ARES_GETSOCK_MAXNUM>& fds,
-                                int wanted) {
+    Task<Result<void>> wait_for_one() {
         timeval left{};
         ares_timeout(channel_, nullptr, &left);
         const auto limit =
             std::chrono::seconds(left.tv_sec) + std::chrono::microseconds(left.tv_usec);
         auto body = [&](TaskGroup& group) -> Task<> {
-            for (unsigned i = 0; i < fds.size(); ++i) {
-                const int reads = ARES_GETSOCK_READABLE(wanted, i) != 0 ? POLLIN : 0;
-                const int writes = ARES_GETSOCK_WRITABLE(wanted, i) != 0 ? POLLOUT : 0;
-                const auto events = static_cast<short>(reads | writes);
-                if (events == 0) continue;
-                group.spawn("watch", [this, fd = fds[i], events, &group] {
+            for (const auto& [fd, events] : *wanted_) {
+                group.spawn("watch", [this, fd = fd, events = events, &group] {
                     return watch(fd, events, &group);
                 });
             }
@@ -98,6 +115,7 @@ private:
         co_return done;
     }
 
+    std::unique_ptr<Wanted> wanted_; // stays where it is
     ares_channel channel_ = nullptr;
 };
 
