@@ -393,6 +393,7 @@ void TlsEngine::certificate_failed(X509_STORE_CTX* verification) noexcept {
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
         case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
+        case X509_V_ERR_CERT_SIGNATURE_FAILURE: // by another of the same name
             fail(TlsErrc::certificate_untrusted, the_certificate +
                                                      " is signed by nobody who is trusted here (" +
                                                      X509_verify_cert_error_string(why) + ")");

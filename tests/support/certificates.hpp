@@ -47,7 +47,8 @@ struct Signed {
         X509_gmtime_adj(X509_getm_notBefore(certificate), wish.days_from * day);
         X509_gmtime_adj(X509_getm_notAfter(certificate), wish.days_to * day);
         X509_set_pubkey(certificate, made.key.get());
-        const std::string common = wish.is_authority ? "test authority" : "test";
+        std::string common = "test";
+        if (wish.is_authority) common.append(" authority ").append(std::to_string(serial));
         X509_NAME_add_entry_by_txt(X509_get_subject_name(certificate), "CN", MBSTRING_ASC,
                                    reinterpret_cast<const unsigned char*>(common.c_str()), -1, -1,
                                    0);

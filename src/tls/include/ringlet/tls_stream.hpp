@@ -22,8 +22,8 @@ namespace RINGLET_EXPORT ringlet {
 
 /// A connection through TLS, over a stream of any kind: itself a `ByteStream`. `TlsStream` is that over a socket.
 ///
-/// Lifetime  Owns the stream below. Dropping it says goodbye (close_notify) as far as there is room, and closes:
-///           operations that other coroutines have in flight on it end with `operation_canceled`. Move-only, also
+/// Lifetime  Owns the stream below. Dropping it says goodbye (close_notify) as far as there is room, and closes, as
+///           `close` does; operations that other coroutines have in flight on it end with `operation_canceled`. Move-only, also
 ///           while operations are in flight.
 /// Thread    The loop on which it is first used. One task may receive while another sends.
 /// Errors    Those of the stream below, and `TlsErrc`. Every operation may also end with `operation_canceled`.
@@ -141,7 +141,8 @@ public:
         return {};
     }
 
-    /// Says goodbye, once, and closes the stream below. The stream is empty afterwards.
+    /// Says goodbye, once, and closes the stream below. The stream is empty afterwards. If the last send failed or was
+    /// cancelled, there is no goodbye: the peer shall not take a part of a message for all of it.
     ///
     /// Suspends  Until the goodbye is in the kernel's send buffer, for `TlsOptions::close_timeout` at most. It does
     ///           not wait for the peer's; a client that has read nothing waits as long for the peer's end, since what

@@ -165,6 +165,7 @@ public:
             auto sent = co_await self->send_next(bytes);
             if (!sent) co_return sent;
         } while (!bytes.empty());
+        self->is_cut = false;
         co_return Result<void>();
     }
 
@@ -174,6 +175,7 @@ public:
         if (!begun) co_return begun.error();
         auto sent = co_await self->send_next(bytes);
         if (!sent) co_return sent.error();
+        self->is_cut = false;
         co_return self->sent_bytes;
     }
 
@@ -195,6 +197,7 @@ public:
             }
         }
         auto sent = co_await flush(self);
+        self->is_cut = !sent;
         co_return sent;
     }
 
@@ -250,7 +253,7 @@ public:
 
     static Task<Result<void>> close(Handle self) {
         if (!self || self->has_ended) co_return Result<void>();
-        self->engine.say_goodbye();
+        self->say_goodbye();
         Task<Result<void>> parting = part(self);
         const auto limit = self->engine.context().options().close_timeout;
         auto parted = co_await with_timeout(limit, std::move(parting));
@@ -263,7 +266,7 @@ public:
 
     /// The stream was dropped: what can be said without waiting is said.
     void dropped() noexcept {
-        engine.say_goodbye();
+        say_goodbye();
         send_now();
         if (is_shared && (is_sending || !engine.output().empty())) return; // closed by another
         end();
@@ -277,6 +280,11 @@ public:
 
     void abort() noexcept {
         if (!std::exchange(has_ended, true)) transport.abort();
+    }
+
+    /// Nothing, if a message was not sent whole: the peer shall not take a part of it for all.
+    void say_goodbye() noexcept {
+        if (!is_cut) engine.say_goodbye();
     }
 
     /// Sends what there is room for now, where the stream below can do that.
@@ -309,6 +317,7 @@ public:
     bool cannot_send = false;
     bool has_ended = false;
     bool is_shared = false;
+    bool is_cut = false; // the last send did not end as it should
 
 private:
     /// Set as long as it lives.
@@ -350,6 +359,7 @@ private:
     // In a cancelled scope nothing is encrypted: it would go out after all.
     Task<Result<void>> begin_send() {
         sent_bytes = 0;
+        is_cut = true;
         auto reason = co_await cancelled();
         if (reason || has_ended) co_return std::errc::operation_canceled;
         co_return Result<void>();
