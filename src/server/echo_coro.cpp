@@ -1,6 +1,7 @@
 // echo_coro: gives every client back what it sends, one coroutine per connection.
 
 #include <ringlet/ringlet.hpp>
+#include <ringlet/tls.hpp>
 
 #include "backend_option.hpp"
 #include "busy_poll_option.hpp"
@@ -13,6 +14,7 @@
 
 #include <charconv>
 #include <csignal>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -23,7 +25,8 @@ using namespace ringlet;
 
 namespace {
 
-Task<> echo(StreamSocket stream) {
+template <ByteStream Stream>
+Task<> echo(Stream stream) {
     for (;;) {
         auto chunk = co_await stream.recv();
         if (!chunk || chunk->empty()) co_return;
@@ -46,6 +49,8 @@ struct Settings {
     std::chrono::milliseconds idle_timeout{0};
     std::chrono::milliseconds stall_limit{0};
     std::chrono::microseconds busy_poll{0};
+    TlsCertificate certificate; // no file: no TLS
+    std::string client_authorities;
     bool quiet = false;
 };
 
@@ -117,6 +122,17 @@ void add_options(CLI::App& app, Settings& settings) {
         app, "--stall-limit", settings.stall_limit, std::chrono::milliseconds(0),
         "Name a connection that keeps the others waiting for so long; 0s, the default: no");
     add_busy_poll(app, settings.busy_poll);
+    CLI::Option* certificate =
+        app.add_option("--tls-cert", settings.certificate.chain_file,
+                       "Serve through TLS, with this certificate and its chain (PEM)");
+    CLI::Option* key = app.add_option("--tls-key", settings.certificate.key_file,
+                                      "The key of that certificate (PEM)");
+    key->type_name("FILE")->needs(certificate);
+    certificate->type_name("FILE")->needs(key);
+    app.add_option("--tls-client-ca", settings.client_authorities,
+                   "Refuse clients without a certificate that one of these has signed (PEM)")
+        ->type_name("FILE")
+        ->needs(certificate);
     app.add_flag("--quiet", settings.quiet, "Print errors only");
     app.footer(
         "The first line on stdout names the address; the last ones tell what was done, with a\n"
@@ -124,8 +140,8 @@ void add_options(CLI::App& app, Settings& settings) {
         "connections finish within the drain time, cancel the rest, exit with 0. A second\n"
         "signal ends at once. SIGUSR1: list on stderr what every task waits for. Errors are one\n"
         "line on stderr and an exit status of sysexits(3): 64 bad option, 68 unknown host,\n"
-        "69 port in use or --backend io_uring refused, 74 stdout cannot be written,\n"
-        "77 no permission.\n"
+        "66 a certificate or key cannot be used, 69 port in use or --backend io_uring refused,\n"
+        "74 stdout cannot be written, 77 no permission.\n"
         "\n"
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
 }
@@ -136,12 +152,12 @@ std::string listen_address(const Settings& settings) {
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
-void print_start(const Workers& workers, bool pinned, std::size_t descriptors) {
-    print("echo_coro listens on {}, backend {}, {} {}worker{}, at most {} connections "
+void print_start(const Workers& workers, bool pinned, bool tls, std::size_t descriptors) {
+    print("echo_coro listens on {}{}, backend {}, {} {}worker{}, at most {} connections "
           "({} {}descriptors{})\n",
-          workers.local().to_string(), workers.backend().to_string(), workers.size(),
-          pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
-          descriptors, workers.has_direct_descriptors() ? "direct " : "",
+          workers.local().to_string(), tls ? " (TLS)" : "", workers.backend().to_string(),
+          workers.size(), pinned ? "pinned " : "", workers.size() == 1 ? "" : "s",
+          workers.max_connections(), descriptors, workers.has_direct_descriptors() ? "direct " : "",
           workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
 }
 
@@ -191,7 +207,27 @@ void block_signals() {
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
+// Nothing without a certificate.
+Result<std::optional<TlsContext>> make_tls(const Settings& settings) {
+    if (settings.certificate.chain_file.empty()) return std::optional<TlsContext>();
+    std::string cause;
+    TlsServerOptions options;
+    options.certificates = {settings.certificate};
+    options.client_authorities = settings.client_authorities;
+    if (!settings.client_authorities.empty())
+        options.client_certificates = ClientCertificates::required;
+    options.causes = &cause;
+    if (!settings.quiet)
+        options.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
+    auto context = TlsContext::server(std::move(options));
+    if (!cause.empty()) say("echo_coro: {}\n", cause);
+    if (!context) return context.error();
+    return std::optional(std::move(*context));
+}
+
 int run(const Settings& settings) {
+    auto tls = make_tls(settings);
+    if (!tls) return EX_NOINPUT;
     const std::size_t descriptors = raise_descriptor_limit();
     ServeOptions options;
     options.listen = listen_address(settings);
@@ -219,9 +255,10 @@ int run(const Settings& settings) {
     auto workers = Workers::create(options);
     if (!workers) return refuse(workers.error());
     warn_of_limit(*workers, settings.max_connections, descriptors);
-    if (!settings.quiet) print_start(*workers, settings.pin, descriptors);
+    if (!settings.quiet) print_start(*workers, settings.pin, tls->has_value(), descriptors);
     if (const int status = end_output("echo_coro", EX_OK)) return status;
-    auto report = workers->run(echo);
+    auto report =
+        *tls ? workers->run(with_tls(**tls, echo<TlsStream>)) : workers->run(echo<StreamSocket>);
     if (!report) return refuse(report.error());
     if (!settings.quiet) print_end(*report);
     return end_output("echo_coro", EX_OK);
