@@ -109,7 +109,13 @@ std::optional<Refusal> read_sources(Settings& settings) {
     return std::nullopt;
 }
 
-Refusal no_server(const Endpoint& server, const std::string& why) {
+Refusal no_server(const Endpoint& server, const std::string& why, bool tls) {
+    if (tls) {
+        return {EX_UNAVAILABLE,
+                fmt::format(
+                    "cannot speak TLS with {}: {}. Is the server running, and does it speak TLS?",
+                    server.to_string(), why)};
+    }
     return {EX_UNAVAILABLE,
             fmt::format("cannot connect to {}: {}. Is the server running? Start one "
                         "with 'echo_coro --port {}'",
@@ -130,7 +136,7 @@ int measure_hold(Settings& settings, ResultFiles& files) {
     if (!result.fatal.empty()) return refuse({result.fatal_status, result.fatal});
     const HoldCount& total = result.total;
     if (total.held == 0 && total.first_echo_errors == 0) {
-        return refuse(no_server(hold.server, result.first_error));
+        return refuse(no_server(hold.server, result.first_error, hold.tls.has_value()));
     }
     print_report(hold, result);
     if (!result.first_error.empty()) say("echo_bench: {}\n", result.first_error);
@@ -154,7 +160,7 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
     print_report(measurement, settings.quiet ? Extent::last_line : Extent::whole);
 
     if (result.connections_made == 0) {
-        return refuse(no_server(load.server, result.connect_error.message()));
+        return refuse(no_server(load.server, result.connect_error, load.tls.has_value()));
     }
     if (!result.first_error.empty()) {
         say("echo_bench: {}; the first: {}\n", counted(result.errors, "error"), result.first_error);
@@ -163,8 +169,31 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
     return result.errors == 0 ? EX_OK : 1;
 }
 
+// A name to verify: that of the server, as it was written.
+std::optional<Refusal> make_tls(Settings& settings) {
+    const TlsRequest& request = settings.tls;
+    if (!request.is_wanted) return std::nullopt;
+    std::string cause;
+    TlsClientOptions options;
+    options.authorities = request.authorities;
+    options.verify = !request.insecure;
+    options.certificate = request.certificate;
+    options.protocols = request.protocols;
+    options.resumption = !request.full_handshakes;
+    options.causes = &cause;
+    options.handshake_timeout = settings.load.timeout;
+    auto context = TlsContext::client(options);
+    if (!context) return Refusal{EX_NOINPUT, cause};
+    std::string name = request.server_name;
+    if (name.empty() && !settings.host.starts_with("unix:")) name = settings.host;
+    settings.load.tls = TlsSettings{*context, std::move(name)};
+    settings.hold.tls = settings.load.tls;
+    return std::nullopt;
+}
+
 int measure(Settings& settings, std::vector<std::string> command_line) {
     if (auto refusal = read_message(settings)) return refuse(*refusal);
+    if (auto refusal = make_tls(settings)) return refuse(*refusal);
     auto server = settings.host.starts_with("unix:")
                       ? Endpoint::parse(settings.host)
                       : Endpoint::resolve(settings.host, settings.port);

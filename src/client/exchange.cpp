@@ -26,8 +26,8 @@ bool has_failed(const Result<void>& result, bool other_moved) {
     return !result && !(other_moved && result.error() == std::errc::timed_out);
 }
 
-Task<Result<void>> send_pieces(StreamSocket& stream, std::span<const std::byte> request,
-                               Moved& moved) {
+template <class Stream>
+Task<Result<void>> send_pieces(Stream& stream, std::span<const std::byte> request, Moved& moved) {
     while (moved.sent_bytes < request.size()) {
         const std::size_t received_before = moved.received_bytes;
         const std::size_t size = std::min(piece_bytes, request.size() - moved.sent_bytes);
@@ -38,7 +38,8 @@ Task<Result<void>> send_pieces(StreamSocket& stream, std::span<const std::byte> 
     co_return Result<void>();
 }
 
-Task<Result<void>> receive_pieces(StreamSocket& stream, std::span<std::byte> reply, Moved& moved) {
+template <class Stream>
+Task<Result<void>> receive_pieces(Stream& stream, std::span<std::byte> reply, Moved& moved) {
     while (moved.received_bytes < reply.size()) {
         const std::size_t sent_before = moved.sent_bytes;
         const std::size_t size = std::min(piece_bytes, reply.size() - moved.received_bytes);
@@ -51,7 +52,8 @@ Task<Result<void>> receive_pieces(StreamSocket& stream, std::span<std::byte> rep
 
 // The first direction that fails ends the other. Both have ended when this does: nothing of the buffers
 // is lent to the kernel any more.
-Task<Result<void>> move_large(StreamSocket& stream, std::span<const std::byte> request,
+template <class Stream>
+Task<Result<void>> move_large(Stream& stream, std::span<const std::byte> request,
                               std::span<std::byte> reply) {
     Moved moved;
     auto sending = send_pieces(stream, request, moved);
@@ -63,9 +65,22 @@ Task<Result<void>> move_large(StreamSocket& stream, std::span<const std::byte> r
     co_return received;
 }
 
-} // namespace
+template <class Stream>
+Task<Result<bool>> exchange_on(Stream& stream, std::span<const std::byte> request,
+                               std::span<std::byte> reply) {
+    if (request.size() <= piece_bytes) {
+        auto sent = co_await stream.send_all(request);
+        if (!sent) co_return sent.error();
+        auto received = co_await stream.recv_exactly(reply);
+        if (!received) co_return received.error();
+    } else {
+        auto moved = co_await move_large(stream, request, reply);
+        if (!moved) co_return moved.error();
+    }
+    co_return std::memcmp(reply.data(), request.data(), request.size()) == 0;
+}
 
-Task<Result<StreamSocket>> open_connection(const Endpoint& server, const ConnectOptions& options) {
+Task<Result<StreamSocket>> connect_plain(const Endpoint& server, ConnectOptions options) {
     if (server.is_unix()) {
         auto stream = co_await UnixStream::connect(server);
         if (!stream) co_return stream.error();
@@ -77,16 +92,32 @@ Task<Result<StreamSocket>> open_connection(const Endpoint& server, const Connect
     co_return StreamSocket(std::move(*stream));
 }
 
-Task<Result<bool>> exchange(StreamSocket& stream, std::span<const std::byte> request,
-                            std::span<std::byte> reply) {
-    if (request.size() <= piece_bytes) {
-        auto sent = co_await stream.send_all(request);
-        if (!sent) co_return sent.error();
-        auto received = co_await stream.recv_exactly(reply);
-        if (!received) co_return received.error();
-    } else {
-        auto moved = co_await move_large(stream, request, reply);
-        if (!moved) co_return moved.error();
+} // namespace
+
+Task<Result<Connection>> open_connection(const Endpoint& server, ConnectOptions options,
+                                         const std::optional<TlsSettings>& tls,
+                                         std::string* cause) {
+    auto plain = co_await connect_plain(server, options);
+    if (!plain) co_return plain.error();
+    if (!tls) co_return Connection(std::move(*plain));
+    Task<Result<TlsStream>> shaking =
+        TlsStream::connect(std::move(*plain), tls->context, tls->server_name, cause);
+    auto stream = co_await std::move(shaking);
+    if (!stream) co_return stream.error();
+    co_return Connection(std::move(*stream));
+}
+
+Task<Result<bool>> Connection::exchange(std::span<const std::byte> request,
+                                        std::span<std::byte> reply) {
+    if (tls_) return exchange_on(tls_, request, reply);
+    return exchange_on(plain_, request, reply);
+}
+
+Task<Result<void>> Connection::close() {
+    if (tls_) {
+        auto closed = co_await tls_.close();
+        co_return closed;
     }
-    co_return std::memcmp(reply.data(), request.data(), request.size()) == 0;
+    auto closed = co_await plain_.close();
+    co_return closed;
 }

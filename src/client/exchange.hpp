@@ -3,16 +3,44 @@
 // One message there and back, every byte of it compared: what both kinds of runs do.
 
 #include <ringlet/ringlet.hpp>
+#include <ringlet/tls.hpp>
 
 #include <cstddef>
+#include <optional>
 #include <span>
+#include <string>
 
-/// Connects to a server of either kind: HOST:PORT, or a Unix socket.
-ringlet::Task<ringlet::Result<ringlet::StreamSocket>>
-open_connection(const ringlet::Endpoint& server, const ringlet::ConnectOptions& options);
+/// How a connection goes through TLS.
+struct TlsSettings {
+    ringlet::TlsContext context;
+    std::string server_name; ///< that is sent and verified
+};
 
-/// Sends `request` and receives as much into `reply`, which has the same size. Returns whether every
-/// byte is right.
-ringlet::Task<ringlet::Result<bool>> exchange(ringlet::StreamSocket& stream,
-                                              std::span<const std::byte> request,
-                                              std::span<std::byte> reply);
+/// A connection to the server: a plain one, or one through TLS.
+class Connection {
+public:
+    Connection() = default;
+    explicit Connection(ringlet::StreamSocket plain) : plain_(std::move(plain)) {}
+    explicit Connection(ringlet::TlsStream tls) : tls_(std::move(tls)) {}
+
+    [[nodiscard]] bool was_resumed() const { return tls_ && tls_.was_resumed(); }
+    [[nodiscard]] int native_handle() const {
+        return tls_ ? tls_.below().native_handle() : plain_.native_handle();
+    }
+
+    /// Sends `request` and receives as much into `reply`, which has the same size. Returns whether every
+    /// byte is right.
+    ringlet::Task<ringlet::Result<bool>> exchange(std::span<const std::byte> request,
+                                                  std::span<std::byte> reply);
+    ringlet::Task<ringlet::Result<void>> close();
+
+private:
+    ringlet::StreamSocket plain_;
+    ringlet::TlsStream tls_;
+};
+
+/// Connects to a server of either kind: HOST:PORT, or a Unix socket. `cause` gets a line if TLS fails.
+ringlet::Task<ringlet::Result<Connection>> open_connection(const ringlet::Endpoint& server,
+                                                           ringlet::ConnectOptions options,
+                                                           const std::optional<TlsSettings>& tls,
+                                                           std::string* cause);

@@ -40,10 +40,10 @@ private:
     Task<Result<void>> is_told();
     Task<Result<void>> tell_until(Latch& all);
     Task<> hold_one(std::uint64_t index);
-    Task<Result<StreamSocket>> open(std::uint64_t index);
-    Task<Result<void>> echo(StreamSocket& stream);
+    Task<Result<Connection>> open(std::uint64_t index);
+    Task<Result<void>> echo(Connection& stream);
     Task<> end_silent_connections();
-    void note_error(std::string_view where, std::error_code error);
+    void note_error(std::string_view where, std::error_code error, std::string_view cause = {});
 
     EventLoop& loop_;
     const HoldOptions& options_;
@@ -103,7 +103,7 @@ Task<Result<void>> Holder::tell_until(Latch& all) {
 Task<> Holder::hold_one(std::uint64_t index) {
     auto turn = co_await busy_.acquire();
     if (!turn) co_return;
-    Result<StreamSocket> stream = std::errc::operation_canceled;
+    Result<Connection> stream = std::errc::operation_canceled;
     // The first failure ends the opening: it is mostly a limit, which would stop each of the others too,
     // after a timeout.
     if (!stopped_) {
@@ -127,20 +127,21 @@ Task<> Holder::hold_one(std::uint64_t index) {
 }
 
 // Connects, and echoes for the first time.
-Task<Result<StreamSocket>> Holder::open(std::uint64_t index) {
+Task<Result<Connection>> Holder::open(std::uint64_t index) {
     ConnectOptions connect_options;
     connect_options.limit_idle_time = true;
-    Result<StreamSocket> stream = std::errc::address_in_use;
+    Result<Connection> stream = std::errc::address_in_use;
+    std::string cause;
     for (std::uint64_t i = 0; i < source_tries; ++i) {
         if (options_.sources) {
             const std::uint64_t source = index + i * std::max(options_.connections, source_leap);
             connect_options.from = options_.sources->at(source % options_.sources->capacity());
         }
-        stream = co_await open_connection(options_.server, connect_options);
+        stream = co_await open_connection(options_.server, connect_options, options_.tls, &cause);
         if (stream || stream.error() != std::errc::address_in_use) break;
     }
     if (!stream) {
-        note_error("connecting", stream.error());
+        note_error("connecting", stream.error(), cause);
         co_return stream;
     }
     // It ends by a reset: otherwise its source could not be used again for a minute.
@@ -156,9 +157,9 @@ Task<Result<StreamSocket>> Holder::open(std::uint64_t index) {
     co_return stream;
 }
 
-Task<Result<void>> Holder::echo(StreamSocket& stream) {
+Task<Result<void>> Holder::echo(Connection& stream) {
     std::vector<std::byte> reply(options_.message.size());
-    auto right = co_await exchange(stream, options_.message, reply);
+    auto right = co_await stream.exchange(options_.message, reply);
     if (!right) co_return right.error();
     if (!*right) co_return std::errc::bad_message;
     co_return Result<void>();
@@ -176,10 +177,11 @@ void set_first_error(HoldCount& count, std::string_view text) {
     text.copy(count.first_error.data(), count.first_error.size() - 1);
 }
 
-void Holder::note_error(std::string_view where, std::error_code error) {
+void Holder::note_error(std::string_view where, std::error_code error, std::string_view cause) {
     if (count_.first_error[0] != '\0') return;
     count_.unserved = error == std::errc::timed_out;
     const std::string what = error == std::errc::bad_message ? "the answer is not what was sent"
+                             : !cause.empty()                ? std::string(cause)
                              : count_.unserved
                                  ? fmt::format("no answer within {} ms", options_.timeout.count())
                                  : error.message();

@@ -3,6 +3,7 @@
 // One of the processes that hold connections: opens its share, keeps it, and tells its parent how far
 // it is.
 
+#include "exchange.hpp"
 #include "source_addresses.hpp"
 
 #include <ringlet/ringlet.hpp>
@@ -26,6 +27,7 @@ struct HoldOptions {
     ringlet::LoopOptions loop;
     pid_t server_pid = 0; ///< 0: its memory is not looked at
     bool progress = false;
+    std::optional<TlsSettings> tls = {};
 };
 
 /// Which of the connections are those of one process.

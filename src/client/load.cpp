@@ -177,15 +177,19 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
         const std::uint64_t source = (index + connections_begun_++) % source_addresses;
         connect_options.from = *Endpoint::parse(fmt::format("127.0.0.{}:0", 1 + source));
     }
-    auto connected = co_await open_connection(options_.server, connect_options);
+    std::string cause;
+    auto connected =
+        co_await open_connection(options_.server, connect_options, options_.tls, &cause);
     if (!connected) {
-        if (result_.connections_failed++ == 0) result_.connect_error = connected.error();
+        if (cause.empty()) cause = connected.error().message();
+        if (result_.connections_failed++ == 0) result_.connect_error = cause;
         if (is_timed()) ++result_.errors;
-        note_error("connecting", connected.error().message());
+        note_error("connecting", cause);
         co_return 0;
     }
     const std::uint64_t connection = ++result_.connections_made;
-    StreamSocket stream = std::move(*connected);
+    Connection stream = std::move(*connected);
+    if (stream.was_resumed()) ++result_.handshakes_resumed;
 
     std::uint64_t succeeded = 0;
     while (succeeded < options_.echoes_each && has_more()) {
@@ -197,7 +201,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
             if (!due) break;
             intended = *due;
         }
-        auto right = co_await exchange(stream, payload.request(), payload.reply());
+        auto right = co_await stream.exchange(payload.request(), payload.reply());
         if (!right || !*right) {
             if (is_timed()) result_.errors += wanted;
             note_error("an echo",

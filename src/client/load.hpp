@@ -2,6 +2,7 @@
 
 // The load itself: coroutines that connect, send, and compare what comes back.
 
+#include "exchange.hpp"
 #include "histogram.hpp"
 
 #include <ringlet/ringlet.hpp>
@@ -9,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -27,6 +29,7 @@ struct LoadOptions {
     std::chrono::milliseconds timeout{30'000};
     double rate = 0; ///< requests a second over all; 0: as fast as answered
     bool progress = false;
+    std::optional<TlsSettings> tls = {};
 };
 
 struct LoadResult {
@@ -34,8 +37,9 @@ struct LoadResult {
     std::uint64_t errors = 0;
     std::uint64_t connections_made = 0;
     std::uint64_t connections_failed = 0;
+    std::uint64_t handshakes_resumed = 0; ///< of those that were made, with TLS
     std::string first_error;
-    std::error_code connect_error; ///< of the first connection that failed
+    std::string connect_error; ///< of the first connection that failed
     Histogram latency;
     std::uint64_t connections_whole = 0; ///< with --churn: that did all their echoes
     Histogram connection_latency;        ///< of these: connect, echo and close

@@ -38,20 +38,22 @@ double sum_per_second(const Measurement& measurement, Count count) {
 
 Json describe_load(const LoadOptions& options, std::chrono::microseconds busy_poll) {
     const bool timed = options.duration.count() > 0;
-    return {{"server", options.server.to_string()},
-            {"coroutines", options.coroutines},
-            {"connections_each", timed ? Json() : Json(options.connections_each)},
-            {"echoes_each", options.echoes_each},
-            {"pipeline", options.pipeline},
-            {"message_bytes", options.message.size()},
-            {"message_crc32", checksum(options.message)},
-            {"messages_numbered", options.numbered},
-            {"churn", options.churn},
-            {"duration_s", seconds(options.duration)},
-            {"warmup_s", seconds(options.warmup)},
-            {"timeout_s", seconds(options.timeout)},
-            {"rate_per_s", options.rate},
-            {"busy_poll_us", busy_poll.count()}};
+    Json load = {{"server", options.server.to_string()},
+                 {"coroutines", options.coroutines},
+                 {"connections_each", timed ? Json() : Json(options.connections_each)},
+                 {"echoes_each", options.echoes_each},
+                 {"pipeline", options.pipeline},
+                 {"message_bytes", options.message.size()},
+                 {"message_crc32", checksum(options.message)},
+                 {"messages_numbered", options.numbered},
+                 {"churn", options.churn},
+                 {"duration_s", seconds(options.duration)},
+                 {"warmup_s", seconds(options.warmup)},
+                 {"timeout_s", seconds(options.timeout)},
+                 {"rate_per_s", options.rate},
+                 {"busy_poll_us", busy_poll.count()}};
+    if (options.tls) load["tls_server_name"] = options.tls->server_name;
+    return load;
 }
 
 LoadResult total_of(const Measurement& measurement) {
@@ -62,6 +64,7 @@ LoadResult total_of(const Measurement& measurement) {
         total.errors += other.errors;
         total.connections_made += other.connections_made;
         total.connections_failed += other.connections_failed;
+        total.handshakes_resumed += other.handshakes_resumed;
         if (total.first_error.empty()) total.first_error = other.first_error;
         total.latency += other.latency;
         total.connections_whole += other.connections_whole;

@@ -45,6 +45,8 @@ Json figures(const Measurement& measurement, const LoadResult& result) {
                  {"connections_made", result.connections_made},
                  {"connections_failed", result.connections_failed},
                  {"latency_us", latency_json(result.latency)}};
+    if (measurement.settings.contains("tls_server_name"))
+        json["handshakes_resumed"] = result.handshakes_resumed;
     if (measurement.settings.at("churn").get<bool>()) {
         json["connections_whole"] = result.connections_whole;
         json["connections_per_s"] = connections_per_second(measurement);
@@ -113,6 +115,7 @@ LoadResult result_from(const Json& json, bool churn) {
     json.at("first_error").get_to(result.first_error);
     json.at("connections_made").get_to(result.connections_made);
     json.at("connections_failed").get_to(result.connections_failed);
+    result.handshakes_resumed = json.value("handshakes_resumed", std::uint64_t{0});
     result.cpu = from_seconds(json.at("client_cpu_s"));
     result.cpu_wait = from_seconds(json.at("client_cpu_wait_s"));
     json.at("late_sends").get_to(result.late_sends);

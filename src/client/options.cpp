@@ -66,6 +66,32 @@ void add_hold_options(CLI::App& app, Settings& settings) {
         ->needs(hold);
 }
 
+void add_tls_options(CLI::App& app, TlsRequest& request) {
+    auto* tls = app.add_flag("--tls", request.is_wanted, "Speak TLS with the server");
+    auto* authorities = app.add_option("--ca", request.authorities,
+                                       "Who may have signed its certificate, instead of those "
+                                       "that the system trusts (PEM)");
+    authorities->type_name("FILE")->needs(tls);
+    app.add_flag("--insecure", request.insecure, "Take any certificate of the server")
+        ->needs(tls)
+        ->excludes(authorities);
+    app.add_option("--sni", request.server_name, "The name to ask for and to verify; default HOST")
+        ->type_name("NAME")
+        ->needs(tls);
+    app.add_option("--alpn", request.protocols, "Application protocols, as h2,http/1.1")
+        ->delimiter(',')
+        ->type_name("NAMES")
+        ->needs(tls);
+    app.add_flag("--full-handshakes", request.full_handshakes,
+                 "Do not resume what an earlier connection began")
+        ->needs(tls);
+    auto* certificate = app.add_option("--tls-cert", request.certificate.chain_file,
+                                       "A certificate to show to the server (PEM)");
+    auto* key = app.add_option("--tls-key", request.certificate.key_file, "Its key (PEM)");
+    certificate->type_name("FILE")->needs(tls)->needs(key);
+    key->type_name("FILE")->needs(certificate);
+}
+
 } // namespace
 
 void add_options(CLI::App& app, Settings& settings) {
@@ -121,6 +147,7 @@ void add_options(CLI::App& app, Settings& settings) {
     app.add_flag("--progress,!--no-progress", settings.progress,
                  "Show progress on stderr, if that is a terminal; the default");
     add_hold_options(app, settings);
+    add_tls_options(app, settings.tls);
     add_backend(app, settings.loop.backend);
     add_busy_poll(app, settings.loop.busy_poll);
     app.add_option("host", settings.host, "Address or name of the server, or unix:/PATH")
@@ -138,7 +165,8 @@ void add_options(CLI::App& app, Settings& settings) {
         "  Throughput: N [reqests/sec], errors: N\n"
         "where errors counts the requests that did not come back whole and right. The exit "
         "status is\n"
-        "0 without errors and 1 with; 64 bad option, 66 message file, 68 unknown host, 69 "
+        "0 without errors and 1 with; 64 bad option, 66 message file or certificate, 68 unknown "
+        "host, 69 "
         "no server or\n"
         "--backend io_uring refused, 73 a result file cannot be written.\n"
         "\n"

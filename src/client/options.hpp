@@ -10,9 +10,21 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 // A message, and all that are in flight together on one connection, may have this many bytes.
 inline constexpr std::uint64_t message_bytes_limit = 64 << 20;
+
+/// What is asked for of TLS.
+struct TlsRequest {
+    bool is_wanted = false;
+    bool insecure = false;
+    bool full_handshakes = false;
+    std::string authorities;
+    std::string server_name;
+    std::vector<std::string> protocols;
+    ringlet::TlsCertificate certificate;
+};
 
 struct Settings {
     LoadOptions load;
@@ -26,6 +38,7 @@ struct Settings {
     bool quiet = false;
     HoldOptions hold;
     std::string sources;
+    TlsRequest tls;
 };
 
 void add_options(CLI::App& app, Settings& settings);

@@ -84,6 +84,10 @@ void print_summary(const Measurement& measurement, const LoadResult& total) {
           counted(settings.at("message_bytes").get<std::uint64_t>(), "byte"),
           settings.at("server").get<std::string>());
     print("Connections: {} made, {} failed\n", total.connections_made, total.connections_failed);
+    if (settings.contains("tls_server_name")) {
+        print("Handshakes: {} full, {} resumed\n",
+              total.connections_made - total.handshakes_resumed, total.handshakes_resumed);
+    }
     if (total.successes > 0) {
         print_latency("Latency", total.latency);
         print("Client: {:.2f} s of CPU in {:.2f} s, {:.2f} us per echo\n", seconds(total.cpu),
