@@ -18,7 +18,7 @@ namespace ringlet {
 // ---- what goes out ------------------------------------------------------------------------------
 
 struct TlsOutput::Block {
-    static constexpr std::size_t capacity_bytes = Buffer::capacity_bytes - 16;
+    static constexpr std::size_t capacity_bytes = Buffer::capacity_bytes - 16; // a whole record
 
     Block* next = nullptr;
     std::uint32_t begin = 0;
@@ -218,6 +218,7 @@ TlsEngine::Status TlsEngine::read(std::span<std::byte> memory, std::size_t& read
         has_read_ = true;
         memory = memory.subspan(size);
         if (input_.empty() && SSL_pending(ssl_) == 0) break;
+        if (memory.size() < size) break; // a record that is as long would be torn
     }
     return Status::done;
 }

@@ -16,9 +16,9 @@ namespace RINGLET_EXPORT ringlet {
 /// Thread    One at a time. It may go on any thread, and counts as lent on its own until then.
 class [[nodiscard]] Buffer {
 public:
-    /// What one buffer can hold, in bytes: takes the 1 KB messages of a chat and the
-    /// 16 KB records of TLS in one piece.
-    static constexpr std::size_t capacity_bytes = 16'384;
+    /// What one buffer can hold, in bytes: takes the 1 KB messages of a chat in one piece, and the
+    /// largest record of TLS 1.3, 16,645 bytes (RFC 8446, 5.1 and 5.2).
+    static constexpr std::size_t capacity_bytes = 16'672;
     /// Blocks that a thread keeps for reuse (16 MiB); what is returned beyond is freed.
     static constexpr std::size_t kept_limit = 1024;
 
