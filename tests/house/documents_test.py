@@ -77,7 +77,7 @@ def compile_errors(name, text):
         source = pathlib.Path(folder) / "blocks.cpp"
         source.write_text(translation_unit(name, text))
         done = subprocess.run([CXX, "-std=c++20", "-fsyntax-only",
-                               "-I", str(ROOT / "src/runtime/include"), str(source)],
+                               "-I", str(ROOT / "src/runtime/include"), "-I", str(ROOT / "src/tls/include"), str(source)],
                               capture_output=True, text=True, timeout=100, check=False)
         return done.stderr if done.returncode else ""
 

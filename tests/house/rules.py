@@ -194,13 +194,15 @@ def kernel_has_few_doors(root):
 
 def public_headers_are_clean(root):
     """Public headers include the standard library, the system and each other."""
-    for path in files(root / "src/runtime/include", CPP):
-        for place, match in includes(root, path):
-            ours = match[2].startswith("ringlet/")
-            if match[1] == '"' or "liburing" in match[2] or match[2].startswith("fmt/"):
-                yield f"{place}: a public header includes {match[2]}"
-            elif ours and not (root / "src/runtime/include" / match[2]).exists():
-                yield f"{place}: {match[2]} is no public header"
+    folders = [root / "src/runtime/include", root / "src/tls/include"]
+    for folder in folders:
+        for path in files(folder, CPP):
+            for place, match in includes(root, path):
+                ours = match[2].startswith("ringlet/")
+                if match[1] == '"' or "liburing" in match[2] or match[2].startswith(("fmt/", "openssl/")):
+                    yield f"{place}: a public header includes {match[2]}"
+                elif ours and not any((known / match[2]).exists() for known in folders):
+                    yield f"{place}: {match[2]} is no public header"
 
 
 def programs_see_only_public_headers(root):
@@ -355,7 +357,7 @@ def no_paths_of_one_machine(root):
 def files_are_short(root):
     for path in files(root, (*CPP, ".py", ".sh")):
         name, count = str(path.relative_to(root)), path.read_text().count("\n")
-        limit = LONGEST_UNIT_TEST if name.startswith(("tests/unit/", "tests/contract/")) else LONGEST_FILE
+        limit = LONGEST_UNIT_TEST if name.startswith(("tests/unit/", "tests/contract/", "tests/tls/")) else LONGEST_FILE
         if count > limit and name not in LONG_FILES:
             yield f"{name}:{count}: longer than {limit} lines: two things? (or say why in rules.py)"
         elif count <= limit and name in LONG_FILES:

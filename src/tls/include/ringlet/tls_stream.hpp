@@ -7,6 +7,7 @@
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/tls_connection.hpp>
+#include <ringlet/detail/tls_receive.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/stream_socket.hpp>
 #include <ringlet/task.hpp>
@@ -65,13 +66,13 @@ public:
     ///
     /// Cancel    Nothing is lost.
     /// Errors    `truncated`, if the connection ended without a goodbye.
-    [[nodiscard]] auto recv() { return receive(typename Connection::IntoBuffer()); }
+    [[nodiscard]] auto recv() { return receive(TlsIntoBuffer()); }
     [[nodiscard]] auto recv(std::span<std::byte> memory) {
         RINGLET_ASSERT(!memory.empty(), "recv into no memory: 0 bytes would look like the end");
-        return receive(typename Connection::IntoMemory{memory});
+        return receive(TlsIntoMemory{memory});
     }
     [[nodiscard]] auto recv_exactly(std::span<std::byte> memory) {
-        return receive(typename Connection::IntoAllOfMemory{memory});
+        return receive(TlsIntoAllOfMemory{memory});
     }
 
     /// Sends a part: up to `send_limit_bytes`.

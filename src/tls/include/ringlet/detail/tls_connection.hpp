@@ -77,53 +77,7 @@ public:
     TlsConnection(Transport below, const TlsContext& context, std::string host)
         : engine(context, std::move(host)), transport(std::move(below)) {}
 
-    // ---- receiving: what is read, and into what
-
-    struct IntoBuffer {
-        using Given = Result<Buffer>;
-        std::optional<Given> operator()(TlsConnection& connection) {
-            std::byte* memory = Buffer::borrow();
-            std::size_t size_bytes = 0;
-            const auto status =
-                connection.engine.read({memory, Buffer::capacity_bytes}, size_bytes);
-            connection.received_bytes = size_bytes;
-            if (status == TlsEngine::Status::done) return Buffer(memory, size_bytes);
-            Buffer::give_back(memory);
-            if (status == TlsEngine::Status::ended) return Buffer();
-            if (status == TlsEngine::Status::failed) return connection.engine.error();
-            return std::nullopt;
-        }
-    };
-    struct IntoMemory {
-        using Given = Result<std::size_t>;
-        std::span<std::byte> memory;
-        std::optional<Given> operator()(TlsConnection& connection) {
-            std::size_t size_bytes = 0;
-            const auto status = connection.engine.read(memory, size_bytes);
-            connection.received_bytes = size_bytes;
-            if (status == TlsEngine::Status::done || status == TlsEngine::Status::ended)
-                return size_bytes;
-            if (status == TlsEngine::Status::failed) return connection.engine.error();
-            return std::nullopt;
-        }
-    };
-    struct IntoAllOfMemory {
-        using Given = Result<void>;
-        std::span<std::byte> memory;
-        std::optional<Given> operator()(TlsConnection& connection) {
-            std::size_t& filled_bytes = connection.received_bytes; // also when it begins again
-            std::size_t size_bytes = 0;
-            const auto status = connection.engine.read(memory.subspan(filled_bytes), size_bytes);
-            filled_bytes += size_bytes;
-            if (filled_bytes == memory.size()) return Result<void>();
-            if (status == TlsEngine::Status::ended) {
-                if (filled_bytes == 0) return Errc::end_of_stream;
-                return Errc::message_truncated;
-            }
-            if (status == TlsEngine::Status::failed) return connection.engine.error();
-            return std::nullopt;
-        }
-    };
+    // ---- receiving
 
     /// What there is already. Nothing: it has to be waited for.
     template <class Into>
@@ -131,7 +85,7 @@ public:
         RINGLET_ASSERT(!is_receiving, "two receives at once on one TlsStream");
         received_bytes = 0;
         if (!engine.may_read()) return std::nullopt;
-        return into(*this);
+        return into(engine, received_bytes);
     }
 
     template <class Into>
@@ -139,7 +93,7 @@ public:
         const Busy busy(self->is_receiving);
         for (;;) {
             if (self->engine.may_read()) {
-                auto given = into(*self);
+                auto given = into(self->engine, self->received_bytes);
                 if (given) co_return std::move(*given);
             }
             // An answer to the peer's change of keys, a goodbye: whoever sends already sends it, too.
