@@ -1,4 +1,4 @@
-# What `cmake --install` puts where: the library, its headers, the CMake package, the pkg-config file
+# What `cmake --install` puts where: the libraries, their headers, the CMake package, the pkg-config files
 # and the programs. A static library leaves liburing to whoever links it; both package files name it.
 
 if(NOT TARGET PkgConfig::LIBURING)
@@ -54,6 +54,24 @@ endif()
 configure_file(${PROJECT_SOURCE_DIR}/cmake/ringlet.pc.in ${PROJECT_BINARY_DIR}/package/ringlet.pc
     @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/package/ringlet.pc DESTINATION ${ringlet_pkgconfig_dir})
+
+# ---- ringlet::tls: files of its own, so that a package may leave it out ------------------------------
+if(RINGLET_TLS)
+    set_target_properties(ringlet_tls PROPERTIES
+        VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+    install(TARGETS ringlet_tls EXPORT ringlet-tls-targets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(DIRECTORY ${PROJECT_SOURCE_DIR}/src/tls/include/ringlet
+        DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
+    install(EXPORT ringlet-tls-targets NAMESPACE ringlet:: DESTINATION ${ringlet_cmake_dir})
+    if(ringlet_type STREQUAL "STATIC_LIBRARY")
+        set(ringlet_tls_pc_requires "Requires: ringlet openssl >= 3")
+    else()
+        set(ringlet_tls_pc_requires "Requires: ringlet\nRequires.private: openssl >= 3")
+    endif()
+    configure_file(${PROJECT_SOURCE_DIR}/cmake/ringlet-tls.pc.in ${PROJECT_BINARY_DIR}/package/ringlet-tls.pc @ONLY)
+    install(FILES ${PROJECT_BINARY_DIR}/package/ringlet-tls.pc DESTINATION ${ringlet_pkgconfig_dir})
+endif()
 
 # ---- the programs --------------------------------------------------------------------------------
 if(RINGLET_PROGRAMS)

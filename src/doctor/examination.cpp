@@ -5,6 +5,7 @@
 
 #include <ringlet/backend.hpp>
 #include <ringlet/error.hpp>
+#include <ringlet/tls_context.hpp>
 
 #include <algorithm>
 #include <csignal>
@@ -174,6 +175,17 @@ Finding of_the_rest(const char* name, const Answer& answer, const char* value, c
     return finding;
 }
 
+// Not used: it could not be tried where ringlet is developed.
+Finding kernel_tls_finding() {
+    const Answer answer = try_kernel_tls();
+    Finding finding{.group = "other", .name = "kernel_tls"};
+    finding.value = answer.works() ? "the kernel could encrypt (kTLS); ringlet::tls does it itself"
+                    : answer.error == std::errc::no_such_file_or_directory
+                        ? "not here (the kernel has no module tls): ringlet::tls encrypts itself"
+                        : describe_failure(answer) + ": ringlet::tls encrypts itself";
+    return finding;
+}
+
 std::vector<Finding> rest_findings() {
     return {
         of_the_rest("child_processes", try_child_processes(),
@@ -183,7 +195,9 @@ std::vector<Finding> rest_findings() {
         of_the_rest("datagram_segments", try_datagram_segments(),
                     "many datagrams leave and come with one system call",
                     "Linux 5.0 or newer has it: without it send_segments_to and join_segments "
-                    "fail; send them one by one")};
+                    "fail; send them one by one"),
+        Finding{.group = "other", .name = "tls", .value = ringlet::tls_description()},
+        kernel_tls_finding()};
 }
 
 // ---- what a server makes of it ----------------------------------------------------------------------

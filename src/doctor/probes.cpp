@@ -43,6 +43,7 @@ constexpr long pidfd_open_number = 434;               // Linux 5.3, on all archi
 constexpr int wait_by_descriptor = 3;                 // P_PIDFD, Linux 5.4
 constexpr int udp_segment = 103;                      // Linux 4.18
 constexpr int udp_join = 104;                         // UDP_GRO, Linux 5.0
+constexpr int tcp_upper_protocol = 31;                // TCP_ULP (linux/tcp.h), Linux 4.13
 
 // How the kernel itself answers to what it does not know.
 std::error_code not_in_this_kernel() { return ringlet::error_from_errno(EINVAL); }
@@ -360,6 +361,16 @@ Answer try_datagram_segments() {
         if (::setsockopt(socket.get(), IPPROTO_UDP, udp_join, &on, sizeof on) != 0)
             return last_error();
         return {};
+    });
+}
+
+// The kernel looks for the protocol before it looks at the socket, which is not connected here.
+Answer try_kernel_tls() {
+    return in_a_child([]() -> std::error_code {
+        const UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+        if (!socket) return last_error();
+        if (::setsockopt(socket.get(), IPPROTO_TCP, tcp_upper_protocol, "tls", 3) == 0) return {};
+        return errno == ENOTCONN ? std::error_code() : last_error();
     });
 }
 

@@ -95,6 +95,13 @@ void write_key(const SSL* ssl, const char* line) { state_of(ssl).log_key(line); 
 
 } // namespace
 
+std::string tls_description() {
+    const TlsOptions defaults;
+    const char* versions = defaults.oldest == TlsVersion::tls_1_2 ? "TLS 1.2 and 1.3" : "TLS 1.3";
+    return std::string(OpenSSL_version(OPENSSL_VERSION)) + ": " + versions +
+           " unless others are asked for";
+}
+
 // ---- files --------------------------------------------------------------------------------------
 
 Result<void> TlsContext::State::read_certificate(SSL_CTX* context,

@@ -234,6 +234,11 @@ class WhatItAdvises(Doctor):
             self.finds(checks, "child_processes", "no", said, "allow pidfd_open.*Process::start fails")
             self.finds(checks, "datagram_segments", "ok")
 
+    def test_tls(self):
+        checks = self.asked(IO_URING_WORKS)
+        self.finds(checks, "tls", "ok", r"OpenSSL 3.*: TLS 1.2 and 1.3 unless others")
+        self.finds(checks, "kernel_tls", "ok", r"(not here .*no module tls|could encrypt).*ringlet::tls")
+
     def test_few_descriptors(self):
         checks = self.asked(IO_URING_WORKS, preexec_fn=descriptor_limit(64))
         self.finds(checks, "descriptors", "low", r"\A64 ", "ulimit -n.*LimitNOFILE=.*--ulimit")

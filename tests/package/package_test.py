@@ -20,6 +20,7 @@ ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
 BUILD = pathlib.Path(os.environ["RINGLET_BUILD_DIR"])
 CXX = os.environ["RINGLET_CXX"]
 HEADERS = ROOT / "src/runtime/include/ringlet"
+TLS_HEADERS = ROOT / "src/tls/include/ringlet"
 BUILD_SECONDS_LIMIT = 1200
 
 PROJECT = """\
@@ -193,7 +194,7 @@ endforeach()""")
 
     def test_all_public_headers_are_installed(self):
         installed = self.install() / "include/ringlet"
-        self.assertEqual(public_headers(installed), public_headers(HEADERS))
+        self.assertEqual(public_headers(installed), sorted(public_headers(HEADERS) + public_headers(TLS_HEADERS)))
 
     def test_no_warning_reaches_a_stranger(self):
         prefix = self.install()
@@ -242,6 +243,42 @@ endforeach()""")
         project = self.write_project("find_package(ringlet 0.1 REQUIRED COMPONENTS nonsense)")
         with self.assertRaisesRegex(AssertionError, "has no component 'nonsense'"):
             self.configure(project, f"-DCMAKE_PREFIX_PATH={prefix}")
+
+    TLS_PROGRAM = """
+        #include <ringlet/tls.hpp>
+        #include <cstdio>
+        int main() {
+            std::puts(ringlet::tls_description().c_str());
+            return ringlet::TlsContext::client() ? 0 : 1;
+        }
+        """
+
+    def test_component_tls(self):
+        prefix = self.install()
+        project = self.write_project("find_package(ringlet 0.1 REQUIRED COMPONENTS tls)")
+        (project / "server.cpp").write_text(self.TLS_PROGRAM)
+        lists = project / "CMakeLists.txt"
+        lists.write_text(lists.read_text().replace("PRIVATE ringlet::ringlet", "PRIVATE ringlet::tls"))
+        build = self.build(project, f"-DCMAKE_PREFIX_PATH={prefix}")
+        self.assertIn("OpenSSL 3", run(build / "server"))
+
+    def test_tls_by_pkg_config(self):
+        prefix = self.install()
+        source = self.folder / "tls.cpp"
+        source.write_text(self.TLS_PROGRAM)
+        found = run("pkg-config", "--static", "--cflags", "--libs", "ringlet-tls",
+                    PKG_CONFIG_PATH=next(prefix.rglob("pkgconfig"))).split()
+        run(CXX, "-std=c++20", source, *found, "-o", self.folder / "tls")
+        self.assertIn("OpenSSL 3", run(self.folder / "tls"))
+        self.assertNotIn("ssl", run("pkg-config", "--static", "--libs", "ringlet",
+                                    PKG_CONFIG_PATH=next(prefix.rglob("pkgconfig"))))
+
+    def test_without_tls_nothing_asks_for_openssl(self):
+        project = self.write_project(f"add_subdirectory({ROOT} ringlet)")
+        build = self.build(project)
+        self.assertNotIn("libssl", run("ldd", build / "server"))
+        with self.assertRaisesRegex(AssertionError, r"with\s+RINGLET_TLS=OFF\s+set\s+RINGLET_PROGRAMS"):
+            self.configure(ROOT, "-DRINGLET_TLS=OFF")
 
     def test_licence_is_installed(self):
         self.assertIn("MIT", (self.install() / "share/doc/ringlet/LICENSE").read_text())

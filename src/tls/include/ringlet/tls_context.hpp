@@ -19,6 +19,9 @@ class TlsEngine;
 
 enum class TlsVersion : std::uint8_t { tls_1_2, tls_1_3 };
 
+/// What encrypts, and the versions that are spoken unless others are asked for, in a line.
+[[nodiscard]] std::string tls_description();
+
 /// A certificate with its chain, the own one first, and its key: paths of PEM files, which may be the same.
 struct TlsCertificate {
     std::string chain_file;
