@@ -1,4 +1,6 @@
-// Says hello over HTTP/1.1, with keep-alive and pipelining: http_hello [HOST:PORT]
+// Says hello over HTTP/1.1, with keep-alive and pipelining: http_hello [HOST:PORT [CERTIFICATE KEY]]
+//
+// With a certificate and its key (PEM) it speaks HTTPS: the handler is the same.
 //
 // Just enough for curl and for load generators. It looks at no method and no path, and takes no
 // bodies: a request with one is refused.
@@ -6,6 +8,7 @@
 // Try it:  ./example_http_hello &  curl -i http://127.0.0.1:3202/
 
 #include <ringlet/ringlet.hpp>
+#include <ringlet/tls.hpp>
 
 #include <string>
 #include <string_view>
@@ -61,7 +64,8 @@ Answer answer(std::string& received) {
     return answer;
 }
 
-Task<> say_hello(TcpStream stream) {
+template <ByteStream Stream>
+Task<> say_hello(Stream stream) {
     std::string received;
     for (;;) {
         auto chunk = co_await stream.recv();
@@ -78,8 +82,12 @@ Task<> say_hello(TcpStream stream) {
 } // namespace
 
 int main(int argc, char** argv) {
-    ServeOptions options;
-    options.listen = argc > 1 ? argv[1] : "127.0.0.1:3202";
-    options.idle_timeout = std::chrono::seconds(30);
-    return exit_status(serve(options, say_hello));
+    TlsServeOptions options;
+    options.serve.listen = argc > 1 ? argv[1] : "127.0.0.1:3202";
+    options.serve.idle_timeout = std::chrono::seconds(30);
+    if (argc <= 3) return exit_status(serve(options.serve, say_hello<TcpStream>));
+
+    options.tls.certificates = {{argv[2], argv[3]}};
+    options.tls.protocols = {"http/1.1"};
+    return exit_status(serve(options, say_hello<TlsStream>));
 }

@@ -9,6 +9,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <system_error>
 
 /// How a connection goes through TLS.
 struct TlsSettings {
@@ -24,6 +25,11 @@ public:
     explicit Connection(ringlet::TlsStream tls) : tls_(std::move(tls)) {}
 
     [[nodiscard]] bool was_resumed() const { return tls_ && tls_.was_resumed(); }
+    /// An error of this connection, in words.
+    [[nodiscard]] std::string describe(std::error_code error) const {
+        const bool has_more = tls_ && !tls_.failure().empty();
+        return has_more ? tls_.failure() : error.message();
+    }
     [[nodiscard]] int native_handle() const {
         return tls_ ? tls_.below().native_handle() : plain_.native_handle();
     }

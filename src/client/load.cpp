@@ -206,7 +206,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
             if (is_timed()) result_.errors += wanted;
             note_error("an echo",
                        right ? "the answer is not what was sent: " + payload.describe_difference()
-                             : right.error().message());
+                             : stream.describe(right.error()));
             break;
         }
         result_.latency.add(Clock::now() - intended, wanted);
