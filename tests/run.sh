@@ -123,15 +123,15 @@ debugging=-DCMAKE_CXX_FLAGS_DEBUG=-g1
 
 # What each preset builds and runs.
 for preset in $presets; do
-    targets='unit_tests failing_tests'
-    tests='^(unit|contract|failing)[.]'
+    targets='unit_tests failing_tests tls_tests'
+    tests='^(unit|contract|failing|tls)[.]'
     arguments=
     of=$preset # as CMakePresets.json calls it
     within=    # what runs a command where it is built and tested
     without=
     [ -n "$RINGLET_FULL" ] || without='-LE ^full$'
     case $preset in
-    tsan) targets=unit_tests ;;
+    tsan) targets='unit_tests tls_tests' ;;
     dev)
         targets=all
         [ -z "$RINGLET_FULL" ] || targets='all field_peers'
@@ -139,11 +139,12 @@ for preset in $presets; do
         arguments="-DRINGLET_NEWER_LIBURING=$newer"
         ;;
     asan | clang-asan)
-        targets='unit_tests failing_tests stress simulated_stress'
-        tests='^(unit[.]|contract[.]|failing[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|stress))'
+        targets='unit_tests failing_tests tls_tests tls_fuzz stress simulated_stress'
+        tests='^(unit[.]|contract[.]|failing[.]|tls[.]|fuzz[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|tls_tests|stress))'
         if [ -n "$RINGLET_FULL" ]; then
             targets="$targets echo_coro echo_bench ringlet_doctor deny epoll_echo examples"
-            tests='^(unit[.]|contract[.]|failing[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|examples|faults|kernel_faults|doctor|unix_sockets))'
+            tests='^(unit[.]|contract[.]|failing[.]|tls[.]|fuzz[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|examples|faults|kernel_faults|doctor|tls|unix_sockets))'
+            [ "$preset" = asan ] || targets="$targets tls_libfuzzer"
         fi
         ;;
     esac
@@ -155,8 +156,8 @@ for preset in $presets; do
             echo "SKIP: preset $preset: $(tail -n 1 "$results/$preset.root.txt")" | tee "$results/$preset.skipped"
             continue
         fi
-        targets='unit_tests failing_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo examples'
-        tests='^(unit|contract|failing|stress|simulated_stress|epoll|integration)[.]'
+        targets='unit_tests failing_tests tls_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo examples'
+        tests='^(unit|contract|failing|tls|stress|simulated_stress|epoll|integration)[.]'
         without='-LE ^full$'
         of=dev
         [ "$preset" = debian13 ] || of=clang-dev
