@@ -13,6 +13,7 @@ import pathlib
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -106,6 +107,21 @@ def echo_bench(port, cpu, quick):
     return load.echo_count
 
 
+def through_tls(connections, echoes, size, resumed, port, cpu, quick):
+    """Echoes through TLS; with one on each connection it is the handshakes that count."""
+    each, in_turn = (echoes, 1) if echoes > 1 else (1, 20 if quick else 200)
+    if quick and echoes > 1:
+        each = max(each // 10, 1)
+    command = [str(BUILD / "src/client/echo_bench"), "--tls", "--insecure", "-t", str(connections), "-c", str(in_turn), "-e", str(each),
+               "--size", str(size), "-p", str(port), HOST]  # fmt: skip
+    if not resumed:
+        command.insert(1, "--full-handshakes")
+    ended = run_to_its_end(command, cpu)
+    if ended.returncode != 0 or "errors: 0" not in ended.stdout:
+        raise Failure("echo_bench --tls: " + last_words(ended))
+    return connections * in_turn * each
+
+
 def dnsperf(port, cpu, quick):
     with tempfile.NamedTemporaryFile("w", prefix="ringlet-queries-") as queries:
         print("example.test A", file=queries, flush=True)
@@ -192,6 +208,42 @@ def rows(folder, behind):
               dnsperf, ("dnsmasq", "dnsperf"), "udp")  # fmt: skip
 
 
+def certificate(folder):
+    """(certificate, key, both in one file), made once for a folder."""
+    files = [str(pathlib.Path(folder, name)) for name in ("tls.pem", "tls.key", "tls.both")]
+    if not pathlib.Path(files[2]).exists():
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+                        files[1], "-out", files[0], "-days", "30", "-subj", "/CN=localhost"], check=True, capture_output=True)  # fmt: skip
+        pathlib.Path(files[2]).write_text("".join(pathlib.Path(name).read_text() for name in files[:2]))
+    return files
+
+
+def all_rows(folder, behind):
+    yield from rows(folder, behind)
+    yield from tls_rows(folder, behind)
+
+
+def tls_rows(folder, behind):
+    def ours(port):
+        files = certificate(folder)
+        return [str(BUILD / "src/server/echo_coro"), "--quiet", "--port", str(port), "--tls-cert", files[0], "--tls-key", files[1]]
+
+    def in_c(port):
+        return [str(BUILD / "bench/tls_epoll_echo"), str(port), *certificate(folder)[:2]]
+
+    def haproxy(port):
+        text = HAPROXY.format(port=f"{port} ssl crt {certificate(folder)[2]}", behind=f"{HOST}:{behind}")
+        return ["haproxy", "-q", "-f", write(folder, "tls.cfg", text)]
+
+    for name, connections, echoes, size in (("64 bytes", 50, 1000, 64), ("16 KiB", 10, 400, 16384), ("1 MiB", 4, 40, 1 << 20)):
+        load = functools.partial(through_tls, connections, echoes, size, True)
+        yield Row(f"tls, {name}", "C on epoll", ours, in_c, load, ("openssl",))
+        if size == 64:
+            yield Row("tls, front end", "haproxy", ours, haproxy, load, ("openssl", "haproxy"))
+    for name, resumed in (("full handshake", False), ("resumed", True)):
+        yield Row(f"tls, {name}", "C on epoll", ours, in_c, functools.partial(through_tls, 10, 1, 64, resumed), ("openssl",))
+
+
 def is_bound(port, protocol):
     table = pathlib.Path(f"/proc/net/{protocol}").read_text()
     state = "0A" if protocol == "tcp" else "07"
@@ -260,14 +312,14 @@ def main():
     try:
         with contextlib.ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringlet-originals-"))
-            names = [row.name for row in rows(folder, 0)]
+            names = [row.name for row in all_rows(folder, 0)]
             unknown = [name for name in options.rows if not any(row.startswith(name) for row in names)]
             if unknown:
                 raise Missing(f"no row begins with '{unknown[0]}': the rows are {', '.join(names)}")
             if options.list:
                 print("\n".join(names))
                 return
-            building.prepare("echo_coro", "echo_bench", "examples", groups=["bench"])
+            building.prepare("echo_coro", "echo_bench", "examples", "tls_epoll_echo", groups=["bench"])
             pathlib.Path(folder, "file").write_bytes(b"x" * FILE_BYTES)
             cpus = choose_cpus()
             stack.enter_context(alone())
@@ -275,7 +327,7 @@ def main():
             print(f"server CPU per request [us]; {options.pairs} pairs; ratio: ringlet's divided by the original's\n\n"
                   f"{'':20} {'ringlet':>9} {'original':>9}  {'':12} {'ratio':>6}  95 % interval")  # fmt: skip
             wanted = tuple(options.rows) or ("",)
-            results = [measure(row, options, cpus) for row in rows(folder, behind.port) if row.name.startswith(wanted)]
+            results = [measure(row, options, cpus) for row in all_rows(folder, behind.port) if row.name.startswith(wanted)]
             if options.json:
                 told = {"machine": describe_machine(cpus, "loopback"), "rows": results}
                 options.json.write_text(json.dumps(told, indent=2) + "\n")
