@@ -7,6 +7,7 @@
 
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -99,6 +100,7 @@ static SSL_CTX* make_context(const char* certificate, const char* key) {
 
 int main(int argc, char** argv) {
     if (argc != 4) peer_usage();
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes to sockets as to files */
     SSL_CTX* context = make_context(argv[2], argv[3]);
     int listener = peer_listen(2, argv);
     int poll = epoll_create1(EPOLL_CLOEXEC);

@@ -161,6 +161,9 @@ TlsEngine::Status TlsEngine::read(std::span<std::byte> memory, std::size_t& read
     return Status::done;
 }
 
+// SSL_MODE_RELEASE_BUFFERS does it only when a read finds nothing, and ours are asked for when something is there.
+void TlsEngine::release_buffers() noexcept { SSL_free_buffers(ssl_); }
+
 std::error_code TlsEngine::write(std::span<const std::byte> bytes) noexcept {
     if (error_) return error_;
     if (said_goodbye_) return std::make_error_code(std::errc::broken_pipe);

@@ -103,6 +103,7 @@ public:
                 if (flushed.error() == std::errc::operation_canceled) co_return flushed.error();
             }
             if (self->has_ended) co_return std::errc::operation_canceled;
+            self->engine.release_buffers();
             auto arrived = co_await self->transport.recv();
             if (!arrived) co_return arrived.error();
             self->engine.feed(std::move(*arrived));

@@ -53,6 +53,8 @@ public:
     [[nodiscard]] bool may_read() const noexcept;
     /// Reads what is there into `memory`: `done` with at least a byte.
     Status read(std::span<std::byte> memory, std::size_t& read_bytes) noexcept;
+    /// Gives OpenSSL's buffers back, if they are empty: before a wait.
+    void release_buffers() noexcept;
     /// Makes records of all the bytes.
     std::error_code write(std::span<const std::byte> bytes) noexcept;
     /// Makes the last record, close_notify, once; nothing can be written afterwards.
