@@ -268,7 +268,8 @@ Result<void> TlsContext::State::load(std::string* cause) {
                               "': " + std::strerror(errno));
         }
     }
-    if (loaded_) {
+    // Not where clients show certificates: one that is trusted no more would come again with its ticket.
+    if (loaded_ && server.client_certificates == ClientCertificates::ignored) {
         for (const OwnedContext& context : fresh->contexts_)
             take_over_ticket_keys(loaded_->first(), context.get());
     }

@@ -401,6 +401,37 @@ TEST_CASE("who comes again needs no full handshake, unless one side does not wan
     }
 }
 
+TEST_CASE("a ticket survives a reload, unless clients show certificates") {
+    for (const auto wanted : {ClientCertificates::ignored, ClientCertificates::asked_for}) {
+        auto options = contexts().server_options();
+        options.client_certificates = wanted;
+        options.client_authorities = contexts().folder.path("authority.pem");
+        auto server = TlsContext::server(options);
+        auto client = TlsContext::client(contexts().client_options());
+        REQUIRE(server);
+        REQUIRE(client);
+        const auto is_resumed = [&] {
+            bool resumed = false;
+            auto talk = [&]() -> Task<> {
+                auto both = co_await both_sides(sockets(), *client, *server);
+                CHECK((both.client && both.server));
+                if (!both.client || !both.server) co_return;
+                resumed = both.server->was_resumed();
+                auto sent = co_await both.server->send_all("a ticket comes with it");
+                CHECK(sent);
+                auto chunk = co_await both.client->recv();
+                CHECK(chunk);
+            };
+            CHECK(run_on_loop(talk));
+            return resumed;
+        };
+        CHECK_FALSE(is_resumed());
+        CHECK(is_resumed());
+        CHECK(server->reload());
+        CHECK(is_resumed() == (wanted == ClientCertificates::ignored));
+    }
+}
+
 TEST_CASE("keys are logged for a debugger, if that is asked for") {
     auto options = contexts().server_options();
     options.key_log_file = contexts().folder.path("keys.log");

@@ -100,7 +100,8 @@ public:
     static Result<TlsContext> server(TlsServerOptions options);
     static Result<TlsContext> client(TlsClientOptions options = {});
 
-    /// Reads all files again: for new connections. If one is wrong, everything stays as it was.
+    /// Reads all files again: for new connections. If one is wrong, everything stays as it was. Clients that come again
+    /// with a ticket are known still, unless certificates of clients are asked for.
     ///
     /// Errors    As `server`; `cause`, if there is one, gets a line that says more.
     Result<void> reload(std::string* cause = nullptr);
