@@ -26,7 +26,7 @@ EPILOG = """\
 A server is one of these names, or any command with {port} in it:
   echo_coro, libev, gevent3 and the other rows of the log and the field
                            ./benchmark.sh field --list shows them
-  epoll_echo, libev_echo, uring_echo, ladder
+  epoll_echo, libev_echo, uring_echo, tls_epoll_echo, ladder
                            programs of the build directory, by their own names
   NAME_echo.py             a Python server of bench/peers, run by PYTHON3 (/usr/bin/python3)
 Options may follow a name: 'echo_coro --busy-poll 50us', 'uring_echo pool'. Without RINGLET_BUILD_DIR, which names
@@ -37,6 +37,7 @@ examples:
   ./benchmark.sh compare epoll_echo epoll_echo            # how much is noise: the ratio should be 1
   ./benchmark.sh compare --syscalls --connections 1 epoll_echo echo_coro
   ./benchmark.sh compare echo_coro '/tmp/before/echo_coro --port {port}'
+  ./benchmark.sh compare --tls 'echo_coro --tls-cert F.pem --tls-key F.key' 'tls_epoll_echo F.pem F.key'
 
 Processes that a server forks are not counted; its threads are. The server runs on one CPU, the
 client on another, with the congestion control cubic or reno where root may set it.
@@ -44,7 +45,7 @@ Exit status: 0; 64 wrong usage; 69 a server or the client is missing or failed; 
 """
 
 
-C_PEERS = [(f"{name} could not be built", name) for name in ("epoll_echo", "uring_echo", "libev_echo")]
+C_PEERS = [(f"{name} could not be built", name) for name in ("epoll_echo", "uring_echo", "libev_echo", "tls_epoll_echo")]
 
 
 def verdict(names, pair_count, low, high):
@@ -69,6 +70,7 @@ def read_options(arguments):
         parser.add_argument(name, type=positive_number, default=default, help=f"{text} (%(default)s)")
     parser.add_argument("--client-backend", choices=("io_uring", "epoll", "both"), default="both",
                         help="what the client runs on: it decides how a server can group its answers (both)")  # fmt: skip
+    parser.add_argument("--tls", action="store_true", help="the client speaks TLS, and takes any certificate")
     parser.add_argument("--syscalls", action="store_true", help="count system calls too (strace)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all samples here")
     return parser.parse_args(arguments)
@@ -89,7 +91,8 @@ def compare(options, backend):
         needs("strace")
 
     cpus = choose_cpus()
-    load = Load(options.connections, options.in_turn, options.echoes, options.size, ("--backend", backend))
+    load = Load(options.connections, options.in_turn, options.echoes, options.size,
+                ("--backend", backend, *(("--tls", "--insecure") if options.tls else ())))  # fmt: skip
     with congestion_control() as congestion:
         measure = functools.partial(measure_cpu, load=load, cpus=cpus)
         pairs = measure_pairs(servers, options.pairs, measure, show_progress)

@@ -167,7 +167,7 @@ def all_rows():
 # Beside the rows: the steps of the ladder, and the C peers by the names of their programs.
 PROGRAMS = {
     "ladder": "bench/ladder",
-    **dict.fromkeys(("epoll_echo", "libev_echo", "uring_echo", "zero_copy_echo"), "bench"),
+    **dict.fromkeys(("epoll_echo", "libev_echo", "uring_echo", "tls_epoll_echo", "zero_copy_echo"), "bench"),
 }
 
 

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -138,6 +139,20 @@ class Program(unittest.TestCase):
         for pair in written["cpu_nanoseconds_per_echo"]:
             for nanoseconds in pair:
                 self.assertTrue(100 < nanoseconds < 100e6, nanoseconds)
+
+    @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+    def test_the_client_speaks_tls_if_that_is_asked_for(self):
+        built = pathlib.Path(os.environ["RINGLET_BUILD_DIR"])
+        chain, key = self.build / "chain.pem", self.build / "key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+                        key, "-out", chain, "-days", "1", "-subj", "/CN=localhost"], check=True, capture_output=True)  # fmt: skip
+        self.build = built
+        load = ["--pairs", 1, "--connections", 2, "--echoes", 50, "--client-backend", "io_uring"]
+        servers = (f"echo_coro --tls-cert {chain} --tls-key {key}", f"tls_epoll_echo {chain} {key}")
+        ended = self.run_it("--tls", *servers, *load)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertRegex(ended.stdout, r"median of the paired ratios \d+\.\d{3}")
+        self.assertEqual(self.run_it(*servers, *load).returncode, UNAVAILABLE)
 
     def test_failures_are_one_clear_line(self):
         no_errors = CLIENT.replace("errors: 0", "errors: 3")
