@@ -39,11 +39,11 @@ public:
     }
 };
 
-// As std::system_category: never destroyed, and without a constructor to run.
-constinit const TlsCategory category{};
-
 } // namespace
 
-const std::error_category& tls_error_category() noexcept { return category; }
+const std::error_category& tls_error_category() noexcept {
+    static const TlsCategory category;
+    return category;
+}
 
 } // namespace ringlet

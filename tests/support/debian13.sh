@@ -41,7 +41,12 @@ if [ ! -e "$root/ready" ]; then
         refuse "mmdebstrap could not make the root"
     # Programs of the root find this machine's names and archive.
     cp /etc/hosts /etc/resolv.conf "$root/etc" 2>/dev/null || true
-    inside sh cmake/install_dependencies.sh build test >&2 || refuse "its packages could not be installed"
     touch "$root/ready"
+fi
+# What is needed may have grown since.
+needed=$(sh "$source/cmake/install_dependencies.sh" --list build test)
+if [ "$needed" != "$(cat "$root/ready")" ]; then
+    inside sh cmake/install_dependencies.sh build test >&2 || refuse "its packages could not be installed"
+    echo "$needed" >"$root/ready"
 fi
 inside "$@"
