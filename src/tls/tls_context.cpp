@@ -292,7 +292,7 @@ SSL_CTX* LoadedTls::for_host(std::string_view host) const {
     auto found = by_name_.find(small);
     const std::size_t dot = small.find('.');
     if (found == by_name_.end() && dot != small.npos)
-        found = by_name_.find("*" + small.substr(dot));
+        found = by_name_.find(std::string("*").append(small, dot));
     return found == by_name_.end() ? nullptr : found->second;
 }
 
