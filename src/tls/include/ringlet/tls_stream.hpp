@@ -132,13 +132,13 @@ public:
         return bytes.size();
     }
 
-    /// Says goodbye (close_notify); receiving goes on. What there is no room for now goes out before the next receive
-    /// or close: all of it, over a stream that has no `try_send`.
+    /// Says goodbye (close_notify); receiving goes on. What there is no room for now is sent by a task of the loop's.
     ///
     /// Suspends  Never.
     Result<void> shutdown_write() {
         used()->engine.say_goodbye();
         used()->send_now();
+        Connection::flush_beside(used());
         return {};
     }
 

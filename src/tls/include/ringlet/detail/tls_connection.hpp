@@ -6,9 +6,12 @@
 #include <ringlet/deadline.hpp>
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/config.hpp>
+#include <ringlet/detail/task_record.hpp>
 #include <ringlet/detail/tls_engine.hpp>
+#include <ringlet/detail/tls_handle.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/event.hpp>
+#include <ringlet/event_loop.hpp>
 #include <ringlet/mutex.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/task.hpp>
@@ -33,37 +36,6 @@ struct TlsConnectionLimits {
 /// What keeps the steps of handshakes apart: one in each turn of a loop, so that a storm of them does not starve those
 /// who are served.
 [[nodiscard]] Mutex& handshake_turn() noexcept;
-
-template <ByteStream Transport>
-class TlsConnection;
-
-/// One of those that hold a connection: the stream, and each operation that is under way.
-template <ByteStream Transport>
-class TlsHandle {
-public:
-    TlsHandle() noexcept = default;
-    explicit TlsHandle(TlsConnection<Transport>* connection) noexcept : connection_(connection) {
-        if (connection_ != nullptr) ++connection_->holder_count;
-    }
-    TlsHandle(const TlsHandle& other) noexcept : TlsHandle(other.connection_) {}
-    TlsHandle(TlsHandle&& other) noexcept
-        : connection_(std::exchange(other.connection_, nullptr)) {}
-    TlsHandle& operator=(TlsHandle other) noexcept {
-        std::swap(connection_, other.connection_);
-        return *this;
-    }
-    ~TlsHandle() {
-        if (connection_ != nullptr && --connection_->holder_count == 0) delete connection_;
-    }
-
-    TlsConnection<Transport>* operator->() const noexcept { return connection_; }
-    TlsConnection<Transport>& operator*() const noexcept { return *connection_; }
-    [[nodiscard]] TlsConnection<Transport>* get() const noexcept { return connection_; }
-    explicit operator bool() const noexcept { return connection_ != nullptr; }
-
-private:
-    TlsConnection<Transport>* connection_ = nullptr;
-};
 
 /// An engine and the stream that carries what it makes. Each function asks the engine, and then waits for at most one
 /// thing of the stream; what the engine has made goes out before anything is received.
@@ -256,6 +228,13 @@ public:
         }
     }
 
+    /// What there was no room for goes out beside whatever the task does next.
+    static void flush_beside(const Handle& self) {
+        const TaskRecord* task = LoopCore::current_task();
+        if (task == nullptr || self->is_sending || self->engine.output().empty()) return;
+        EventLoop::of(*task->scope.loop).spawn("TLS goodbye", flush_quietly, self);
+    }
+
     [[nodiscard]] std::string why(std::error_code error) const {
         if (!engine.failure().empty()) return engine.failure();
         return "the TLS handshake failed: " + error.message();
@@ -362,6 +341,11 @@ private:
         }
         cannot_send = false;
         co_return Result<void>();
+    }
+
+    static Task<> flush_quietly(Handle self) {
+        auto flushed = co_await flush(self);
+        static_cast<void>(flushed); // whoever receives or sends hears of it
     }
 
     static Task<Result<void>> part(Handle self) {
