@@ -254,12 +254,14 @@ class Python(unittest.TestCase):
                 context.maximum_version = version
                 with socket.create_connection((HOST, port), PATIENCE_SECONDS) as below:
                     with context.wrap_socket(below, server_hostname="localhost", suppress_ragged_eofs=False) as client:
-                        sent = os.urandom(300_000)
-                        threading.Thread(target=client.sendall, args=(sent,)).start()
-                        got = b""
-                        while len(got) < len(sent):
-                            got += client.recv(65536)
-                        self.assertEqual(got, sent)
+                        # In turn: two threads may not use one SSL object.
+                        for size in (1, 16_384, 16_385, 50_000):
+                            sent = os.urandom(size)
+                            client.sendall(sent)
+                            got = b""
+                            while len(got) < len(sent):
+                                got += client.recv(65536)
+                            self.assertEqual(got, sent)
                         client.unwrap().close()  # both goodbyes
 
     def test_a_client_that_vanishes_and_one_that_only_writes(self):
