@@ -37,6 +37,8 @@ def make_certificate(name, subject, names=None, signed_by="ca", days=30):
     """NAME.pem and NAME.key, signed by an authority, or by itself."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                "-keyout", path(f"{name}.key"), "-out", path(f"{name}.pem"), "-days", str(days), "-subj", f"/CN={subject}"]
+    if name == "ca":
+        command += ["-addext", "keyUsage=critical,keyCertSign"]
     if names:
         command += ["-addext", f"subjectAltName={names}"]
     if signed_by:
@@ -120,7 +122,8 @@ class OpensslClient(unittest.TestCase):
                     client.write(b"hello\n")
                     client.wait_for(b"hello\n")
             refused = run("openssl", "s_client", "-connect", f"{HOST}:{port}", "-tls1_1", stdin=subprocess.DEVNULL)
-            self.assertIn("alert protocol version", refused.stderr + refused.stdout)
+            # Some clients do not even try.
+            self.assertRegex(refused.stderr + refused.stdout, "alert protocol version|no protocols available")
 
     def test_new_keys_in_both_directions(self):
         with echo_coro() as port, SClient(port, "-tls1_3") as client:
