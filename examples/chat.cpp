@@ -43,7 +43,7 @@ public:
             tell(room, client.name + " has left\n");
         }
     }
-    // One text for all of them. Whoever has no room for it is too slow.
+    // One text for all of them. A client that has no room for it is too slow.
     void tell(const std::string& room, std::string text) {
         const auto found = rooms_.find(room);
         if (found == rooms_.end()) return;

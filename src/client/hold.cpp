@@ -139,7 +139,7 @@ std::optional<Fatal> Crew::start_one(Share share) {
 std::optional<Fatal> Crew::work() {
     for (Child& child : children_) {
         child.count.done = false;
-        // Whoever has ended is found below.
+        // Processes that have ended are found below.
         static_cast<void>(::send(child.socket.get(), "", 1, MSG_NOSIGNAL));
     }
     return wait_until_done();

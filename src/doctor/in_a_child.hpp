@@ -1,6 +1,6 @@
 #pragma once
 
-// A seccomp filter may kill whoever asks the kernel: so a child asks.
+// A seccomp filter may kill the process that asks the kernel, so a child process asks.
 
 #include "probes.hpp"
 
