@@ -57,7 +57,8 @@ python3-eventlet pypy3" ;;
 libboost-context-dev mmdebstrap curl bind9-dnsutils redis-server redis-tools postgresql libpq-dev \
 libhiredis-dev libc-ares-dev libcurl4-openssl-dev libldns-dev openssl sslscan nmap nghttp2-client wrk" ;;
     report) echo "chromium fonts-dejavu-core valgrind libboost-context-dev" ;;
-    originals) echo "redis-server redis-tools nginx-light wrk haproxy dnsmasq-base dnsperf microsocks libldns-dev" ;;
+    originals) echo "redis-server redis-tools nginx-light libnginx-mod-stream openssl wrk haproxy \
+dnsmasq-base dnsperf microsocks libldns-dev" ;;
     esac
 }
 

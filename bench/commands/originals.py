@@ -22,6 +22,7 @@ from typing import Callable
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
 
 import building
+import encrypted
 from cost import cpu_nanoseconds
 from measuring import HOST, INTERRUPTED, START_SECONDS_LIMIT, UNAVAILABLE, Failure, Load, Missing
 from measuring import alone, choose_cpus, command_line, describe_machine, free_port, last_words, positive_number
@@ -29,6 +30,7 @@ from measuring import run_to_its_end, running_server, show_progress
 from pairs import FEWEST_PAIRS, measure_pairs, paired_ratio
 from places import BUILD
 from processes import end_by_signals, start, stop
+from rows import command_of
 
 EPILOG = """\
 examples:
@@ -107,19 +109,23 @@ def echo_bench(port, cpu, quick):
     return load.echo_count
 
 
-def through_tls(connections, echoes, size, resumed, port, cpu, quick):
+def through_tls(load, port, cpu, quick):
     """Echoes through TLS; with one on each connection it is the handshakes that count."""
-    each, in_turn = (echoes, 1) if echoes > 1 else (1, 20 if quick else 200)
-    if quick and echoes > 1:
-        each = max(each // 10, 1)
-    command = [str(BUILD / "src/client/echo_bench"), "--tls", "--insecure", "-t", str(connections), "-c", str(in_turn), "-e", str(each),
-               "--size", str(size), "-p", str(port), HOST]  # fmt: skip
-    if not resumed:
-        command.insert(1, "--full-handshakes")
+    each, in_turn = load.echoes, load.in_turn
+    if quick:
+        each, in_turn = max(each // 10, 1), max(in_turn // 10, 1)
+    command = [str(BUILD / "src/client/echo_bench"), *load.options, "-t", str(load.connections), "-c", str(in_turn), "-e", str(each),
+               "--size", str(load.size), "-p", str(port), HOST]  # fmt: skip
     ended = run_to_its_end(command, cpu)
     if ended.returncode != 0 or "errors: 0" not in ended.stdout:
         raise Failure("echo_bench --tls: " + last_words(ended))
-    return connections * in_turn * each
+    return load.connections * in_turn * each
+
+
+def s_time(kind, port, cpu, quick):
+    """OpenSSL's own measurement of handshakes, one after another: TLS 1.2, since of 1.3 it never reads the ticket."""
+    command = ["openssl", "s_time", "-connect", f"{HOST}:{port}", f"-{kind}", "-tls1_2", "-time", "1" if quick else "3"]
+    return told_number(command, r"(\d+) connections in \d+ real seconds", cpu)
 
 
 def dnsperf(port, cpu, quick):
@@ -166,7 +172,7 @@ class Row:
     ours: Callable
     theirs: Callable
     load: Callable
-    programs: tuple  # and packages, that it takes
+    programs: tuple  # and files from the root, that it takes
     protocol: str = "tcp"
 
 
@@ -208,40 +214,31 @@ def rows(folder, behind):
               dnsperf, ("dnsmasq", "dnsperf"), "udp")  # fmt: skip
 
 
-def certificate(folder):
-    """(certificate, key, both in one file), made once for a folder."""
-    files = [str(pathlib.Path(folder, name)) for name in ("tls.pem", "tls.key", "tls.both")]
-    if not pathlib.Path(files[2]).exists():
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
-                        files[1], "-out", files[0], "-days", "30", "-subj", "/CN=localhost"], check=True, capture_output=True)  # fmt: skip
-        pathlib.Path(files[2]).write_text("".join(pathlib.Path(name).read_text() for name in files[:2]))
-    return files
-
-
 def all_rows(folder, behind):
     yield from rows(folder, behind)
     yield from tls_rows(folder, behind)
 
 
 def tls_rows(folder, behind):
-    def ours(port):
-        files = certificate(folder)
-        return [str(BUILD / "src/server/echo_coro"), "--quiet", "--port", str(port), "--tls-cert", files[0], "--tls-key", files[1]]
+    def by(command):
+        def at(port):
+            encrypted.make_certificate(folder)
+            return command_of(command, port)
 
-    def in_c(port):
-        return [str(BUILD / "bench/tls_epoll_echo"), str(port), *certificate(folder)[:2]]
+        return at
 
-    def haproxy(port):
-        text = HAPROXY.format(port=f"{port} ssl crt {certificate(folder)[2]}", behind=f"{HOST}:{behind}")
-        return ["haproxy", "-q", "-f", write(folder, "tls.cfg", text)]
-
-    for name, connections, echoes, size in (("64 bytes", 50, 1000, 64), ("16 KiB", 10, 400, 16384), ("1 MiB", 4, 40, 1 << 20)):
-        load = functools.partial(through_tls, connections, echoes, size, True)
-        yield Row(f"tls, {name}", "C on epoll", ours, in_c, load, ("openssl",))
-        if size == 64:
-            yield Row("tls, front end", "haproxy", ours, haproxy, load, ("openssl", "haproxy"))
-    for name, resumed in (("full handshake", False), ("resumed", True)):
-        yield Row(f"tls, {name}", "C on epoll", ours, in_c, functools.partial(through_tls, 10, 1, 64, resumed), ("openssl",))
+    peers, front_ends = encrypted.peers(folder), encrypted.front_ends(folder, f"{HOST}:{behind}")
+    ours, in_c = by(peers["ringlet"]), by(peers[encrypted.ANCHOR])
+    for name, load in encrypted.LOADS.items():
+        yield Row(f"tls, {name}", encrypted.ANCHOR, ours, in_c, functools.partial(through_tls, load), ("openssl",))
+    for name, command in front_ends.items():
+        for load in encrypted.PROXIED:
+            yield Row(f"tls proxy, {load.removeprefix('full ')}", name, ours, by(command),
+                      functools.partial(through_tls, encrypted.LOADS[load]), encrypted.NEEDED[name])  # fmt: skip
+    pem, key = encrypted.certificate_files(folder)
+    s_server = by(f"openssl s_server -4 -quiet -rev -accept {{port}} -cert {pem} -key {key}")
+    for kind in ("new", "reuse"):
+        yield Row(f"tls, s_time -{kind}", "s_server", ours, s_server, functools.partial(s_time, kind), ("openssl",))
 
 
 def is_bound(port, protocol):
@@ -290,7 +287,7 @@ def read_options(arguments):
 
 
 def measure(row, options, cpus):
-    missing = [program for program in row.programs if not shutil.which(program)]
+    missing = [name for name in row.programs if not shutil.which(name) and not pathlib.Path("/", name).is_file()]
     if missing:
         raise Missing(f"{', '.join(missing)} not found: run cmake/install_dependencies.sh originals")
     names = ("ringlet", row.original)

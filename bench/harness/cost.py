@@ -152,7 +152,7 @@ def system_call_count(name, load, cpus):
     return sum(count_system_calls(name, load, cpus).values())
 
 
-def hold(name, count, cpus, quick):
+def hold(name, count, cpus, quick, client_options=()):
     """What echo_bench says of so many connections that stay open and idle."""
     client = str(measuring.BUILD / "src/client/echo_bench")
     if "--hold" not in measuring.run_to_its_end([client, "--help"], None).stdout:
@@ -160,7 +160,7 @@ def hold(name, count, cpus, quick):
     show_progress(f"{count:,} idle connections")
     with measuring.running_server(name, cpus[0]) as server:
         with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
-            command = [client, "--hold", str(count), "--sources", "127.0.0.0/8"]
+            command = [client, *client_options, "--hold", str(count), "--sources", "127.0.0.0/8"]
             command += ["--hold-time", QUICK_HOLD_TIME if quick else HOLD_TIME]
             command += ["--server-pid", str(server.pid), "-p", str(server.port)]
             command += ["--json", file.name, measuring.HOST]

@@ -1,7 +1,8 @@
-// Echo in Go: one goroutine per connection, all on one thread at a time.
+// Echo in Go: one goroutine per connection, all on one thread at a time. With a certificate and its key, through TLS.
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -23,12 +24,12 @@ func fail(status int, line string) {
 }
 
 func port() int {
-	if len(os.Args) == 2 {
+	if len(os.Args) == 2 || len(os.Args) == 4 {
 		if port, err := strconv.ParseUint(os.Args[1], 10, 16); err == nil && port > 0 {
 			return int(port)
 		}
 	}
-	fail(usageError, "usage: go_echo PORT    (echoes on 127.0.0.1:PORT; PORT is 1 to 65535)")
+	fail(usageError, "usage: go_echo PORT [CERTIFICATE KEY]    (echoes on 127.0.0.1:PORT; PORT is 1 to 65535)")
 	return 0
 }
 
@@ -47,6 +48,18 @@ func echo(connection net.Conn) {
 	}
 }
 
+// Nothing, if it shall be plain.
+func encryption() *tls.Config {
+	if len(os.Args) != 4 {
+		return nil
+	}
+	pair, err := tls.LoadX509KeyPair(os.Args[2], os.Args[3])
+	if err != nil {
+		fail(unavailable, fmt.Sprintf("go_echo: %s", err))
+	}
+	return &tls.Config{Certificates: []tls.Certificate{pair}}
+}
+
 func main() {
 	runtime.GOMAXPROCS(1)
 	// Go sets SO_REUSEADDR and TCP_NODELAY by itself; its backlog is net.core.somaxconn.
@@ -55,9 +68,13 @@ func main() {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		fail(unavailable, fmt.Sprintf("go_echo: %s: %s (another server runs there)", address, syscall.EADDRINUSE))
 	}
+	config := encryption()
 	for err == nil {
 		var connection net.Conn
 		if connection, err = listener.Accept(); err == nil {
+			if config != nil {
+				connection = tls.Server(connection, config)
+			}
 			go echo(connection)
 		}
 	}

@@ -25,7 +25,7 @@ from scripted_server import ScriptedServer
 
 class Latencies(unittest.TestCase):
     def test_rounds_are_added_up(self):
-        sampler = Sampler((None, None), True)
+        sampler = Sampler((None, None), True, None)
         rounds = []
         for _ in range(3):  # each with a server of its own, at another port
             with measuring.running_server("echo_coro", None) as running:
@@ -57,7 +57,7 @@ class Latencies(unittest.TestCase):
                 select.select([], [], [], 0.02)
                 connection.sendall(message)
 
-        sampler = Sampler((None, None), True)
+        sampler = Sampler((None, None), True, None)
         for rate, patience, comes_to_all in ((200, "1min", True), (10_000, "1s", False)):
             with self.subTest(rate=rate), ScriptedServer(slow_echo) as server:
                 running = types.SimpleNamespace(port=server.port, look=lambda: None)

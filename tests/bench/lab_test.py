@@ -245,6 +245,20 @@ class Figures(Folder):
         self.assertEqual(by_name["go"]["memory_bytes_per_connection"], 100)
         self.assertNotIn("skipped", by_name["go"])
 
+    def test_through_tls(self):
+        journal = self.journal()
+        for number in range(6):
+            for name, cost in (("C on epoll", 4), ("ringlet", 3)):
+                journal.add(("tls", "64 bytes", name, number), {"cpu_us": (1 + number) * cost}, 1)
+        journal.add(("tls", "idle", "ringlet"), 17_000, 1)
+        journal.failed(("tls", "64 bytes", "Go", 0), "go_echo is not built")
+        in_c, ours, go, haproxy, nginx = results(journal, ROWS, False)["tls"]
+        self.assertIsNone(in_c["loads"][0]["ratio_to_anchor"])
+        self.assertEqual((ours["idle_bytes"], ours["loads"][0]["cpu_us"]), (17_000, 10.5))
+        self.assertEqual(ours["loads"][0]["ratio_to_anchor"]["median"], 0.75)
+        self.assertEqual((go["skipped"], nginx["skipped"], nginx["proxies"]), ("go_echo is not built", "not measured yet", True))
+        self.assertEqual((haproxy["name"], ours["proxies"]), ("haproxy", False))
+
     def test_scaling(self):
         told = results(self.measured(), ROWS, True)["scaling"]
         self.assertEqual(len(told), len(SCALED))
@@ -294,7 +308,7 @@ class Ladder(unittest.TestCase):
             self.assertIn(why, ended.stderr)
 
     def test_sample_says_whether_the_client_was_the_limit(self):
-        sample = Sampler((None, None), False).cpu("echo_coro", 1, 10_000)
+        sample = Sampler((None, None), False, None).cpu("echo_coro", 1, 10_000)
         self.assertGreater(sample["cpu_us"], 0)
         self.assertGreater(sample["throughput"], 0)
         self.assertIsInstance(sample["client_limits"], list, "10,000 round trips take more than 200 ms")

@@ -28,7 +28,7 @@ class Originals(unittest.TestCase):
         listed = originals("--list")
         self.assertEqual(listed.returncode, 0, listed.stderr)
         self.assertEqual([row.split(",")[0] for row in listed.stdout.splitlines()],
-                         ["resp", "resp", "http", "http", "proxy", "socks5", "dns", *["tls"] * 6])  # fmt: skip
+                         ["resp", "resp", "http", "http", "proxy", "socks5", "dns", *["tls"] * 5, *["tls proxy"] * 4, *["tls"] * 2])  # fmt: skip
 
     def test_what_is_unknown_or_missing(self):
         unknown = originals("nonsense")

@@ -192,6 +192,16 @@ class Words(Reports):
         )
         self.says("<td>311 [150,&nbsp;7,571]</td><td>8,171 [8,011,&nbsp;8,301]</td><td>4.2 MiB</td>", text)
 
+    def test_through_tls(self):
+        page = self.page(lab_results.whole())
+        for told in ("<h2>Through TLS</h2>", "ringlet</th><td>9.40; 0.870 [0.859,", "nginx, in front of another</th>", "17,000"):  # fmt: skip
+            self.assertIn(told, page)
+        content = lab_results.whole()
+        content["tls"][1] = {"name": "ringlet", "skipped": "it fell over"}
+        self.assertIn("ringlet through TLS</dt><dd>it fell over", self.page(content))
+        del content["tls"]
+        self.assertNotIn("Through TLS", self.page(content))
+
     def test_quick_and_unfinished_runs_say_so(self):
         content = lab_results.whole()
         self.assertFalse(re.search("quick run|did not finish", self.page(content)))

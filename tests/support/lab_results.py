@@ -83,8 +83,11 @@ def whole():
     machine = {"processor": "Some CPU 7", "cores": 2, "memory_bytes": 32 * 2**30, "kernel": "6.18.1",
                "mitigations": "on", "congestion_control": "cubic", "compiler": "g++ 12.2.0", "flags": "-O2",
                "ringlet": "0.1.0"}  # fmt: skip
+    tls = [{"name": name, "proxies": name == "nginx", "idle_bytes": 17_000,
+            "loads": [{"load": "64 bytes", "cpu_us": 10.8 * ratio, **({"ratio_to_anchor": compared(ratio)} if ratio != 1 else {})}]}
+           for name, ratio in (("C on epoll", 1), ("ringlet", 0.87), ("nginx", 2.1))]  # fmt: skip
     made = {"schema": 2, "kind": "ringlet-lab", "quick": False, "finished": True, "started": "2026-03-01T12:30:00",
-            "seconds": 2534, "machine": machine, "ladder": ladder, "field": field, "scaling": scaling}  # fmt: skip
+            "seconds": 2534, "machine": machine, "ladder": ladder, "field": field, "scaling": scaling, "tls": tls}  # fmt: skip
     return json.loads(json.dumps(made))
 
 

@@ -1,5 +1,6 @@
 """What does a coroutine per connection cost on this machine? Measures, and writes a report."""
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -7,6 +8,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+import tempfile
 
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
 
@@ -23,7 +25,7 @@ from samples import Sampler
 
 FAILED = 1
 PROGRAMS = ("bench/ladder/ladder", "bench/uring_echo", "bench/epoll_echo", "src/client/echo_bench")
-PARTS = ("cpu", "latency", "accept_close", "counts", "scaling", "field")
+PARTS = ("cpu", "latency", "accept_close", "counts", "scaling", "tls", "field")
 
 EPILOG = """\
 The ladder is the same echo again and again, with one thing changed at each step: callbacks in C, a
@@ -38,6 +40,8 @@ what is measured:
   accept_close  CPU time per connection that is opened, echoes once and is closed
   counts        instructions, system calls, allocations, context switches, bytes per idle connection
   scaling       CPU time per echo from 1 to 10,000 connections
+  tls           CPU time per echo and handshake through TLS, bytes per idle connection: C on the same OpenSSL, Go,
+                and HAProxy and nginx in front of a plain echo server
   field         throughput, CPU time, memory and latency of the other systems
 
 Each sample is written to DIR/journal.jsonl as soon as it is there. Ctrl-C loses at most the one that
@@ -109,9 +113,11 @@ def write_report(options, told):
 def measure(options):
     rows = field_rows()
     plan = Plan(options.quick, [row for row in rows if not row.missing])
-    with measuring.congestion_control():
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(measuring.congestion_control())
         journal = open_journal(options)  # whom we waited for may have written to it
-        sampler = Sampler(measuring.choose_cpus(), options.quick)
+        keys = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringlet-lab-"))
+        sampler = Sampler(measuring.choose_cpus(), options.quick, keys)
         wanted = ["machine", *(options.only or PARTS)]
         take([sample for part in wanted for sample in plan.parts[part]], sampler, journal)
         if "cpu" in wanted and not options.quick:

@@ -4,7 +4,9 @@ import dataclasses
 import random
 import statistics
 
+import encrypted
 from measuring import Missing
+from pairs import FEWEST_PAIRS
 from steps import BASE, SCALED, STEPS
 
 LOADS = (0.5, 0.8)  # of what step 0 can do
@@ -40,6 +42,7 @@ class Plan:
                 *self.rounds("idle_bytes", STEPS, 3, 1, self.guess(8, 3), bytes_per_connection),
             ],
             "scaling": self.scaling(),
+            "tls": self.through_tls(),
             "field": self.field(field_rows),
         }
 
@@ -90,6 +93,17 @@ class Plan:
             for step in self.shuffled(SCALED)
         ]  # fmt: skip
 
+    def through_tls(self):
+        names = (*encrypted.PEERS, *encrypted.FRONT_ENDS)
+        asked = [(name, load) for load in (encrypted.PROXIED if self.quick else encrypted.LOADS) for name in names
+                 if name in encrypted.PEERS or load in encrypted.PROXIED]  # fmt: skip
+        samples = [
+            Sample(("tls", load, name, number), tls_cpu(name, load), self.guess(1.5, 0.4))
+            for number in range(1 if self.quick else FEWEST_PAIRS)
+            for name, load in self.shuffled(asked)
+        ]
+        return [*samples, *(Sample(("tls", "idle", name), tls_idle(name), self.guess(10, 2)) for name in names)]
+
     def field(self, rows):
         samples = [
             Sample(("field", row.name, "cpu", number), cpu(row.command), self.guess(0.8, 0.35))
@@ -117,6 +131,14 @@ def accept_close(server):
 
 def bytes_per_connection(server):
     return lambda sampler, _: sampler.bytes_per_connection(server)
+
+
+def tls_cpu(name, load):
+    return lambda sampler, _: sampler.tls_cpu(name, load)
+
+
+def tls_idle(name):
+    return lambda sampler, _: sampler.tls_idle(name)
 
 
 def idle(server):

@@ -3,6 +3,7 @@
 import contextlib
 import statistics
 
+import encrypted
 import latencies
 from pairs import TooFew, corrected_ratio, paired_ratio
 from plan import CAPACITY, COUNTED, LOADS
@@ -24,6 +25,7 @@ def results(journal, field_rows, finished):
         "ladder": [of_step(journal, step) for step in STEPS],
         "field": [of_row(journal, row) for row in field_rows],
         "scaling": [of_scale(journal, step) for step in SCALED],
+        "tls": [of_tls(journal, name) for name in (*encrypted.PEERS, *encrypted.FRONT_ENDS)],
     }
 
 
@@ -120,6 +122,22 @@ def of_row(journal, row):
         "memory_bytes_per_connection": held["user"] / held["connections"] if held else None,
         "latency": [latencies.of_rounds(at_rate)] if at_rate else [],
     }
+
+
+def of_tls(journal, name):
+    told = {"name": name, "proxies": name in encrypted.FRONT_ENDS, "loads": []}
+    for load in encrypted.LOADS:
+        samples = journal.all("tls", load, name)
+        if samples:
+            same = ("tls", load, name), ("tls", load, encrypted.ANCHOR)
+            compared = None if name == encrypted.ANCHOR else ratio(journal, *same, len(encrypted.PEERS) - 1)
+            told["loads"].append({"load": load, "cpu_us": median_of(sample["cpu_us"] for sample in samples),
+                                  "ratio_to_anchor": compared})  # fmt: skip
+    told["idle_bytes"] = journal.get("tls", "idle", name)
+    if not told["loads"]:
+        of_this = (why for key, why in journal.failures.items() if key[0] == "tls" and key[2] == name)
+        told["skipped"] = next(of_this, "not measured yet")
+    return told
 
 
 def of_scale(journal, step):

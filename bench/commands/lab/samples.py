@@ -1,5 +1,7 @@
 """What one sample of each kind is, and how long it takes. A sample is anything that JSON can hold."""
 
+import contextlib
+import dataclasses
 import json
 import pathlib
 import re
@@ -7,6 +9,7 @@ import tempfile
 import threading
 
 import cost
+import encrypted
 import latencies
 import measuring
 from measuring import Failure, Load
@@ -21,8 +24,8 @@ KEPT_SHARE, KEPT_P99_US = 0.98, 10_000
 class Sampler:
     """Takes samples on two CPUs: the server on one, the client on the other."""
 
-    def __init__(self, cpus, quick):
-        self.cpus, self.quick = cpus, quick
+    def __init__(self, cpus, quick, folder):
+        self.cpus, self.quick, self.folder = cpus, quick, folder
 
     def of(self, count, quickly):
         return quickly if self.quick else count
@@ -101,6 +104,32 @@ class Sampler:
             "user": told["server_user_bytes_per_connection"] * count,
             "kernel": told["kernel_bytes_per_connection"] * count,
         }
+
+    @contextlib.contextmanager
+    def through_tls(self, name):
+        """The command of a server that speaks TLS; behind a front end an echo server runs meanwhile."""
+        encrypted.make_certificate(self.folder)
+        with contextlib.ExitStack() as stack:
+            if name in encrypted.PEERS:
+                yield encrypted.peers(self.folder)[name]
+            else:
+                behind = stack.enter_context(measuring.running_server("echo_coro", self.cpus[1]))
+                yield encrypted.front_ends(self.folder, f"{measuring.HOST}:{behind.port}")[name]
+
+    def tls_cpu(self, name, load):
+        load = encrypted.LOADS[load]
+        if self.quick:
+            load = dataclasses.replace(load, in_turn=max(1, load.in_turn // 10), echoes=max(1, load.echoes // 10))
+        with self.through_tls(name) as server:
+            return {"cpu_us": cost.measure_cpu(server, load, self.cpus) / 1000}
+
+    def tls_idle(self, name):
+        """Bytes of the server's process for each idle connection."""
+        with self.through_tls(name) as server:
+            told = cost.hold(server, self.of(5000, 500), self.cpus, self.quick, encrypted.TLS)
+        if told["connections"] != told["wanted"]:
+            raise Failure(f"{name} held {told['connections']} of {told['wanted']} connections")
+        return told["server_user_bytes_per_connection"]
 
     def bytes_per_connection(self, server):
         """What twice as many idle connections take, to tell what each takes from what all share."""

@@ -196,6 +196,22 @@ def scaling(results, drawn):
     return text
 
 
+def through_tls(results, _):
+    table = tables.tls(results)
+    if not table.rows:
+        return ""
+    return (
+        "<h2>Through TLS</h2>"
+        + as_html(table)
+        + paragraph(
+            "TLS 1.3, ECDSA P-256, one core. An echo of so many bytes, or a connection with one echo; then the ratio to"
+            " the server in C, which is the least that one can write with the same engine, in the same round. A front end decrypts"
+            " and passes on to a plain echo server: it has two connections where the others have one.",
+            "note",
+        )
+    )
+
+
 def left_out(results):
     rows = list(lab_results.skipped(results))
     text = "<h2>What was skipped, and why</h2>"
@@ -266,8 +282,8 @@ def how_to_read(results):
 
 
 def page(results, drawn):
-    parts = (ladder, field, latency, memory, scaling)
-    sections = "".join(f"<section>{part(results, drawn)}</section>" for part in parts)
+    parts = (ladder, field, latency, memory, scaling, through_tls)
+    sections = "".join(f"<section>{text}</section>" for part in parts if (text := part(results, drawn)))
     style = LOOK + (HERE / "page.css").read_text()
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

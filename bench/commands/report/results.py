@@ -55,12 +55,18 @@ SHAPE = {
         "memory_bytes_per_connection": NUMBER,
         "latency": LATENCY,
     }],
+    "tls": [{
+        **dict.fromkeys(("name", "skipped"), TEXT),
+        "proxies": FLAG,
+        "idle_bytes": NUMBER,
+        "loads": [{"load": TEXT, "cpu_us": NUMBER, "ratio_to_anchor": RATIO}],
+    }],
     "scaling": [{
         **dict.fromkeys(("step", "name", "backend"), TEXT),
         "points": [{**dict.fromkeys(("connections", "cpu_us_per_echo"), NUMBER), "ratio_to_step_0": RATIO}],
     }],
 }  # fmt: skip
-NEEDED = {"ladder": ("step", "name"), "field": ("name",), "scaling": ("name",)}
+NEEDED = {"ladder": ("step", "name"), "field": ("name",), "scaling": ("name",), "tls": ("name",)}
 
 
 class WrongResults(Exception):
@@ -123,16 +129,19 @@ def parse(text):
         row.setdefault("backend", "io_uring")
         for point in row.get("points", ()):
             drop_broken_ratio(point)
+    for row in results["tls"]:
+        for load in row.get("loads", ()):
+            drop_broken_ratio(load, "ratio_to_anchor")
     results.setdefault("machine", {})
     return results
 
 
-def drop_broken_ratio(row):
+def drop_broken_ratio(row, name="ratio_to_step_0"):
     """A ratio has a median and both ends, in order, or there is none."""
-    ratio = row.get("ratio_to_step_0", {})
+    ratio = row.get(name, {})
     median, low, high = (ratio.get(key, 0) for key in ("median", "low", "high"))
     if not 0 < low <= median <= high:
-        row.pop("ratio_to_step_0", None)
+        row.pop(name, None)
     elif not 0 < ratio.get("corrected_low", 0) <= ratio.get("corrected_high", 0):
         ratio.pop("corrected_low", None)
 
@@ -156,3 +165,6 @@ def skipped(results):
     for row in results["field"]:
         if "skipped" in row:
             yield row["name"], row["skipped"]
+    for row in results["tls"]:
+        if "skipped" in row:
+            yield f"{row['name']} through TLS", row["skipped"]

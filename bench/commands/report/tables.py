@@ -106,6 +106,28 @@ def field(results):
     return Table("All servers of the field", ("server", *(heading for heading, _ in FIELD)), rows)
 
 
+def tls(results):
+    """Of each server what it takes with each load, and beside it the ratio to the server in C."""
+    measured = [row for row in results["tls"] if "skipped" not in row]
+    loads = list(dict.fromkeys(load["load"] for row in measured for load in row.get("loads", ()) if "load" in load))
+    rows = []
+    for row in measured:
+        of = {load["load"]: load for load in row.get("loads", ()) if "load" in load}
+        held = f"{row['idle_bytes']:,.0f}" if "idle_bytes" in row else NOTHING
+        name = f"{row['name']}, in front of another" if row.get("proxies") else row["name"]
+        rows.append([name, *(tls_cell(of.get(load, {})) for load in loads), held])
+    return Table("CPU of the server through TLS, µs for each echo or connection, and in relation to C",
+                 ("server", *loads, "bytes of an idle connection"), rows)  # fmt: skip
+
+
+def tls_cell(load):
+    if "cpu_us" not in load:
+        return NOTHING
+    ratio = load.get("ratio_to_anchor")
+    compared = f"; {ratio['median']:.3f} [{ratio['low']:.3f},\u00a0{ratio['high']:.3f}]" if ratio else ""
+    return short(load["cpu_us"]) + compared
+
+
 def latency(rows, name):
     """µs at each percentile, a line for each server and load."""
     loads = curves.by_load(rows)
