@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -171,25 +172,54 @@ class OpensslClient(unittest.TestCase):
             client.wait_for(b"no renegotiation")
 
 
+@contextlib.contextmanager
+def s_server(*options):
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(["openssl", "s_server", "-accept", str(port), "-cert", path("server.pem"), "-key", path("server.key"),
+                               "-quiet", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)  # fmt: skip
+    try:
+        yield port, server
+    finally:
+        server.kill()
+        server.communicate()
+
+
 class OpensslServer(unittest.TestCase):
+    def get(self, port):
+        """What https_get says, once the server listens."""
+        def page():
+            got = run(BUILD / "examples/example_https_get", f"localhost:{port}", "/", path("ca.pem"))
+            return None if "Connection refused" in got.stderr else got
+
+        return wait_until(page, "openssl s_server")
+
     def test_pages_of_both_versions(self):
-        for version, resumed in (("-tls1_2", False), ("-tls1_3", False)):
-            with socket.socket() as probe:
-                probe.bind((HOST, 0))
-                port = probe.getsockname()[1]
-            server = subprocess.Popen(["openssl", "s_server", "-accept", str(port), "-cert", path("server.pem"), "-key",
-                                       path("server.key"), version, "-www", "-quiet"],
-                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-            try:
-                def page():
-                    got = run(BUILD / "examples/example_https_get", f"localhost:{port}", "/", path("ca.pem"))
-                    return got if got.returncode != UNAVAILABLE else None
-                got = wait_until(page, "openssl s_server")
+        for version in ("-tls1_2", "-tls1_3"):
+            with s_server(version, "-www") as (port, _):
+                got = self.get(port)
                 self.assertIn("HTTP/1.0 200 ok", got.stdout, got.stderr)
                 self.assertIn("Protocol  : TLSv" + version[-3:].replace("_", "."), got.stdout)
-            finally:
-                server.kill()
-                server.wait()
+
+    def test_an_end_without_a_goodbye_is_none(self):
+        """A server that is killed in the middle of its answer."""
+        for version in ("-tls1_2", "-tls1_3"):
+            with s_server(version) as (port, server):
+
+                def kill_after_the_request(server=server):
+                    while server.stdout.readline() not in (b"\r\n", b""):
+                        pass
+                    server.stdin.write(b"HTTP/1.1 200 OK\n")
+                    time.sleep(0.2)  # it has to send that
+                    server.kill()
+
+                killing = threading.Thread(target=kill_after_the_request)
+                killing.start()
+                got = self.get(port)
+                killing.join()
+            self.assertEqual((got.stdout, got.returncode), ("HTTP/1.1 200 OK\n", 71))
+            self.assertIn("closed the connection without close_notify", got.stderr)
 
 
 class Curl(unittest.TestCase):
@@ -295,38 +325,10 @@ class Python(unittest.TestCase):
         self.assertRegex(load.stdout, r"(?s)Handshakes: \d full, \d resumed.*errors: 0")
 
 
-GO = """
-package main
-
-import ("crypto/tls"; "crypto/x509"; "fmt"; "io"; "os")
-
-func main() {
-    pem, _ := os.ReadFile(os.Args[2])
-    roots := x509.NewCertPool()
-    roots.AppendCertsFromPEM(pem)
-    config := &tls.Config{RootCAs: roots, ServerName: "localhost", ClientSessionCache: tls.NewLRUClientSessionCache(4)}
-    for round := 0; round < 2; round++ {
-        client, err := tls.Dial("tcp", os.Args[1], config)
-        if err != nil { fmt.Println(err); os.Exit(1) }
-        sent := make([]byte, 200000)
-        for i := range sent { sent[i] = byte(i * 7) }
-        go client.Write(sent)
-        got := make([]byte, len(sent))
-        if _, err := io.ReadFull(client, got); err != nil || string(got) != string(sent) { fmt.Println("echo", err); os.Exit(1) }
-        fmt.Println(tls.VersionTLS13 == client.ConnectionState().Version, client.ConnectionState().DidResume)
-        client.CloseWrite()
-        if n, err := client.Read(got); n != 0 || err != io.EOF { fmt.Println("end", n, err); os.Exit(1) }
-        client.Close()
-    }
-}
-"""
-
-
 class Go(unittest.TestCase):
     @needs("go")
     def test_client(self):
-        source = pathlib.Path(path("client.go"))
-        source.write_text(GO)
+        source = pathlib.Path(__file__).parents[1] / "support/tls_client.go"
         environment = {**os.environ, "GOCACHE": path("gocache"), "GOFLAGS": "-mod=mod", "GO111MODULE": "off"}
         built = subprocess.run(["go", "build", "-o", path("go_client"), str(source)], env=environment, capture_output=True,
                                text=True, timeout=600, check=False)  # fmt: skip
