@@ -106,7 +106,7 @@ void add_options(CLI::App& app, Settings& settings) {
                  "Keep each worker on a CPU of its own, as long as there are enough");
     app.add_option("--max-connections", settings.max_connections,
                    "Connections served at once; further clients wait until others leave.\n"
-                   "Divided among the workers. 0: as many as the descriptor limit allows")
+                   "Of all workers together. 0: as many as the descriptor limit allows")
         ->check(CLI::Range(std::size_t{0}, std::size_t{10'000'000}))
         ->capture_default_str();
     app.add_flag(

@@ -6,7 +6,8 @@
 
 namespace ringlet::testing {
 
-inline Task<> echo(TcpStream stream) {
+template <ByteStream Stream>
+Task<> echo_all(Stream stream) {
     for (;;) {
         auto chunk = co_await stream.recv();
         if (!chunk || chunk->empty()) co_return;
@@ -14,6 +15,9 @@ inline Task<> echo(TcpStream stream) {
         if (!sent) co_return;
     }
 }
+
+inline Task<> echo(TcpStream stream) { return echo_all(std::move(stream)); }
+inline Task<> echo_any(StreamSocket stream) { return echo_all(std::move(stream)); }
 
 /// Waits until so many operations are with the kernel.
 inline Task<> until_in_flight(EventLoop& loop, std::size_t count) {

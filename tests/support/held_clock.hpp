@@ -49,6 +49,10 @@ public:
     Result<void> bind(int fd, const Endpoint& endpoint) override {
         return real_.bind(fd, endpoint);
     }
+    Result<std::size_t> accept_waiting(int listener, std::span<UniqueFd> taken) override {
+        return real_.accept_waiting(listener, taken);
+    }
+    void refuse_new_clients(int listener) noexcept override { real_.refuse_new_clients(listener); }
     Result<void> listen(int fd, int backlog) override { return real_.listen(fd, backlog); }
     Result<void> shutdown_write(int fd) override { return real_.shutdown_write(fd); }
     Result<Endpoint> local(int fd) override { return real_.local(fd); }

@@ -43,6 +43,8 @@ public:
     Result<void> reset_on_close(int) override { return {}; }
     Result<bool> is_idle(int) override { return true; }
     Result<void> bind(int, const Endpoint&) override { return {}; }
+    Result<std::size_t> accept_waiting(int, std::span<UniqueFd>) override { return std::size_t{0}; }
+    void refuse_new_clients(int) noexcept override {}
     Result<void> listen(int, int) override {
         sigset_t mask;
         sigemptyset(&mask);

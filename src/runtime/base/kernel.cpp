@@ -2,15 +2,21 @@
 
 #include <ringlet/error.hpp>
 
+#include "base/error_output.hpp"
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <iterator>
+#include <new>
+#include <string>
 #include <type_traits>
 
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -84,6 +90,39 @@ public:
 
     Result<void> listen(int fd, int backlog) override { return answer_of(::listen(fd, backlog)); }
 
+    Result<std::size_t> accept_waiting(int listener, std::span<UniqueFd> taken) override {
+        pollfd waits{.fd = listener, .events = POLLIN, .revents = 0};
+        if (taken.empty() || ::poll(&waits, 1, 0) == 0) return std::size_t{0};
+        // Another process may be faster at a listener that both have: accept4 would wait then.
+        const int flags = ::fcntl(listener, F_GETFL);
+        const bool is_blocking = flags >= 0 && (flags & O_NONBLOCK) == 0;
+        if (is_blocking) ::fcntl(listener, F_SETFL, flags | O_NONBLOCK);
+        std::size_t count = 0;
+        int error = 0;
+        while (count < taken.size()) {
+            UniqueFd fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
+            if (!fd) error = errno;
+            if (!fd && error != EINTR && error != ECONNABORTED) break;
+            if (fd) taken[count++] = std::move(fd);
+        }
+        if (is_blocking) ::fcntl(listener, F_SETFL, flags);
+        if (count == 0 && error != 0 && error != EAGAIN) return error_from_errno(error);
+        return count;
+    }
+
+    void refuse_new_clients(int listener) noexcept override {
+        // What a TCP socket's filter sees begins with the header: byte 13 has the flags, 2 is SYN.
+        std::array<sock_filter, 4> drop_syn{
+            {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 2, 0, 1),
+             BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, ~0U)}};
+        const sock_fprog filter{.len = drop_syn.size(), .filter = drop_syn.data()};
+        int domain = 0;
+        socklen_t size = sizeof domain;
+        ::getsockopt(listener, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+        if (domain == AF_INET || domain == AF_INET6)
+            ::setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter);
+    }
+
     Result<void> shutdown_write(int fd) override { return answer_of(::shutdown(fd, SHUT_WR)); }
 
     Result<void> choose_peer(int fd, const Endpoint& peer) override {
@@ -155,7 +194,11 @@ public:
     }
 
     void report(std::string_view line) noexcept override {
-        std::fprintf(stderr, "ringlet: %.*s\n", static_cast<int>(line.size()), line.data());
+        try {
+            write_error(std::string("ringlet: ").append(line).append("\n"));
+        } catch (const std::bad_alloc&) {
+            write_error(line);
+        }
     }
 
     std::string_view situation() const noexcept override { return ""; }

@@ -62,6 +62,11 @@ public:
     virtual Result<void> bind(int fd, const Endpoint& endpoint) = 0;
     virtual Result<void> listen(int fd, int backlog) = 0;
     virtual Result<void> shutdown_write(int fd) = 0;
+    /// Takes connections that wait at a listener, as accept4(2), as many as there is room for. Returns how many; an
+    /// error only if there was none to take before it. Does not wait, even if the descriptor would.
+    virtual Result<std::size_t> accept_waiting(int listener, std::span<UniqueFd> taken) = 0;
+    /// New clients' first packets no longer reach the listener.
+    virtual void refuse_new_clients(int listener) noexcept = 0;
     /// Chooses whom datagrams go to and come from, as connect(2).
     virtual Result<void> choose_peer(int fd, const Endpoint& peer) = 0;
     /// Sends what there is room for now, as send(2) with MSG_DONTWAIT; 0 if there is none.

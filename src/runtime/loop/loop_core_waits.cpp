@@ -75,6 +75,19 @@ void LoopCore::cancel_idle(Clock::duration limit) {
     });
 }
 
+std::size_t LoopCore::end_resting(Clock::duration rest, std::size_t at_most) {
+    std::size_t count = 0;
+    idle_limited_.for_each_while([&](Operation& operation) {
+        if (count == at_most || now_ - operation.since < rest) return false;
+        if (!operation.moves_bytes() || operation.is_outbound() || operation.cancel_requested)
+            return true;
+        cancel(operation, ECANCELED);
+        ++count;
+        return true;
+    });
+    return count;
+}
+
 void LoopCore::limit_idle_time(Operation& operation) noexcept {
     if (operation.is_linked()) operation.unlink(); // of those that may be parked
     operation.since = now_;

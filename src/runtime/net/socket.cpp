@@ -7,7 +7,10 @@
 #include "base/kernel.hpp"
 #include "net/socket_state.hpp"
 
+#include <algorithm>
 #include <cerrno>
+#include <climits>
+#include <cstdint>
 #include <utility>
 
 #include <netinet/tcp.h>
@@ -185,11 +188,37 @@ Result<SocketHandle> ConnectingSocket::take_socket() {
 
 // ---- opening ------------------------------------------------------------------------------------
 
-Result<UniqueFd> open_tcp_socket(int family, bool no_delay) {
+namespace {
+
+Result<void> watch(Kernel& kernel, int fd, const Liveness& liveness) {
+    const auto set = [&](int level, int name, std::int64_t value) {
+        return kernel.set_option(fd, level, name,
+                                 static_cast<int>(std::min<std::int64_t>(value, INT_MAX)));
+    };
+    Result<void> done;
+    if (liveness.user_timeout.count() > 0)
+        done = set(IPPROTO_TCP, TCP_USER_TIMEOUT, liveness.user_timeout.count());
+    if (!done || liveness.keep_alive.count() <= 0) return done;
+    constexpr int question_count = 6;
+    constexpr std::int64_t limit_s = 32'767; // of the kernel's (MAX_TCP_KEEPIDLE)
+    const std::int64_t silence = std::min<std::int64_t>(liveness.keep_alive.count(), limit_s);
+    done = set(SOL_SOCKET, SO_KEEPALIVE, 1);
+    if (done) done = set(IPPROTO_TCP, TCP_KEEPIDLE, silence);
+    if (done)
+        done = set(IPPROTO_TCP, TCP_KEEPINTVL, std::max<std::int64_t>(silence / question_count, 1));
+    if (done) done = set(IPPROTO_TCP, TCP_KEEPCNT, question_count);
+    return done;
+}
+
+} // namespace
+
+Result<UniqueFd> open_tcp_socket(int family, bool no_delay, const Liveness& liveness) {
     Kernel& kernel = Kernel::of_this_thread();
     auto fd = kernel.open_socket(family, SOCK_STREAM);
-    if (!fd || !no_delay) return fd;
-    auto set = kernel.set_option(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    if (!fd) return fd;
+    Result<void> set;
+    if (no_delay) set = kernel.set_option(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1);
+    if (set) set = watch(kernel, fd->get(), liveness);
     if (!set) return set.error();
     return fd;
 }

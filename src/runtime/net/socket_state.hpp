@@ -9,6 +9,7 @@
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
+#include <ringlet/liveness.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include "base/kernel.hpp"
@@ -122,6 +123,6 @@ private:
 [[noreturn, gnu::cold]] void used_empty(const char* what);
 
 /// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.
-Result<UniqueFd> open_tcp_socket(int family, bool no_delay);
+Result<UniqueFd> open_tcp_socket(int family, bool no_delay, const Liveness& liveness);
 
 } // namespace ringlet

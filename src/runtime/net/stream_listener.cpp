@@ -5,6 +5,10 @@
 #include "base/kernel.hpp"
 #include "net/socket_state.hpp"
 
+#include <ringlet/detail/assert.hpp>
+
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <new>
 #include <string>
@@ -46,7 +50,7 @@ Result<StreamListener> StreamListener::bind(const Endpoint& endpoint,
 
 Result<StreamListener> StreamListener::bind_tcp(const Endpoint& endpoint,
                                                 const ListenOptions& options) {
-    auto opened = open_tcp_socket(endpoint.family(), options.no_delay);
+    auto opened = open_tcp_socket(endpoint.family(), options.no_delay, options.liveness);
     if (!opened) return opened.error();
     UniqueFd fd = std::move(*opened);
 
@@ -167,6 +171,28 @@ Result<SocketHandle> AcceptedSocket::take_socket() {
         if (is_direct) loop.close(Descriptor::direct(answer));
         return std::errc::not_enough_memory;
     }
+}
+
+Result<std::vector<StreamSocket>> StreamListener::accept_waiting(std::size_t at_most) {
+    Socket& socket = this->socket();
+    RINGLET_ASSERT(socket.inbound.state == Operation::State::idle,
+                   "an accept is in flight on this listener");
+    std::vector<StreamSocket> streams;
+    std::array<UniqueFd, 32> room;
+    const std::span<UniqueFd> taken = std::span(room).first(std::min(at_most, room.size()));
+    auto count = Kernel::of_this_thread().accept_waiting(socket.fd(), taken);
+    if (!count) return count.error();
+    try {
+        streams.reserve(*count);
+        for (UniqueFd& fd : taken.first(*count)) streams.emplace_back(std::move(fd));
+    } catch (const std::bad_alloc&) { // the others are closed
+        if (streams.empty()) return std::errc::not_enough_memory;
+    }
+    return streams;
+}
+
+void StreamListener::refuse_new() noexcept {
+    Kernel::of_this_thread().refuse_new_clients(socket().fd());
 }
 
 CloseAwaiter StreamListener::close() {

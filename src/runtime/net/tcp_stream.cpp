@@ -18,7 +18,7 @@ namespace {
 
 Result<UniqueFd> open_bound_socket(const Endpoint& peer, const ConnectOptions& options) {
     if (peer.is_unix()) return std::errc::address_family_not_supported;
-    auto fd = open_tcp_socket(peer.family(), options.no_delay);
+    auto fd = open_tcp_socket(peer.family(), options.no_delay, options.liveness);
     if (!fd || !options.from) return fd;
 
     // Many connections from one address: the kernel must not reserve a port before it knows the
@@ -39,13 +39,20 @@ ConnectAwaiter::ConnectAwaiter(const Endpoint& peer, const ConnectOptions& optio
 
 namespace {
 
-// Where nobody listens, the kernel may choose that very port for this side, and TCP's simultaneous open lets the
+// What is not believed of an answer: io_uring calls a connect a success whose SYN an ICMP message refused (seen with Linux
+// 6.18); and where nobody listens, the kernel may choose that very port for this side, and TCP's simultaneous open lets the
 // socket meet itself (RFC 9293, 3.5).
-bool is_own_peer(const Socket& socket, const Endpoint& wanted) {
-    const auto local = socket.ask(&Kernel::local);
-    if (!local || local->port() != wanted.port()) return false;
-    const auto peer = socket.ask(&Kernel::peer);
-    return peer && *peer == *local;
+Result<void> check_connected(Kernel& kernel, int fd, const Endpoint& wanted) {
+    const auto peer = kernel.peer(fd);
+    if (!peer) {
+        const auto pending = kernel.option(fd, SOL_SOCKET, SO_ERROR);
+        if (pending && *pending != 0) return error_from_errno(*pending);
+        return peer.error();
+    }
+    if (peer->port() != wanted.port()) return {};
+    const auto local = kernel.local(fd);
+    if (local && *local == *peer) return Errc::connected_to_itself;
+    return {};
 }
 
 } // namespace
@@ -53,7 +60,9 @@ bool is_own_peer(const Socket& socket, const Endpoint& wanted) {
 Result<TcpStream> ConnectAwaiter::await_resume() {
     auto socket = take_socket();
     if (!socket) return socket.error();
-    if (is_own_peer(*socket->get(), peer_)) return Errc::connected_to_itself;
+    const auto checked = socket->get()->ask(
+        [this](Kernel& kernel, int fd) { return check_connected(kernel, fd, peer_); });
+    if (!checked) return checked.error();
     return TcpStream(std::move(*socket));
 }
 

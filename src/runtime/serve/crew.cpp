@@ -3,9 +3,12 @@
 #include <ringlet/detail/assert.hpp>
 
 #include "base/cpus.hpp"
+#include "serve/listeners.hpp"
 #include "serve/stop_signals.hpp"
 
+#include <algorithm>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,13 +20,12 @@ namespace ringlet {
 
 // ---- one worker ---------------------------------------------------------------------------------
 
-void Workers::Crew::work(std::size_t index, StreamListener listener,
-                         std::promise<Result<void>> made) {
+void Workers::Crew::work(std::size_t index, Listeners listeners, std::promise<Result<void>> made) {
     Worker& worker = workers_[index];
     ::pthread_setname_np(::pthread_self(), ("worker " + std::to_string(index)).c_str()); // top -H
     std::optional<Server> server;
     try {
-        auto created = make_server(index, std::move(listener));
+        auto created = make_server(index, std::move(listeners));
         if (!created) {
             made.set_value(created.error());
             return;
@@ -53,7 +55,7 @@ void Workers::Crew::work(std::size_t index, StreamListener listener,
     static_cast<void>(ended_->sender().try_send(std::size_t(index)));
 }
 
-Result<Server> Workers::Crew::make_server(std::size_t index, StreamListener listener) const {
+Result<Server> Workers::Crew::make_server(std::size_t index, Listeners listeners) {
     if (options_.pin_workers) {
         auto pinned = CpuSet::of(cpus_[index % cpus_.size()]).apply();
         if (!pinned) return pinned.error();
@@ -61,9 +63,17 @@ Result<Server> Workers::Crew::make_server(std::size_t index, StreamListener list
     ServeOptions own = options_;
     own.handle_signals = false;
     own.workers = size_;
-    own.max_connections = // 0 remains 0: each has what its own table holds
-        options_.max_connections / size_ + (index < options_.max_connections % size_ ? 1 : 0);
-    return Server::create(std::move(own), std::move(listener));
+    // Each may have all of them; 0 remains 0: what its own table holds.
+    auto give_to = [this](std::size_t to, UniqueFd connection, bool is_unix) {
+        return give(to, std::move(connection), is_unix);
+    };
+    return Server::create(std::move(own), std::move(listeners), RoomShare(room_, index, give_to));
+}
+
+bool Workers::Crew::give(std::size_t index, UniqueFd connection, bool is_unix) {
+    const std::lock_guard lock(mutex_);
+    Server* server = workers_[index].server;
+    return server != nullptr && stops_ == 0 && server->take(std::move(connection), is_unix);
 }
 
 void Workers::Crew::serve(Worker& worker, Server& server, std::size_t index, const Job& job) {
@@ -105,7 +115,7 @@ Workers::Crew::Crew(ServeOptions chosen, std::vector<int> allowed)
 }
 
 // The threads that start here inherit the mask of signals, and nobody can connect before it is set.
-Result<void> Workers::Crew::start(const Endpoint& endpoint) {
+Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
     if (!loop_) return loop_.error();
     ended_.emplace(*loop_, size_);
     if (options_.handle_signals) {
@@ -113,15 +123,19 @@ Result<void> Workers::Crew::start(const Endpoint& endpoint) {
         if (!watch) return watch.error();
         signals_.emplace(std::move(*watch));
     }
-    auto listeners = StreamListener::bind_several(endpoint, size_, options_.socket);
+    auto listeners = bind_all(addresses, size_, options_.socket);
     if (!listeners) return listeners.error();
-    address_ = listeners->front().local();
+    for (const StreamListener& listener : listeners->front())
+        addresses_.push_back(listener.local());
+    const std::size_t limit = options_.max_connections;
+    room_ =
+        std::make_shared<Room>(limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, size_);
     for (std::size_t index = 0; index < size_; ++index) {
         std::promise<Result<void>> made;
         auto answer = made.get_future();
-        auto body = [this, index, listener = std::move((*listeners)[index]),
+        auto body = [this, index, own = std::move((*listeners)[index]),
                      made = std::move(made)]() mutable {
-            work(index, std::move(listener), std::move(made));
+            work(index, std::move(own), std::move(made));
         };
         try {
             workers_[index].thread = std::thread(std::move(body));
@@ -131,11 +145,12 @@ Result<void> Workers::Crew::start(const Endpoint& endpoint) {
         auto is_made = answer.get();
         if (!is_made) return is_made;
     }
-    options_.max_connections = 0;
+    std::size_t sum = 0;
     for (const Worker& worker : workers_) {
-        options_.max_connections += worker.server->max_connections();
+        sum += worker.server->max_connections();
         has_direct_descriptors_ &= worker.server->loop().direct_descriptor_limit() > 0;
     }
+    options_.max_connections = limit == 0 ? sum : std::min(limit, sum);
     return {};
 }
 

@@ -7,9 +7,12 @@
 
 #include <ringlet/signal_stream.hpp>
 
+#include "serve/room.hpp"
+
 #include <cstddef>
 #include <exception>
 #include <future>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <system_error>
@@ -30,7 +33,7 @@ public:
                                     const Server::Calls& calls) = 0;
     virtual void stop() = 0;
     [[nodiscard]] virtual std::size_t size() const noexcept = 0;
-    [[nodiscard]] virtual Endpoint local() const = 0;
+    [[nodiscard]] virtual const std::vector<Endpoint>& locals() const noexcept = 0;
     [[nodiscard]] virtual std::size_t max_connections() const noexcept = 0;
     [[nodiscard]] virtual bool has_direct_descriptors() const noexcept = 0;
     [[nodiscard]] virtual const BackendChoice& backend() const noexcept = 0;
@@ -43,12 +46,14 @@ public:
     Crew(ServeOptions chosen, std::vector<int> cpus);
     ~Crew() override;
 
-    Result<void> start(const Endpoint& endpoint);
+    Result<void> start(const std::vector<ListenAddress>& addresses);
     Result<ServeReport> run(const std::vector<void*>& handlers,
                             const Server::Calls& calls) override;
     void stop() override;
     [[nodiscard]] std::size_t size() const noexcept override { return size_; }
-    [[nodiscard]] Endpoint local() const override { return address_; }
+    [[nodiscard]] const std::vector<Endpoint>& locals() const noexcept override {
+        return addresses_;
+    }
     [[nodiscard]] std::size_t max_connections() const noexcept override {
         return options_.max_connections;
     }
@@ -68,8 +73,11 @@ private:
         ServeReport report;
     };
 
-    void work(std::size_t index, StreamListener listener, std::promise<Result<void>> made);
-    Result<Server> make_server(std::size_t index, StreamListener listener) const;
+    using Listeners = std::vector<StreamListener>;
+
+    void work(std::size_t index, Listeners listeners, std::promise<Result<void>> made);
+    Result<Server> make_server(std::size_t index, Listeners listeners);
+    bool give(std::size_t index, UniqueFd connection, bool is_unix);
     void serve(Worker& worker, Server& server, std::size_t index, const Job& job);
     void fail(std::error_code error, std::exception_ptr thrown);
     void stop_up_to(int times);
@@ -82,7 +90,8 @@ private:
 
     ServeOptions options_;
     std::vector<int> cpus_;
-    Endpoint address_;
+    std::vector<Endpoint> addresses_;
+    std::shared_ptr<Room> room_;
     std::size_t size_;
     BackendChoice backend_; // of the first
     bool has_direct_descriptors_ = true;

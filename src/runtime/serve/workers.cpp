@@ -2,6 +2,7 @@
 
 #include "base/cpus.hpp"
 #include "serve/crew.hpp"
+#include "serve/listeners.hpp"
 
 #include <algorithm>
 #include <memory>
@@ -21,7 +22,9 @@ public:
                             const Server::Calls& calls) override;
     void stop() override { server_.stop(); }
     [[nodiscard]] std::size_t size() const noexcept override { return 1; }
-    [[nodiscard]] Endpoint local() const override { return server_.local(); }
+    [[nodiscard]] const std::vector<Endpoint>& locals() const noexcept override {
+        return server_.locals();
+    }
     [[nodiscard]] std::size_t max_connections() const noexcept override {
         return server_.max_connections();
     }
@@ -55,8 +58,8 @@ Result<ServeReport> Workers::Alone::run(const std::vector<void*>& handlers,
 
 Result<Workers> Workers::create(ServeOptions options) {
     if (options.workers > size_limit) return std::errc::invalid_argument;
-    auto endpoint = Endpoint::resolve(options.listen);
-    if (!endpoint) return endpoint.error();
+    auto addresses = addresses_of(options); // which may take long
+    if (!addresses) return addresses.error();
 
     std::vector<int> cpus;
     if (options.workers == 0 || options.pin_workers) {
@@ -75,12 +78,13 @@ Result<Workers> Workers::create(ServeOptions options) {
 
     if (size == 1) {
         const bool pins = options.pin_workers;
-        auto server = Server::create(std::move(options), *endpoint);
+        options.addresses = std::move(*addresses);
+        auto server = Server::create(std::move(options));
         if (!server) return server.error();
         return Workers(std::make_unique<Alone>(std::move(*server), pins));
     }
     auto crew = std::make_unique<Crew>(std::move(options), std::move(cpus));
-    auto started = crew->start(*endpoint);
+    auto started = crew->start(*addresses);
     if (!started) return started.error();
     return Workers(std::move(crew));
 }
@@ -99,7 +103,9 @@ void Workers::stop() { service_->stop(); }
 
 std::size_t Workers::size() const noexcept { return service_->size(); }
 
-Endpoint Workers::local() const { return service_->local(); }
+Endpoint Workers::local() const { return service_->locals().front(); }
+
+const std::vector<Endpoint>& Workers::locals() const noexcept { return service_->locals(); }
 
 std::size_t Workers::max_connections() const noexcept { return service_->max_connections(); }
 

@@ -84,6 +84,15 @@ Result<void> SimulatedKernel::bind(int fd, const Endpoint& endpoint) {
     return is_simulated(fd) ? network_.bind(fd, endpoint) : real_.bind(fd, endpoint);
 }
 
+Result<std::size_t> SimulatedKernel::accept_waiting(int listener, std::span<UniqueFd> taken) {
+    return is_simulated(listener) ? network_.accept_waiting(listener, taken)
+                                  : real_.accept_waiting(listener, taken);
+}
+
+void SimulatedKernel::refuse_new_clients(int listener) noexcept {
+    if (!is_simulated(listener)) real_.refuse_new_clients(listener);
+}
+
 Result<void> SimulatedKernel::listen(int fd, int backlog) {
     return is_simulated(fd) ? network_.listen(fd, backlog) : real_.listen(fd, backlog);
 }

@@ -36,6 +36,8 @@ public:
     Result<bool> is_idle(int fd) override;
     Result<void> bind(int fd, const Endpoint& endpoint) override;
     Result<void> listen(int fd, int backlog) override;
+    Result<std::size_t> accept_waiting(int listener, std::span<UniqueFd> taken) override;
+    void refuse_new_clients(int listener) noexcept override;
     Result<void> shutdown_write(int fd) override;
     Result<void> choose_peer(int fd, const Endpoint& peer) override;
     Result<std::size_t> send_now(int fd, std::span<const std::byte> bytes) override;

@@ -46,6 +46,7 @@ public:
     Result<std::pair<int, int>> open_pipe();
     Result<void> bind(int fd, const Endpoint& endpoint);
     Result<void> listen(int fd, int backlog);
+    Result<std::size_t> accept_waiting(int listener, std::span<UniqueFd> taken);
     Result<void> shutdown_write(int fd);
     Result<void> choose_peer(int fd, const Endpoint& peer);
     Result<void> reset_on_close(int fd);

@@ -163,6 +163,22 @@ Result<void> SimulatedNetwork::listen(int fd, int backlog) {
     return {};
 }
 
+Result<std::size_t> SimulatedNetwork::accept_waiting(int listener, std::span<UniqueFd> taken) {
+    const SocketPtr socket = find(listener);
+    if (!socket) return error_of(EBADF);
+    std::size_t count = 0;
+    while (count < taken.size() && !socket->pending.empty()) {
+        const auto answer = accept(*socket);
+        if (!answer) break;
+        if (*answer < 0) {
+            if (count == 0) return error_of(-*answer);
+            break;
+        }
+        taken[count++] = UniqueFd(*answer);
+    }
+    return count;
+}
+
 Result<Endpoint> SimulatedNetwork::local(int fd) const {
     const SocketPtr socket = find(fd);
     if (!socket) return error_of(EBADF);

@@ -69,7 +69,7 @@ TEST_CASE("a socket is not idle while an answer waits to be read") {
 
 TEST_CASE("a TCP socket opens with no_delay as asked, and closes on exec") {
     for (const bool no_delay : {true, false}) {
-        auto fd = open_tcp_socket(AF_INET, no_delay);
+        auto fd = open_tcp_socket(AF_INET, no_delay, Liveness());
         REQUIRE(fd);
         int value = -1;
         socklen_t size = sizeof value;
@@ -78,6 +78,6 @@ TEST_CASE("a TCP socket opens with no_delay as asked, and closes on exec") {
         CHECK((::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC) != 0);
         CHECK((::fcntl(fd->get(), F_GETFL) & O_NONBLOCK) == 0); // io_uring waits by itself
     }
-    auto impossible = open_tcp_socket(-1, true);
+    auto impossible = open_tcp_socket(-1, true, Liveness());
     CHECK(impossible.error() == std::errc::address_family_not_supported);
 }

@@ -351,7 +351,7 @@ TEST_CASE("handlers that throw on several workers are reported one at a time") {
 
 // ---- limits -------------------------------------------------------------------------------------
 
-TEST_CASE("max_connections is that of all workers together, the first have what is over") {
+TEST_CASE("max_connections is that of all workers together, whichever has them") {
     ServeOptions options = options_of(2);
     options.max_connections = 5;
     WorkersThread workers(options, [](TcpStream stream) -> Task<> {
@@ -373,8 +373,6 @@ TEST_CASE("max_connections is that of all workers together, the first have what 
     workers.stop();
     const ServeReport report = workers.finish();
     CHECK(report.cancelled_count == 5);
-    CHECK(report.workers[0].cancelled_count == 3);
-    CHECK(report.workers[1].cancelled_count == 2);
 }
 
 TEST_CASE("there are as many workers as were asked for, as CPUs for 0, and never too many") {

@@ -110,6 +110,15 @@ public:
     /// progress for `limit`; it ends with `timed_out`.
     void cancel_idle(Clock::duration limit) { LoopCore::cancel_idle(limit); }
 
+    /// Ends receives of the same streams that have waited for at least `rest`, the longest first, `at_most` of them,
+    /// with `operation_canceled`: connections at rest, when a server drains.
+    ///
+    /// Thread    The loop's own; also in a function that was posted.
+    /// Returns   How many.
+    std::size_t end_resting(Clock::duration rest, std::size_t at_most) {
+        return LoopCore::end_resting(rest, at_most);
+    }
+
     /// How many accepted connections may be in the ring's own table (`RingFeatures::direct_descriptors`).
     /// 0: there is none.
     [[nodiscard]] std::size_t direct_descriptor_limit() const noexcept {

@@ -2,6 +2,7 @@
 
 #include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
+#include <ringlet/listen_address.hpp>
 #include <ringlet/statistics.hpp>
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/stream_socket.hpp>
@@ -17,13 +18,20 @@
 #include <type_traits>
 #include <vector>
 
+namespace ringlet { // not exported: a private class
+class RoomShare;
+} // namespace ringlet
+
 namespace RINGLET_EXPORT ringlet {
 
 /// How a server serves.
 struct ServeOptions {
-    /// HOST:PORT, or `unix:/PATH`, or `unix:@NAME` (`Endpoint::parse`). A name is looked up once, when the server is
-    /// made. A handler that takes a `TcpStream` serves no Unix socket; one that takes a `StreamSocket` serves both.
+    /// HOST:PORT, or `unix:/PATH`, or `unix:@NAME` (`Endpoint::parse`); several with commas between them. A name is
+    /// looked up once, when the server is made, and listens on all of its addresses that this machine has. A handler that
+    /// takes a `TcpStream` serves no Unix socket; one that takes a `StreamSocket` serves both.
     std::string listen = "127.0.0.1:3200";
+    /// The same, looked up by `resolve_listen`; empty: `listen` is.
+    std::vector<ListenAddress> addresses = {};
 
     /// Connections served at once, by all workers together. At the limit accepting pauses: further
     /// clients wait in the listener's backlog and are served when others leave. 0: as many as the
@@ -42,6 +50,11 @@ struct ServeOptions {
 
     /// How long connections may go on after a stop before they are cancelled.
     std::chrono::milliseconds drain_timeout{10'000};
+
+    /// How long a stop takes to end the connections at rest, whose receive has waited for `Server::rest_time`: it
+    /// ends with `operation_canceled`. They end evenly over this time, so that their clients do not all connect elsewhere
+    /// at once. 0: connections at rest stay until the drain time is over, or until their handlers ask `draining`.
+    std::chrono::milliseconds drain_spread{0};
 
     /// A receive or a send on which nothing moved for so long ends with `timed_out`. 0: never. Exact to
     /// a quarter of itself; costs nothing per message.
@@ -126,8 +139,9 @@ public:
     /// cancels them when the last connection has ended.
     [[nodiscard]] EventLoop& loop() noexcept;
 
-    /// The address that it listens on, with the port that the kernel chose.
+    /// The address that it listens on, with the port that the kernel chose; the first of several.
     [[nodiscard]] Endpoint local() const;
+    [[nodiscard]] const std::vector<Endpoint>& locals() const noexcept;
     /// The limit as it applies: `ServeOptions::max_connections`, or what was chosen for 0.
     [[nodiscard]] std::size_t max_connections() const noexcept;
     /// What it runs on, and why.
@@ -135,6 +149,13 @@ public:
 
     static constexpr std::chrono::milliseconds accept_pause_first{10};
     static constexpr std::chrono::milliseconds accept_pause_limit{320};
+    /// Connections that a worker takes from a queue in one turn of its loop, and then serves those it has.
+    static constexpr std::size_t accepts_per_turn = 32;
+    /// What a receive has waited for in a connection at rest: see `ServeOptions::drain_spread`.
+    static constexpr std::chrono::milliseconds rest_time{100};
+    /// How long a stop leaves those alone whose handshakes are under way, if somebody came within `busy_time`.
+    static constexpr std::chrono::milliseconds settle_time{50};
+    static constexpr std::chrono::milliseconds busy_time{1000};
 
 private:
     friend class Workers;
@@ -160,9 +181,10 @@ private:
     static Calls calls_of() noexcept;
     Result<ServeReport> run_erased(void* handler, const Calls& calls);
 
-    // What workers need of one of them. The second handles no signals.
-    static Result<Server> create(ServeOptions options, const Endpoint& endpoint);
-    static Result<Server> create(ServeOptions options, StreamListener listener);
+    // What workers need of one of them. This one handles no signals.
+    static Result<Server> create(ServeOptions options, std::vector<StreamListener> listeners,
+                                 RoomShare share);
+    bool take(UniqueFd connection, bool is_unix); // of another worker, soon; on any thread
     static std::size_t connections_that_fit(std::size_t workers);
     void stop_up_to(int times);                         // for a stop that it may know already
     void dump(std::string_view title);                  // soon, to stderr

@@ -3,9 +3,11 @@
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
+#include <ringlet/liveness.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/stream_socket.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <memory>
 #include <optional>
@@ -27,6 +29,8 @@ struct ListenOptions {
     bool reuse_port = false;
     /// An IPv6 socket takes no IPv4 connections (IPV6_V6ONLY, ipv6(7)).
     bool v6_only = false;
+    /// How the peers of accepted connections are watched: after two minutes of silence they are asked.
+    Liveness liveness{.keep_alive = std::chrono::seconds(120)};
     /// The permissions of a Unix socket's file, less the umask: who may write to it may connect.
     mode_t mode = 0777;
 };
@@ -82,6 +86,21 @@ public:
     ///           `not_enough_memory`: pause before the next try, for the kernel fails at once as
     ///           long as it lasts. `connection_aborted`: try again.
     [[nodiscard]] AcceptAwaiter<StreamSocket> accept() { return accept_as<StreamSocket>(); }
+
+    /// Takes connections that wait already, without waiting for one: `at_most` of them. They have descriptors of the
+    /// process, also in a loop with direct ones.
+    ///
+    /// Thread    No accept is in flight (asserted).
+    /// Suspends  Never.
+    /// Returns   `Result<std::vector<StreamSocket>>`: empty if nobody waits.
+    /// Errors    As `accept`, if there is none to give back.
+    /// Cost      Where nobody waits, one system call.
+    [[nodiscard]] Result<std::vector<StreamSocket>> accept_waiting(std::size_t at_most);
+
+    /// Lets nobody new into the queue, and everybody stay who is in it, or is about to be: `accept_waiting` gives them.
+    /// A new client's first packet is dropped (SO_ATTACH_FILTER, socket(7)); it sends another after a second, and is
+    /// refused if the listener has been closed by then. At a Unix socket it does nothing.
+    void refuse_new() noexcept;
 
     /// Stops listening and waits until an accept in flight has ended, with `operation_canceled`.
     /// See `StreamSocket::close`.

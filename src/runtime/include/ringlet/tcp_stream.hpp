@@ -4,6 +4,7 @@
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
+#include <ringlet/liveness.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/stream_socket.hpp>
 #include <ringlet/unique_fd.hpp>
@@ -22,6 +23,8 @@ struct ConnectOptions {
     std::optional<Endpoint> from = {};
     /// As `TcpStream::limit_idle_time`, from the first packet on: also the connecting is limited.
     bool limit_idle_time = false;
+    /// How the peer is watched.
+    Liveness liveness = {};
 };
 
 /// A TCP connection, IPv4 or IPv6: a `StreamSocket` that can connect.

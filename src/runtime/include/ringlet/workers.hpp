@@ -18,10 +18,10 @@ namespace RINGLET_EXPORT ringlet {
 ///     if (!workers) return exit_status(workers.error());
 ///     auto report = workers->run(echo);
 ///
-/// A connection stays on the worker that accepted it, and so do the tasks that it spawns: nothing of
-/// ringlet but what says so may be shared between workers. The kernel chooses the worker by a hash
-/// of both addresses, however busy it is. So a few connections may all meet on one worker, and one
-/// that is at its share of `max_connections` keeps clients waiting while others have room.
+/// A connection stays on the worker on which its handler began, and so do the tasks that it spawns: nothing of
+/// ringlet but what says so may be shared between workers. The kernel chooses the worker that accepts by a hash
+/// of both addresses, however busy it is. One that has clearly more connections than the idlest hands a new one over to
+/// that, before the handler begins; with direct descriptors it cannot.
 ///
 /// One worker runs on the thread that calls `run`, as a `Server`. Several have threads of their own,
 /// and the calling one waits, and reads the signals for them.
@@ -70,7 +70,9 @@ public:
     [[nodiscard]] std::size_t size() const noexcept;
     /// The address that all listen on, with the port that the kernel chose.
     [[nodiscard]] Endpoint local() const;
-    /// The limit as it applies to all together. It is divided evenly; the first have what is over.
+    /// All addresses, in the order in which they were named.
+    [[nodiscard]] const std::vector<Endpoint>& locals() const noexcept;
+    /// The limit as it applies to all together, whichever of them has the connections.
     [[nodiscard]] std::size_t max_connections() const noexcept;
     /// Whether every worker has direct descriptors (`RingFeatures::direct_descriptors`).
     [[nodiscard]] bool has_direct_descriptors() const noexcept;

@@ -66,6 +66,7 @@ public:
     [[nodiscard]] std::string dump() const;
     void report(std::string_view line) const noexcept;
     void cancel_idle(Clock::duration limit);
+    std::size_t end_resting(Clock::duration rest, std::size_t at_most);
 
     /// `post` in two steps, of which only the first can fail.
     template <class Fn>

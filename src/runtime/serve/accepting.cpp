@@ -1,0 +1,195 @@
+#include <ringlet/sleep.hpp>
+
+#include "serve/server_state.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+#include <source_location>
+#include <string>
+
+#include <fcntl.h>
+
+namespace ringlet {
+
+namespace {
+
+// Accept fails at once, again and again, until something has been given back.
+bool is_exhaustion(std::error_code error) {
+    return error == std::errc::too_many_files_open ||
+           error == std::errc::too_many_files_open_in_system ||
+           error == std::errc::no_buffer_space || error == std::errc::not_enough_memory;
+}
+
+// That client has gone; the next one has not (accept(2) hands on errors of the network).
+bool is_of_one_client(std::error_code error) {
+    constexpr std::errc known[] = {
+        std::errc::connection_aborted, std::errc::interrupted,
+        std::errc::network_down,       std::errc::network_unreachable,
+        std::errc::host_unreachable,   std::errc::protocol_error,
+        std::errc::no_protocol_option, std::errc::connection_reset,
+        std::errc::timed_out,          std::errc::resource_unavailable_try_again};
+    return std::ranges::any_of(known, [&](std::errc one) { return error == one; }) ||
+           error.value() == EHOSTDOWN || error.value() == ENONET;
+}
+
+} // namespace
+
+// The listening socket itself is at fault, and the next try would fail as well.
+bool Server::State::is_fatal(std::error_code error) {
+    return error == std::errc::bad_file_descriptor || error == std::errc::not_a_socket ||
+           error == std::errc::invalid_argument || error == std::errc::operation_not_supported;
+}
+
+Task<> Server::State::accept_from_all(BoundedTaskGroup& connections) {
+    auto each = [&](TaskGroup& group) -> Task<> {
+        for (StreamListener& listener : listeners)
+            group.spawn("accept", [&] { return accept_from(listener, connections); });
+        co_return;
+    };
+    auto accepted = co_await with_task_group(each, GroupOptions{.name = "listeners"});
+    static_cast<void>(accepted); // cut short by a stop, as it should be
+}
+
+Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& connections) {
+    const bool is_unix = listener.local().is_unix();
+    auto pause_time = accept_pause_first;
+    for (;;) {
+        // Clients beyond the limit wait in the backlog.
+        auto room_here = co_await wait_for_room(connections);
+        if (!room_here) co_return;
+        auto stream = co_await listener.accept();
+        if (stream) {
+            pause_time = accept_pause_first;
+            auto taken = co_await take(connections, std::move(*stream), is_unix);
+            if (taken) taken = co_await take_waiting(connections, listener, is_unix);
+            if (!taken) co_return;
+            continue;
+        }
+        const std::error_code error = stream.error();
+        if (error == std::errc::operation_canceled) co_return;
+        if (is_fatal(error)) {
+            accept_error_ = error;
+            if (on_accept_failure) on_accept_failure();
+            stop_up_to(1);
+            co_return;
+        }
+        if (is_of_one_client(error)) continue;
+        auto paused = co_await pause(error, pause_time);
+        if (!paused) co_return;
+    }
+}
+
+// Also for what is not known here: an error that comes again and again must not fill the turns of the loop.
+Task<Result<void>> Server::State::pause(std::error_code error, std::chrono::milliseconds& time) {
+    ++report.accept_pauses;
+    if (error != paused_for_) {
+        loop->report("accepting pauses: " + error.message() +
+                     (is_exhaustion(error) ? " (raise 'ulimit -n', or lower max_connections)"
+                                           : " (accept4; nothing that this server knows)"));
+        paused_for_ = error;
+    }
+    auto slept = co_await sleep_for(time);
+    time = std::min(2 * time, accept_pause_limit);
+    co_return slept;
+}
+
+Task<Result<void>> Server::State::wait_for_room(BoundedTaskGroup& connections) {
+    for (;;) {
+        auto here = co_await connections.wait_for_room();
+        if (!here || room.has_room()) co_return here;
+        freed_.clear();
+        room.tell_when_free([this] { loop->post([this] { freed_.set(); }); });
+        auto freed = co_await freed_.wait();
+        if (!freed) co_return freed;
+    }
+}
+
+// Those who wait already, in the same turn: otherwise a crowd that arrives at once would get one place in each turn.
+Task<Result<void>> Server::State::take_waiting(BoundedTaskGroup& connections,
+                                               StreamListener& listener, bool is_unix) {
+    if (loop->direct_descriptor_limit() > 0) co_return Result<void>();
+    const std::size_t free_here = options.max_connections - connections.size();
+    auto waiting =
+        listener.accept_waiting(std::min({accepts_per_turn - 1, free_here, room.free_places()}));
+    if (!waiting) co_return Result<void>(); // the next accept says it again
+    for (StreamSocket& stream : *waiting) {
+        auto taken = co_await take(connections, std::move(stream), is_unix);
+        if (!taken) co_return taken;
+    }
+    co_return Result<void>();
+}
+
+// Gives it a place, here or with a worker that has fewer, and begins.
+Task<Result<void>> Server::State::take(BoundedTaskGroup& connections, StreamSocket stream,
+                                       bool is_unix) {
+    last_accept_ = Clock::now();
+    while (!room.try_enter()) { // another worker has taken the last
+        auto free = co_await wait_for_room(connections);
+        if (!free) co_return free;
+    }
+    if (const auto idler = room.idler_worker(); idler && loop->direct_descriptor_limit() == 0) {
+        UniqueFd moved(::fcntl(stream.native_handle(), F_DUPFD_CLOEXEC, 0));
+        if (moved && room.give(*idler, std::move(moved), is_unix)) {
+            co_return Result<void>();
+        }
+    }
+    begin(connections, std::move(stream), is_unix, Place(*this));
+    co_return Result<void>();
+}
+
+void Server::State::take_from_another(StreamSocket stream, bool is_unix) {
+    Given given{.stream = std::move(stream), .is_unix = is_unix, .at = Place(*this)};
+    if (connections_ == nullptr)
+        return given_early_.push_back(std::move(given)); // it has not begun
+    begin(*connections_, std::move(given.stream), is_unix, std::move(given.at));
+}
+
+void Server::State::begin(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix,
+                          Place at) {
+    if (options.idle_timeout.count() > 0 || options.drain_spread.count() > 0)
+        stream.limit_idle_time();
+    try {
+        if (is_unix) {
+            begin_as<&Calls::local>(connections, std::move(stream), std::move(at));
+        } else {
+            begin_as<&Calls::tcp>(connections, std::move(stream), std::move(at));
+        }
+    } catch (const std::exception& error) {
+        loop->report("a connection could not be started and is closed: " +
+                     std::string(error.what()));
+    }
+}
+
+// Named after the handler, and the place where that is written.
+template <Server::Call Server::Calls::* kind>
+void Server::State::begin_as(BoundedTaskGroup& connections, StreamSocket stream, Place at) {
+    const std::source_location where_it_is_written;
+    const auto spawn = [&](auto handle) {
+        auto begun =
+            connections.try_spawn_at(where_it_is_written, std::move(handle), std::move(stream));
+        if (begun) ++report.accepted_count;
+    };
+    if ((calls.*kind).silent != nullptr) {
+        spawn([at = std::move(at)](StreamSocket taken) {
+            State& state = at.state();
+            return (state.calls.*kind).silent(state.handler, std::move(taken));
+        });
+    } else {
+        spawn([at = std::move(at)](StreamSocket taken) {
+            State& state = at.state();
+            return (state.calls.*kind).telling(state.handler, std::move(taken));
+        });
+    }
+}
+
+void Server::State::task_failed(const TaskFailure& failure) noexcept {
+    ++report.failed_count;
+    if (failure.exception == nullptr && !options.report_errors) return;
+    try {
+        loop->report(failure.to_string());
+    } catch (const std::bad_alloc&) { // it is counted
+    }
+}
+
+} // namespace ringlet

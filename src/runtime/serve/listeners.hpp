@@ -1,0 +1,19 @@
+#pragma once
+
+#include <ringlet/server.hpp>
+#include <ringlet/stream_listener.hpp>
+
+#include <cstddef>
+#include <vector>
+
+namespace ringlet {
+
+/// The listeners of each worker: each has one for each address.
+Result<std::vector<std::vector<StreamListener>>>
+bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
+         const ListenOptions& options);
+
+/// What `options` say, looked up.
+Result<std::vector<ListenAddress>> addresses_of(const ServeOptions& options);
+
+} // namespace ringlet

@@ -1,0 +1,96 @@
+#pragma once
+
+// How many connections may be served, by all workers together, and how many each has.
+
+#include <ringlet/unique_fd.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace ringlet {
+
+/// Thread    Any.
+class Room {
+public:
+    Room(std::size_t limit, std::size_t workers) : limit_(limit), shares_(workers) {}
+
+    /// Takes a place for a worker, if there is one.
+    bool try_enter(std::size_t worker) noexcept {
+        if (live_.fetch_add(1) >= limit_) {
+            live_.fetch_sub(1);
+            return false;
+        }
+        shares_[worker].live.fetch_add(1, std::memory_order_relaxed);
+        return true;
+    }
+    void leave(std::size_t worker) noexcept;
+    [[nodiscard]] std::size_t free_places() const noexcept {
+        const std::size_t live = live_.load(std::memory_order_relaxed);
+        return live < limit_ ? limit_ - live : 0;
+    }
+    /// A place that was taken for one is another's.
+    void move(std::size_t from, std::size_t to) noexcept {
+        shares_[from].live.fetch_sub(1, std::memory_order_relaxed);
+        shares_[to].live.fetch_add(1, std::memory_order_relaxed);
+    }
+    /// Who has clearly fewer connections than this worker; nothing if nobody has.
+    [[nodiscard]] std::optional<std::size_t> idler_than(std::size_t worker) const noexcept;
+
+    /// Calls `wake` once, on whatever thread, when a place is free; empty: it is wanted no more.
+    void tell_when_free(std::size_t worker, std::function<void()> wake);
+
+private:
+    struct alignas(64) Share {
+        std::atomic<std::size_t> live{0};
+        std::function<void()> wake; // under the mutex
+    };
+
+    std::size_t limit_;
+    std::atomic<std::size_t> live_{0};
+    std::atomic<std::size_t> waiting_{0};
+    std::mutex mutex_;
+    std::vector<Share> shares_;
+};
+
+/// What one worker has of it. Alone, there is nothing to share: its group of connections knows the limit.
+class RoomShare {
+public:
+    using Give = std::function<bool(std::size_t worker, UniqueFd descriptor, bool is_unix)>;
+
+    RoomShare() = default;
+    RoomShare(std::shared_ptr<Room> room, std::size_t worker, Give give)
+        : room_(std::move(room)), worker_(worker), give_(std::move(give)) {}
+
+    [[nodiscard]] bool try_enter() noexcept {
+        return room_ == nullptr || room_->try_enter(worker_);
+    }
+    void leave() noexcept {
+        if (room_ != nullptr) room_->leave(worker_);
+    }
+    [[nodiscard]] std::optional<std::size_t> idler_worker() const noexcept {
+        return room_ == nullptr ? std::nullopt : room_->idler_than(worker_);
+    }
+    [[nodiscard]] std::size_t free_places() const noexcept {
+        return room_ == nullptr ? std::numeric_limits<std::size_t>::max() : room_->free_places();
+    }
+    [[nodiscard]] bool has_room() const noexcept { return free_places() > 0; }
+    /// Gives a connection with its place to another worker; false if that takes none any more: the place is kept.
+    bool give(std::size_t to, UniqueFd descriptor, bool is_unix);
+    void tell_when_free(std::function<void()> wake) {
+        if (room_ != nullptr) room_->tell_when_free(worker_, std::move(wake));
+    }
+
+private:
+    std::shared_ptr<Room> room_;
+    std::size_t worker_ = 0;
+    Give give_;
+};
+
+} // namespace ringlet

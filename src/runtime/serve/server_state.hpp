@@ -1,0 +1,108 @@
+#pragma once
+
+#include <ringlet/event.hpp>
+#include <ringlet/join_handle.hpp>
+#include <ringlet/server.hpp>
+#include <ringlet/signal_stream.hpp>
+#include <ringlet/task_group.hpp>
+
+#include "serve/room.hpp"
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace ringlet {
+
+// A server goes through two phases: it accepts (accepting.cpp), and then it drains (stopping.cpp). A stop ends the
+// phase that it is in.
+class Server::State final : public FailureObserver {
+public:
+    State(ServeOptions chosen, std::vector<StreamListener> listening, RoomShare share);
+
+    Task<Result<void>> serve();
+    void stop() { stop_up_to(stops_ + 1); }
+    void stop_up_to(int times);
+    void dump(std::string_view title) const;
+    void task_failed(const TaskFailure& failure) noexcept override;
+
+    /// Begins to serve a connection that another worker has accepted, and entered for this one.
+    void take_from_another(StreamSocket stream, bool is_unix);
+
+    ServeOptions options;
+    Result<EventLoop> loop;
+    std::vector<StreamListener> listeners;
+    std::vector<Endpoint> addresses;
+    ServeReport report;
+    void* handler = nullptr;
+    Calls calls;
+    std::function<void()> on_accept_failure;
+    std::optional<SignalStream> signals; // until run has ended
+    RoomShare room;
+
+private:
+    // A connection's place: it is given back when its task has gone.
+    class Place {
+    public:
+        explicit Place(State& state) noexcept : state_(&state) {}
+        Place(Place&& other) noexcept : state_(std::exchange(other.state_, nullptr)) {}
+        Place(const Place&) = delete;
+        Place& operator=(const Place&) = delete;
+        ~Place() {
+            if (state_ != nullptr) state_->room.leave();
+        }
+        [[nodiscard]] State& state() const noexcept { return *state_; }
+
+    private:
+        State* state_;
+    };
+
+    struct Queued { // at a listener that closes
+        StreamSocket stream;
+        bool is_unix;
+    };
+    struct Given { // by another worker
+        StreamSocket stream;
+        bool is_unix;
+        Place at;
+    };
+
+    // ---- accepting
+    Task<> accept_from_all(BoundedTaskGroup& connections);
+    Task<> accept_from(StreamListener& listener, BoundedTaskGroup& connections);
+    Task<Result<void>> wait_for_room(BoundedTaskGroup& connections);
+    Task<Result<void>> pause(std::error_code error, std::chrono::milliseconds& time);
+    Task<Result<void>> take_waiting(BoundedTaskGroup& connections, StreamListener& listener,
+                                    bool is_unix);
+    Task<Result<void>> take(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix);
+    void begin(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix, Place at);
+    template <Call Calls::* kind>
+    void begin_as(BoundedTaskGroup& connections, StreamSocket stream, Place at);
+    [[nodiscard]] static bool is_fatal(std::error_code error);
+
+    // ---- stopping
+    Task<Result<void>> serve_connections(TaskGroup& server, BoundedTaskGroup& connections);
+    Task<> drain(BoundedTaskGroup& connections);
+    Task<Result<void>> serve_the_queues(BoundedTaskGroup& connections);
+    void empty_the_queue(StreamListener& listener, std::vector<Queued>& queue);
+    Task<> end_resting_connections(BoundedTaskGroup& connections);
+    Task<> end_idle_connections();
+    Task<> watch_signals();
+
+    std::error_code accept_error_;
+    JoinHandle<void> phase_;                  // what a stop ends
+    BoundedTaskGroup* connections_ = nullptr; // as long as there is a phase
+    std::vector<Given> given_early_;
+    Event draining_{"draining"};
+    Event freed_{"room for a connection"};
+    Clock::time_point last_accept_{};
+    std::error_code paused_for_; // as it was told
+    int stops_ = 0;
+};
+
+} // namespace ringlet

@@ -1,0 +1,189 @@
+#include <ringlet/deadline.hpp>
+#include <ringlet/detail/frame_pool.hpp>
+#include <ringlet/draining.hpp>
+#include <ringlet/sleep.hpp>
+
+#include "base/error_output.hpp"
+#include "serve/server_state.hpp"
+
+#include <algorithm>
+#include <string>
+
+namespace ringlet {
+
+// The first stop ends the accepting, the second the drain.
+void Server::State::stop_up_to(int times) {
+    if (times <= stops_) return;
+    stops_ = times;
+    if (phase_) phase_.cancel(CancelReason::shutdown);
+}
+
+Task<Result<void>> Server::State::serve() {
+    auto body = [this](TaskGroup& server) -> Task<Result<void>> {
+        current_draining().set(&draining_);
+        if (signals) server.spawn("signals", [this] { return watch_signals(); });
+        if (options.idle_timeout.count() > 0) {
+            server.spawn("idle timeout", [this] { return end_idle_connections(); });
+        }
+        auto connections = [&](BoundedTaskGroup& group) {
+            return serve_connections(server, group);
+        };
+        auto served = co_await with_bounded_task_group(
+            options.max_connections, connections,
+            GroupOptions{.name = "connections", .on_failure = OnFailure::report, .observer = this});
+        server.cancel(CancelReason::shutdown);
+        co_return served;
+    };
+    auto served = co_await with_task_group(body, GroupOptions{.name = "server"});
+    co_return served;
+}
+
+Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
+                                                    BoundedTaskGroup& connections) {
+    struct NoPhase { // however this ends: the handle is of a task in the server's group
+        State& state;
+        ~NoPhase() {
+            state.phase_ = JoinHandle<void>();
+            state.connections_ = nullptr;
+            state.room.tell_when_free(nullptr);
+        }
+    } at_end{*this};
+    connections_ = &connections;
+    for (Given& given : std::exchange(given_early_, {}))
+        begin(connections, std::move(given.stream), given.is_unix, std::move(given.at));
+    phase_ = server.spawn("accept", [&] { return accept_from_all(connections); });
+    if (stops_ > 0) phase_.cancel(CancelReason::shutdown);
+    auto accepted = co_await phase_.join();
+    static_cast<void>(accepted); // cut short by a stop, as it should be
+
+    draining_.set();
+    phase_ = server.spawn("drain", [&] { return drain(connections); });
+    if (stops_ > 1) phase_.cancel(CancelReason::shutdown);
+    auto drained = co_await phase_.join();
+    static_cast<void>(drained);
+    auto left = co_await cancelled(); // the loop, not this server
+
+    Result<void> closed;
+    for (StreamListener& listener : listeners) {
+        if (!listener) continue;
+        auto one = co_await listener.close();
+        if (closed) closed = one;
+    }
+    report.cancelled_count = connections.size();
+    connections.cancel(CancelReason::shutdown);
+    // A handler may ignore that for ever. Leaving the loop ends it where it stands.
+    if (connections.size() > 0) loop->stop();
+    if (accept_error_) co_return accept_error_;
+    if (left) co_return std::errc::operation_canceled;
+    co_return closed;
+}
+
+Task<> Server::State::drain(BoundedTaskGroup& connections) {
+    auto wait = [this, &connections]() -> Task<Result<void>> {
+        auto all = [this, &connections](TaskGroup& group) -> Task<Result<void>> {
+            if (options.drain_spread.count() > 0) {
+                group.spawn("rest", [&] { return end_resting_connections(connections); });
+            }
+            auto served = co_await serve_the_queues(connections);
+            if (!served) co_return served;
+            auto idle = co_await connections.wait_until_idle();
+            group.cancel();
+            co_return idle;
+        };
+        auto drained = co_await with_task_group(all);
+        co_return drained;
+    };
+    auto drained = co_await with_timeout(options.drain_timeout, wait);
+    static_cast<void>(drained); // what is left is cancelled
+}
+
+// Who waits to be accepted is served, as there is room; nobody new comes. For the listeners close before that.
+Task<Result<void>> Server::State::serve_the_queues(BoundedTaskGroup& connections) {
+    for (StreamListener& listener : listeners) listener.refuse_new();
+    // Those whose handshake is under way get into the queue.
+    if (Clock::now() - last_accept_ < busy_time) {
+        auto settled = co_await sleep_for(settle_time);
+        if (!settled) co_return settled;
+    }
+    std::vector<Queued> queue;
+    for (StreamListener& listener : listeners) {
+        empty_the_queue(listener, queue);
+        auto closed = co_await listener.close();
+        if (!closed) co_return closed;
+    }
+    for (Queued& waiting : queue) {
+        auto room_here = co_await wait_for_room(connections);
+        if (!room_here) co_return room_here;
+        auto taken = co_await take(connections, std::move(waiting.stream), waiting.is_unix);
+        if (!taken) co_return taken;
+    }
+    co_return Result<void>();
+}
+
+void Server::State::empty_the_queue(StreamListener& listener, std::vector<Queued>& queue) {
+    const bool is_unix = listener.local().is_unix();
+    // At a Unix socket new clients still come: no more than were there at first can have been.
+    const std::size_t limit =
+        queue.size() + static_cast<std::size_t>(std::max(options.socket.backlog, 1));
+    while (queue.size() < limit) {
+        auto waiting = listener.accept_waiting(accepts_per_turn);
+        if (!waiting) {
+            if (accept_error_) return; // of this listener, probably, and it is told by `run`
+            loop->report("clients that waited at " + listener.local().to_string() +
+                         " are reset: " + waiting.error().message());
+            return;
+        }
+        if (waiting->empty()) return;
+        for (StreamSocket& stream : *waiting)
+            queue.push_back({.stream = std::move(stream), .is_unix = is_unix});
+    }
+}
+
+// Evenly, so that their clients do not all connect to another server at once.
+Task<> Server::State::end_resting_connections(BoundedTaskGroup& connections) {
+    constexpr int steps = 64;
+    const Clock::duration spread = saturated(options.drain_spread);
+    const std::size_t each = connections.size() / steps + 1;
+    for (;;) {
+        auto slept = co_await sleep_for(spread / steps);
+        if (!slept) co_return;
+        loop->end_resting(rest_time, each);
+    }
+}
+
+Task<> Server::State::end_idle_connections() {
+    for (;;) {
+        auto slept = co_await sleep_for(saturated(options.idle_timeout) / 4);
+        if (!slept) co_return;
+        loop->cancel_idle(saturated(options.idle_timeout));
+    }
+}
+
+Task<> Server::State::watch_signals() {
+    for (;;) {
+        auto seen = co_await signals->next();
+        if (!seen) co_return;
+        if (*seen == options.dump_signal) {
+            dump("");
+        } else {
+            stop();
+        }
+    }
+}
+
+// In one piece: others may write at the same time.
+void Server::State::dump(std::string_view title) const {
+    std::string text;
+    if (!title.empty()) {
+        text = std::string(title) + ": " + std::to_string(report.accepted_count) +
+               " connections accepted, " +
+               std::to_string(connections_ != nullptr ? connections_->size() : 0) + " live\n";
+    }
+    text += loop->dump();
+    const FramePool::Use use = FramePool::local().in_use();
+    text += std::to_string(loop->stats().live_tasks) + " live tasks; " + std::to_string(use.bytes) +
+            " bytes in " + std::to_string(use.block_count) + " frames, records and sockets\n";
+    write_error(text);
+}
+
+} // namespace ringlet
