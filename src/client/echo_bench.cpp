@@ -4,7 +4,9 @@
 #include "command_line.hpp"
 #include "counted.hpp"
 #include "environment.hpp"
+#include "first_process.hpp"
 #include "hold.hpp"
+#include "interruption.hpp"
 #include "load.hpp"
 #include "merge.hpp"
 #include "options.hpp"
@@ -18,11 +20,13 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include <sys/resource.h>
@@ -132,15 +136,23 @@ int measure_hold(Settings& settings, ResultFiles& files) {
     raise_descriptor_limit();
     if (auto refusal = read_sources(settings)) return refuse(*refusal);
 
-    const HoldResult result = run_hold(hold);
+    int signal = 0;
+    HoldResult result;
+    {
+        Interruption interruption;
+        result = run_hold(hold, interruption);
+        signal = interruption.signal();
+    }
     if (!result.fatal.empty()) return refuse({result.fatal_status, result.fatal});
     const HoldCount& total = result.total;
-    if (total.held == 0 && total.first_echo_errors == 0) {
+    if (!result.interrupted && total.held == 0 && total.first_echo_errors == 0) {
         return refuse(no_server(hold.server, result.first_error, hold.tls.has_value()));
     }
     print_report(hold, result);
+    if (result.interrupted) say("echo_bench: interrupted by {}\n", signal_name(signal));
     if (!result.first_error.empty()) say("echo_bench: {}\n", result.first_error);
     if (auto refusal = files.write(hold, result)) return refuse(*refusal);
+    if (result.interrupted) return interrupted_status(signal);
     return total.last_echo_successes == hold.connections ? EX_OK : 1;
 }
 
@@ -154,18 +166,34 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
                                            {"build", describe_build()},
                                            {"machine", describe_machine()},
                                            {"backend", loop->backend().to_string()}};
+    int signal = 0;
+    std::optional<LoadResult> measured;
+    {
+        Interruption interruption;
+        measured = run_load(*loop, load, interruption);
+        signal = interruption.signal();
+    }
+    if (!measured) {
+        return refuse(
+            {interrupted_status(signal),
+             fmt::format("interrupted by {} before anything was measured", signal_name(signal))});
+    }
     const Measurement measurement{describe_load(load, settings.loop.busy_poll),
-                                  {{client, run_load(*loop, load)}}};
+                                  {{client, std::move(*measured)}}};
     const LoadResult& result = measurement.runs.front().result;
     print_report(measurement, settings.quiet ? Extent::last_line : Extent::whole);
 
-    if (result.connections_made == 0) {
+    if (result.interrupted) {
+        say("echo_bench: interrupted by {} after {:.2f} s: what is told was measured until then\n",
+            signal_name(signal), std::chrono::duration<double>(result.wall).count());
+    } else if (result.connections_made == 0) {
         return refuse(no_server(load.server, result.connect_error, load.tls.has_value()));
     }
     if (!result.first_error.empty()) {
         say("echo_bench: {}; the first: {}\n", counted(result.errors, "error"), result.first_error);
     }
     if (auto refusal = files.write(measurement)) return refuse(*refusal);
+    if (result.interrupted) return interrupted_status(signal);
     return result.errors == 0 ? EX_OK : 1;
 }
 
@@ -214,6 +242,7 @@ int measure(Settings& settings, std::vector<std::string> command_line) {
 int main(int argc, char** argv) {
     ignore_broken_pipes();
     hold_standard_streams();
+    end_by_signals_as_first_process();
     if (argc > 1 && std::string_view(argv[1]) == "merge") {
         return end_output("echo_bench", merge_results(argc - 1, argv + 1));
     }
@@ -224,5 +253,5 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
-    return end_output("echo_bench", measure(settings, {argv, argv + argc}));
+    return end_by_signal(end_output("echo_bench", measure(settings, {argv, argv + argc})));
 }

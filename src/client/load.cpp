@@ -53,7 +53,7 @@ enum class Stage { warmup, measurement };
 /// One run of the load: the warm-up is one, the measurement another.
 class Phase {
 public:
-    Phase(EventLoop& loop, const LoadOptions& options, Stage stage);
+    Phase(EventLoop& loop, const LoadOptions& options, Interruption& interruption, Stage stage);
     LoadResult run();
 
 private:
@@ -62,31 +62,35 @@ private:
     Clock::time_point due_time(std::uint64_t request) const;
     bool has_more() const;
     std::uint64_t count_never_sent() const;
+    std::uint64_t count_waiting() const;
 
     Task<> wait_for_the_end();
     Task<> drive(std::uint64_t index);
     Task<std::uint64_t> one_connection(std::uint64_t index, Payload& payload);
     Task<Result<Clock::time_point>> wait_until_due(std::uint64_t wanted);
     Task<> end_silent_connections();
+    Task<> watch_for_interruption();
     Task<> show_progress();
     void note_error(std::string_view where, const std::string& what);
     std::uint64_t planned_requests() const;
 
     EventLoop& loop_;
     const LoadOptions& options_;
+    Interruption& interruption_;
     Stage stage_;
     std::chrono::milliseconds duration_;
     bool spread_sources_; // connect from several addresses
     std::uint64_t connections_begun_ = 0;
     std::uint64_t running_ = 0;
     std::uint64_t requests_begun_ = 0;
+    std::uint64_t requests_under_way_ = 0;
     Clock::time_point begin_;
     Clock::time_point end_;
     LoadResult result_;
 };
 
-Phase::Phase(EventLoop& loop, const LoadOptions& options, Stage stage)
-    : loop_(loop), options_(options), stage_(stage),
+Phase::Phase(EventLoop& loop, const LoadOptions& options, Interruption& interruption, Stage stage)
+    : loop_(loop), options_(options), interruption_(interruption), stage_(stage),
       duration_(stage == Stage::warmup ? options.warmup : options.duration) {
     const bool many =
         is_timed() || options.coroutines * options.connections_each > one_address_connections;
@@ -104,9 +108,7 @@ LoadResult Phase::run() {
     result_.wall = Clock::now() - begin_;
     result_.cpu = cpu_time() - cpu_before;
     result_.cpu_wait = cpu_wait_time() - cpu_wait_before;
-    // In a counted run every request that was planned and did not succeed is an error, also those
-    // that a broken connection never came to.
-    if (!is_timed()) result_.errors = planned_requests() - result_.successes;
+    result_.unfinished += requests_under_way_;
     result_.never_sent = count_never_sent();
     result_.errors += result_.never_sent;
     if (result_.never_sent > 0) {
@@ -133,10 +135,20 @@ bool Phase::has_more() const {
 }
 
 std::uint64_t Phase::count_never_sent() const {
-    if (!is_timed_open_loop() || stage_ == Stage::warmup) return 0;
+    if (!is_timed_open_loop() || stage_ == Stage::warmup || result_.interrupted) return 0;
     if (due_time(requests_begun_) >= end_) return 0;
     const double all = std::ceil(std::chrono::duration<double>(duration_).count() * options_.rate);
     return static_cast<std::uint64_t>(all) - requests_begun_;
+}
+
+// Open loop: how many are due by now, and wait for a connection.
+std::uint64_t Phase::count_waiting() const {
+    if (options_.rate <= 0) return 0;
+    const auto now = std::min(Clock::now(), is_timed() ? end_ : Clock::time_point::max());
+    const double due = std::chrono::duration<double>(now - begin_).count() * options_.rate;
+    std::uint64_t count = static_cast<std::uint64_t>(due) + 1; // the first at once
+    if (!is_timed()) count = std::min(count, planned_requests() - result_.errors);
+    return count > requests_begun_ ? count - requests_begun_ : 0;
 }
 
 std::uint64_t Phase::planned_requests() const {
@@ -149,6 +161,7 @@ Task<> Phase::wait_for_the_end() {
         loop_.spawn([this](std::uint64_t index) { return drive(index); }, i);
     }
     loop_.spawn([this] { return end_silent_connections(); });
+    loop_.spawn([this] { return watch_for_interruption(); });
     if (options_.progress) loop_.spawn([this] { return show_progress(); });
     auto ended = co_await sleep_until(Clock::time_point::max());
     static_cast<void>(ended);
@@ -180,10 +193,12 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
     std::string cause;
     auto connected =
         co_await open_connection(options_.server, connect_options, options_.tls, &cause);
+    if (!connected && result_.interrupted) co_return 0;
     if (!connected) {
         if (cause.empty()) cause = connected.error().message();
         if (result_.connections_failed++ == 0) result_.connect_error = cause;
-        if (is_timed()) ++result_.errors;
+        // A counted run has planned so many requests on it, which now never come.
+        result_.errors += is_timed() ? 1 : options_.echoes_each;
         note_error("connecting", cause);
         co_return 0;
     }
@@ -201,9 +216,12 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
             if (!due) break;
             intended = *due;
         }
+        requests_under_way_ += wanted;
         auto right = co_await stream.exchange(payload.request(), payload.reply());
+        if (!right && result_.interrupted) break;
+        requests_under_way_ -= wanted;
         if (!right || !*right) {
-            if (is_timed()) result_.errors += wanted;
+            result_.errors += is_timed() ? wanted : options_.echoes_each - succeeded;
             note_error("an echo",
                        right ? "the answer is not what was sent: " + payload.describe_difference()
                              : stream.describe(right.error()));
@@ -221,7 +239,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
     }
     if (options_.churn && succeeded == options_.echoes_each) {
         auto closed = co_await stream.close();
-        static_cast<void>(closed);
+        if (!closed && result_.interrupted) co_return succeeded;
         ++result_.connections_whole;
         result_.connection_latency.add(Clock::now() - begin);
     }
@@ -251,6 +269,14 @@ Task<> Phase::end_silent_connections() {
     }
 }
 
+Task<> Phase::watch_for_interruption() {
+    auto came = co_await readable(interruption_.fd());
+    if (!came || interruption_.signal() == 0) co_return;
+    result_.interrupted = true;
+    result_.unfinished = count_waiting();
+    loop_.stop();
+}
+
 Task<> Phase::show_progress() {
     for (;;) {
         auto slept = co_await sleep_for(std::chrono::milliseconds(250));
@@ -264,7 +290,7 @@ Task<> Phase::show_progress() {
         }
         say("\r\x1b[K{:3.0f} %, {:.0f} echoes a second, {}, {}", 100 * std::min(share, 1.0),
             done / seconds, counted(result_.connections_made, "connection"),
-            counted(result_.errors + result_.connections_failed, "error"));
+            counted(result_.errors, "error"));
         std::fflush(stderr);
     }
 }
@@ -276,10 +302,12 @@ void Phase::note_error(std::string_view where, const std::string& what) {
 
 } // namespace
 
-LoadResult run_load(EventLoop& loop, const LoadOptions& options) {
+std::optional<LoadResult> run_load(EventLoop& loop, const LoadOptions& options,
+                                   Interruption& interruption) {
     if (options.warmup.count() > 0) {
-        auto thrown_away = Phase(loop, options, Stage::warmup).run();
+        auto thrown_away = Phase(loop, options, interruption, Stage::warmup).run();
+        if (thrown_away.interrupted) return std::nullopt;
         if (thrown_away.connections_made == 0) return thrown_away;
     }
-    return Phase(loop, options, Stage::measurement).run();
+    return Phase(loop, options, interruption, Stage::measurement).run();
 }

@@ -4,6 +4,7 @@
 
 #include "exchange.hpp"
 #include "histogram.hpp"
+#include "interruption.hpp"
 
 #include <ringlet/ringlet.hpp>
 
@@ -51,7 +52,12 @@ struct LoadResult {
     std::chrono::nanoseconds latest_send{0};
     /// Open loop: that were due before the end of the time and found no connection; they are errors.
     std::uint64_t never_sent = 0;
+    bool interrupted = false; ///< by a signal
+    /// Then: requests that were due or under way, and are neither right nor errors.
+    std::uint64_t unfinished = 0;
 };
 
-/// Runs the load on `loop`: the warm-up, whose figures are thrown away, then what is measured.
-LoadResult run_load(ringlet::EventLoop& loop, const LoadOptions& options);
+/// Runs the load on `loop`: the warm-up, whose figures are thrown away, then what is measured. A signal ends
+/// it early. None if it came during the warm-up.
+std::optional<LoadResult> run_load(ringlet::EventLoop& loop, const LoadOptions& options,
+                                   Interruption& interruption);

@@ -75,6 +75,8 @@ LoadResult total_of(const Measurement& measurement) {
         total.cpu_wait += other.cpu_wait;
         total.late_sends += other.late_sends;
         total.never_sent += other.never_sent;
+        total.interrupted = total.interrupted || other.interrupted;
+        total.unfinished += other.unfinished;
         total.latest_send = std::max(total.latest_send, other.latest_send);
     }
     return total;

@@ -3,6 +3,7 @@
 #include "counted.hpp"
 #include "output.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -71,6 +72,17 @@ void print_doubts(const Measurement& measurement) {
     }
 }
 
+void print_interruption(const Measurement& measurement, const LoadResult& total) {
+    const auto& runs = measurement.runs;
+    const auto count =
+        std::ranges::count_if(runs, [](const Run& run) { return run.result.interrupted; });
+    const std::string which = runs.size() == 1
+                                  ? fmt::format("after {:.2f} s", seconds(total.wall))
+                                  : fmt::format("{} of {} clients", count, runs.size());
+    print("Interrupted: {}, {} unfinished, neither right nor errors\n", which,
+          counted(total.unfinished, "request"));
+}
+
 void print_summary(const Measurement& measurement, const LoadResult& total) {
     const auto& settings = measurement.settings;
     const auto& connections = settings.at("connections_each");
@@ -104,6 +116,7 @@ void print_summary(const Measurement& measurement, const LoadResult& total) {
         print("Never sent: {} of {} requests that were due before the end; they are errors\n",
               total.never_sent, total.successes + total.errors);
     }
+    if (total.interrupted) print_interruption(measurement, total);
 }
 
 } // namespace
@@ -126,8 +139,14 @@ void print_report(const HoldOptions& options, const HoldResult& result) {
           total.failed, options.connections - total.held - total.failed, result.open_seconds);
     print("Echoes of {} at the start: {} right, {} wrong or missing\n",
           counted(options.message.size(), "byte"), total.held, total.first_echo_errors);
-    print("Echoes at the end, {:.1f} s later: {} right, {} wrong or missing\n",
-          seconds(options.hold_time), total.last_echo_successes, total.last_echo_errors);
+    if (result.interrupted) {
+        print(
+            "Interrupted: before all echoes at the end; until then {} right, {} wrong or missing\n",
+            total.last_echo_successes, total.last_echo_errors);
+    } else {
+        print("Echoes at the end, {:.1f} s later: {} right, {} wrong or missing\n",
+              seconds(options.hold_time), total.last_echo_successes, total.last_echo_errors);
+    }
     if (result.server_user_bytes_per_connection) {
         print("Memory of the server for each connection: {:.0f} bytes\n",
               *result.server_user_bytes_per_connection);

@@ -100,6 +100,7 @@ std::optional<Refusal> ResultFiles::write(const HoldOptions& options, const Hold
           {"hold_seconds", seconds(options.hold_time)},
           {"first_echo_errors", total.first_echo_errors},
           {"last_echo_errors", total.last_echo_errors},
+          {"interrupted", result.interrupted},
           {"server_user_bytes_per_connection", bytes(result.server_user_bytes_per_connection)},
           {"kernel_bytes_per_connection", bytes(result.kernel_bytes_per_connection)}}}};
     return write_json(json_, json);

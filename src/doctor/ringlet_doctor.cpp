@@ -5,6 +5,7 @@
 #include <ringlet/version.hpp>
 
 #include "command_line.hpp"
+#include "first_process.hpp"
 #include "output.hpp"
 
 #include <CLI/CLI.hpp>
@@ -110,6 +111,7 @@ std::string to_json(const Examination& examination) {
 int main(int argc, char** argv) {
     ignore_broken_pipes();
     hold_standard_streams();
+    end_by_signals_as_first_process();
     bool json = false;
     CLI::App app("Says what this machine can do for a ringlet server, and what to change.",
                  "ringlet_doctor");
