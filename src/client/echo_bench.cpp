@@ -188,12 +188,18 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
             signal_name(signal), std::chrono::duration<double>(result.wall).count());
     } else if (result.connections_made == 0) {
         return refuse(no_server(load.server, result.connect_error, load.tls.has_value()));
+    } else if (result.gave_up) {
+        say("echo_bench: gave up after {:.2f} s: {} connections of each coroutine in a row brought "
+            "no echo from {}; the last: {}\n",
+            std::chrono::duration<double>(result.wall).count(), load.give_up_after,
+            load.server.to_string(), result.last_failure);
     }
     if (!result.first_error.empty()) {
         say("echo_bench: {}; the first: {}\n", counted(result.errors, "error"), result.first_error);
     }
     if (auto refusal = files.write(measurement)) return refuse(*refusal);
     if (result.interrupted) return interrupted_status(signal);
+    if (result.gave_up) return EX_UNAVAILABLE;
     return result.errors == 0 ? EX_OK : 1;
 }
 

@@ -61,6 +61,7 @@ private:
     bool is_timed_open_loop() const { return is_timed() && options_.rate > 0; }
     Clock::time_point due_time(std::uint64_t request) const;
     bool has_more() const;
+    bool has_ended_early() const { return result_.interrupted || result_.gave_up; }
     std::uint64_t count_never_sent() const;
     std::uint64_t count_waiting() const;
 
@@ -70,6 +71,8 @@ private:
     Task<Result<Clock::time_point>> wait_until_due(std::uint64_t wanted);
     Task<> end_silent_connections();
     Task<> watch_for_interruption();
+    void end_early(bool& why);
+    bool is_hopeless();
     Task<> show_progress();
     void note_error(std::string_view where, const std::string& what);
     std::uint64_t planned_requests() const;
@@ -84,6 +87,8 @@ private:
     std::uint64_t running_ = 0;
     std::uint64_t requests_begun_ = 0;
     std::uint64_t requests_under_way_ = 0;
+    std::uint64_t fruitless_in_a_row_ = 0; // connections without an echo
+    std::string last_failure_;
     Clock::time_point begin_;
     Clock::time_point end_;
     LoadResult result_;
@@ -135,7 +140,7 @@ bool Phase::has_more() const {
 }
 
 std::uint64_t Phase::count_never_sent() const {
-    if (!is_timed_open_loop() || stage_ == Stage::warmup || result_.interrupted) return 0;
+    if (!is_timed_open_loop() || stage_ == Stage::warmup || has_ended_early()) return 0;
     if (due_time(requests_begun_) >= end_) return 0;
     const double all = std::ceil(std::chrono::duration<double>(duration_).count() * options_.rate);
     return static_cast<std::uint64_t>(all) - requests_begun_;
@@ -171,6 +176,11 @@ Task<> Phase::drive(std::uint64_t index) {
     Payload payload(options_.message, options_.pipeline, options_.numbered);
     for (std::uint64_t i = 0; is_timed() ? has_more() : i < options_.connections_each; ++i) {
         auto succeeded = co_await one_connection(index, payload);
+        if (has_ended_early()) break;
+        if (succeeded == 0 && is_hopeless()) {
+            end_early(result_.gave_up);
+            break;
+        }
         if (is_timed() && succeeded == 0) {
             if (Clock::now() >= end_) break;
             // A server that is not there is asked again, but not in a hot loop.
@@ -193,7 +203,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
     std::string cause;
     auto connected =
         co_await open_connection(options_.server, connect_options, options_.tls, &cause);
-    if (!connected && result_.interrupted) co_return 0;
+    if (!connected && has_ended_early()) co_return 0;
     if (!connected) {
         if (cause.empty()) cause = connected.error().message();
         if (result_.connections_failed++ == 0) result_.connect_error = cause;
@@ -218,7 +228,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
         }
         requests_under_way_ += wanted;
         auto right = co_await stream.exchange(payload.request(), payload.reply());
-        if (!right && result_.interrupted) break;
+        if (!right && has_ended_early()) break;
         requests_under_way_ -= wanted;
         if (!right || !*right) {
             result_.errors += is_timed() ? wanted : options_.echoes_each - succeeded;
@@ -227,6 +237,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
                              : stream.describe(right.error()));
             break;
         }
+        fruitless_in_a_row_ = 0;
         result_.latency.add(Clock::now() - intended, wanted);
         succeeded += wanted;
         result_.successes += wanted;
@@ -239,7 +250,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
     }
     if (options_.churn && succeeded == options_.echoes_each) {
         auto closed = co_await stream.close();
-        if (!closed && result_.interrupted) co_return succeeded;
+        if (!closed && has_ended_early()) co_return succeeded;
         ++result_.connections_whole;
         result_.connection_latency.add(Clock::now() - begin);
     }
@@ -272,9 +283,23 @@ Task<> Phase::end_silent_connections() {
 Task<> Phase::watch_for_interruption() {
     auto came = co_await readable(interruption_.fd());
     if (!came || interruption_.signal() == 0) co_return;
-    result_.interrupted = true;
+    end_early(result_.interrupted);
+}
+
+void Phase::end_early(bool& why) {
+    why = true;
     result_.unfinished = count_waiting();
+    result_.last_failure = last_failure_;
     loop_.stop();
+}
+
+// A connection has brought no echo. So many in a row: there is no server any more. Asking on would only keep
+// its machine busy, and end with the same report.
+bool Phase::is_hopeless() {
+    if (is_timed() && Clock::now() >= end_) return false;
+    ++fruitless_in_a_row_;
+    return options_.give_up_after > 0 &&
+           fruitless_in_a_row_ / options_.coroutines >= options_.give_up_after;
 }
 
 Task<> Phase::show_progress() {
@@ -296,8 +321,8 @@ Task<> Phase::show_progress() {
 }
 
 void Phase::note_error(std::string_view where, const std::string& what) {
-    if (!result_.first_error.empty()) return;
-    result_.first_error = fmt::format("{}: {}", where, what);
+    last_failure_ = fmt::format("{}: {}", where, what);
+    if (result_.first_error.empty()) result_.first_error = last_failure_;
 }
 
 } // namespace

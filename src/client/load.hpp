@@ -28,6 +28,8 @@ struct LoadOptions {
     std::chrono::milliseconds duration{0}; ///< 0: count, do not time
     std::chrono::milliseconds warmup{0};
     std::chrono::milliseconds timeout{30'000};
+    /// So many connections of each coroutine in a row without one echo end the run; 0: none do.
+    std::uint64_t give_up_after = 1000;
     double rate = 0; ///< requests a second over all; 0: as fast as answered
     bool progress = false;
     std::optional<TlsSettings> tls = {};
@@ -53,7 +55,9 @@ struct LoadResult {
     /// Open loop: that were due before the end of the time and found no connection; they are errors.
     std::uint64_t never_sent = 0;
     bool interrupted = false; ///< by a signal
-    /// Then: requests that were due or under way, and are neither right nor errors.
+    bool gave_up = false;     ///< on a server that was not there any more
+    std::string last_failure; ///< then: what became of the last connection
+    /// If it ended early: requests that were due or under way, and are neither right nor errors.
     std::uint64_t unfinished = 0;
 };
 

@@ -76,6 +76,7 @@ LoadResult total_of(const Measurement& measurement) {
         total.late_sends += other.late_sends;
         total.never_sent += other.never_sent;
         total.interrupted = total.interrupted || other.interrupted;
+        total.gave_up = total.gave_up || other.gave_up;
         total.unfinished += other.unfinished;
         total.latest_send = std::max(total.latest_send, other.latest_send);
     }

@@ -58,6 +58,7 @@ Json figures(const Measurement& measurement, const LoadResult& result) {
     json["latest_send_us"] = microseconds(result.latest_send);
     json["never_sent"] = result.never_sent;
     json["interrupted"] = result.interrupted;
+    json["gave_up"] = result.gave_up;
     json["unfinished"] = result.unfinished;
     return json;
 }
@@ -126,6 +127,7 @@ LoadResult result_from(const Json& json, bool churn) {
     // These came later than the others.
     result.never_sent = json.value("never_sent", std::uint64_t{0});
     result.interrupted = json.value("interrupted", false);
+    result.gave_up = json.value("gave_up", false);
     result.unfinished = json.value("unfinished", std::uint64_t{0});
     result.latency = histogram_from(json.at("latency_histogram"));
     if (churn) {

@@ -47,8 +47,9 @@ void add_hold_options(CLI::App& app, Settings& settings) {
                        "say what one costs")
             ->check(within(std::uint64_t{1}, std::uint64_t{10'000'000}))
             ->type_name("N");
-    for (const char* of_a_load : {"-t", "-c", "-e", "--duration", "--warmup", "--rate",
-                                  "--pipeline", "--churn", "--hgrm", "--hlog", "--quiet"}) {
+    for (const char* of_a_load :
+         {"-t", "-c", "-e", "--duration", "--warmup", "--rate", "--pipeline", "--churn",
+          "--give-up", "--hgrm", "--hlog", "--quiet"}) {
         hold->excludes(app.get_option(of_a_load));
     }
     app.add_option("--sources", settings.sources,
@@ -128,6 +129,12 @@ void add_options(CLI::App& app, Settings& settings) {
                  "Load for so long before measuring");
     add_duration(app, "--timeout", load.timeout, std::chrono::milliseconds(1),
                  "A connection on which nothing moved for so long is an error; default 30s");
+    app.add_option("--give-up", load.give_up_after,
+                   "End the run, with 69, when so many connections of each coroutine in a row\n"
+                   "have brought no echo: there is no server any more. 0: go on")
+        ->check(within(std::uint64_t{0}, std::uint64_t{1'000'000'000}))
+        ->type_name("N")
+        ->capture_default_str();
     app.add_option(
            "--rate", load.rate,
            "Open loop: begin so many echoes a second over all coroutines, and count each\n"

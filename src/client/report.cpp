@@ -72,14 +72,17 @@ void print_doubts(const Measurement& measurement) {
     }
 }
 
-void print_interruption(const Measurement& measurement, const LoadResult& total) {
+// Which runs have ended before their time, and what that left.
+void print_early_end(const char* how, bool LoadResult::* has_ended, const Measurement& measurement,
+                     const LoadResult& total) {
     const auto& runs = measurement.runs;
     const auto count =
-        std::ranges::count_if(runs, [](const Run& run) { return run.result.interrupted; });
+        std::ranges::count_if(runs, [has_ended](const Run& run) { return run.result.*has_ended; });
+    if (count == 0) return;
     const std::string which = runs.size() == 1
                                   ? fmt::format("after {:.2f} s", seconds(total.wall))
                                   : fmt::format("{} of {} clients", count, runs.size());
-    print("Interrupted: {}, {} unfinished, neither right nor errors\n", which,
+    print("{}: {}, {} unfinished, neither right nor errors\n", how, which,
           counted(total.unfinished, "request"));
 }
 
@@ -116,7 +119,8 @@ void print_summary(const Measurement& measurement, const LoadResult& total) {
         print("Never sent: {} of {} requests that were due before the end; they are errors\n",
               total.never_sent, total.successes + total.errors);
     }
-    if (total.interrupted) print_interruption(measurement, total);
+    print_early_end("Interrupted", &LoadResult::interrupted, measurement, total);
+    print_early_end("Gave up", &LoadResult::gave_up, measurement, total);
 }
 
 } // namespace

@@ -1,4 +1,5 @@
-"""How a run of echo_bench ends before its time: by a signal, with a report of what was measured until then."""
+"""How a run of echo_bench ends before its time: by a signal or because the server has gone, with a report
+of what was measured until then."""
 
 import json
 import os
@@ -14,7 +15,8 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from json_schema import complaints
 from load_client import LAST_LINE, Client, bench
-from programs import ECHO_BENCH, PATIENCE_SECONDS, ROOT, EchoCoro, run, wait_until
+from programs import (ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, UNAVAILABLE, EchoCoro, port_of_nobody, run,
+                      wait_until)
 from scripted_server import ScriptedServer
 
 SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
@@ -197,10 +199,67 @@ class Interrupted(Ends):
         self.assertEqual([told["total"]["interrupted"], *(one["interrupted"] for one in told["runs"])],
                          [True, False, True])
         for one in told["runs"]:  # as an older echo_bench wrote it
-            del one["interrupted"], one["unfinished"]
+            del one["interrupted"], one["gave_up"], one["unfinished"]
         self.result.write_text(json.dumps(told))
         merged = run(ECHO_BENCH, "merge", self.result)
         self.assertEqual((merged.returncode, "Interrupted" in merged.stdout), (0, False), merged.stderr)
+
+
+class GivesUp(Ends):
+    def test_nobody_is_there(self):
+        """Planned were 10^8 connections."""
+        port = self.enter(port_of_nobody())
+        ended = bench(port, "-t", 100, "-c", 1_000_000, "-e", 3, "--give-up", 5, "--json", self.result)
+        self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
+        self.assertRegex(ended.stderr, rf"\Aecho_bench: cannot connect to {HOST}:{port}: [^\n]+\n\Z")
+        self.assertIn("Connections: 0 made, 500 failed\n", ended.stdout)
+        self.assertRegex(ended.stdout.splitlines()[-1], r"errors: 1500\Z")
+        self.assertFalse(self.result.exists())
+        by_itself = bench(port, "-t", 1, "-c", 1_000_000)
+        self.assertIn("Connections: 0 made, 1000 failed\n", by_itself.stdout)
+
+    def test_server_that_dies(self):
+        for load in (("-c", 1_000_000), ("--duration", "60min"), ("--duration", "60min", "--churn")):
+            def dies(connection, whole):
+                connection.sendall(whole())
+                connection.sendall(whole())
+                server.stop_listening()
+
+            with self.subTest(load=load):
+                server = ScriptedServer(dies)
+                with server:
+                    ended = bench(server.port, "-t", 1, "-e", 3, *load, "--give-up", 20, "--json", self.result)
+                self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
+                self.assertRegex(ended.stderr, r"(?m)^echo_bench: gave up after \d+\.\d\d s: 20 connections of each "
+                                 rf"coroutine in a row brought no echo from {HOST}:{server.port}; the last: connecting: "
+                                 "Connection refused$")
+                self.assertRegex(ended.stdout, r"(?m)^Gave up: after \d+\.\d\d s, 0 requests unfinished, neither right "
+                                 "nor errors$")
+                total = self.told()["total"]
+                self.assertEqual((total["requests"], total["gave_up"], total["interrupted"]), (2, True, False))
+                self.assertEqual((total["connections_made"], total["connections_failed"]), (1, 20))
+
+    def test_server_that_accepts_and_does_nothing(self):
+        """As a proxy whose servers have gone."""
+        with ScriptedServer(lambda connection, whole: None) as server:
+            ended = bench(server.port, "-t", 2, "-c", 1_000_000, "--give-up", 10, "--json", self.result)
+        self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
+        self.assertLessEqual(server.connection_count, 22)
+        self.assertIn("the last: an echo: ", ended.stderr)
+
+    def test_one_echo_is_hope(self):
+        """Every fifth connection answers once."""
+        def fifth(connection, whole):
+            if server.connection_count % 5 == 0:
+                connection.sendall(whole())
+
+        with ScriptedServer(fifth) as server:
+            ended = bench(server.port, "-t", 1, "-c", 50, "-e", 2, "--give-up", 5)
+        self.ends(ended, 1, errors=90)
+
+    def test_never(self):
+        ended = bench(self.enter(port_of_nobody()), "-t", 1, "-c", 2500, "-e", 1, "--give-up", 0)
+        self.assertIn("Connections: 0 made, 2500 failed\n", ended.stdout)
 
 
 class FirstProcess(Ends):
