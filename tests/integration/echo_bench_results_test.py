@@ -272,6 +272,19 @@ class Schema(unittest.TestCase):
             with self.subTest(value=value):
                 self.assertEqual(list(complaints(value, schema)), wrong)
 
+    def test_one_of_several_kinds(self):
+        schema = {"oneOf": [{"$ref": "#/$defs/a"}, {"type": "object", "required": ["kind", "b"]}],
+                  "$defs": {"a": {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "a"}}}}}
+        for value, wrong in (({"kind": "a"}, []), ({"kind": "b", "b": 1}, []), ({"kind": "b"}, ["$.kind: 'b' is not 'a'"]),
+                             ({"kind": "a", "b": 1}, ["$: is of several kinds"])):
+            with self.subTest(value=value):
+                self.assertEqual(list(complaints(value, schema)), wrong)
+
+    def test_every_kind_of_result_is_described(self):
+        self.assertEqual([one["$ref"] for one in SCHEMA["oneOf"]], ["#/$defs/load", "#/$defs/held"])
+        for result in ({"schema_version": 2, "kind": "hold"}, {"schema_version": 2, "kind": "load"}, {}):
+            self.assertNotEqual(list(complaints(result, SCHEMA)), [])
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -13,10 +13,12 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (ECHO_BENCH, HOST, UNAVAILABLE, USAGE, EchoCoro, descriptor_limit, port_of_nobody, run,
+from json_schema import complaints
+from programs import (ECHO_BENCH, HOST, ROOT, UNAVAILABLE, USAGE, EchoCoro, descriptor_limit, port_of_nobody, run,
                       stderr_on_a_terminal, wait_until)
 from scripted_server import ScriptedServer
 
+SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
 SOFTWARE = 70  # sysexits(3)
 FEW_DESCRIPTORS = 96  # of which a process keeps 32 for itself
 
@@ -52,7 +54,9 @@ class Holding(unittest.TestCase):
 
     def told(self, ended, **expected):
         """What the JSON file says, which must be what was printed."""
-        hold = json.loads(self.json.read_text())["hold"]
+        written = json.loads(self.json.read_text())
+        self.assertEqual(list(complaints(written, SCHEMA)), [])
+        hold = written["hold"]
         self.assertEqual({key: hold[key] for key in expected}, expected, ended.stdout + ended.stderr)
         self.assertRegex(ended.stdout, r"\AHold: {wanted} connections to [^\n]*\n"
                          r"Connections: {connections} held, {failed} failed, {not_tried} not tried; "
@@ -251,7 +255,9 @@ class Ends(Holding):
         held = int(re.search(r"^Connections: (\d+) held, 0 failed, \d+ not tried", stdout, re.MULTILINE)[1])
         self.assertIn("Interrupted: before all echoes at the end; until then 0 right, 0 wrong or missing\n", stdout)
         self.assertEqual(stderr, f"echo_bench: interrupted by {name}\n")
-        told = json.loads(self.json.read_text())["hold"]
+        written = json.loads(self.json.read_text())
+        self.assertEqual(list(complaints(written, SCHEMA)), [])
+        told = written["hold"]
         self.assertEqual((told["interrupted"], told["connections"]), (True, held))
 
     def test_interrupted(self):
