@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -206,9 +207,10 @@ std::vector<Finding> rest_findings() {
 Finding automatic(const RingAnswers& ring, const Answer& epoll) {
     using ringlet::Backend;
     Finding finding{.group = "servers", .name = "automatic"};
-    const char* decided = std::getenv("RINGLET_BACKEND");
+    const char* set = std::getenv("RINGLET_BACKEND");
+    const std::string_view decided = set == nullptr ? "" : set; // empty is unset
     const auto wanted =
-        ringlet::parse_backend(decided == nullptr ? to_string(Backend::automatic) : decided);
+        ringlet::parse_backend(decided.empty() ? to_string(Backend::automatic) : decided);
     const bool killed = ring.refusal().killed_by != 0;
     const auto answers = [&](Verdict verdict, const char* backend, const std::string& why,
                              std::string advice) {

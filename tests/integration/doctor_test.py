@@ -251,7 +251,7 @@ class WhatItAdvises(Doctor):
 
     def test_environment_that_decides(self):
         for value, verdict, backend, advice in (
-                ("auto", "ok", r"io_uring\Z", r"\A\Z"), ("io_uring", "ok", r"io_uring\Z", r"\A\Z"),
+                ("auto", "ok", r"io_uring\Z", r"\A\Z"), ("", "ok", r"io_uring\Z", r"\A\Z"), ("io_uring", "ok", r"io_uring\Z", r"\A\Z"),
                 ("epoll", "low", "epoll: RINGLET_BACKEND", "unset RINGLET_BACKEND"),
                 ("kqueue", "no", "none: RINGLET_BACKEND=kqueue", "auto, io_uring or epoll")):
             with self.subTest(value):
