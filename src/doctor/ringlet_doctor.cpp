@@ -45,6 +45,7 @@ machine    the kernel, the sysctl that disables io_uring, the seccomp filter of 
 io_uring   setup, noop, ringlet_ring: needed. The others: what ringlet uses where the kernel has
            it. Each is really tried, in a child process, because a filter may kill whoever asks
 epoll      what ringlet falls back to
+other      what else a program may use: the loopback interface, child processes, datagrams, TLS
 limits     descriptors (one for each connection), locked memory (200 KiB for each loop), clients
            that wait to be accepted, local ports (for load clients)
 servers    the backend that a server takes by itself. RINGLET_BACKEND=io_uring or epoll, in its
