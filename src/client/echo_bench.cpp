@@ -15,6 +15,7 @@
 #include "read_file.hpp"
 #include "refusal.hpp"
 #include "report.hpp"
+#include "target.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -26,6 +27,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -113,17 +115,20 @@ std::optional<Refusal> read_sources(Settings& settings) {
     return std::nullopt;
 }
 
-Refusal no_server(const Endpoint& server, const std::string& why, bool tls) {
-    if (tls) {
+// `why` is in words, and `failure` what the system said.
+Refusal no_server(const Settings& settings, const std::string& why, std::error_code failure) {
+    const Endpoint& server = settings.load.server;
+    if (settings.load.tls) {
         return {EX_UNAVAILABLE,
                 fmt::format(
                     "cannot speak TLS with {}: {}. Is the server running, and does it speak TLS?",
                     server.to_string(), why)};
     }
-    return {EX_UNAVAILABLE,
-            fmt::format("cannot connect to {}: {}. Is the server running? Start one "
-                        "with 'echo_coro --port {}'",
-                        server.to_string(), why, server.port())};
+    std::string where = fmt::format("{}: {}", server.to_string(), why);
+    if (!settings.other_addresses.empty()) {
+        where = fmt::format("any address of {}: {}", settings.host, settings.other_addresses);
+    }
+    return {EX_UNAVAILABLE, fmt::format("cannot connect to {}. {}", where, hint(server, failure))};
 }
 
 int measure_hold(Settings& settings, ResultFiles& files) {
@@ -146,7 +151,8 @@ int measure_hold(Settings& settings, ResultFiles& files) {
     if (!result.fatal.empty()) return refuse({result.fatal_status, result.fatal});
     const HoldCount& total = result.total;
     if (!result.interrupted && total.held == 0 && total.first_echo_errors == 0) {
-        return refuse(no_server(hold.server, result.first_error, hold.tls.has_value()));
+        const std::error_code failure(total.first_errno, std::generic_category());
+        return refuse(no_server(settings, result.first_error, failure));
     }
     print_report(hold, result);
     if (result.interrupted) say("echo_bench: interrupted by {}\n", signal_name(signal));
@@ -187,7 +193,7 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
         say("echo_bench: interrupted by {} after {:.2f} s: what is told was measured until then\n",
             signal_name(signal), std::chrono::duration<double>(result.wall).count());
     } else if (result.connections_made == 0) {
-        return refuse(no_server(load.server, result.connect_error, load.tls.has_value()));
+        return refuse(no_server(settings, result.connect_error, result.connect_failure));
     } else if (result.gave_up) {
         say("echo_bench: gave up after {:.2f} s: {} connections of each coroutine in a row brought "
             "no echo from {}; the last: {}\n",
@@ -204,7 +210,7 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
 }
 
 // A name to verify: that of the server, as it was written.
-std::optional<Refusal> make_tls(Settings& settings) {
+std::optional<Refusal> make_tls(Settings& settings, const Target& target) {
     const TlsRequest& request = settings.tls;
     if (!request.is_wanted) return std::nullopt;
     std::string cause;
@@ -219,23 +225,39 @@ std::optional<Refusal> make_tls(Settings& settings) {
     auto context = TlsContext::client(options);
     if (!context) return Refusal{EX_NOINPUT, cause};
     std::string name = request.server_name;
-    if (name.empty() && !settings.host.starts_with("unix:")) name = settings.host;
+    if (name.empty() && !target.is_unix()) name = target.host;
     settings.load.tls = TlsSettings{*context, std::move(name)};
     settings.hold.tls = settings.load.tls;
     return std::nullopt;
 }
 
+// The address that HOST and -p mean.
+std::optional<Refusal> choose_server(Settings& settings, const Target& target) {
+    if (target.port && settings.port_is_given && *target.port != settings.port) {
+        return Refusal{EX_USAGE, fmt::format("{} and -p {} name two ports: write one of them",
+                                             settings.host, settings.port)};
+    }
+    ServerOptions options;
+    options.port = settings.port;
+    options.timeout = settings.load.timeout;
+    options.loop = settings.loop;
+    FoundServer server;
+    auto refusal = find_server(target, options, server);
+    settings.load.server = server.endpoint;
+    settings.other_addresses = std::move(server.others);
+    return refusal;
+}
+
 int measure(Settings& settings, std::vector<std::string> command_line) {
     if (auto refusal = read_message(settings)) return refuse(*refusal);
-    if (auto refusal = make_tls(settings)) return refuse(*refusal);
-    auto server = settings.host.starts_with("unix:")
-                      ? Endpoint::parse(settings.host)
-                      : Endpoint::resolve(settings.host, settings.port);
-    if (!server) {
-        return refuse(
-            {exit_status(server), fmt::format("{}: {}", settings.host, server.error().message())});
+    const auto target = Target::parse(settings.host);
+    if (!target) {
+        return refuse({EX_USAGE, fmt::format("'{}' is no HOST: write localhost, localhost:3200, "
+                                             "::1, [::1]:3200 or unix:/PATH",
+                                             settings.host)});
     }
-    settings.load.server = *server;
+    if (auto refusal = make_tls(settings, *target)) return refuse(*refusal);
+    if (auto refusal = choose_server(settings, *target)) return refuse(*refusal);
     settings.load.progress = settings.progress && ::isatty(STDERR_FILENO) != 0;
     ResultFiles files;
     if (auto refusal = files.open(settings.files)) return refuse(*refusal);

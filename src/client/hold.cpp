@@ -100,7 +100,14 @@ std::optional<Fatal> Crew::start_one(Share share) {
     UniqueFd theirs(ends[1]);
     const pid_t parent = ::getpid();
     const pid_t pid = ::fork();
-    if (pid < 0) return Fatal{EX_OSERR, fmt::format("fork: {}", std::strerror(errno))};
+    if (pid < 0) {
+        const char* advice = errno == EAGAIN ? ": the limit of processes is reached (ulimit -u, "
+                                               "TasksMax= of the unit, pids.max of the container)"
+                                             : "";
+        return Fatal{EX_OSERR,
+                     fmt::format("cannot start process {} of those that hold connections: {}{}",
+                                 children_.size() + 1, std::strerror(errno), advice)};
+    }
     if (pid == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (::getppid() != parent) ::_exit(EX_OK); // it had ended before
@@ -186,6 +193,7 @@ HoldCount Crew::total() const {
         sum.last_echo_errors += child.count.last_echo_errors;
     }
     sum.unserved = first_to_fail_.unserved;
+    sum.first_errno = first_to_fail_.first_errno;
     sum.first_error = first_to_fail_.first_error;
     return sum;
 }

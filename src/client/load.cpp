@@ -206,7 +206,10 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
     if (!connected && has_ended_early()) co_return 0;
     if (!connected) {
         if (cause.empty()) cause = connected.error().message();
-        if (result_.connections_failed++ == 0) result_.connect_error = cause;
+        if (result_.connections_failed++ == 0) {
+            result_.connect_error = cause;
+            result_.connect_failure = connected.error();
+        }
         // A counted run has planned so many requests on it, which now never come.
         result_.errors += is_timed() ? 1 : options_.echoes_each;
         note_error("connecting", cause);

@@ -42,7 +42,8 @@ struct LoadResult {
     std::uint64_t connections_failed = 0;
     std::uint64_t handshakes_resumed = 0; ///< of those that were made, with TLS
     std::string first_error;
-    std::string connect_error; ///< of the first connection that failed
+    std::string connect_error;       ///< of the first connection that failed
+    std::error_code connect_failure; ///< the same
     Histogram latency;
     std::uint64_t connections_whole = 0; ///< with --churn: that did all their echoes
     Histogram connection_latency;        ///< of these: connect, echo and close

@@ -111,8 +111,9 @@ void add_options(CLI::App& app, Settings& settings) {
         ->check(within(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
         ->type_name("N")
         ->capture_default_str();
-    app.add_option("-p", settings.port, "Port of the server")
+    app.add_option("-p", settings.port, "Port of the server, if HOST has none")
         ->check(within(1, 65535))
+        ->each([&settings](const std::string&) { settings.port_is_given = true; })
         ->type_name("N")
         ->capture_default_str();
     auto* file = app.add_option("-f", settings.message_file,
@@ -157,7 +158,10 @@ void add_options(CLI::App& app, Settings& settings) {
     add_tls_options(app, settings.tls);
     add_backend(app, settings.loop.backend);
     add_busy_poll(app, settings.loop.busy_poll);
-    app.add_option("host", settings.host, "Address or name of the server, or unix:/PATH")
+    app.add_option("host", settings.host,
+                   "Address or name of the server, also with a port, as localhost:3200 or\n"
+                   "[::1]:3200, or unix:/PATH. Of a name with several addresses the first that\n"
+                   "answers is loaded")
         ->type_name("HOST")
         ->capture_default_str();
     app.footer(
