@@ -8,6 +8,7 @@
 #include "hold.hpp"
 #include "interruption.hpp"
 #include "load.hpp"
+#include "load_workers.hpp"
 #include "merge.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -77,8 +78,8 @@ std::uint64_t raise_descriptor_limit() {
 }
 
 // One descriptor per coroutine, and a few for the program.
-std::optional<Refusal> fit_descriptors(std::uint64_t coroutines) {
-    constexpr std::uint64_t own_descriptors = 16;
+std::optional<Refusal> fit_descriptors(std::uint64_t coroutines, std::uint64_t workers) {
+    const std::uint64_t own_descriptors = 8 + 8 * workers;
     const std::uint64_t limit = raise_descriptor_limit();
     if (coroutines + own_descriptors <= limit) return std::nullopt;
     return Refusal{EX_USAGE,
@@ -164,28 +165,33 @@ int measure_hold(Settings& settings, ResultFiles& files) {
 
 int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string> command_line) {
     LoadOptions& load = settings.load;
-    if (auto refusal = fit_descriptors(load.coroutines)) return refuse(*refusal);
-    auto loop = EventLoop::create(settings.loop);
-    if (!loop) return refuse({exit_status(loop), loop.error().message()});
-    const nlohmann::ordered_json client = {{"program", "echo_bench " RINGLET_VERSION},
-                                           {"command_line", std::move(command_line)},
-                                           {"build", describe_build()},
-                                           {"machine", describe_machine()},
-                                           {"backend", loop->backend().to_string()}};
+    if (settings.workers > load.coroutines) {
+        return refuse(
+            {EX_USAGE, fmt::format("--workers {} have no more than -t {} coroutines to do: "
+                                   "raise -t, or lower --workers",
+                                   settings.workers, load.coroutines)});
+    }
+    if (auto refusal = fit_descriptors(load.coroutines, settings.workers)) return refuse(*refusal);
     int signal = 0;
-    std::optional<LoadResult> measured;
+    LoadOutcome outcome;
     {
         Interruption interruption;
-        measured = run_load(*loop, load, interruption);
+        outcome = run_workers(load, settings.loop, settings.workers, interruption);
         signal = interruption.signal();
     }
-    if (!measured) {
+    if (outcome.refusal) return refuse(*outcome.refusal);
+    if (!outcome.result) {
         return refuse(
             {interrupted_status(signal),
              fmt::format("interrupted by {} before anything was measured", signal_name(signal))});
     }
-    const Measurement measurement{describe_load(load, settings.loop.busy_poll),
-                                  {{client, std::move(*measured)}}};
+    const nlohmann::ordered_json client = {{"program", "echo_bench " RINGLET_VERSION},
+                                           {"command_line", std::move(command_line)},
+                                           {"build", describe_build()},
+                                           {"machine", describe_machine()},
+                                           {"backend", outcome.backend}};
+    const Measurement measurement{describe_load(load, settings.loop.busy_poll, settings.workers),
+                                  {{client, std::move(*outcome.result)}}};
     const LoadResult& result = measurement.runs.front().result;
     print_report(measurement, settings.quiet ? Extent::last_line : Extent::whole);
 

@@ -27,16 +27,17 @@ constexpr std::uint64_t source_addresses = 250;
 // not for the server's sake.
 constexpr std::chrono::milliseconds late_send{1};
 
-nanoseconds cpu_time() {
+// Of this thread; of the whole process, with the kernel's workers for it, where this is the only one.
+nanoseconds cpu_time(const LoadShare& share) {
     rusage usage{};
-    ::getrusage(RUSAGE_SELF, &usage);
+    ::getrusage(share.workers == 1 ? RUSAGE_SELF : RUSAGE_THREAD, &usage);
     const auto of = [](const timeval& time) {
         return std::chrono::seconds(time.tv_sec) + std::chrono::microseconds(time.tv_usec);
     };
     return of(usage.ru_utime) + of(usage.ru_stime);
 }
 
-// How long this thread, our only one, was ready to run and did not: the second number, in ns. Zero
+// How long this thread was ready to run and did not: the second number, in ns. Zero
 // where the kernel does not count it (CONFIG_SCHED_INFO).
 nanoseconds cpu_wait_time() {
     std::uint64_t running = 0;
@@ -53,8 +54,9 @@ enum class Stage { warmup, measurement };
 /// One run of the load: the warm-up is one, the measurement another.
 class Phase {
 public:
-    Phase(EventLoop& loop, const LoadOptions& options, Interruption& interruption, Stage stage);
-    LoadResult run();
+    Phase(EventLoop& loop, const LoadOptions& options, LoadShare share, StartLine& start,
+          Interruption& interruption, Stage stage);
+    LoadResult run(Clock::time_point begin);
 
 private:
     bool is_timed() const { return duration_.count() > 0; }
@@ -79,6 +81,8 @@ private:
 
     EventLoop& loop_;
     const LoadOptions& options_;
+    LoadShare share_;
+    Progress& progress_; // of all threads
     Interruption& interruption_;
     Stage stage_;
     std::chrono::milliseconds duration_;
@@ -94,24 +98,27 @@ private:
     LoadResult result_;
 };
 
-Phase::Phase(EventLoop& loop, const LoadOptions& options, Interruption& interruption, Stage stage)
-    : loop_(loop), options_(options), interruption_(interruption), stage_(stage),
+Phase::Phase(EventLoop& loop, const LoadOptions& options, LoadShare share, StartLine& start,
+             Interruption& interruption, Stage stage)
+    : loop_(loop), options_(options), share_(share),
+      progress_(stage == Stage::warmup ? start.warmup : start.measurement),
+      interruption_(interruption), stage_(stage),
       duration_(stage == Stage::warmup ? options.warmup : options.duration) {
     const bool many =
         is_timed() || options.coroutines * options.connections_each > one_address_connections;
     spread_sources_ = many && options.server.to_string().starts_with("127.0.0.1:");
 }
 
-LoadResult Phase::run() {
+LoadResult Phase::run(Clock::time_point begin) {
     result_.begin = std::chrono::system_clock::now();
-    begin_ = Clock::now();
+    begin_ = begin;
     end_ = begin_ + duration_;
-    const nanoseconds cpu_before = cpu_time();
+    const nanoseconds cpu_before = cpu_time(share_);
     const nanoseconds cpu_wait_before = cpu_wait_time();
     auto ended = loop_.run([this] { return wait_for_the_end(); });
     static_cast<void>(ended); // the last coroutine stops the loop
     result_.wall = Clock::now() - begin_;
-    result_.cpu = cpu_time() - cpu_before;
+    result_.cpu = cpu_time(share_) - cpu_before;
     result_.cpu_wait = cpu_wait_time() - cpu_wait_before;
     result_.unfinished += requests_under_way_;
     result_.never_sent = count_never_sent();
@@ -124,7 +131,7 @@ LoadResult Phase::run() {
 
 Clock::time_point Phase::due_time(std::uint64_t request) const {
     const std::chrono::duration<double> after_begin(
-        std::min(static_cast<double>(request) / options_.rate, latest_due_seconds));
+        std::min(static_cast<double>(share_.number(request)) / options_.rate, latest_due_seconds));
     return begin_ + std::chrono::round<nanoseconds>(after_begin);
 }
 
@@ -143,7 +150,7 @@ std::uint64_t Phase::count_never_sent() const {
     if (!is_timed_open_loop() || stage_ == Stage::warmup || has_ended_early()) return 0;
     if (due_time(requests_begun_) >= end_) return 0;
     const double all = std::ceil(std::chrono::duration<double>(duration_).count() * options_.rate);
-    return static_cast<std::uint64_t>(all) - requests_begun_;
+    return share_.count_of(static_cast<std::uint64_t>(all)) - requests_begun_;
 }
 
 // Open loop: how many are due by now, and wait for a connection.
@@ -151,19 +158,19 @@ std::uint64_t Phase::count_waiting() const {
     if (options_.rate <= 0) return 0;
     const auto now = std::min(Clock::now(), is_timed() ? end_ : Clock::time_point::max());
     const double due = std::chrono::duration<double>(now - begin_).count() * options_.rate;
-    std::uint64_t count = static_cast<std::uint64_t>(due) + 1; // the first at once
+    std::uint64_t count = share_.count_of(static_cast<std::uint64_t>(due) + 1); // the first at once
     if (!is_timed()) count = std::min(count, planned_requests() - result_.errors);
     return count > requests_begun_ ? count - requests_begun_ : 0;
 }
 
 std::uint64_t Phase::planned_requests() const {
-    return options_.coroutines * options_.connections_each * options_.echoes_each;
+    return share_.count_of(options_.coroutines) * options_.connections_each * options_.echoes_each;
 }
 
 Task<> Phase::wait_for_the_end() {
-    running_ = options_.coroutines;
-    for (std::uint64_t i = 0; i < options_.coroutines; ++i) {
-        loop_.spawn([this](std::uint64_t index) { return drive(index); }, i);
+    running_ = share_.count_of(options_.coroutines);
+    for (std::uint64_t i = 0; i < running_; ++i) {
+        loop_.spawn([this](std::uint64_t index) { return drive(index); }, share_.number(i));
     }
     loop_.spawn([this] { return end_silent_connections(); });
     loop_.spawn([this] { return watch_for_interruption(); });
@@ -215,7 +222,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
         note_error("connecting", cause);
         co_return 0;
     }
-    const std::uint64_t connection = ++result_.connections_made;
+    const std::uint64_t connection = 1 + share_.number(result_.connections_made++);
     Connection stream = std::move(*connected);
     if (stream.was_resumed()) ++result_.handshakes_resumed;
 
@@ -285,7 +292,7 @@ Task<> Phase::end_silent_connections() {
 
 Task<> Phase::watch_for_interruption() {
     auto came = co_await readable(interruption_.fd());
-    if (!came || interruption_.signal() == 0) co_return;
+    if (!came) co_return;
     end_early(result_.interrupted);
 }
 
@@ -302,23 +309,34 @@ bool Phase::is_hopeless() {
     if (is_timed() && Clock::now() >= end_) return false;
     ++fruitless_in_a_row_;
     return options_.give_up_after > 0 &&
-           fruitless_in_a_row_ / options_.coroutines >= options_.give_up_after;
+           fruitless_in_a_row_ / share_.count_of(options_.coroutines) >= options_.give_up_after;
 }
 
 Task<> Phase::show_progress() {
+    LoadResult told;
     for (;;) {
         auto slept = co_await sleep_for(std::chrono::milliseconds(250));
+        progress_.successes += result_.successes - told.successes;
+        progress_.connections += result_.connections_made - told.connections_made;
+        progress_.errors += result_.errors - told.errors;
+        told.successes = result_.successes;
+        told.connections_made = result_.connections_made;
+        told.errors = result_.errors;
+        if (share_.worker > 0 && slept) continue; // the first tells of all
+        if (share_.worker > 0) co_return;
         const auto seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
-        const double done = static_cast<double>(result_.successes);
+        const double done = static_cast<double>(progress_.successes);
         const double share = is_timed() ? seconds / std::chrono::duration<double>(duration_).count()
-                                        : done / static_cast<double>(planned_requests());
+                                        : done / static_cast<double>(options_.coroutines *
+                                                                     options_.connections_each *
+                                                                     options_.echoes_each);
         if (!slept) {
             say("\r\x1b[K");
             co_return;
         }
         say("\r\x1b[K{:3.0f} %, {:.0f} echoes a second, {}, {}", 100 * std::min(share, 1.0),
-            done / seconds, counted(result_.connections_made, "connection"),
-            counted(result_.errors, "error"));
+            done / seconds, counted(progress_.connections, "connection"),
+            counted(progress_.errors, "error"));
         std::fflush(stderr);
     }
 }
@@ -330,12 +348,18 @@ void Phase::note_error(std::string_view where, const std::string& what) {
 
 } // namespace
 
-std::optional<LoadResult> run_load(EventLoop& loop, const LoadOptions& options,
-                                   Interruption& interruption) {
-    if (options.warmup.count() > 0) {
-        auto thrown_away = Phase(loop, options, interruption, Stage::warmup).run();
-        if (thrown_away.interrupted) return std::nullopt;
-        if (thrown_away.connections_made == 0) return thrown_away;
+std::optional<LoadResult> run_load(EventLoop& loop, const LoadOptions& options, LoadShare share,
+                                   StartLine& start, Interruption& interruption) {
+    auto begin = start.wait();
+    if (begin && options.warmup.count() > 0) {
+        Phase warmup(loop, options, share, start, interruption, Stage::warmup);
+        auto thrown_away = warmup.run(*begin);
+        if (thrown_away.interrupted) start.call_off();
+        start.warmup_connections += thrown_away.connections_made;
+        begin = start.wait();
+        const bool nobody_is_there = start.warmup_connections == 0;
+        if (begin && nobody_is_there) return thrown_away;
     }
-    return Phase(loop, options, interruption, Stage::measurement).run();
+    if (!begin) return std::nullopt;
+    return Phase(loop, options, share, start, interruption, Stage::measurement).run(*begin);
 }

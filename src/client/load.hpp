@@ -5,6 +5,7 @@
 #include "exchange.hpp"
 #include "histogram.hpp"
 #include "interruption.hpp"
+#include "start_line.hpp"
 
 #include <ringlet/ringlet.hpp>
 
@@ -62,7 +63,23 @@ struct LoadResult {
     std::uint64_t unfinished = 0;
 };
 
-/// Runs the load on `loop`: the warm-up, whose figures are thrown away, then what is measured. A signal ends
-/// it early. None if it came during the warm-up.
+/// Which part of the load one of its threads does: of coroutines, requests and connections every
+/// `workers`-th.
+struct LoadShare {
+    std::uint64_t worker = 0;
+    std::uint64_t workers = 1;
+
+    /// The number that one of ours has among all.
+    [[nodiscard]] std::uint64_t number(std::uint64_t index) const {
+        return index * workers + worker;
+    }
+    /// How many of the first `all` are ours.
+    [[nodiscard]] std::uint64_t count_of(std::uint64_t all) const {
+        return all / workers + (worker < all % workers ? 1 : 0);
+    }
+};
+
+/// Runs a share of the load on `loop`: the warm-up, whose figures are thrown away, then what is measured; both
+/// begin when all threads are at the start. A signal ends it early. None if it came during the warm-up.
 std::optional<LoadResult> run_load(ringlet::EventLoop& loop, const LoadOptions& options,
-                                   Interruption& interruption);
+                                   LoadShare share, StartLine& start, Interruption& interruption);

@@ -49,7 +49,7 @@ void add_hold_options(CLI::App& app, Settings& settings) {
             ->type_name("N");
     for (const char* of_a_load :
          {"-t", "-c", "-e", "--duration", "--warmup", "--rate", "--pipeline", "--churn",
-          "--give-up", "--hgrm", "--hlog", "--quiet"}) {
+          "--give-up", "--workers", "--hgrm", "--hlog", "--quiet"}) {
         hold->excludes(app.get_option(of_a_load));
     }
     app.add_option("--sources", settings.sources,
@@ -101,6 +101,12 @@ void add_options(CLI::App& app, Settings& settings) {
     app.set_version_flag("--version", "echo_bench " RINGLET_VERSION);
     app.add_option("-t", load.coroutines, "Coroutines: connections at the same time")
         ->check(up_to_a_million)
+        ->type_name("N")
+        ->capture_default_str();
+    app.add_option("--workers", settings.workers,
+                   "Threads that the coroutines are divided among, where one core is the limit\n"
+                   "and not the server. What they measure is one result")
+        ->check(within(std::uint64_t{1}, std::uint64_t{1024}))
         ->type_name("N")
         ->capture_default_str();
     app.add_option("-c", load.connections_each, "Connections of each, one after another")

@@ -28,6 +28,7 @@ struct TlsRequest {
 
 struct Settings {
     LoadOptions load;
+    std::uint64_t workers = 1;
     std::string host = "127.0.0.1"; ///< as `Target::parse` reads it
     std::uint16_t port = 3200;
     bool port_is_given = false;  ///< by -p

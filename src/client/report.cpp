@@ -43,10 +43,12 @@ void print_limits(const nlohmann::ordered_json& settings, const LoadResult& resu
     for (const std::string& limit :
          client_limits(settings, result).value_or(std::vector<std::string>())) {
         if (limit == "cpu") {
+            const auto workers = settings.value("workers", std::uint64_t{1});
             say("echo_bench: {} used {:.0f} % of a core and waited for one for {:.0f} % of "
-                "the time: it, not the server, may have been the limit\n",
+                "the time{}: it, not the server, may have been the limit\n",
                 who, 100 * seconds(result.cpu) / seconds(result.wall),
-                100 * seconds(result.cpu_wait) / seconds(result.wall));
+                100 * seconds(result.cpu_wait) / seconds(result.wall),
+                workers == 1 ? "" : fmt::format(", its {} threads together", workers));
         } else {
             say("echo_bench: {} sent {} of {} requests more than 1 ms late, one {:.1f} ms: it "
                 "was too busy for this rate\n",
@@ -91,7 +93,9 @@ void print_summary(const Measurement& measurement, const LoadResult& total) {
     const auto& connections = settings.at("connections_each");
     const auto echoes = settings.at("echoes_each").get<std::uint64_t>();
     if (measurement.runs.size() > 1) print("{} clients, each of them:\n", measurement.runs.size());
-    print("Load: {}, {}, {} of {} on each, to {}\n",
+    const auto workers = settings.value("workers", std::uint64_t{1});
+    print("Load: {}{}, {}, {} of {} on each, to {}\n",
+          workers == 1 ? "" : fmt::format("{} threads, ", workers),
           counted(settings.at("coroutines").get<std::uint64_t>(), "coroutine"),
           connections.is_null() ? "as many connections as fit"
                                 : counted(connections.get<std::uint64_t>(), "connection") + " each",
