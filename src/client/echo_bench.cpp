@@ -4,8 +4,11 @@
 #include "command_line.hpp"
 #include "counted.hpp"
 #include "environment.hpp"
+#include "first_process.hpp"
 #include "hold.hpp"
+#include "interruption.hpp"
 #include "load.hpp"
+#include "load_workers.hpp"
 #include "merge.hpp"
 #include "options.hpp"
 #include "output.hpp"
@@ -13,16 +16,20 @@
 #include "read_file.hpp"
 #include "refusal.hpp"
 #include "report.hpp"
+#include "target.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <utility>
 #include <vector>
 
 #include <sys/resource.h>
@@ -71,8 +78,8 @@ std::uint64_t raise_descriptor_limit() {
 }
 
 // One descriptor per coroutine, and a few for the program.
-std::optional<Refusal> fit_descriptors(std::uint64_t coroutines) {
-    constexpr std::uint64_t own_descriptors = 16;
+std::optional<Refusal> fit_descriptors(std::uint64_t coroutines, std::uint64_t workers) {
+    const std::uint64_t own_descriptors = 8 + 8 * workers;
     const std::uint64_t limit = raise_descriptor_limit();
     if (coroutines + own_descriptors <= limit) return std::nullopt;
     return Refusal{EX_USAGE,
@@ -109,17 +116,20 @@ std::optional<Refusal> read_sources(Settings& settings) {
     return std::nullopt;
 }
 
-Refusal no_server(const Endpoint& server, const std::string& why, bool tls) {
-    if (tls) {
+// `why` is in words, and `failure` what the system said.
+Refusal no_server(const Settings& settings, const std::string& why, std::error_code failure) {
+    const Endpoint& server = settings.load.server;
+    if (settings.load.tls) {
         return {EX_UNAVAILABLE,
                 fmt::format(
                     "cannot speak TLS with {}: {}. Is the server running, and does it speak TLS?",
                     server.to_string(), why)};
     }
-    return {EX_UNAVAILABLE,
-            fmt::format("cannot connect to {}: {}. Is the server running? Start one "
-                        "with 'echo_coro --port {}'",
-                        server.to_string(), why, server.port())};
+    std::string where = fmt::format("{}: {}", server.to_string(), why);
+    if (!settings.other_addresses.empty()) {
+        where = fmt::format("any address of {}: {}", settings.host, settings.other_addresses);
+    }
+    return {EX_UNAVAILABLE, fmt::format("cannot connect to {}. {}", where, hint(server, failure))};
 }
 
 int measure_hold(Settings& settings, ResultFiles& files) {
@@ -132,45 +142,81 @@ int measure_hold(Settings& settings, ResultFiles& files) {
     raise_descriptor_limit();
     if (auto refusal = read_sources(settings)) return refuse(*refusal);
 
-    const HoldResult result = run_hold(hold);
+    int signal = 0;
+    HoldResult result;
+    {
+        Interruption interruption;
+        result = run_hold(hold, interruption);
+        signal = interruption.signal();
+    }
     if (!result.fatal.empty()) return refuse({result.fatal_status, result.fatal});
     const HoldCount& total = result.total;
-    if (total.held == 0 && total.first_echo_errors == 0) {
-        return refuse(no_server(hold.server, result.first_error, hold.tls.has_value()));
+    if (!result.interrupted && total.held == 0 && total.first_echo_errors == 0) {
+        const std::error_code failure(total.first_errno, std::generic_category());
+        return refuse(no_server(settings, result.first_error, failure));
     }
     print_report(hold, result);
+    if (result.interrupted) say("echo_bench: interrupted by {}\n", signal_name(signal));
     if (!result.first_error.empty()) say("echo_bench: {}\n", result.first_error);
     if (auto refusal = files.write(hold, result)) return refuse(*refusal);
+    if (result.interrupted) return interrupted_status(signal);
     return total.last_echo_successes == hold.connections ? EX_OK : 1;
 }
 
 int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string> command_line) {
     LoadOptions& load = settings.load;
-    if (auto refusal = fit_descriptors(load.coroutines)) return refuse(*refusal);
-    auto loop = EventLoop::create(settings.loop);
-    if (!loop) return refuse({exit_status(loop), loop.error().message()});
+    if (settings.workers > load.coroutines) {
+        return refuse(
+            {EX_USAGE, fmt::format("--workers {} have no more than -t {} coroutines to do: "
+                                   "raise -t, or lower --workers",
+                                   settings.workers, load.coroutines)});
+    }
+    if (auto refusal = fit_descriptors(load.coroutines, settings.workers)) return refuse(*refusal);
+    int signal = 0;
+    LoadOutcome outcome;
+    {
+        Interruption interruption;
+        outcome = run_workers(load, settings.loop, settings.workers, interruption);
+        signal = interruption.signal();
+    }
+    if (outcome.refusal) return refuse(*outcome.refusal);
+    if (!outcome.result) {
+        return refuse(
+            {interrupted_status(signal),
+             fmt::format("interrupted by {} before anything was measured", signal_name(signal))});
+    }
     const nlohmann::ordered_json client = {{"program", "echo_bench " RINGLET_VERSION},
                                            {"command_line", std::move(command_line)},
                                            {"build", describe_build()},
                                            {"machine", describe_machine()},
-                                           {"backend", loop->backend().to_string()}};
-    const Measurement measurement{describe_load(load, settings.loop.busy_poll),
-                                  {{client, run_load(*loop, load)}}};
+                                           {"backend", outcome.backend}};
+    const Measurement measurement{describe_load(load, settings.loop.busy_poll, settings.workers),
+                                  {{client, std::move(*outcome.result)}}};
     const LoadResult& result = measurement.runs.front().result;
     print_report(measurement, settings.quiet ? Extent::last_line : Extent::whole);
 
-    if (result.connections_made == 0) {
-        return refuse(no_server(load.server, result.connect_error, load.tls.has_value()));
+    if (result.interrupted) {
+        say("echo_bench: interrupted by {} after {:.2f} s: what is told was measured until then\n",
+            signal_name(signal), std::chrono::duration<double>(result.wall).count());
+    } else if (result.connections_made == 0) {
+        return refuse(no_server(settings, result.connect_error, result.connect_failure));
+    } else if (result.gave_up) {
+        say("echo_bench: gave up after {:.2f} s: {} connections of each coroutine in a row brought "
+            "no echo from {}; the last: {}\n",
+            std::chrono::duration<double>(result.wall).count(), load.give_up_after,
+            load.server.to_string(), result.last_failure);
     }
     if (!result.first_error.empty()) {
         say("echo_bench: {}; the first: {}\n", counted(result.errors, "error"), result.first_error);
     }
     if (auto refusal = files.write(measurement)) return refuse(*refusal);
+    if (result.interrupted) return interrupted_status(signal);
+    if (result.gave_up) return EX_UNAVAILABLE;
     return result.errors == 0 ? EX_OK : 1;
 }
 
 // A name to verify: that of the server, as it was written.
-std::optional<Refusal> make_tls(Settings& settings) {
+std::optional<Refusal> make_tls(Settings& settings, const Target& target) {
     const TlsRequest& request = settings.tls;
     if (!request.is_wanted) return std::nullopt;
     std::string cause;
@@ -185,23 +231,39 @@ std::optional<Refusal> make_tls(Settings& settings) {
     auto context = TlsContext::client(options);
     if (!context) return Refusal{EX_NOINPUT, cause};
     std::string name = request.server_name;
-    if (name.empty() && !settings.host.starts_with("unix:")) name = settings.host;
+    if (name.empty() && !target.is_unix()) name = target.host;
     settings.load.tls = TlsSettings{*context, std::move(name)};
     settings.hold.tls = settings.load.tls;
     return std::nullopt;
 }
 
+// The address that HOST and -p mean.
+std::optional<Refusal> choose_server(Settings& settings, const Target& target) {
+    if (target.port && settings.port_is_given && *target.port != settings.port) {
+        return Refusal{EX_USAGE, fmt::format("{} and -p {} name two ports: write one of them",
+                                             settings.host, settings.port)};
+    }
+    ServerOptions options;
+    options.port = settings.port;
+    options.timeout = settings.load.timeout;
+    options.loop = settings.loop;
+    FoundServer server;
+    auto refusal = find_server(target, options, server);
+    settings.load.server = server.endpoint;
+    settings.other_addresses = std::move(server.others);
+    return refusal;
+}
+
 int measure(Settings& settings, std::vector<std::string> command_line) {
     if (auto refusal = read_message(settings)) return refuse(*refusal);
-    if (auto refusal = make_tls(settings)) return refuse(*refusal);
-    auto server = settings.host.starts_with("unix:")
-                      ? Endpoint::parse(settings.host)
-                      : Endpoint::resolve(settings.host, settings.port);
-    if (!server) {
-        return refuse(
-            {exit_status(server), fmt::format("{}: {}", settings.host, server.error().message())});
+    const auto target = Target::parse(settings.host);
+    if (!target) {
+        return refuse({EX_USAGE, fmt::format("'{}' is no HOST: write localhost, localhost:3200, "
+                                             "::1, [::1]:3200 or unix:/PATH",
+                                             settings.host)});
     }
-    settings.load.server = *server;
+    if (auto refusal = make_tls(settings, *target)) return refuse(*refusal);
+    if (auto refusal = choose_server(settings, *target)) return refuse(*refusal);
     settings.load.progress = settings.progress && ::isatty(STDERR_FILENO) != 0;
     ResultFiles files;
     if (auto refusal = files.open(settings.files)) return refuse(*refusal);
@@ -214,6 +276,7 @@ int measure(Settings& settings, std::vector<std::string> command_line) {
 int main(int argc, char** argv) {
     ignore_broken_pipes();
     hold_standard_streams();
+    end_by_signals_as_first_process();
     if (argc > 1 && std::string_view(argv[1]) == "merge") {
         return end_output("echo_bench", merge_results(argc - 1, argv + 1));
     }
@@ -224,5 +287,5 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
-    return end_output("echo_bench", measure(settings, {argv, argv + argc}));
+    return end_by_signal(end_output("echo_bench", measure(settings, {argv, argv + argc})));
 }

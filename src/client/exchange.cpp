@@ -2,17 +2,19 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 using namespace ringlet;
 
 namespace {
 
-// What is sent before the answer is waited for, in bytes. It is less than the smallest default of the
-// kernel's buffers on the way there and back, so that the sending never waits for the server to read.
-// What is larger is sent and received at the same time: a server may read all of it before it answers,
-// or answer while it reads, and must not have to wait for us.
+// What is sent or received in one operation, in bytes: how often both directions look at each other.
 constexpr std::size_t piece_bytes = 65'536;
+
+// What TLS can send before it receives, in bytes: with its overhead it fits into the smallest buffer that a
+// socket can have (SOCK_MIN_SNDBUF, 4,608 bytes, of which the kernel uses half for itself; socket(7)).
+constexpr std::size_t tls_first_bytes = 2'048;
 
 /// How far both directions of a large exchange are.
 struct Moved {
@@ -53,9 +55,10 @@ Task<Result<void>> receive_pieces(Stream& stream, std::span<std::byte> reply, Mo
 // The first direction that fails ends the other. Both have ended when this does: nothing of the buffers
 // is lent to the kernel any more.
 template <class Stream>
-Task<Result<void>> move_large(Stream& stream, std::span<const std::byte> request,
-                              std::span<std::byte> reply) {
+Task<Result<void>> move_both_ways(Stream& stream, std::span<const std::byte> request,
+                                  std::span<std::byte> reply, std::size_t sent_bytes) {
     Moved moved;
+    moved.sent_bytes = sent_bytes;
     auto sending = send_pieces(stream, request, moved);
     auto receiving = receive_pieces(stream, reply, moved);
     auto both = co_await when_all(std::move(sending), std::move(receiving));
@@ -65,16 +68,29 @@ Task<Result<void>> move_large(Stream& stream, std::span<const std::byte> request
     co_return received;
 }
 
+// First sends what goes out without waiting for the server to read: all of it, mostly. How much that is, the
+// buffers of this connection decide, and nobody knows before. What is left is sent and received at the same
+// time: a server may read all of it before it answers, or answer while it reads, and must not have to wait for
+// us. TLS waits until a whole record has gone out, and so begins only with what always fits.
 template <class Stream>
 Task<Result<bool>> exchange_on(Stream& stream, std::span<const std::byte> request,
                                std::span<std::byte> reply) {
-    if (request.size() <= piece_bytes) {
+    std::size_t sent_bytes = 0;
+    if constexpr (std::is_same_v<Stream, StreamSocket>) {
+        const auto first = request.first(std::min(piece_bytes, request.size()));
+        auto sent = co_await stream.send_some(first);
+        if (!sent) co_return sent.error();
+        sent_bytes = *sent;
+    } else if (request.size() <= tls_first_bytes) {
         auto sent = co_await stream.send_all(request);
         if (!sent) co_return sent.error();
+        sent_bytes = request.size();
+    }
+    if (sent_bytes == request.size()) {
         auto received = co_await stream.recv_exactly(reply);
         if (!received) co_return received.error();
     } else {
-        auto moved = co_await move_large(stream, request, reply);
+        auto moved = co_await move_both_ways(stream, request, reply, sent_bytes);
         if (!moved) co_return moved.error();
     }
     co_return std::memcmp(reply.data(), request.data(), request.size()) == 0;

@@ -14,7 +14,6 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -33,29 +32,6 @@ constexpr std::uint64_t warm_up_connections = 8;
 // What was closed goes a little later in the server and in the kernel.
 constexpr std::chrono::milliseconds settle_time{300};
 
-/// SIGINT and SIGTERM wait for as long as it lives, so that no process is left behind; then they do
-/// what they always do.
-class HeldSignals {
-public:
-    HeldSignals() {
-        sigset_t held;
-        sigemptyset(&held);
-        sigaddset(&held, SIGINT);
-        sigaddset(&held, SIGTERM);
-        ::sigprocmask(SIG_BLOCK, &held, &before_);
-        fd_ = UniqueFd(::signalfd(-1, &held, SFD_CLOEXEC));
-    }
-    HeldSignals(const HeldSignals&) = delete;
-    HeldSignals& operator=(const HeldSignals&) = delete;
-    ~HeldSignals() { release(); }
-    void release() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
-    [[nodiscard]] int fd() const { return fd_.get(); } ///< can be read when one has come
-
-private:
-    sigset_t before_;
-    UniqueFd fd_;
-};
-
 /// A reason to end: nothing more can be learnt.
 struct Fatal {
     int status;
@@ -65,7 +41,8 @@ struct Fatal {
 /// The processes that hold the connections. They end when it goes, and when this process ends.
 class Crew {
 public:
-    Crew(HeldSignals& signals, const HoldOptions& options) : signals_(signals), options_(options) {}
+    Crew(Interruption& interruption, const HoldOptions& options)
+        : interruption_(interruption), options_(options) {}
     Crew(const Crew&) = delete;
     Crew& operator=(const Crew&) = delete;
     ~Crew();
@@ -92,7 +69,7 @@ private:
     std::optional<Fatal> listen_to(Child& child);
     void show_progress() const;
 
-    HeldSignals& signals_;
+    Interruption& interruption_;
     const HoldOptions& options_;
     std::vector<Child> children_;
     HoldCount first_to_fail_;
@@ -123,13 +100,19 @@ std::optional<Fatal> Crew::start_one(Share share) {
     UniqueFd theirs(ends[1]);
     const pid_t parent = ::getpid();
     const pid_t pid = ::fork();
-    if (pid < 0) return Fatal{EX_OSERR, fmt::format("fork: {}", std::strerror(errno))};
+    if (pid < 0) {
+        const char* advice = errno == EAGAIN ? ": the limit of processes is reached (ulimit -u, "
+                                               "TasksMax= of the unit, pids.max of the container)"
+                                             : "";
+        return Fatal{EX_OSERR,
+                     fmt::format("cannot start process {} of those that hold connections: {}{}",
+                                 children_.size() + 1, std::strerror(errno), advice)};
+    }
     if (pid == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (::getppid() != parent) ::_exit(EX_OK); // it had ended before
         children_.clear();
         ours.reset();
-        signals_.release();
         hold_share(options_, share, std::move(theirs));
     }
     children_.push_back({pid, std::move(ours)});
@@ -167,14 +150,18 @@ std::optional<Fatal> Crew::pause(std::chrono::milliseconds time) {
 }
 
 std::optional<Fatal> Crew::listen(Clock::time_point until, bool& told) {
-    std::vector<pollfd> polled{{.fd = signals_.fd(), .events = POLLIN, .revents = 0}};
+    std::vector<pollfd> polled{{.fd = interruption_.fd(), .events = POLLIN, .revents = 0}};
     for (const Child& child : children_) {
         polled.push_back({.fd = child.socket.get(), .events = POLLIN, .revents = 0});
     }
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(until - Clock::now()).count();
     const int timeout_ms = static_cast<int>(std::max<std::int64_t>(left, 0));
     told = ::poll(polled.data(), polled.size(), timeout_ms) != 0;
-    if (polled[0].revents != 0) return Fatal{EX_TEMPFAIL, "interrupted"};
+    if (const int signal = interruption_.signal()) {
+        return Fatal{
+            interrupted_status(signal),
+            fmt::format("interrupted by {} before anything was held", signal_name(signal))};
+    }
     for (std::size_t i = 0; i < children_.size(); ++i) {
         if (polled[i + 1].revents == 0) continue;
         auto fatal = listen_to(children_[i]);
@@ -206,6 +193,7 @@ HoldCount Crew::total() const {
         sum.last_echo_errors += child.count.last_echo_errors;
     }
     sum.unserved = first_to_fail_.unserved;
+    sum.first_errno = first_to_fail_.first_errno;
     sum.first_error = first_to_fail_.first_error;
     return sum;
 }
@@ -245,7 +233,8 @@ struct Memory {
     }
 };
 
-std::optional<Fatal> hold(HeldSignals& signals, const HoldOptions& options, HoldResult& result) {
+std::optional<Fatal> hold(Interruption& interruption, const HoldOptions& options,
+                          HoldResult& result) {
     rlimit descriptors{};
     ::getrlimit(RLIMIT_NOFILE, &descriptors);
     const std::uint64_t limit = descriptors.rlim_cur;
@@ -261,7 +250,7 @@ std::optional<Fatal> hold(HeldSignals& signals, const HoldOptions& options, Hold
                                            options.server_pid, std::strerror(errno))};
     }
     {
-        Crew warm_up(signals, options);
+        Crew warm_up(interruption, options);
         auto fatal = warm_up.start(std::min(options.connections, warm_up_connections), each);
         if (!fatal) fatal = warm_up.work();
         if (fatal) return fatal;
@@ -272,7 +261,7 @@ std::optional<Fatal> hold(HeldSignals& signals, const HoldOptions& options, Hold
             return std::nullopt;
         }
     }
-    Crew crew(signals, options);
+    Crew crew(interruption, options);
     auto fatal = crew.start(options.connections, each);
     if (!fatal) fatal = crew.pause(settle_time);
     if (fatal) return fatal;
@@ -281,15 +270,13 @@ std::optional<Fatal> hold(HeldSignals& signals, const HoldOptions& options, Hold
 
     const auto begin = Clock::now();
     fatal = crew.work();
-    if (fatal) return fatal;
     result.open_seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-
-    fatal = crew.pause(options.hold_time);
-    if (fatal) return fatal;
-    const Memory held = Memory::now(options);
-
-    fatal = crew.work();
-    if (fatal) return fatal;
+    const bool all_opened = !fatal;
+    if (!fatal) fatal = crew.pause(options.hold_time);
+    const Memory held = all_opened ? Memory::now(options) : Memory();
+    if (!fatal) fatal = crew.work();
+    result.interrupted = fatal && interruption.signal() != 0;
+    if (fatal && !result.interrupted) return fatal;
     result.total = crew.total();
     result.first_error = explain(options, result.total);
     const std::uint64_t connections = result.total.held;
@@ -300,10 +287,9 @@ std::optional<Fatal> hold(HeldSignals& signals, const HoldOptions& options, Hold
 
 } // namespace
 
-HoldResult run_hold(const HoldOptions& options) {
-    HeldSignals signals;
+HoldResult run_hold(const HoldOptions& options, Interruption& interruption) {
     HoldResult result;
-    auto fatal = hold(signals, options, result);
+    auto fatal = hold(interruption, options, result);
     if (fatal) {
         result.fatal = std::move(fatal->line);
         result.fatal_status = fatal->status;

@@ -180,6 +180,7 @@ void set_first_error(HoldCount& count, std::string_view text) {
 void Holder::note_error(std::string_view where, std::error_code error, std::string_view cause) {
     if (count_.first_error[0] != '\0') return;
     count_.unserved = error == std::errc::timed_out;
+    if (error.category() == std::generic_category()) count_.first_errno = error.value();
     const std::string what = error == std::errc::bad_message ? "the answer is not what was sent"
                              : !cause.empty()                ? std::string(cause)
                              : count_.unserved

@@ -46,6 +46,7 @@ struct HoldCount {
     int exit_status = 0;   ///< not 0: it could not even begin
     bool done = false;     ///< what it was told
     bool unserved = false; ///< the first error is that nobody answered in time
+    int first_errno = 0;   ///< of that error, if it is one of the system
     std::array<char, 200> first_error{};
 };
 

@@ -4,6 +4,8 @@
 
 #include "exchange.hpp"
 #include "histogram.hpp"
+#include "interruption.hpp"
+#include "start_line.hpp"
 
 #include <ringlet/ringlet.hpp>
 
@@ -27,6 +29,8 @@ struct LoadOptions {
     std::chrono::milliseconds duration{0}; ///< 0: count, do not time
     std::chrono::milliseconds warmup{0};
     std::chrono::milliseconds timeout{30'000};
+    /// So many connections of each coroutine in a row without one echo end the run; 0: none do.
+    std::uint64_t give_up_after = 1000;
     double rate = 0; ///< requests a second over all; 0: as fast as answered
     bool progress = false;
     std::optional<TlsSettings> tls = {};
@@ -39,7 +43,8 @@ struct LoadResult {
     std::uint64_t connections_failed = 0;
     std::uint64_t handshakes_resumed = 0; ///< of those that were made, with TLS
     std::string first_error;
-    std::string connect_error; ///< of the first connection that failed
+    std::string connect_error;       ///< of the first connection that failed
+    std::error_code connect_failure; ///< the same
     Histogram latency;
     std::uint64_t connections_whole = 0; ///< with --churn: that did all their echoes
     Histogram connection_latency;        ///< of these: connect, echo and close
@@ -51,7 +56,30 @@ struct LoadResult {
     std::chrono::nanoseconds latest_send{0};
     /// Open loop: that were due before the end of the time and found no connection; they are errors.
     std::uint64_t never_sent = 0;
+    bool interrupted = false; ///< by a signal
+    bool gave_up = false;     ///< on a server that was not there any more
+    std::string last_failure; ///< then: what became of the last connection
+    /// If it ended early: requests that were due or under way, and are neither right nor errors.
+    std::uint64_t unfinished = 0;
 };
 
-/// Runs the load on `loop`: the warm-up, whose figures are thrown away, then what is measured.
-LoadResult run_load(ringlet::EventLoop& loop, const LoadOptions& options);
+/// Which part of the load one of its threads does: of coroutines, requests and connections every
+/// `workers`-th.
+struct LoadShare {
+    std::uint64_t worker = 0;
+    std::uint64_t workers = 1;
+
+    /// The number that one of ours has among all.
+    [[nodiscard]] std::uint64_t number(std::uint64_t index) const {
+        return index * workers + worker;
+    }
+    /// How many of the first `all` are ours.
+    [[nodiscard]] std::uint64_t count_of(std::uint64_t all) const {
+        return all / workers + (worker < all % workers ? 1 : 0);
+    }
+};
+
+/// Runs a share of the load on `loop`: the warm-up, whose figures are thrown away, then what is measured; both
+/// begin when all threads are at the start. A signal ends it early. None if it came during the warm-up.
+std::optional<LoadResult> run_load(ringlet::EventLoop& loop, const LoadOptions& options,
+                                   LoadShare share, StartLine& start, Interruption& interruption);

@@ -36,7 +36,8 @@ double sum_per_second(const Measurement& measurement, Count count) {
 
 } // namespace
 
-Json describe_load(const LoadOptions& options, std::chrono::microseconds busy_poll) {
+Json describe_load(const LoadOptions& options, std::chrono::microseconds busy_poll,
+                   std::uint64_t workers) {
     const bool timed = options.duration.count() > 0;
     Json load = {{"server", options.server.to_string()},
                  {"coroutines", options.coroutines},
@@ -52,6 +53,7 @@ Json describe_load(const LoadOptions& options, std::chrono::microseconds busy_po
                  {"timeout_s", seconds(options.timeout)},
                  {"rate_per_s", options.rate},
                  {"busy_poll_us", busy_poll.count()}};
+    if (workers > 1) load["workers"] = workers;
     if (options.tls) load["tls_server_name"] = options.tls->server_name;
     return load;
 }
@@ -66,6 +68,11 @@ LoadResult total_of(const Measurement& measurement) {
         total.connections_failed += other.connections_failed;
         total.handshakes_resumed += other.handshakes_resumed;
         if (total.first_error.empty()) total.first_error = other.first_error;
+        if (total.last_failure.empty()) total.last_failure = other.last_failure;
+        if (total.connect_error.empty()) {
+            total.connect_error = other.connect_error;
+            total.connect_failure = other.connect_failure;
+        }
         total.latency += other.latency;
         total.connections_whole += other.connections_whole;
         total.connection_latency += other.connection_latency;
@@ -75,6 +82,9 @@ LoadResult total_of(const Measurement& measurement) {
         total.cpu_wait += other.cpu_wait;
         total.late_sends += other.late_sends;
         total.never_sent += other.never_sent;
+        total.interrupted = total.interrupted || other.interrupted;
+        total.gave_up = total.gave_up || other.gave_up;
+        total.unfinished += other.unfinished;
         total.latest_send = std::max(total.latest_send, other.latest_send);
     }
     return total;
@@ -98,7 +108,8 @@ std::optional<std::vector<std::string>> client_limits(const Json& settings,
     const bool open_loop = settings.at("rate_per_s").get<double>() > 0;
     if (result.wall < shortest_judged_run || (polls && !open_loop)) return std::nullopt;
     std::vector<std::string> limits;
-    if (!polls && busy_share(result) > busy_share_limit) limits.emplace_back("cpu");
+    const auto workers = settings.value("workers", 1.0);
+    if (!polls && busy_share(result) > busy_share_limit * workers) limits.emplace_back("cpu");
     const double late = static_cast<double>(result.late_sends);
     const double all = static_cast<double>(result.successes + result.errors);
     if (late > late_share_limit * all) limits.emplace_back("late_sends");

@@ -25,7 +25,8 @@ struct Measurement {
 
 /// The load as it stands in a result file.
 nlohmann::ordered_json describe_load(const LoadOptions& options,
-                                     std::chrono::microseconds busy_poll);
+                                     std::chrono::microseconds busy_poll,
+                                     std::uint64_t workers = 1);
 
 /// All clients together. Their time is the longest that any took.
 LoadResult total_of(const Measurement& measurement);
@@ -40,7 +41,7 @@ double connections_per_second(const Measurement& measurement);
 std::optional<std::vector<std::string>> client_limits(const nlohmann::ordered_json& settings,
                                                       const LoadResult& result);
 
-/// The share of its time in which the client ran, or wanted to and had no core.
+/// The share of its time in which the client ran, or wanted to and had no core: up to 1 for each thread.
 double busy_share(const LoadResult& result);
 
 struct Percentile {

@@ -57,6 +57,9 @@ Json figures(const Measurement& measurement, const LoadResult& result) {
     json["late_sends"] = result.late_sends;
     json["latest_send_us"] = microseconds(result.latest_send);
     json["never_sent"] = result.never_sent;
+    json["interrupted"] = result.interrupted;
+    json["gave_up"] = result.gave_up;
+    json["unfinished"] = result.unfinished;
     return json;
 }
 
@@ -121,7 +124,11 @@ LoadResult result_from(const Json& json, bool churn) {
     json.at("late_sends").get_to(result.late_sends);
     result.latest_send = std::chrono::duration_cast<nanoseconds>(
         duration<double, std::micro>(json.at("latest_send_us").get<double>()));
-    result.never_sent = json.value("never_sent", std::uint64_t{0}); // came later than the others
+    // These came later than the others.
+    result.never_sent = json.value("never_sent", std::uint64_t{0});
+    result.interrupted = json.value("interrupted", false);
+    result.gave_up = json.value("gave_up", false);
+    result.unfinished = json.value("unfinished", std::uint64_t{0});
     result.latency = histogram_from(json.at("latency_histogram"));
     if (churn) {
         json.at("connections_whole").get_to(result.connections_whole);

@@ -62,9 +62,12 @@ std::optional<Refusal> read(const std::string& path, Measurement& measurement) {
 
 // The first setting that two loads do not have in common.
 std::optional<std::string> difference(const Json& a, const Json& b) {
-    for (const auto& [name, value] : a.items()) {
+    Json all = a;
+    all.update(b); // some have a setting only if it was asked for
+    for (const auto& [name, any] : all.items()) {
+        const Json one = a.value(name, Json());
         const Json other = b.value(name, Json());
-        if (value != other) return fmt::format("{}: {} and {}", name, value.dump(), other.dump());
+        if (one != other) return fmt::format("{}: {} and {}", name, one.dump(), other.dump());
     }
     return std::nullopt;
 }

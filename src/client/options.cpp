@@ -47,8 +47,9 @@ void add_hold_options(CLI::App& app, Settings& settings) {
                        "say what one costs")
             ->check(within(std::uint64_t{1}, std::uint64_t{10'000'000}))
             ->type_name("N");
-    for (const char* of_a_load : {"-t", "-c", "-e", "--duration", "--warmup", "--rate",
-                                  "--pipeline", "--churn", "--hgrm", "--hlog", "--quiet"}) {
+    for (const char* of_a_load :
+         {"-t", "-c", "-e", "--duration", "--warmup", "--rate", "--pipeline", "--churn",
+          "--give-up", "--workers", "--hgrm", "--hlog", "--quiet"}) {
         hold->excludes(app.get_option(of_a_load));
     }
     app.add_option("--sources", settings.sources,
@@ -102,6 +103,12 @@ void add_options(CLI::App& app, Settings& settings) {
         ->check(up_to_a_million)
         ->type_name("N")
         ->capture_default_str();
+    app.add_option("--workers", settings.workers,
+                   "Threads that the coroutines are divided among, where one core is the limit\n"
+                   "and not the server. What they measure is one result")
+        ->check(within(std::uint64_t{1}, std::uint64_t{1024}))
+        ->type_name("N")
+        ->capture_default_str();
     app.add_option("-c", load.connections_each, "Connections of each, one after another")
         ->check(up_to_a_million)
         ->type_name("N")
@@ -110,8 +117,9 @@ void add_options(CLI::App& app, Settings& settings) {
         ->check(within(std::uint64_t{1}, std::uint64_t{1'000'000'000}))
         ->type_name("N")
         ->capture_default_str();
-    app.add_option("-p", settings.port, "Port of the server")
+    app.add_option("-p", settings.port, "Port of the server, if HOST has none")
         ->check(within(1, 65535))
+        ->each([&settings](const std::string&) { settings.port_is_given = true; })
         ->type_name("N")
         ->capture_default_str();
     auto* file = app.add_option("-f", settings.message_file,
@@ -128,6 +136,12 @@ void add_options(CLI::App& app, Settings& settings) {
                  "Load for so long before measuring");
     add_duration(app, "--timeout", load.timeout, std::chrono::milliseconds(1),
                  "A connection on which nothing moved for so long is an error; default 30s");
+    app.add_option("--give-up", load.give_up_after,
+                   "End the run, with 69, when so many connections of each coroutine in a row\n"
+                   "have brought no echo: there is no server any more. 0: go on")
+        ->check(within(std::uint64_t{0}, std::uint64_t{1'000'000'000}))
+        ->type_name("N")
+        ->capture_default_str();
     app.add_option(
            "--rate", load.rate,
            "Open loop: begin so many echoes a second over all coroutines, and count each\n"
@@ -150,7 +164,10 @@ void add_options(CLI::App& app, Settings& settings) {
     add_tls_options(app, settings.tls);
     add_backend(app, settings.loop.backend);
     add_busy_poll(app, settings.loop.busy_poll);
-    app.add_option("host", settings.host, "Address or name of the server, or unix:/PATH")
+    app.add_option("host", settings.host,
+                   "Address or name of the server, also with a port, as localhost:3200 or\n"
+                   "[::1]:3200, or unix:/PATH. Of a name with several addresses the first that\n"
+                   "answers is loaded")
         ->type_name("HOST")
         ->capture_default_str();
     app.footer(
@@ -168,7 +185,12 @@ void add_options(CLI::App& app, Settings& settings) {
         "0 without errors and 1 with; 64 bad option, 66 message file or certificate, 68 unknown "
         "host, 69 "
         "no server or\n"
-        "--backend io_uring refused, 73 a result file cannot be written.\n"
+        "--backend io_uring refused, 73 a result file cannot be written, 130 or 143 interrupted.\n"
+        "\n"
+        "SIGINT or SIGTERM ends a run early: what was measured until then is reported, marked as\n"
+        "interrupted, and written into the result files; then the program ends by the signal, "
+        "which a\n"
+        "shell tells as 130 or 143. A second signal ends it at once.\n"
         "\n"
         "echo_bench merge A.json B.json ...  adds up what several clients have measured: see "
         "echo_bench merge --help\n"

@@ -28,8 +28,11 @@ struct TlsRequest {
 
 struct Settings {
     LoadOptions load;
-    std::string host = "127.0.0.1";
+    std::uint64_t workers = 1;
+    std::string host = "127.0.0.1"; ///< as `Target::parse` reads it
     std::uint16_t port = 3200;
+    bool port_is_given = false;  ///< by -p
+    std::string other_addresses; ///< of the host, and why none of them answered
     ringlet::LoopOptions loop;
     std::string message_file;
     std::uint64_t size_bytes = 64;

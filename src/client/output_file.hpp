@@ -16,9 +16,13 @@ public:
     /// A file that was made by `open`, and never got its content, goes.
     ~OutputFile();
 
-    /// Opens the file, or makes it. What it holds stays until `write`. Returns false, with errno set, if
-    /// that fails.
+    /// Opens the file, or makes it. What it holds stays until `write`. `-` is stdout; all that is printed there
+    /// goes to stderr from then on. Returns false, with errno set, if that fails.
     bool open(const std::string& path);
+
+    /// Whether what is written here would be written over what goes there.
+    [[nodiscard]] bool is_same_as(const OutputFile& other) const;
+    [[nodiscard]] bool is_same_as(int fd) const;
 
     /// Makes the text its content, once. Returns false, with errno set, if that fails; nothing of it is
     /// left in the file then.
@@ -30,5 +34,6 @@ public:
 private:
     std::string path_;
     ringlet::UniqueFd fd_;
+    bool is_stdout_ = false;
     bool is_ours_ = false; // nobody needs what is in it: it was not there before
 };

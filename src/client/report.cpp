@@ -3,6 +3,7 @@
 #include "counted.hpp"
 #include "output.hpp"
 
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -42,10 +43,12 @@ void print_limits(const nlohmann::ordered_json& settings, const LoadResult& resu
     for (const std::string& limit :
          client_limits(settings, result).value_or(std::vector<std::string>())) {
         if (limit == "cpu") {
+            const auto workers = settings.value("workers", std::uint64_t{1});
             say("echo_bench: {} used {:.0f} % of a core and waited for one for {:.0f} % of "
-                "the time: it, not the server, may have been the limit\n",
+                "the time{}: it, not the server, may have been the limit\n",
                 who, 100 * seconds(result.cpu) / seconds(result.wall),
-                100 * seconds(result.cpu_wait) / seconds(result.wall));
+                100 * seconds(result.cpu_wait) / seconds(result.wall),
+                workers == 1 ? "" : fmt::format(", its {} threads together", workers));
         } else {
             say("echo_bench: {} sent {} of {} requests more than 1 ms late, one {:.1f} ms: it "
                 "was too busy for this rate\n",
@@ -71,12 +74,28 @@ void print_doubts(const Measurement& measurement) {
     }
 }
 
+// Which runs have ended before their time, and what that left.
+void print_early_end(const char* how, bool LoadResult::* has_ended, const Measurement& measurement,
+                     const LoadResult& total) {
+    const auto& runs = measurement.runs;
+    const auto count =
+        std::ranges::count_if(runs, [has_ended](const Run& run) { return run.result.*has_ended; });
+    if (count == 0) return;
+    const std::string which = runs.size() == 1
+                                  ? fmt::format("after {:.2f} s", seconds(total.wall))
+                                  : fmt::format("{} of {} clients", count, runs.size());
+    print("{}: {}, {} unfinished, neither right nor errors\n", how, which,
+          counted(total.unfinished, "request"));
+}
+
 void print_summary(const Measurement& measurement, const LoadResult& total) {
     const auto& settings = measurement.settings;
     const auto& connections = settings.at("connections_each");
     const auto echoes = settings.at("echoes_each").get<std::uint64_t>();
     if (measurement.runs.size() > 1) print("{} clients, each of them:\n", measurement.runs.size());
-    print("Load: {}, {}, {} of {} on each, to {}\n",
+    const auto workers = settings.value("workers", std::uint64_t{1});
+    print("Load: {}{}, {}, {} of {} on each, to {}\n",
+          workers == 1 ? "" : fmt::format("{} threads, ", workers),
           counted(settings.at("coroutines").get<std::uint64_t>(), "coroutine"),
           connections.is_null() ? "as many connections as fit"
                                 : counted(connections.get<std::uint64_t>(), "connection") + " each",
@@ -104,6 +123,8 @@ void print_summary(const Measurement& measurement, const LoadResult& total) {
         print("Never sent: {} of {} requests that were due before the end; they are errors\n",
               total.never_sent, total.successes + total.errors);
     }
+    print_early_end("Interrupted", &LoadResult::interrupted, measurement, total);
+    print_early_end("Gave up", &LoadResult::gave_up, measurement, total);
 }
 
 } // namespace
@@ -126,8 +147,14 @@ void print_report(const HoldOptions& options, const HoldResult& result) {
           total.failed, options.connections - total.held - total.failed, result.open_seconds);
     print("Echoes of {} at the start: {} right, {} wrong or missing\n",
           counted(options.message.size(), "byte"), total.held, total.first_echo_errors);
-    print("Echoes at the end, {:.1f} s later: {} right, {} wrong or missing\n",
-          seconds(options.hold_time), total.last_echo_successes, total.last_echo_errors);
+    if (result.interrupted) {
+        print(
+            "Interrupted: before all echoes at the end; until then {} right, {} wrong or missing\n",
+            total.last_echo_successes, total.last_echo_errors);
+    } else {
+        print("Echoes at the end, {:.1f} s later: {} right, {} wrong or missing\n",
+              seconds(options.hold_time), total.last_echo_successes, total.last_echo_errors);
+    }
     if (result.server_user_bytes_per_connection) {
         print("Memory of the server for each connection: {:.0f} bytes\n",
               *result.server_user_bytes_per_connection);

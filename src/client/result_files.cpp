@@ -7,6 +7,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 using Json = nlohmann::ordered_json;
 
@@ -40,8 +41,10 @@ std::vector<Interval> intervals_of(const Measurement& measurement) {
 } // namespace
 
 void add_result_files(CLI::App& app, ResultPaths& paths) {
-    app.add_option("--json", paths.json,
-                   "Write the result to this file as JSON: docs/guides/echo_bench.md has its keys")
+    app.add_option(
+           "--json", paths.json,
+           "Write the result to this file as JSON: docs/guides/echo_bench.md has its keys.\n"
+           "-, here and below: to stdout, and the report to stderr")
         ->type_name("FILE");
     app.add_option("--hgrm", paths.hgrm,
                    "Write the latencies to this file as percentiles (HdrHistogram's text form);\n"
@@ -58,6 +61,22 @@ std::optional<Refusal> ResultFiles::open(const ResultPaths& paths) {
         {json_, paths.json}, {hgrm_, paths.hgrm}, {hlog_, paths.hlog}};
     for (const auto& [file, path] : all) {
         if (!path.empty() && !file.open(path)) return unwritten(path);
+    }
+    for (const auto& [file, path] : all) {
+        for (const auto& [other, other_path] : all) {
+            if (&file == &other || !file.is_open() || !other.is_open()) continue;
+            if (!file.is_same_as(other)) continue;
+            return Refusal{EX_USAGE, fmt::format("{} and {} are one file: give each result its own",
+                                                 path, other_path)};
+        }
+        const bool is_printed_into =
+            file.is_same_as(STDOUT_FILENO) || file.is_same_as(STDERR_FILENO);
+        if (file.is_open() && path != "-" && is_printed_into) {
+            return Refusal{EX_USAGE,
+                           fmt::format("{} is where stdout or stderr goes as well: write it "
+                                       "as -, or send them elsewhere",
+                                       path)};
+        }
     }
     return std::nullopt;
 }
@@ -100,6 +119,7 @@ std::optional<Refusal> ResultFiles::write(const HoldOptions& options, const Hold
           {"hold_seconds", seconds(options.hold_time)},
           {"first_echo_errors", total.first_echo_errors},
           {"last_echo_errors", total.last_echo_errors},
+          {"interrupted", result.interrupted},
           {"server_user_bytes_per_connection", bytes(result.server_user_bytes_per_connection)},
           {"kernel_bytes_per_connection", bytes(result.kernel_bytes_per_connection)}}}};
     return write_json(json_, json);

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include <fmt/format.h>
@@ -49,6 +50,7 @@ struct Feature {
     const char* gain;  // what it is good for
     const char* since; // the kernel that has it
     const char* call;  // that a filter may forbid
+    bool needs_loopback = false;
 };
 
 constexpr Feature features[] = {
@@ -60,40 +62,46 @@ constexpr Feature features[] = {
      "io_uring_register"},
     {"multishot_accept", try_multishot_accept,
      "one operation accepts many connections (used if a server asks for it)", "5.19",
-     "io_uring_enter"},
+     "io_uring_enter", true},
     {"provided_buffers", try_provided_buffers,
      "the kernel chooses a receive's buffer when data has come", "5.19", "io_uring_register"},
     {"multishot_receive", try_multishot_receive,
      "one operation receives all that comes on a connection (used if asked for)", "6.0",
-     "io_uring_enter"},
+     "io_uring_enter", true},
     {"defer_taskrun", try_defer_taskrun, "completions are worked out when the loop asks", "6.1",
      "io_uring_setup"},
     {"zero_copy_send", try_zero_copy_send,
-     "send_all_zero_copy sends from memory that is not copied", "6.2", "io_uring_enter"},
+     "send_all_zero_copy sends from memory that is not copied", "6.2", "io_uring_enter", true},
     {"direct_descriptors", try_direct_descriptors,
      "more connections than descriptors: each worker has a table of its own", "6.8",
      "io_uring_register"},
     {"accept_poll_first", try_accept_poll_first, "accept makes a socket when somebody has come",
-     "6.10", "io_uring_enter"},
+     "6.10", "io_uring_enter", true},
     {"no_iowait", try_no_iowait, "a server that waits is not shown as one that waits for a disk",
      "6.15", "io_uring_setup"},
 };
 
 constexpr auto needs_a_ring = "not tried: it needs a ring that works";
+constexpr auto needs_loopback = "not tried: it needs a connection over the loopback interface";
 
 // What seccomp filters and sandboxes answer.
 bool is_a_prohibition(const Answer& answer) {
-    return answer.killed_by != 0 || answer.error == std::errc::operation_not_permitted ||
+    return answer.killed_by == SIGSYS || answer.error == std::errc::operation_not_permitted ||
            answer.error == std::errc::function_not_supported ||
            answer.error == std::errc::operation_not_supported;
 }
 
-Finding feature(const Feature& feature, bool ring_works) {
+Finding feature(const Feature& feature, bool ring_works, bool loopback_works) {
     Finding finding{.group = "io_uring", .name = feature.name};
     finding.value = feature.gain;
     if (!ring_works) {
         finding.verdict = Verdict::no;
         finding.value = needs_a_ring;
+        return finding;
+    }
+    if (feature.needs_loopback && !loopback_works) {
+        finding.verdict = Verdict::no;
+        finding.value = needs_loopback;
         return finding;
     }
     const Answer answer = feature.probe();
@@ -186,8 +194,25 @@ Finding kernel_tls_finding() {
     return finding;
 }
 
-std::vector<Finding> rest_findings() {
+Finding loopback_finding(const Answer& answer) {
+    Finding finding{.group = "other", .name = "loopback"};
+    finding.value = "a connection to 127.0.0.1 works";
+    if (answer.works()) return finding;
+    finding.verdict = Verdict::no;
+    finding.value = describe_failure(answer);
+    finding.advice =
+        is_a_prohibition(answer)
+            ? "allow socket, bind, listen, connect and accept4 in the seccomp profile"
+        : answer.error == std::errc::too_many_files_open
+            ? more_descriptors
+            : "is the interface lo down? ip link set lo up. Otherwise look for a packet filter "
+              "that drops what goes to 127.0.0.1";
+    return finding;
+}
+
+std::vector<Finding> rest_findings(const Answer& loopback) {
     return {
+        loopback_finding(loopback),
         of_the_rest("child_processes", try_child_processes(),
                     "a child is waited for by a descriptor: Process works",
                     "Linux 5.4 or newer has it, and a seccomp profile must allow pidfd_open and "
@@ -206,9 +231,10 @@ std::vector<Finding> rest_findings() {
 Finding automatic(const RingAnswers& ring, const Answer& epoll) {
     using ringlet::Backend;
     Finding finding{.group = "servers", .name = "automatic"};
-    const char* decided = std::getenv("RINGLET_BACKEND");
+    const char* set = std::getenv("RINGLET_BACKEND");
+    const std::string_view decided = set == nullptr ? "" : set; // empty is unset
     const auto wanted =
-        ringlet::parse_backend(decided == nullptr ? to_string(Backend::automatic) : decided);
+        ringlet::parse_backend(decided.empty() ? to_string(Backend::automatic) : decided);
     const bool killed = ring.refusal().killed_by != 0;
     const auto answers = [&](Verdict verdict, const char* backend, const std::string& why,
                              std::string advice) {
@@ -252,9 +278,12 @@ Finding automatic(const RingAnswers& ring, const Answer& epoll) {
 Examination examine() {
     const RingAnswers ring;
     const Answer epoll_answer = try_epoll();
+    const Answer loopback = try_loopback();
 
     std::vector<Finding> of_io_uring = needed_findings(ring);
-    for (const Feature& each : features) of_io_uring.push_back(feature(each, ring.noop.works()));
+    for (const Feature& each : features) {
+        of_io_uring.push_back(feature(each, ring.noop.works(), loopback.works()));
+    }
     const bool best_ring = std::ranges::any_of(of_io_uring, [](const Finding& finding) {
         return finding.name == "defer_taskrun" && finding.verdict == Verdict::ok;
     });
@@ -265,7 +294,7 @@ Examination examine() {
     };
     add(of_io_uring);
     add({epoll(epoll_answer), epoll_pwait2(epoll_answer.works())});
-    add(rest_findings());
+    add(rest_findings(loopback));
     add(limit_findings(ring));
     add({automatic(ring, epoll_answer)});
     return {.findings = std::move(findings),

@@ -322,6 +322,13 @@ Answer try_ringlet() {
     return in_a_child([] { return ringlet::probe_io_uring(); });
 }
 
+Answer try_loopback() {
+    return in_a_child([] {
+        Connection connection;
+        return connect_on_loopback(connection);
+    });
+}
+
 Answer try_epoll() {
     return in_a_child([]() -> std::error_code {
         UniqueFd epoll;

@@ -66,8 +66,12 @@ struct Answer {
 
 /// Many datagrams by one system call, and joined again (UDP_SEGMENT, Linux 4.18; UDP_GRO, Linux 5.0).
 [[nodiscard]] Answer try_datagram_segments();
+
 /// Encryption by the kernel (kTLS).
 [[nodiscard]] Answer try_kernel_tls();
+
+/// A connection over the loopback interface, without io_uring: several of the probes above need one.
+[[nodiscard]] Answer try_loopback();
 
 /// An event through epoll.
 [[nodiscard]] Answer try_epoll();

@@ -5,6 +5,7 @@
 #include <ringlet/version.hpp>
 
 #include "command_line.hpp"
+#include "first_process.hpp"
 #include "output.hpp"
 
 #include <CLI/CLI.hpp>
@@ -44,6 +45,7 @@ machine    the kernel, the sysctl that disables io_uring, the seccomp filter of 
 io_uring   setup, noop, ringlet_ring: needed. The others: what ringlet uses where the kernel has
            it. Each is really tried, in a child process, because a filter may kill whoever asks
 epoll      what ringlet falls back to
+other      what else a program may use: the loopback interface, child processes, datagrams, TLS
 limits     descriptors (one for each connection), locked memory (200 KiB for each loop), clients
            that wait to be accepted, local ports (for load clients)
 servers    the backend that a server takes by itself. RINGLET_BACKEND=io_uring or epoll, in its
@@ -110,6 +112,7 @@ std::string to_json(const Examination& examination) {
 int main(int argc, char** argv) {
     ignore_broken_pipes();
     hold_standard_streams();
+    end_by_signals_as_first_process();
     bool json = false;
     CLI::App app("Says what this machine can do for a ringlet server, and what to change.",
                  "ringlet_doctor");

@@ -246,12 +246,13 @@ class WhatItAdvises(Doctor):
     def test_hardly_any_descriptor(self):
         """What fails for another reason is not blamed on a filter."""
         checks = self.asked(IO_URING_WORKS, preexec_fn=descriptor_limit(4))
-        for name in ("multishot_accept", "accept_poll_first", "epoll"):
+        for name in ("loopback", "epoll"):
             self.finds(checks, name, "no", "EMFILE", r"\Araise the descriptor limit")
+        self.finds(checks, "multishot_accept", "no", "loopback interface", r"\A\Z")
 
     def test_environment_that_decides(self):
         for value, verdict, backend, advice in (
-                ("auto", "ok", r"io_uring\Z", r"\A\Z"), ("io_uring", "ok", r"io_uring\Z", r"\A\Z"),
+                ("auto", "ok", r"io_uring\Z", r"\A\Z"), ("", "ok", r"io_uring\Z", r"\A\Z"), ("io_uring", "ok", r"io_uring\Z", r"\A\Z"),
                 ("epoll", "low", "epoll: RINGLET_BACKEND", "unset RINGLET_BACKEND"),
                 ("kqueue", "no", "none: RINGLET_BACKEND=kqueue", "auto, io_uring or epoll")):
             with self.subTest(value):
@@ -309,7 +310,15 @@ class OtherMachines(Doctor):
                    "sysctl -w net.ipv4.ip_local_port_range=")
         # The loopback interface of a new namespace is down.
         for name in ("multishot_accept", "accept_poll_first", "multishot_receive", "zero_copy_send"):
-            self.finds(checks, name, "no", "ENETUNREACH", "not io_uring")
+            self.finds(checks, name, "no", "loopback interface", r"\A\Z")
+        self.finds(checks, "loopback", "no", "ENETUNREACH", "ip link set lo up")
+
+    def test_loopback_interface_that_went_down(self):
+        """It still has its address: what is sent gets no answer, which no filter has forbidden."""
+        checks = self.elsewhere(IO_URING_WORKS, "--net", "ip link set lo up; ip link set lo down")
+        for name in ("multishot_accept", "accept_poll_first", "multishot_receive", "zero_copy_send"):
+            self.finds(checks, name, "no", "loopback interface", r"\A\Z")
+        self.finds(checks, "loopback", "no", "no answer", "ip link set lo up")
 
     def test_old_kernel(self):
         """Its name alone: setarch(8)."""

@@ -6,13 +6,14 @@ import select
 import socket
 import struct
 import sys
+import tempfile
 import threading
 import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from load_client import Client, bench
-from programs import PATIENCE_SECONDS, EchoCoro
+from programs import ECHO_BENCH, ECHO_CORO, PATIENCE_SECONDS, EchoCoro, run
 from scripted_server import ScriptedServer
 
 MIB = 1 << 20
@@ -22,6 +23,43 @@ def whole_first(connection, whole):
     """Reads all of a message before it answers."""
     while True:
         connection.sendall(whole())
+
+
+class SmallBuffers(Client):
+    """The kernel's buffers take next to nothing: whoever sends all before it receives waits for ever, since the
+    server does too."""
+
+    UNDER = ("unshare", "--user", "--map-root-user", "--net", "sh", "-c",
+             "ip link set lo up && echo 4096 4096 4096 >/proc/sys/net/ipv4/tcp_wmem && "
+             'echo 4096 4096 4096 >/proc/sys/net/ipv4/tcp_rmem && exec "$@"', "sh")
+
+    def setUp(self):
+        tried = run(*self.UNDER, "true")
+        if tried.returncode:
+            self.skipTest(f"no network of our own here: {tried.stderr.strip()}")
+
+    def both(self, *load, server=""):
+        """The client, and the server beside it in the same network."""
+        script = f'{ECHO_CORO} --port 3200 --quiet {server} & while ! ss -Hltn | grep -q :3200; do sleep 0.05; done; "$@"; ' \
+            "status=$?; kill $!; wait; exit $status"
+        return run(*self.UNDER, "sh", "-c", script, "sh", ECHO_BENCH, "--timeout", "5s", *load)
+
+    def test_messages_of_all_sizes(self):
+        for size, pipeline in ((1, 1), (2048, 1), (4096, 1), (10_000, 1), (30_000, 1), (65_536, 1), (300_000, 1),
+                               (1000, 60)):
+            with self.subTest(size=size, pipeline=pipeline):
+                self.ends(self.both("-t", 2, "-c", 1, "-e", 2 * pipeline, "--size", size, "--pipeline", pipeline), 0,
+                          errors=0)
+
+    def test_through_tls(self):
+        folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
+        made = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
+                   "/CN=localhost", "-keyout", folder / "key", "-out", folder / "chain")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        for size in (64, 4096, 30_000, 65_536, 300_000):
+            with self.subTest(size=size):
+                self.ends(self.both("-t", 2, "-c", 1, "-e", 2, "--size", size, "--tls", "--insecure",
+                                    server=f"--tls-cert {folder}/chain --tls-key {folder}/key"), 0, errors=0)
 
 
 class Large(Client):

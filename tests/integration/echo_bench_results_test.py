@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import resource
 import select
 import shutil
@@ -21,8 +22,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import hdr_histogram
 from json_schema import complaints
 from load_client import Client, bench
-from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, UNAVAILABLE, UNWRITTEN, EchoCoro,
-                      run)
+from programs import (CANNOT_CREATE, ECHO_BENCH, HOST, PATIENCE_SECONDS, ROOT, UNAVAILABLE, UNWRITTEN, USAGE,
+                      EchoCoro, run)
 from scripted_server import ScriptedServer
 
 SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
@@ -257,6 +258,70 @@ class ClosedStreams(Client):
                 self.assertEqual(json.loads(result.read_text())["total"]["requests"], 20)
 
 
+class Outputs(Client):
+    """Which files may be written together."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
+        self.server = self.enter(EchoCoro())
+
+    def measure(self, *arguments):
+        return bench(self.server.port, "-t", 2, "-c", 1, "-e", 10, *arguments)
+
+    def in_a_shell(self, redirections, *arguments):
+        return run("sh", "-c", f'cd {self.folder} && "$@" {redirections}', "sh", ECHO_BENCH, "-p", self.server.port,
+                   "-t", 2, "-c", 1, "-e", 10, *arguments)  # fmt: skip
+
+    def test_stdout(self):
+        plain = self.measure("--json", "-")
+        self.assertEqual(plain.returncode, 0, plain.stderr)
+        self.assertEqual(json.loads(plain.stdout)["total"]["requests"], 20)
+        self.assertIn("Throughput: ", plain.stderr)
+        self.assertRegex(self.measure("--hgrm", "-").stdout, r"\A +Value +Percentile")
+        held = bench(self.server.port, "--hold", 3, "--hold-time", "1ms", "--json", "-")
+        self.assertEqual(json.loads(held.stdout)["hold"]["connections"], 3)
+        file = self.folder / "a.json"
+        file.write_text(plain.stdout)
+        merged = run(ECHO_BENCH, "merge", file, "--json", "-")
+        self.assertEqual(json.loads(merged.stdout)["total"]["requests"], 20)
+
+    def test_stdout_that_is_a_file(self):
+        ended = self.in_a_shell(">>out", "--json", "-")
+        ended = self.in_a_shell(">>out", "--json", "-")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        both = (self.folder / "out").read_text()
+        self.assertEqual(len(re.findall(r"^{$", both, re.MULTILINE)), 2)
+
+    def test_stdout_that_cannot_be_written(self):
+        ended = self.in_a_shell(">&-", "--json", "-")
+        self.assertEqual((ended.returncode, ended.stderr), (CANNOT_CREATE, "echo_bench: cannot write -: Bad file descriptor\n"))
+        self.assertEqual(self.in_a_shell(">/dev/full", "--json", "-").returncode, CANNOT_CREATE)
+
+    def test_stderr_that_is_closed(self):
+        ended = self.in_a_shell("2>&-", "--json", "-")
+        self.assertEqual((ended.returncode, json.loads(ended.stdout)["total"]["requests"]), (0, 20))
+
+    def test_two_results_for_one_file(self):
+        new, old, link = (self.folder / name for name in ("new", "old", "link"))
+        old.write_text("what was there before")
+        link.symlink_to(old)
+        for one, other in ((new, new), (old, link), (old, self.folder / "." / ".." / self.folder.name / "old"), ("-", "-")):
+            for options in (("--json", one, "--hgrm", other), ("--hgrm", one, "--hlog", other)):
+                with self.subTest(options=options):
+                    self.refuses(self.measure(*options), USAGE, f"{one} and {other} are one file")
+        self.assertFalse(new.exists())
+        self.assertEqual(old.read_text(), "what was there before")
+        self.assertEqual(self.measure("--json", "/dev/null", "--hgrm", "/dev/null").returncode, 0)
+
+    def test_file_that_is_printed_into(self):
+        for redirections, says in ((">out", True), ("2>out", False), (">out 2>&1", False)):
+            with self.subTest(redirections):
+                ended = self.in_a_shell(redirections, "--json", "out")
+                self.assertEqual(ended.returncode, USAGE)
+                said = ended.stderr if says else (self.folder / "out").read_text()
+                self.assertRegex(said, r"\Aecho_bench: out is where stdout or stderr goes as well: [^\n]+\n\Z")
+
+
 class Schema(unittest.TestCase):
     """That it would be noticed if a result did not keep to it."""
 
@@ -271,6 +336,19 @@ class Schema(unittest.TestCase):
                              ({"a": 1, "c": 1}, ["$: has a key c that nobody described"])):
             with self.subTest(value=value):
                 self.assertEqual(list(complaints(value, schema)), wrong)
+
+    def test_one_of_several_kinds(self):
+        schema = {"oneOf": [{"$ref": "#/$defs/a"}, {"type": "object", "required": ["kind", "b"]}],
+                  "$defs": {"a": {"type": "object", "required": ["kind"], "properties": {"kind": {"const": "a"}}}}}
+        for value, wrong in (({"kind": "a"}, []), ({"kind": "b", "b": 1}, []), ({"kind": "b"}, ["$.kind: 'b' is not 'a'"]),
+                             ({"kind": "a", "b": 1}, ["$: is of several kinds"])):
+            with self.subTest(value=value):
+                self.assertEqual(list(complaints(value, schema)), wrong)
+
+    def test_every_kind_of_result_is_described(self):
+        self.assertEqual([one["$ref"] for one in SCHEMA["oneOf"]], ["#/$defs/load", "#/$defs/held"])
+        for result in ({"schema_version": 2, "kind": "hold"}, {"schema_version": 2, "kind": "load"}, {}):
+            self.assertNotEqual(list(complaints(result, SCHEMA)), [])
 
 
 if __name__ == "__main__":

@@ -361,7 +361,7 @@ class Words(unittest.TestCase):
         for word in ("-t", "-c", "-e", "-p", "-f", "--size", "--duration", "--rate", "--pipeline",
                      "--warmup", "--timeout", "--json", "--hgrm", "--hlog", "--churn",
                      "echo_bench merge", "--progress", "host", "--version",
-                     "--hold", "--sources", "--hold-time", "--server-pid",
+                     "--hold", "--sources", "--hold-time", "--server-pid", "--give-up", "--workers",
                      "Throughput: N [reqests/sec], errors: N", "exit status"):
             self.assertIn(word, " ".join(ended.stdout.split()))
         for words, default in (("-t N", "100"), ("-p N", "3200"), ("--size N", "64"), ("--rate N", "0"),

@@ -4,6 +4,7 @@ says at which connection a server stopped, and leaves no process behind."""
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -12,10 +13,12 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import (ECHO_BENCH, HOST, UNAVAILABLE, USAGE, EchoCoro, descriptor_limit, port_of_nobody, run,
+from json_schema import complaints
+from programs import (ECHO_BENCH, HOST, ROOT, UNAVAILABLE, USAGE, EchoCoro, descriptor_limit, port_of_nobody, run,
                       stderr_on_a_terminal, wait_until)
 from scripted_server import ScriptedServer
 
+SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
 SOFTWARE = 70  # sysexits(3)
 FEW_DESCRIPTORS = 96  # of which a process keeps 32 for itself
 
@@ -51,7 +54,9 @@ class Holding(unittest.TestCase):
 
     def told(self, ended, **expected):
         """What the JSON file says, which must be what was printed."""
-        hold = json.loads(self.json.read_text())["hold"]
+        written = json.loads(self.json.read_text())
+        self.assertEqual(list(complaints(written, SCHEMA)), [])
+        hold = written["hold"]
         self.assertEqual({key: hold[key] for key in expected}, expected, ended.stdout + ended.stderr)
         self.assertRegex(ended.stdout, r"\AHold: {wanted} connections to [^\n]*\n"
                          r"Connections: {connections} held, {failed} failed, {not_tried} not tried; "
@@ -222,12 +227,12 @@ class AgainstScripts(Holding):
 
 
 class Ends(Holding):
-    def start(self, server):
+    def start(self, server, **options):
         """A client of several processes that holds for long. Returns it and them."""
         client = subprocess.Popen(
-            [str(ECHO_BENCH), "-p", str(server.port), "--hold", "200", "--hold-time", "1min"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            preexec_fn=descriptor_limit(FEW_DESCRIPTORS))
+            [str(ECHO_BENCH), "-p", str(server.port), "--hold", "200", "--hold-time", "1min", "--json", str(self.json)],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            preexec_fn=descriptor_limit(FEW_DESCRIPTORS), **options)
         self.addCleanup(client.communicate)
         self.addCleanup(client.kill)
         held = server.descriptor_count() + 200
@@ -240,14 +245,35 @@ class Ends(Holding):
         server = self.enter(EchoCoro())
         client, pids = self.start(server)
         client.send_signal(signal_number)
-        self.assertEqual(client.wait(20), -signal_number)
+        said = client.communicate(timeout=20)
+        self.assertEqual(client.returncode, -signal_number)
         wait_until(lambda: not any(map(is_there, pids)), f"the processes {pids} to end")
+        return said
+
+    def interrupted(self, signal_number, name):
+        stdout, stderr = self.ends_with_its_processes(signal_number)
+        held = int(re.search(r"^Connections: (\d+) held, 0 failed, \d+ not tried", stdout, re.MULTILINE)[1])
+        self.assertIn("Interrupted: before all echoes at the end; until then 0 right, 0 wrong or missing\n", stdout)
+        self.assertEqual(stderr, f"echo_bench: interrupted by {name}\n")
+        written = json.loads(self.json.read_text())
+        self.assertEqual(list(complaints(written, SCHEMA)), [])
+        told = written["hold"]
+        self.assertEqual((told["interrupted"], told["connections"]), (True, held))
 
     def test_interrupted(self):
-        self.ends_with_its_processes(signal.SIGINT)
+        self.interrupted(signal.SIGINT, "SIGINT")
 
     def test_terminated(self):
-        self.ends_with_its_processes(signal.SIGTERM)
+        self.interrupted(signal.SIGTERM, "SIGTERM")
+
+    def test_interrupted_on_a_terminal(self):
+        """Every process of the group gets the signal."""
+        server = self.enter(EchoCoro())
+        client, _ = self.start(server, start_new_session=True)
+        os.killpg(client.pid, signal.SIGINT)
+        stdout, stderr = client.communicate(timeout=20)
+        self.assertEqual((client.returncode, stderr), (-signal.SIGINT, "echo_bench: interrupted by SIGINT\n"))
+        self.assertRegex(stdout, r"Connections: \d+ held, 0 failed")
 
     def test_killed(self):
         self.ends_with_its_processes(signal.SIGKILL)
@@ -257,7 +283,7 @@ class Ends(Holding):
         client, pids = self.start(server)
         os.kill(pids[1], signal.SIGKILL)
         self.assertEqual(client.wait(20), SOFTWARE)
-        self.assertEqual(client.stderr.read().decode(), f"echo_bench: process {pids[1]}, which held "
+        self.assertEqual(client.stderr.read(), f"echo_bench: process {pids[1]}, which held "
                          "connections, ended by itself\n")
         self.assertFalse(any(map(is_there, pids)))
 

@@ -22,6 +22,10 @@ def complaints(value, schema, root=None, path="$"):
             if not any(has_type(value, name) for name in names):
                 yield f"{path}: {value!r} is no {' or '.join(names)}"
                 return
+        elif word == "oneOf":
+            each = [list(complaints(value, one, root, path)) for one in wanted]
+            if each.count([]) != 1:
+                yield from min(each, key=len) or [f"{path}: is of several kinds"]
         elif word == "const" and value != wanted or word == "enum" and value not in wanted:
             yield f"{path}: {value!r} is not {wanted!r}"
         elif word == "minimum" and has_type(value, "number") and value < wanted:

@@ -56,7 +56,7 @@ Result<std::unique_ptr<Ring>> make_ring(Backend wanted, const RingOptions& optio
         return only;
     }
     const char* decided = std::getenv("RINGLET_BACKEND");
-    if (wanted == Backend::automatic && decided != nullptr) {
+    if (wanted == Backend::automatic && decided != nullptr && *decided != '\0') {
         const auto backend = parse_backend(decided);
         if (!backend) return Errc::unknown_backend;
         wanted = *backend;

@@ -11,7 +11,7 @@
 namespace ringlet {
 
 /// Makes the ring that is asked for, and says in `choice` which one it has become. For
-/// `Backend::automatic` the environment variable RINGLET_BACKEND decides, if it is set; otherwise
+/// `Backend::automatic` the environment variable RINGLET_BACKEND decides, if it is set and not empty; otherwise
 /// io_uring is tried first, and epoll taken if that is refused, for whatever reason. The environment
 /// variables RINGLET_WITHOUT and RINGLET_WITH switch features off and on; off wins.
 ///

@@ -1,5 +1,6 @@
 #include <ringlet/serve.hpp>
 
+#include <ringlet/endpoint.hpp>
 #include <ringlet/error.hpp>
 
 #include "base/kernel.hpp"
@@ -7,6 +8,23 @@
 #include <sysexits.h>
 
 namespace ringlet {
+
+namespace {
+
+bool has_privileged_port(std::string_view listen) {
+    const auto endpoint = Endpoint::resolve(listen);
+    return endpoint && endpoint->port() < IPPORT_RESERVED;
+}
+
+// fe80::/10 without a zone.
+bool lacks_interface(std::string_view listen) {
+    const auto endpoint = Endpoint::resolve(listen);
+    if (!endpoint || !endpoint->is_v6()) return false;
+    const auto& address = *reinterpret_cast<const sockaddr_in6*>(endpoint->data());
+    return IN6_IS_ADDR_LINKLOCAL(&address.sin6_addr) && address.sin6_scope_id == 0;
+}
+
+} // namespace
 
 std::string advice(std::string_view listen, std::error_code error) {
     const std::string where(listen);
@@ -26,9 +44,25 @@ std::string advice(std::string_view listen, std::error_code error) {
         return "cannot listen on " + where +
                ": the port is in use. Stop the other server, or choose another port";
     }
-    if (error == std::errc::permission_denied) {
+    if (error == std::errc::permission_denied && has_privileged_port(listen)) {
         return "cannot listen on " + where +
                ": ports below 1024 need a privilege (CAP_NET_BIND_SERVICE). Choose another port";
+    }
+    if (error == std::errc::permission_denied) {
+        return "cannot listen on " + where + ": " + error.message() +
+               ": a security module forbids it (SELinux, AppArmor: 'journalctl -k' has its line), "
+               "or "
+               "net.ipv4.ip_unprivileged_port_start is above this port";
+    }
+    if (error == std::errc::invalid_argument && error.category() != error_category() &&
+        lacks_interface(listen)) {
+        return "cannot listen on " + where +
+               ": an address of one link needs its interface, as fe80::1%eth0";
+    }
+    if (error == std::errc::resource_unavailable_try_again) {
+        return "cannot start a thread: the limit of threads and processes is reached (ulimit -u, "
+               "TasksMax= of a systemd unit, pids.max of a container). Raise it, or take fewer "
+               "workers";
     }
     if (error == std::errc::address_not_available) {
         return "cannot listen on " + where + ": no interface of this machine has that address";

@@ -59,6 +59,15 @@ TEST_CASE("advice has a line for every error") {
     CHECK(
         advice("[::1]:80", std::make_error_code(std::errc::permission_denied)).find("below 1024") !=
         std::string::npos);
+    const auto says = [](const char* listen, std::errc error, const char* words) {
+        return advice(listen, std::make_error_code(error)).find(words) != std::string::npos;
+    };
+    CHECK(says("[::1]:21040", std::errc::permission_denied, "a security module forbids it"));
+    CHECK_FALSE(says("[::1]:21040", std::errc::permission_denied, "below 1024"));
+    CHECK(says("[fe80::1]:21040", std::errc::invalid_argument,
+               "needs its interface, as fe80::1%eth0"));
+    CHECK_FALSE(says("127.0.0.1:21040", std::errc::invalid_argument, "interface"));
+    CHECK(says("127.0.0.1:80", std::errc::resource_unavailable_try_again, "ulimit -u"));
     CHECK(advice("nowhere:80", Errc::unknown_host).find("nowhere:80") != std::string::npos);
     CHECK(advice("x", Errc::io_uring_disabled).find("io_uring_disabled") != std::string::npos);
     for (const auto error :
