@@ -12,11 +12,9 @@
 
 #include <arpa/inet.h>
 
-// How to receive a header and nothing behind it: the parser says how long the header is at least, and so much is asked
-// for, until it is whole. That works on every ring, in a simulation and for direct descriptors, and takes a few
-// receives. What was refused: a receive for each byte of a line (up to 107); MSG_PEEK, which needs a system call beside
-// the ring, and turns in circles while a header has come in part; a stream that keeps what was received too much, for
-// then the handler has another type of stream, and each of its receives asks first whether something was kept.
+// The parser says how long a header is at least, and that much is received, until the header is whole: so nothing behind
+// it is taken. This works on every ring, in a simulation and for direct descriptors, and needs no wrapper around the
+// stream. What was refused, and why: docs/internals/decisions.md.
 
 namespace ringlet {
 

@@ -75,6 +75,10 @@ struct ProxyTlv {
     }
 };
 
+/// How long to wait for a header if nothing else is said. A proxy sends it at once; the protocol asks for three seconds
+/// at least, so that a segment can be lost and sent again.
+inline constexpr Clock::duration proxy_header_timeout = std::chrono::seconds(5);
+
 /// What a proxy says of a connection before it passes its bytes on (the PROXY protocol of HAProxy, versions 1 and 2:
 /// https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt).
 struct ProxyHeader {
@@ -131,7 +135,7 @@ struct ProxyParse {
 /// Cost      Three receives for version 2, two to eight for the addresses of version 1: a receive never asks for
 ///           more than what is surely the header's. One allocation that grows, and two frames.
 [[nodiscard]] Task<Result<ProxyHeader>>
-read_proxy_header(StreamSocket& stream, Clock::duration timeout = std::chrono::seconds(5));
+read_proxy_header(StreamSocket& stream, Clock::duration timeout = proxy_header_timeout);
 
 /// Who is believed, and how long.
 struct ProxyOptions {
@@ -139,8 +143,8 @@ struct ProxyOptions {
     /// connect from one of them can pretend to be anybody.
     std::vector<AddressRange> trusted;
 
-    /// How long a proxy may take for the header; it sends it at once.
-    Clock::duration timeout = std::chrono::seconds(5);
+    /// How long a proxy may take for the header.
+    Clock::duration timeout = proxy_header_timeout;
 
     /// What becomes of a connection from elsewhere.
     enum class Others : std::uint8_t {
