@@ -154,7 +154,6 @@ Result<ProxyParse> parse_line(std::string_view text) {
         if (end + line_end.size() > ProxyHeader::line_limit_bytes)
             return ProxyErrc::header_too_long;
         if (text.substr(end, line_end.size()) != line_end) return ProxyErrc::line_malformed;
-        if (end < line_begin.size()) return ProxyErrc::line_malformed;
         return parse_whole_line(text.substr(0, end));
     }
     std::size_t least_bytes = shortest_line.size();
