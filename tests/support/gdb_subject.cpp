@@ -65,6 +65,17 @@ Task<> wait_for_mutex(Mutex& mutex) {
     static_cast<void>(locked);
 }
 
+// It waits in a scope that was opened after that of a child.
+Task<> in_a_group_body() {
+    auto body = [](TaskGroup& group) -> Task<> {
+        group.spawn("third child", sleep_long);
+        auto slept = co_await with_timeout(1h, sleep_long);
+        static_cast<void>(slept);
+    };
+    auto done = co_await with_task_group(body);
+    static_cast<void>(done);
+}
+
 std::atomic<bool> other_thread_stands = false;
 
 // By then everybody has begun to wait.
@@ -104,6 +115,7 @@ Task<> stand_still() {
     loop.spawn(receive, StreamSocket(UniqueFd(ends[0])));
     loop.spawn(with_a_group);
     loop.spawn("the event", wait_for_event, std::ref(event));
+    loop.spawn(in_a_group_body);
     do {
         co_await after_many_turns();
     } while (!other_thread_stands);
