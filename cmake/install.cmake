@@ -20,6 +20,7 @@ install(TARGETS ringlet EXPORT ringlet-targets
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/src/runtime/include/ringlet
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.hpp")
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(FILES ${PROJECT_SOURCE_DIR}/share/gdb/ringlet_gdb.py DESTINATION ${CMAKE_INSTALL_DATADIR}/ringlet/gdb)
 
 # ---- find_package(ringlet) -----------------------------------------------------------------------
 get_target_property(ringlet_type ringlet TYPE)

@@ -16,12 +16,13 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "io", "process", "serve
 
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
-    "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "result", "version"),
+    "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "liveness", "result", "version"),
     "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/answer_or_task", "detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
     "sync": ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex", "ready",
              "run_blocking", "semaphore", "task_group", "task_local", "thread_channel", "when", "yield"),
+    "serve": ("listen_address",),
     "io": ("any_stream", "byte_stream", "copy_both_ways", "reader", "writer"),
     "simulation": ("testing/fault",),
 }
@@ -45,6 +46,12 @@ TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
     "crew": "several workers: workers_test",
+    "error_output": "what a server says to a stderr that nobody reads: error_output_test.py",
+    "listen_address": "several addresses: accepting_test",
+    "listeners": "several addresses: accepting_test",
+    "liveness": "the options of accepted and of connected sockets: accepting_test",
+    "room": "what workers share: accepting_test",
+    "server_state": "server_test, accepting_test, draining_test",
     "body_remains": "aborts, with the group's name: body_test",
     "group_options": "what a group makes of them: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
@@ -55,6 +62,7 @@ TESTED_ELSEWHERE = {
     "ready": "what TaskGroup::start hands to a child: task_group_test",
 }
 TESTS_WITHOUT_A_HEADER = {
+    "accepting": "how a server takes its connections",
     "body": "what tasks use of a body that has returned: task_group and frame_pool together",
     "hooks": "what users call from hooks, handlers and exit",
     "leave": "event_loop, sync and everything else together",

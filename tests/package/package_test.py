@@ -283,6 +283,10 @@ endforeach()""")
     def test_licence_is_installed(self):
         self.assertIn("MIT", (self.install() / "share/doc/ringlet/LICENSE").read_text())
 
+    def test_commands_for_gdb_are_installed(self):
+        self.assertEqual((self.install() / "share/ringlet/gdb/ringlet_gdb.py").read_bytes(),
+                         (ROOT / "share/gdb/ringlet_gdb.py").read_bytes())
+
     def test_installed_programs_search_libraries_nowhere_of_their_own(self):
         if not programs.ECHO_CORO.exists():
             self.skipTest("built without the programs (RINGLET_PROGRAMS=OFF)")

@@ -125,6 +125,51 @@ TEST_CASE("what a handler has sent arrives, however it ends") {
     CHECK(server.finish().failed_count == 0);
 }
 
+TEST_CASE(
+    "behind a proxy that passes TLS on, the header comes first, and reports name the client") {
+    std::vector<std::string> lines;
+    auto options = contexts().server_options();
+    options.report = [&lines](std::string_view line) { lines.emplace_back(line); };
+    auto context = TlsContext::server(options);
+    REQUIRE(context);
+    const auto tell_peer = [](TlsStream stream) -> Task<Result<void>> {
+        auto peer = stream.below().peer();
+        if (!peer) co_return peer.error();
+        const std::string answer = peer->to_string();
+        auto sent = co_await stream.send_all(answer);
+        co_return sent;
+    };
+    ProxyOptions proxies{.trusted = {"127.0.0.1"}};
+    ServingThread<Server> server(quiet_options(),
+                                 with_proxy_protocol(proxies, with_tls(*context, tell_peer)));
+    auto talk = [&]() -> Task<> {
+        auto below = co_await TcpStream::connect(server.address());
+        CHECK(below);
+        if (!below) co_return;
+        auto sent = co_await below->send_all("PROXY TCP4 192.0.2.1 192.0.2.2 1000 443\r\n");
+        CHECK(sent);
+        TlsContext client = contexts().client;
+        auto stream =
+            co_await TlsStream::connect(std::move(*below), std::move(client), "localhost");
+        CHECK_MESSAGE(stream, stream.error().message());
+        if (!stream) co_return;
+        auto chunk = co_await stream->recv();
+        CHECK((chunk && chunk->text() == "192.0.2.1:1000"));
+        auto plain = co_await TcpStream::connect(server.address());
+        CHECK(plain);
+        if (!plain) co_return;
+        sent = co_await plain->send_all("PROXY TCP4 192.0.2.1 192.0.2.2 1001 443\r\nno TLS at all");
+        CHECK(sent);
+        auto alert = co_await plain->recv();
+        CHECK(alert);
+    };
+    CHECK(run_on_loop(talk));
+    server.stop();
+    CHECK(server.finish().failed_count == 1);
+    REQUIRE(lines.size() == 1);
+    CHECK(lines[0].find("TLS with 192.0.2.1:1001") == 0);
+}
+
 TEST_CASE("serve with a certificate that cannot be read says what to do") {
     std::vector<std::string> lines;
     TlsServeOptions options;

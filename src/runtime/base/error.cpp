@@ -56,6 +56,9 @@ public:
         case Errc::connected_to_itself:
             return "nobody listens there, and the connection met itself (a simultaneous open to "
                    "a port of the ephemeral range): start the server first";
+        case Errc::invalid_range:
+            return "not a range of addresses: write an address, or ADDRESS/BITS with zeros behind "
+                   "the bits, as 10.0.0.0/8 or fd00::/8, or unix: for all Unix sockets";
         case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }
         return "unknown ringlet error " + std::to_string(code);
@@ -64,6 +67,7 @@ public:
     std::error_condition default_error_condition(int code) const noexcept override {
         switch (static_cast<Errc>(code)) {
         case Errc::invalid_endpoint:
+        case Errc::invalid_range:
         case Errc::unknown_backend:
         case Errc::unknown_feature: return std::errc::invalid_argument;
         case Errc::io_uring_disabled:

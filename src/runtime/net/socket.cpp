@@ -5,6 +5,7 @@
 
 #include "base/canary.hpp"
 #include "base/kernel.hpp"
+#include "net/named_peers.hpp"
 #include "net/socket_state.hpp"
 
 #include <algorithm>
@@ -55,6 +56,18 @@ void Socket::drop() noexcept {
     ending_ = Ending::dropped;
     cancel_requests();
 }
+
+Result<Endpoint> Socket::peer() const {
+    if (has_named_peer_) return named_peers().of(*this);
+    return ask(&Kernel::peer);
+}
+
+void Socket::name_peer(const Endpoint& peer) {
+    named_peers().name(*this, peer);
+    has_named_peer_ = true;
+}
+
+void Socket::forget_named_peer() const noexcept { named_peers().forget(*this); }
 
 void SocketHandle::drop() noexcept {
     if (Socket* socket = release()) socket->drop();

@@ -28,6 +28,8 @@ public:
     Socket(const Socket&) = delete;
     Socket& operator=(const Socket&) = delete;
     ~Socket() {
+        if (has_named_peer_) [[unlikely]]
+            forget_named_peer();
         if (use_.loop != nullptr) {
             use_.loop->close(descriptor_, use_);
         } else {
@@ -94,6 +96,10 @@ public:
 
     void cancel_requests() noexcept;
 
+    /// Where the other side is: what `name_peer` said last, or the kernel knows.
+    [[nodiscard]] Result<Endpoint> peer() const;
+    void name_peer(const Endpoint& peer);
+
     void limit_idle_time() noexcept;
 
     /// Makes `closer` ready when the socket is idle; null: nobody waits for that any more.
@@ -111,11 +117,13 @@ private:
 
     void use_on(LoopCore& loop);
     void end_if_idle() noexcept;
+    void forget_named_peer() const noexcept;
     [[noreturn, gnu::cold]] static void two_at_once(const Operation& first, Opcode second);
 
     Descriptor descriptor_; // owned
     Ending ending_ = Ending::no;
-    DescriptorUse use_; // since the first request
+    bool has_named_peer_ = false; // in `named_peers`; here it makes no socket larger
+    DescriptorUse use_;           // since the first request
     Wait* closer_ = nullptr;
 };
 

@@ -139,7 +139,9 @@ bool StreamSocket::is_open_and_idle() const {
 
 CloseAwaiter StreamSocket::close() { return CloseAwaiter(std::move(socket_)); }
 
-Result<Endpoint> StreamSocket::peer() const { return socket().ask(&Kernel::peer); }
+Result<Endpoint> StreamSocket::peer() const { return socket().peer(); }
+
+void StreamSocket::set_peer(const Endpoint& peer) { socket().name_peer(peer); }
 
 Result<Endpoint> StreamSocket::local() const { return socket().ask(&Kernel::local); }
 

@@ -17,7 +17,7 @@ const std::vector<Errc> every_error = {
     Errc::io_uring_missing, Errc::io_uring_unsupported, Errc::io_uring_locked_memory,
     Errc::io_uring_too_old, Errc::would_block_forever,  Errc::channel_closed,
     Errc::unknown_backend,  Errc::unknown_feature,      Errc::task_not_ready,
-    Errc::message_too_long, Errc::connected_to_itself,
+    Errc::message_too_long, Errc::connected_to_itself,  Errc::invalid_range,
 };
 
 } // namespace
@@ -57,6 +57,7 @@ TEST_CASE("error conditions are those of the standard where one fits") {
     };
     const std::vector<Row> rows = {
         {Errc::invalid_endpoint, std::errc::invalid_argument},
+        {Errc::invalid_range, std::errc::invalid_argument},
         {Errc::io_uring_disabled, std::errc::operation_not_permitted},
         {Errc::io_uring_forbidden, std::errc::operation_not_permitted},
         {Errc::io_uring_missing, std::errc::function_not_supported},

@@ -2,6 +2,7 @@
 
 /// Everything that users of ringlet need.
 
+#include <ringlet/address_range.hpp>
 #include <ringlet/any_stream.hpp>
 #include <ringlet/backend.hpp>
 #include <ringlet/barrier.hpp>
@@ -25,6 +26,7 @@
 #include <ringlet/piece.hpp>
 #include <ringlet/pipe.hpp>
 #include <ringlet/process.hpp>
+#include <ringlet/proxy_protocol.hpp>
 #include <ringlet/reader.hpp>
 #include <ringlet/readiness.hpp>
 #include <ringlet/resolve.hpp>

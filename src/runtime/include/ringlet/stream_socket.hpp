@@ -226,6 +226,12 @@ public:
     [[nodiscard]] Result<Endpoint> peer() const;
     [[nodiscard]] Result<Endpoint> local() const;
 
+    /// Makes `peer` give this address from now on: that of the client for whom a proxy has connected
+    /// (proxy_protocol.hpp). Nothing else changes; `EventLoop::dump` names the address of the socket.
+    ///
+    /// Cost      An entry in a table until the connection ends, and a lock at its beginning and its end.
+    void set_peer(const Endpoint& peer);
+
     /// The descriptor, for setsockopt(2) and the like; -1 if the process has none for this connection
     /// (`RingFeatures::direct_descriptors`). Do not close, read or write it.
     [[nodiscard]] int native_handle() const noexcept;
