@@ -1,7 +1,6 @@
 """Which server echo_bench loads: names with several addresses, addresses with ports, Unix sockets; and what it says
 when nobody is there."""
 
-import json
 import os
 import pathlib
 import re
@@ -14,7 +13,8 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from load_client import Client
-from programs import ECHO_BENCH, HOST, UNAVAILABLE, USAGE, EchoCoro, Program, ECHO_CORO, port_of_nobody, run
+from programs import (ECHO_BENCH, ECHO_CORO, HOST, UNAVAILABLE, USAGE, EchoCoro, Program, environment_under_strace,
+                      port_of_nobody, run)
 from scripted_server import ScriptedServer
 
 FEW = ("-t", 2, "-c", 1, "-e", 5)
@@ -114,6 +114,11 @@ class Targets(Client):
                 self.refuses(load(target), USAGE, r"fe80::1: an address of one link needs its interface: write fe80::1%eth0")
 
 
+def without_leak_check():
+    """It needs a process of its own."""
+    return environment_under_strace()
+
+
 class Hints(Client):
     def test_no_route(self):
         under = ("unshare", "--user", "--map-root-user", "--net")
@@ -142,7 +147,7 @@ class Hints(Client):
             reachable.chmod(0o755)
             pathlib.Path(folder).chmod(0o755)
             ended = subprocess.run([reachable, "-p", str(server.port), "--hold", "2"], capture_output=True, text=True,
-                                   preexec_fn=nobody_with_one_process)
+                                   preexec_fn=nobody_with_one_process, env=without_leak_check())
         self.assertEqual((ended.returncode, ended.stdout), (71, ""))
         self.assertRegex(ended.stderr, r"\Aecho_bench: cannot start process 1 of those that hold connections: Resource "
                          r"temporarily unavailable: the limit of processes is reached \(ulimit -u, [^\n]+\n\Z")
