@@ -14,23 +14,23 @@ namespace ringlet {
 
 namespace {
 
-using Bytes = std::array<std::uint8_t, 16>;
+using AddressBytes = std::array<std::uint8_t, 16>;
 
 // RFC 4291, 2.5.5.2: what an IPv6 socket calls an IPv4 address.
 constexpr std::array<std::uint8_t, 12> mapped_prefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 constexpr unsigned mapped_bits = 96;
 
-bool is_mapped(const Bytes& bytes) noexcept {
+bool is_mapped(const AddressBytes& bytes) noexcept {
     return std::equal(mapped_prefix.begin(), mapped_prefix.end(), bytes.begin());
 }
 
-Bytes unmapped(const Bytes& bytes) noexcept {
-    Bytes v4{};
+AddressBytes unmapped(const AddressBytes& bytes) noexcept {
+    AddressBytes v4{};
     std::copy(bytes.begin() + mapped_prefix.size(), bytes.end(), v4.begin());
     return v4;
 }
 
-bool bit_of(const Bytes& bytes, unsigned index) noexcept {
+bool bit_of(const AddressBytes& bytes, unsigned index) noexcept {
     return (bytes[index / 8] >> (7 - index % 8) & 1) != 0;
 }
 
@@ -91,7 +91,7 @@ bool AddressRange::has_first_bits_of(const Address& address) const noexcept {
 
 bool AddressRange::contains(const Endpoint& endpoint) const noexcept {
     if (endpoint.is_unix()) return family_ == AF_UNIX;
-    Bytes bytes{};
+    AddressBytes bytes{};
     if (!endpoint.is_v6()) {
         const auto* v4 = reinterpret_cast<const sockaddr_in*>(endpoint.data());
         std::memcpy(bytes.data(), &v4->sin_addr, sizeof v4->sin_addr);

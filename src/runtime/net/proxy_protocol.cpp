@@ -50,7 +50,7 @@ public:
 
 using Bytes = std::span<const std::byte>;
 
-std::string_view text_of(Bytes bytes) {
+std::string_view as_text(Bytes bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
@@ -333,7 +333,7 @@ std::optional<ProxyTlv> ProxyHeader::tlv(std::uint8_t type) const {
 }
 
 Result<ProxyParse> parse_proxy_header(std::span<const std::byte> bytes) {
-    const std::string_view text = text_of(bytes);
+    const std::string_view text = as_text(bytes);
     if (text.empty()) return need(shortest_line.size());
     if (begins_like(text, line_begin)) return parse_line(text);
     if (begins_like(text, signature)) return parse_binary(bytes);

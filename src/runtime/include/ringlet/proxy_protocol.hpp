@@ -84,7 +84,7 @@ inline constexpr Clock::duration proxy_header_timeout = std::chrono::seconds(5);
 struct ProxyHeader {
     /// A header of version 1 with its CR LF (the protocol's own bound).
     static constexpr std::size_t line_limit_bytes = 107;
-    /// A header of version 2. The protocol allows 65,551 bytes; nginx takes no more than this, too.
+    /// A header of version 2. The protocol allows 65,551 bytes; this is also the limit of nginx.
     static constexpr std::size_t limit_bytes = 4096;
 
     /// The client, and the address to which it connected. Empty if the header names none: for LOCAL, for UNKNOWN, and
@@ -95,7 +95,7 @@ struct ProxyHeader {
     bool is_local = false;
     /// The client sends datagrams to the proxy.
     bool is_datagram = false;
-    std::uint8_t version = 0;   ///< 1 or 2
+    std::uint8_t version = 0;   ///< 1 or 2; 0: there was no header (`Others::serve`)
     std::size_t size_bytes = 0; ///< of the header on the wire
     /// The TLVs as they came, one after the other. None without a source.
     std::vector<std::byte> extensions;
@@ -110,7 +110,7 @@ struct ProxyHeader {
 struct ProxyParse {
     /// The header, if it is there as a whole; `ProxyHeader::size_bytes` says where it ends.
     std::optional<ProxyHeader> header;
-    /// So many bytes the header has at least. Who reads no more than these reads nothing of what comes after it.
+    /// The least number of bytes that the header has. A receive up to here takes nothing that comes after it.
     std::size_t least_bytes = 0;
 };
 
