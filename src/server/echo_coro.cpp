@@ -18,8 +18,10 @@
 #include <string>
 #include <system_error>
 
+#include <spawn.h>
 #include <sys/resource.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 using namespace ringlet;
 
@@ -47,6 +49,10 @@ struct Settings {
     bool direct_descriptors = false;
     std::chrono::milliseconds drain_timeout{10'000};
     std::chrono::milliseconds idle_timeout{0};
+    std::chrono::milliseconds drain_spread{2'000};
+    std::chrono::milliseconds keep_alive{120'000};
+    std::chrono::milliseconds user_timeout{0};
+    std::string hand_over;
     std::chrono::milliseconds stall_limit{0};
     std::chrono::microseconds busy_poll{0};
     TlsCertificate certificate; // no file: no TLS
@@ -95,8 +101,10 @@ void add_options(CLI::App& app, Settings& settings) {
         ->capture_default_str();
     app.add_option("--host", settings.host, "Address or name of the interface to listen on")
         ->capture_default_str();
-    app.add_option("--listen", settings.listen,
-                   "Where to listen, as one: HOST:PORT, unix:/PATH, or unix:@NAME (abstract)")
+    app.add_option(
+           "--listen", settings.listen,
+           "Where to listen: HOST:PORT, unix:/PATH, or unix:@NAME (abstract); several with\n"
+           "commas between them")
         ->type_name("ADDRESS")
         ->excludes(app.get_option("--port"))
         ->excludes(app.get_option("--host"));
@@ -122,6 +130,20 @@ void add_options(CLI::App& app, Settings& settings) {
         app, "--stall-limit", settings.stall_limit, std::chrono::milliseconds(0),
         "Name a connection that keeps the others waiting for so long; 0s, the default: no");
     add_busy_poll(app, settings.busy_poll);
+    add_duration(app, "--drain-spread", settings.drain_spread, std::chrono::milliseconds(0),
+                 "End connections at rest within this time of SIGTERM, evenly; 0s: they stay for\n"
+                 "the drain time; default 2s");
+    add_duration(app, "--keep-alive", settings.keep_alive, std::chrono::milliseconds(0),
+                 "Ask a silent client after so long whether it lives, and give it up after\n"
+                 "twice that time; 0s: never; default 2min");
+    add_duration(app, "--user-timeout", settings.user_timeout, std::chrono::milliseconds(0),
+                 "Give up a client that does not acknowledge what was sent for so long; 0s, the\n"
+                 "default: as the kernel does, about 15 minutes");
+    app.add_option(
+           "--hand-over", settings.hand_over,
+           "unix:/PATH at which the next echo_coro asks for the listening sockets: no client\n"
+           "is refused when a new version takes the place of the old one. SIGUSR2 starts it")
+        ->type_name("ADDRESS");
     CLI::Option* certificate =
         app.add_option("--tls-cert", settings.certificate.chain_file,
                        "Serve through TLS, with this certificate and its chain (PEM)");
@@ -138,7 +160,10 @@ void add_options(CLI::App& app, Settings& settings) {
         "The first line on stdout names the address; the last ones tell what was done, with a\n"
         "line for each worker if there are several. SIGTERM or SIGINT: stop accepting, let\n"
         "connections finish within the drain time, cancel the rest, exit with 0. A second\n"
-        "signal ends at once. SIGUSR1: list on stderr what every task waits for. Errors are one\n"
+        "signal ends at once; SIGQUIT is as SIGTERM. SIGUSR1: list on stderr what every task "
+        "waits\n"
+        "for. SIGHUP: read the certificate again. SIGUSR2: start this program anew, which takes\n"
+        "the listening sockets over (--hand-over). Errors are one\n"
         "line on stderr and an exit status of sysexits(3): 64 bad option, 68 unknown host,\n"
         "66 a certificate or key cannot be used, 69 port in use or --backend io_uring refused,\n"
         "74 stdout cannot be written, 77 no permission.\n"
@@ -152,12 +177,19 @@ std::string listen_address(const Settings& settings) {
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
+std::string addresses_of(const Workers& workers) {
+    std::string text;
+    for (const Endpoint& address : workers.locals())
+        text += (text.empty() ? "" : ", ") + address.to_string();
+    return text;
+}
+
 void print_start(const Workers& workers, bool pinned, bool tls, std::size_t descriptors) {
     print("echo_coro listens on {}{}, backend {}, {} {}worker{}, at most {} connections "
           "({} {}descriptors{})\n",
-          workers.local().to_string(), tls ? " (TLS)" : "", workers.backend().to_string(),
-          workers.size(), pinned ? "pinned " : "", workers.size() == 1 ? "" : "s",
-          workers.max_connections(), descriptors, workers.has_direct_descriptors() ? "direct " : "",
+          addresses_of(workers), tls ? " (TLS)" : "", workers.backend().to_string(), workers.size(),
+          pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
+          descriptors, workers.has_direct_descriptors() ? "direct " : "",
           workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
 }
 
@@ -203,7 +235,7 @@ void block_signals() {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGUSR1);
+    for (const int other : {SIGUSR1, SIGUSR2, SIGHUP, SIGQUIT}) sigaddset(&signals, other);
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
@@ -225,7 +257,37 @@ Result<std::optional<TlsContext>> make_tls(const Settings& settings) {
     return std::optional(std::move(*context));
 }
 
-int run(const Settings& settings) {
+void reload(std::optional<TlsContext>& tls) {
+    if (!tls) return say("echo_coro: SIGHUP: there is no certificate to read again\n");
+    std::string cause;
+    auto reloaded = tls->reload(&cause);
+    if (reloaded) return say("echo_coro: the certificate was read again\n");
+    say("echo_coro: the certificate was not read again: {}\n",
+        cause.empty() ? reloaded.error().message() : cause);
+}
+
+// What happens to the new program is its own affair: it takes the listeners over when it can serve.
+void start_anew(const Settings& settings, char** argv) {
+    if (settings.hand_over.empty())
+        return say("echo_coro: SIGUSR2 needs --hand-over: without it both would want the port\n");
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    pid_t pid = 0;
+    const int error = posix_spawnp(&pid, argv[0], nullptr, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    if (error != 0) {
+        say("echo_coro: {} could not be started: {}\n", argv[0],
+            std::generic_category().message(error));
+    } else {
+        say("echo_coro: started anew as process {}\n", pid);
+    }
+}
+
+int run(const Settings& settings, char** argv) {
     auto tls = make_tls(settings);
     if (!tls) return EX_NOINPUT;
     const std::size_t descriptors = raise_descriptor_limit();
@@ -243,14 +305,24 @@ int run(const Settings& settings) {
     options.loop.stall_limit = settings.stall_limit;
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;
+    options.drain_spread = settings.drain_spread;
+    options.socket.liveness = {
+        .keep_alive = std::chrono::duration_cast<std::chrono::seconds>(settings.keep_alive),
+        .user_timeout = settings.user_timeout};
+    options.hand_over = settings.hand_over;
+    options.hook_signals = {SIGHUP, SIGUSR2};
+    options.on_signal = [&](int signal) {
+        if (signal == SIGHUP) return reload(*tls);
+        start_anew(settings, argv);
+    };
     options.loop.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
     const auto refuse = [&](std::error_code error) {
         report_advice(options.loop, listen_address(settings), error);
         return exit_status(error);
     };
-    auto endpoint = Endpoint::resolve(options.listen); // which may take long
-    if (!endpoint) return refuse(endpoint.error());
-    options.listen = endpoint->to_string();
+    auto addresses = resolve_listen(options.listen); // which may take long
+    if (!addresses) return refuse(addresses.error());
+    options.addresses = std::move(*addresses);
     block_signals();
     auto workers = Workers::create(options);
     if (!workers) return refuse(workers.error());
@@ -274,5 +346,5 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
-    return run(settings);
+    return run(settings, argv);
 }

@@ -46,6 +46,7 @@ TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
     "crew": "several workers: workers_test",
+    "hand_over": "between programs: hand_over_test.py",
     "error_output": "what a server says to a stderr that nobody reads: error_output_test.py",
     "listen_address": "several addresses: accepting_test",
     "listeners": "several addresses: accepting_test",

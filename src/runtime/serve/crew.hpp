@@ -7,10 +7,12 @@
 
 #include <ringlet/signal_stream.hpp>
 
+#include "serve/hand_over.hpp"
 #include "serve/room.hpp"
 
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -83,6 +85,10 @@ private:
     void stop_up_to(int times);
     void tell_stops(int times);
     Task<> watch_signals();
+    using AskWorker = std::function<Task<Result<void>>(Server::State&)>;
+    Task<Result<void>> ask_all(AskWorker ask);
+    void tell_all(void (*what)(Server::State&));
+    Task<> hand_over();
     Task<> wait_for_all();
     void dump();
     void end();
@@ -97,6 +103,8 @@ private:
     bool has_direct_descriptors_ = true;
     Result<EventLoop> loop_;
     std::optional<SignalStream> signals_;
+    std::optional<TakeOver> taken_;
+    std::optional<UnixListener> successors_;
     std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
     std::vector<Worker> workers_;
     std::promise<Job> go_;

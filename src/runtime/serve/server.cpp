@@ -13,7 +13,10 @@ namespace ringlet {
 Server::State::State(ServeOptions chosen, std::vector<StreamListener> listening, RoomShare share)
     : options(std::move(chosen)), loop(EventLoop::create(options.loop)),
       listeners(std::move(listening)), room(std::move(share)) {
-    for (const StreamListener& listener : listeners) addresses.push_back(listener.local());
+    gate_.set();
+    for (const StreamListener& listener : listeners)
+        if (std::ranges::count(addresses, listener.local()) == 0)
+            addresses.push_back(listener.local());
     if (!loop) return;
     const std::size_t direct = loop->direct_descriptor_limit();
     std::size_t& limit = options.max_connections;
@@ -35,10 +38,16 @@ Result<Server> Server::create(ServeOptions options) {
         signals.emplace(std::move(*watch));
     }
     // Not before the signals: a client that could connect is not lost to one.
-    auto listeners = bind_all(*addresses, 1, options.socket);
+    auto start = start_hand_over(options.hand_over);
+    if (!start) return start.error();
+    auto listeners =
+        bind_all(*addresses, 1, options.socket, start->taken ? &*start->taken : nullptr);
     if (!listeners) return listeners.error();
     auto server = create(std::move(options), std::move(listeners->front()), RoomShare());
-    if (server) server->state_->signals = std::move(signals);
+    if (!server) return server;
+    server->state_->signals = std::move(signals);
+    server->state_->successors = std::move(start->successors);
+    server->state_->predecessor = std::move(start->taken);
     return server;
 }
 
@@ -63,6 +72,10 @@ Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
         state_->loop->report("the handler does not take the connections of " + address.to_string() +
                              ": let it take a StreamSocket");
         return std::errc::address_family_not_supported;
+    }
+    if (state_->predecessor) {
+        auto begun = state_->predecessor->begin();
+        if (!begun) return begun.error();
     }
     auto served = state_->loop->run([state = state_.get()] { return state->serve(); });
     state_->signals.reset();

@@ -33,6 +33,17 @@ struct ServeOptions {
     /// The same, looked up by `resolve_listen`; empty: `listen` is.
     std::vector<ListenAddress> addresses = {};
 
+    /// A Unix socket (`unix:/PATH`, made with mode 0600) at which the next program asks for the listeners; empty: none.
+    /// Whoever starts with a path at which a server of the same user answers takes its listeners over when it is ready
+    /// to serve, and then that one drains: no client is refused, and none in a queue is lost. If it does not come to
+    /// serve, the old one goes on. docs/guides/operations.md has more.
+    std::string hand_over = {};
+
+    /// Called on the thread that watches the signals, for one of `hook_signals`: to reload a certificate, or to start
+    /// the next program. Needs `handle_signals`. It must not block.
+    std::function<void(int)> on_signal = {};
+    std::vector<int> hook_signals = {};
+
     /// Connections served at once, by all workers together. At the limit accepting pauses: further
     /// clients wait in the listener's backlog and are served when others leave. 0: as many as the
     /// descriptor limit (RLIMIT_NOFILE) leaves after `reserved_descriptors`. With direct descriptors
