@@ -16,7 +16,7 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "io", "process", "serve
 
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
-    "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "liveness", "result", "version"),
+    "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "duration_histogram", "liveness", "result", "version"),
     "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/answer_or_task", "detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
@@ -49,6 +49,8 @@ TESTED_ELSEWHERE = {
     "error_output": "what a server says to a stderr that nobody reads: error_output_test.py",
     "listen_address": "several addresses: accepting_test",
     "listeners": "several addresses: accepting_test",
+    "metrics_service": "asked from outside: metrics_test.py, metrics_health_test.py",
+    "snapshot": "what a server tells of itself: metrics_text_test, metrics_test.py",
     "liveness": "the options of accepted and of connected sockets: accepting_test",
     "room": "what workers share: accepting_test",
     "server_state": "server_test, accepting_test, draining_test",

@@ -127,6 +127,8 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
     if (!listeners) return listeners.error();
     for (const StreamListener& listener : listeners->front())
         addresses_.push_back(listener.local());
+    auto measured = start_metrics();
+    if (!measured) return measured;
     const std::size_t limit = options_.max_connections;
     room_ =
         std::make_shared<Room>(limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, size_);
@@ -167,6 +169,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
         has_gone_ = true;
         go_.set_value({.handlers = &handlers, .calls = calls});
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
+        if (metrics_) loop_->spawn("metrics", [this] { return metrics_->serve(); });
         waited = loop_->run([this] { return wait_for_all(); });
     }
     signals_.reset();

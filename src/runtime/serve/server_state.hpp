@@ -6,7 +6,9 @@
 #include <ringlet/signal_stream.hpp>
 #include <ringlet/task_group.hpp>
 
+#include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
+#include "serve/snapshot.hpp"
 
 #include <chrono>
 #include <functional>
@@ -30,6 +32,8 @@ public:
     void stop_up_to(int times);
     void dump(std::string_view title) const;
     void task_failed(const TaskFailure& failure) noexcept override;
+    [[nodiscard]] WorkerSnapshot snapshot() const;
+    Task<ServerState> describe() const;
 
     /// Begins to serve a connection that another worker has accepted, and entered for this one.
     void take_from_another(StreamSocket stream, bool is_unix);
@@ -44,6 +48,7 @@ public:
     std::function<void()> on_accept_failure;
     std::optional<SignalStream> signals; // until run has ended
     RoomShare room;
+    std::optional<MetricsService> metrics; // of a server that is alone
 
 private:
     // A connection's place: it is given back when its task has gone.
@@ -102,6 +107,7 @@ private:
     Event freed_{"room for a connection"};
     Clock::time_point last_accept_{};
     std::error_code paused_for_; // as it was told
+    AcceptPauses pauses_;
     int stops_ = 0;
 };
 

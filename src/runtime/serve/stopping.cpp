@@ -22,6 +22,7 @@ Task<Result<void>> Server::State::serve() {
     auto body = [this](TaskGroup& server) -> Task<Result<void>> {
         current_draining().set(&draining_);
         if (signals) server.spawn("signals", [this] { return watch_signals(); });
+        if (metrics) server.spawn("metrics", [this] { return metrics->serve(); });
         if (options.idle_timeout.count() > 0) {
             server.spawn("idle timeout", [this] { return end_idle_connections(); });
         }

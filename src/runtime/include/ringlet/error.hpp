@@ -28,6 +28,7 @@ enum class Errc {
     message_too_long,       ///< what was to be read is longer than the limit that was given
     connected_to_itself,    ///< both ends of a connection are one socket: nobody listens there
     invalid_range,          ///< a range of addresses is not of the form ADDRESS/BITS
+    metrics_unavailable, ///< `ServeOptions::metrics` is no address to listen on; it has been reported why
 };
 
 /// The category of `Errc`. Its messages say what to do.
