@@ -49,8 +49,7 @@ TESTED_ELSEWHERE = {
     "error_output": "what a server says to a stderr that nobody reads: error_output_test.py",
     "listen_address": "several addresses: accepting_test",
     "listeners": "several addresses: accepting_test",
-    "metrics_service": "asked from outside: metrics_test.py, metrics_health_test.py",
-    "snapshot": "what a server tells of itself: metrics_text_test, metrics_test.py",
+    "snapshot": "what a server tells of itself: metrics_text_test, metrics_service_test",
     "liveness": "the options of accepted and of connected sockets: accepting_test",
     "room": "what workers share: accepting_test",
     "server_state": "server_test, accepting_test, draining_test",
@@ -71,6 +70,7 @@ TESTS_WITHOUT_A_HEADER = {
     "cut_short": "what it means for every way to run a task, in one table",
     "compiler": "what compilers do wrong, and which of our rules they cause",
     "races": "pairs that can race, in every order: scopes and sockets together",
+    "turn_times": "what the loop measures of its turns: event_loop",
     "zero_copy": "sends of tcp_stream whose memory the kernel keeps for longer",
     "stack": "awaits without end must not grow the stack: task and event_loop together",
 }
