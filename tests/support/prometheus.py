@@ -130,5 +130,5 @@ def names_in(expression):
     expression = re.sub(r'"[^"]*"', '""', expression)
     expression = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", expression)
     expression = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", expression)
-    words = re.findall(rf"(?<![\w.])({NAME}(?::{NAME})*)(?!\s*\()", expression)
+    words = re.findall(rf"(?<![\w.])({NAME}(?::{NAME})*)\b(?!\s*\()", expression)
     return {word for word in words if word not in ("and", "or", "unless", "bool", "offset", "by", "without", "inf")}
