@@ -57,6 +57,7 @@ struct Settings {
     std::chrono::microseconds busy_poll{0};
     TlsCertificate certificate; // no file: no TLS
     std::string client_authorities;
+    std::string metrics; // none
     bool quiet = false;
 };
 
@@ -144,6 +145,10 @@ void add_options(CLI::App& app, Settings& settings) {
            "unix:/PATH at which the next echo_coro asks for the listening sockets: no client\n"
            "is refused when a new version takes the place of the old one. SIGUSR2 starts it")
         ->type_name("ADDRESS");
+    app.add_option("--metrics", settings.metrics,
+                   "Serve /metrics (Prometheus), /healthz and /readyz over HTTP on this address:\n"
+                   "HOST:PORT, or unix:/PATH. Whoever reaches it may read")
+        ->type_name("ADDRESS");
     CLI::Option* certificate =
         app.add_option("--tls-cert", settings.certificate.chain_file,
                        "Serve through TLS, with this certificate and its chain (PEM)");
@@ -184,13 +189,19 @@ std::string addresses_of(const Workers& workers) {
     return text;
 }
 
+std::string where_metrics_are(const Workers& workers) {
+    const auto address = workers.metrics_address();
+    return address ? ", metrics on " + address->to_string() : "";
+}
+
 void print_start(const Workers& workers, bool pinned, bool tls, std::size_t descriptors) {
     print("echo_coro listens on {}{}, backend {}, {} {}worker{}, at most {} connections "
-          "({} {}descriptors{})\n",
+          "({} {}descriptors{}){}\n",
           addresses_of(workers), tls ? " (TLS)" : "", workers.backend().to_string(), workers.size(),
           pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
           descriptors, workers.has_direct_descriptors() ? "direct " : "",
-          workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
+          workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "",
+          where_metrics_are(workers));
 }
 
 // Less is served at once than was asked for.
@@ -302,6 +313,7 @@ int run(const Settings& settings, char** argv) {
     options.loop.features.direct_descriptors =
         settings.direct_descriptors ||
         settings.max_connections + ServeOptions::reserved_descriptors > descriptors;
+    options.metrics = settings.metrics;
     options.loop.stall_limit = settings.stall_limit;
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;

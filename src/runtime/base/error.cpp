@@ -61,6 +61,8 @@ public:
         case Errc::invalid_range:
             return "not a range of addresses: write an address, or ADDRESS/BITS with zeros behind "
                    "the bits, as 10.0.0.0/8 or fd00::/8, or unix: for all Unix sockets";
+        case Errc::metrics_unavailable:
+            return "the address of the metrics cannot be listened on: see the line before";
         case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }
         return "unknown ringlet error " + std::to_string(code);

@@ -139,6 +139,7 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
 // Also for what is not known here: an error that comes again and again must not fill the turns of the loop.
 Task<Result<void>> Server::State::pause(std::error_code error, std::chrono::milliseconds& time) {
     ++report.accept_pauses;
+    ++(is_exhaustion(error) ? pauses_.exhausted : pauses_.other);
     if (error != paused_for_) {
         loop->report("accepting pauses: " + error.message() +
                      (is_exhaustion(error) ? " (raise 'ulimit -n', or lower max_connections)"
@@ -151,6 +152,7 @@ Task<Result<void>> Server::State::pause(std::error_code error, std::chrono::mill
 }
 
 Task<Result<void>> Server::State::wait_for_room(BoundedTaskGroup& connections) {
+    if (connections.size() >= options.max_connections || !room.has_room()) ++pauses_.at_limit;
     for (;;) {
         auto here = co_await connections.wait_for_room();
         if (!here || room.has_room()) co_return here;

@@ -135,6 +135,8 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
     for (const StreamListener& listener : listeners->front())
         if (std::ranges::count(addresses_, listener.local()) == 0)
             addresses_.push_back(listener.local());
+    auto measured = start_metrics();
+    if (!measured) return measured;
     const std::size_t limit = options_.max_connections;
     room_ =
         std::make_shared<Room>(limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, size_);
@@ -181,6 +183,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
         go_.set_value({.handlers = &handlers, .calls = calls});
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
         if (successors_) loop_->spawn("hand-over", [this] { return hand_over(); });
+        if (metrics_) loop_->spawn("metrics", [this] { return metrics_->serve(); });
         waited = loop_->run([this] { return wait_for_all(); });
     }
     signals_.reset();

@@ -43,16 +43,25 @@ Result<Server> Server::create(ServeOptions options) {
     auto listeners =
         bind_all(*addresses, 1, options.socket, start->taken ? &*start->taken : nullptr);
     if (!listeners) return listeners.error();
+    std::optional<StreamListener> metrics;
+    if (!options.metrics.empty()) {
+        auto bound = MetricsService::bind(options);
+        if (!bound) return bound.error();
+        metrics = std::move(*bound);
+    }
     auto server = create(std::move(options), std::move(listeners->front()), RoomShare());
     if (!server) return server;
-    server->state_->signals = std::move(signals);
-    server->state_->successors = std::move(start->successors);
-    server->state_->predecessor = std::move(start->taken);
+    State& state = *server->state_;
+    state.signals = std::move(signals);
+    if (metrics) state.metrics.emplace(std::move(*metrics), [&state] { return state.describe(); });
+    state.successors = std::move(start->successors);
+    state.predecessor = std::move(start->taken);
     return server;
 }
 
 Result<Server> Server::create(ServeOptions options, std::vector<StreamListener> listeners,
                               RoomShare share) {
+    if (!options.metrics.empty()) options.loop.measure_turns = true;
     auto state =
         std::make_unique<State>(std::move(options), std::move(listeners), std::move(share));
     if (!state->loop) return state->loop.error();
@@ -117,6 +126,11 @@ const BackendChoice& Server::backend() const noexcept { return state_->loop->bac
 Endpoint Server::local() const { return state_->addresses.front(); }
 
 const std::vector<Endpoint>& Server::locals() const noexcept { return state_->addresses; }
+
+std::optional<Endpoint> Server::metrics_address() const {
+    if (!state_->metrics) return std::nullopt;
+    return state_->metrics->address();
+}
 
 bool Server::take(UniqueFd connection, bool is_unix) {
     state_->loop->post([state = state_.get(), is_unix, fd = std::move(connection)]() mutable {

@@ -7,7 +7,9 @@
 #include <ringlet/task_group.hpp>
 
 #include "serve/hand_over.hpp"
+#include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
+#include "serve/snapshot.hpp"
 
 #include <chrono>
 #include <functional>
@@ -31,6 +33,8 @@ public:
     void stop_up_to(int times);
     void dump(std::string_view title) const;
     void task_failed(const TaskFailure& failure) noexcept override;
+    [[nodiscard]] WorkerSnapshot snapshot() const;
+    Task<ServerState> describe() const;
 
     /// Accepts no more, and has no accept in flight; `resume` undoes it.
     Task<Result<void>> pause_accepting();
@@ -52,8 +56,9 @@ public:
     std::function<void()> on_accept_failure;
     std::optional<SignalStream> signals; // until run has ended
     RoomShare room;
-    std::optional<TakeOver> predecessor;          // until the first accept
+    std::optional<TakeOver> predecessor;    // until the first accept
     std::optional<UnixListener> successors; // where the next program asks; of one worker
+    std::optional<MetricsService> metrics;  // of a server that is alone
 
 private:
     // A connection's place: it is given back when its task has gone.
@@ -118,6 +123,7 @@ private:
     Event freed_{"room for a connection"};
     Clock::time_point last_accept_{};
     std::error_code paused_for_; // as it was told
+    AcceptPauses pauses_;
     int stops_ = 0;
 };
 

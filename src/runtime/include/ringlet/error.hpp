@@ -29,6 +29,7 @@ enum class Errc {
     connected_to_itself,    ///< both ends of a connection are one socket: nobody listens there
     hand_over_busy,         ///< another program is already taking over from the server that runs
     invalid_range,          ///< a range of addresses is not of the form ADDRESS/BITS
+    metrics_unavailable, ///< `ServeOptions::metrics` is no address to listen on; it has been reported why
 };
 
 /// The category of `Errc`. Its messages say what to do.

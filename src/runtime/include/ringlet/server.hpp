@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -20,6 +21,7 @@
 
 namespace ringlet { // not exported: a private class
 class RoomShare;
+struct WorkerSnapshot;
 } // namespace ringlet
 
 namespace RINGLET_EXPORT ringlet {
@@ -82,6 +84,11 @@ struct ServeOptions {
     /// Gives `LoopOptions::report` a line for each connection whose handler returned an error. They are counted
     /// anyhow, and resets by clients are nothing unusual. What a handler throws is always reported.
     bool report_errors = false;
+
+    /// Where the server says how it is, over HTTP/1.1, as `listen` names an address: `/metrics` for Prometheus,
+    /// `/healthz` and `/readyz` (docs/guides/operations.md). Empty: nowhere. Whoever may connect may read; keep it
+    /// on an address that only you reach. It is up during the drain, and costs nothing per message.
+    std::string metrics = {};
 
     ListenOptions socket = {};
     LoopOptions loop = {};
@@ -157,6 +164,8 @@ public:
     [[nodiscard]] std::size_t max_connections() const noexcept;
     /// What it runs on, and why.
     [[nodiscard]] const BackendChoice& backend() const noexcept;
+    /// Where `ServeOptions::metrics` are, with the port that the kernel chose; nothing if they are nowhere.
+    [[nodiscard]] std::optional<Endpoint> metrics_address() const;
 
     static constexpr std::chrono::milliseconds accept_pause_first{10};
     static constexpr std::chrono::milliseconds accept_pause_limit{320};
@@ -197,9 +206,10 @@ private:
                                  RoomShare share);
     bool take(UniqueFd connection, bool is_unix); // of another worker, soon; on any thread
     static std::size_t connections_that_fit(std::size_t workers);
-    void stop_up_to(int times);                         // for a stop that it may know already
-    void dump(std::string_view title);                  // soon, to stderr
-    void on_accept_failure(std::function<void()> call); // before it drains
+    void stop_up_to(int times);                           // for a stop that it may know already
+    void dump(std::string_view title);                    // soon, to stderr
+    void ask(std::function<void(WorkerSnapshot)> answer); // soon, on its own thread
+    void on_accept_failure(std::function<void()> call);   // before it drains
 
     std::unique_ptr<State> state_;
 };
