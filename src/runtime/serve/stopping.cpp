@@ -1,9 +1,9 @@
 #include <ringlet/deadline.hpp>
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/draining.hpp>
+#include <ringlet/error_output.hpp>
 #include <ringlet/sleep.hpp>
 
-#include "base/error_output.hpp"
 #include "serve/server_state.hpp"
 
 #include <algorithm>
