@@ -53,6 +53,7 @@ struct Settings {
     std::string client_authorities;
     bool quiet = false;
 };
+    TaskList task_list = TaskList::summary;
 
 // As many descriptors as we may have: one connection takes one. Returns what we got.
 std::size_t raise_descriptor_limit() {
@@ -124,6 +125,9 @@ void add_options(CLI::App& app, Settings& settings) {
     add_busy_poll(app, settings.busy_poll);
     CLI::Option* certificate =
         app.add_option("--tls-cert", settings.certificate.chain_file,
+    app.add_flag_callback(
+        "--all-tasks", [&settings] { settings.task_list = TaskList::full; },
+        "SIGUSR1 lists each task; otherwise many that are alike are one line");
                        "Serve through TLS, with this certificate and its chain (PEM)");
     CLI::Option* key = app.add_option("--tls-key", settings.certificate.key_file,
                                       "The key of that certificate (PEM)");
@@ -243,6 +247,7 @@ int run(const Settings& settings) {
     options.loop.stall_limit = settings.stall_limit;
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;
+    options.task_list = settings.task_list;
     options.loop.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
     const auto refuse = [&](std::error_code error) {
         report_advice(options.loop, listen_address(settings), error);

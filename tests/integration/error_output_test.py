@@ -74,7 +74,7 @@ class Stuck(unittest.TestCase):
 
     def is_asked_and_serves_on(self, stderr, *options, signals=3):
         with contextlib.ExitStack() as stack:
-            server = stack.enter_context(EchoCoro(*options, stderr=stderr))
+            server = stack.enter_context(EchoCoro("--all-tasks", *options, stderr=stderr))
             clients = [stack.enter_context(server.connect()) for _ in range(CONNECTIONS)]
             for client in clients:
                 client.sendall(b"1")

@@ -179,7 +179,7 @@ void Server::State::dump(std::string_view title) const {
                " connections accepted, " +
                std::to_string(connections_ != nullptr ? connections_->size() : 0) + " live\n";
     }
-    text += loop->dump();
+    text += loop->dump(options.task_list);
     const FramePool::Use use = FramePool::local().in_use();
     text += std::to_string(loop->stats().live_tasks) + " live tasks; " + std::to_string(use.bytes) +
             " bytes in " + std::to_string(use.block_count) + " frames, records and sockets\n";

@@ -16,6 +16,7 @@
 #include <ringlet/deadline.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/error.hpp>
+#include <ringlet/error_output.hpp>
 #include <ringlet/event.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/file.hpp>
@@ -44,6 +45,7 @@
 #include <ringlet/task_failure.hpp>
 #include <ringlet/task_group.hpp>
 #include <ringlet/task_local.hpp>
+#include <ringlet/task_list.hpp>
 #include <ringlet/tcp_listener.hpp>
 #include <ringlet/tcp_stream.hpp>
 #include <ringlet/thread_channel.hpp>

@@ -7,6 +7,7 @@
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/stream_socket.hpp>
 #include <ringlet/tcp_stream.hpp>
+#include <ringlet/task_list.hpp>
 #include <ringlet/unix_stream.hpp>
 
 #include <chrono>
@@ -68,6 +69,7 @@ struct ServeOptions {
     /// `handle_signals`.
     int dump_signal = 0;
 
+    TaskList task_list = TaskList::summary; ///< what it looks like
     /// Gives `LoopOptions::report` a line for each connection whose handler returned an error. They are counted
     /// anyhow, and resets by clients are nothing unusual. What a handler throws is always reported.
     bool report_errors = false;
