@@ -7,6 +7,7 @@
 #include "busy_poll_option.hpp"
 #include "command_line.hpp"
 #include "duration_option.hpp"
+#include "log_options.hpp"
 #include "output.hpp"
 
 #include <CLI/CLI.hpp>
@@ -14,6 +15,7 @@
 
 #include <charconv>
 #include <csignal>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -51,9 +53,10 @@ struct Settings {
     std::chrono::microseconds busy_poll{0};
     TlsCertificate certificate; // no file: no TLS
     std::string client_authorities;
+    LogOptions log;
+    TaskList task_list = TaskList::summary;
     bool quiet = false;
 };
-    TaskList task_list = TaskList::summary;
 
 // As many descriptors as we may have: one connection takes one. Returns what we got.
 std::size_t raise_descriptor_limit() {
@@ -123,11 +126,12 @@ void add_options(CLI::App& app, Settings& settings) {
         app, "--stall-limit", settings.stall_limit, std::chrono::milliseconds(0),
         "Name a connection that keeps the others waiting for so long; 0s, the default: no");
     add_busy_poll(app, settings.busy_poll);
-    CLI::Option* certificate =
-        app.add_option("--tls-cert", settings.certificate.chain_file,
+    add_log_options(app, settings.log);
     app.add_flag_callback(
         "--all-tasks", [&settings] { settings.task_list = TaskList::full; },
         "SIGUSR1 lists each task; otherwise many that are alike are one line");
+    CLI::Option* certificate =
+        app.add_option("--tls-cert", settings.certificate.chain_file,
                        "Serve through TLS, with this certificate and its chain (PEM)");
     CLI::Option* key = app.add_option("--tls-key", settings.certificate.key_file,
                                       "The key of that certificate (PEM)");
@@ -166,17 +170,21 @@ void print_start(const Workers& workers, bool pinned, bool tls, std::size_t desc
 }
 
 // Less is served at once than was asked for.
-void warn_of_limit(const Workers& workers, std::size_t wanted, std::size_t descriptors) {
+void warn_of_limit(Log& log, const Workers& workers, std::size_t wanted, std::size_t descriptors) {
     if (workers.has_direct_descriptors()) {
         if (workers.max_connections() >= wanted) return;
-        say("echo_coro: --max-connections {} is more than the {} descriptors of each worker: "
-            "{} are served at once (--workers {}, or raise 'ulimit -n')\n",
-            wanted, descriptors, workers.max_connections(),
-            (wanted + descriptors - 1) / descriptors);
+        log.write(
+            LogLevel::warning,
+            fmt::format("--max-connections {} is more than the {} descriptors of each worker: "
+                        "{} are served at once (--workers {}, or raise 'ulimit -n')",
+                        wanted, descriptors, workers.max_connections(),
+                        (wanted + descriptors - 1) / descriptors));
     } else if (workers.max_connections() > descriptors) {
-        say("echo_coro: --max-connections {} is more than the {} descriptors of this process: "
-            "accepting will pause at that limit (see 'ulimit -n')\n",
-            wanted, descriptors);
+        log.write(
+            LogLevel::warning,
+            fmt::format("--max-connections {} is more than the {} descriptors of this process: "
+                        "accepting will pause at that limit (see 'ulimit -n')",
+                        wanted, descriptors));
     }
 }
 
@@ -212,7 +220,7 @@ void block_signals() {
 }
 
 // Nothing without a certificate.
-Result<std::optional<TlsContext>> make_tls(const Settings& settings) {
+Result<std::optional<TlsContext>> make_tls(const Settings& settings, Log& log) {
     if (settings.certificate.chain_file.empty()) return std::optional<TlsContext>();
     std::string cause;
     TlsServerOptions options;
@@ -222,15 +230,16 @@ Result<std::optional<TlsContext>> make_tls(const Settings& settings) {
         options.client_certificates = ClientCertificates::required;
     options.causes = &cause;
     if (!settings.quiet)
-        options.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
+        options.report = [&log](std::string_view line) { log.write(LogLevel::warning, line); };
     auto context = TlsContext::server(std::move(options));
-    if (!cause.empty()) say("echo_coro: {}\n", cause);
+    if (!cause.empty()) log.write(LogLevel::error, cause);
     if (!context) return context.error();
     return std::optional(std::move(*context));
 }
 
 int run(const Settings& settings) {
-    auto tls = make_tls(settings);
+    const auto log = std::make_shared<Log>(settings.log);
+    auto tls = make_tls(settings, *log);
     if (!tls) return EX_NOINPUT;
     const std::size_t descriptors = raise_descriptor_limit();
     ServeOptions options;
@@ -248,9 +257,9 @@ int run(const Settings& settings) {
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;
     options.task_list = settings.task_list;
-    options.loop.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
+    options.log = log;
     const auto refuse = [&](std::error_code error) {
-        report_advice(options.loop, listen_address(settings), error);
+        log->write(LogLevel::error, advice(listen_address(settings), error));
         return exit_status(error);
     };
     auto endpoint = Endpoint::resolve(options.listen); // which may take long
@@ -259,7 +268,7 @@ int run(const Settings& settings) {
     block_signals();
     auto workers = Workers::create(options);
     if (!workers) return refuse(workers.error());
-    warn_of_limit(*workers, settings.max_connections, descriptors);
+    warn_of_limit(*log, *workers, settings.max_connections, descriptors);
     if (!settings.quiet) print_start(*workers, settings.pin, tls->has_value(), descriptors);
     if (const int status = end_output("echo_coro", EX_OK)) return status;
     auto report =

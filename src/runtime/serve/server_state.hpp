@@ -7,6 +7,7 @@
 #include <ringlet/task_group.hpp>
 
 #include "serve/room.hpp"
+#include "serve/server_log.hpp"
 
 #include <chrono>
 #include <functional>
@@ -44,6 +45,7 @@ public:
     std::function<void()> on_accept_failure;
     std::optional<SignalStream> signals; // until run has ended
     RoomShare room;
+    WorkerLog log;
 
 private:
     // A connection's place: it is given back when its task has gone.
@@ -54,12 +56,17 @@ private:
         Place(const Place&) = delete;
         Place& operator=(const Place&) = delete;
         ~Place() {
-            if (state_ != nullptr) state_->room.leave();
+            if (state_ == nullptr) return;
+            state_->room.leave();
+            state_->note_room();
         }
         [[nodiscard]] State& state() const noexcept { return *state_; }
 
     private:
         State* state_;
+    };
+    struct LoggedPlace : Place {
+        LoggedConnection logged;
     };
 
     struct Queued { // at a listener that closes
@@ -75,6 +82,8 @@ private:
     // ---- accepting
     Task<> accept_from_all(BoundedTaskGroup& connections);
     Task<> accept_from(StreamListener& listener, BoundedTaskGroup& connections);
+    Task<> watch_pause();
+    void note_room() noexcept; // for the log
     Task<Result<void>> wait_for_room(BoundedTaskGroup& connections);
     Task<Result<void>> pause(std::error_code error, std::chrono::milliseconds& time);
     Task<Result<void>> take_waiting(BoundedTaskGroup& connections, StreamListener& listener,
@@ -83,6 +92,8 @@ private:
     void begin(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix, Place at);
     template <Call Calls::* kind>
     void begin_as(BoundedTaskGroup& connections, StreamSocket stream, Place at);
+    template <Call Calls::* kind, class At>
+    void begin_at(BoundedTaskGroup& connections, StreamSocket stream, At at);
     [[nodiscard]] static bool is_fatal(std::error_code error);
 
     // ---- stopping

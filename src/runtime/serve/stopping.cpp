@@ -15,6 +15,7 @@ namespace ringlet {
 void Server::State::stop_up_to(int times) {
     if (times <= stops_) return;
     stops_ = times;
+    if (!room.is_shared() && !accept_error_) log_stop(log.get(), times);
     if (phase_) phase_.cancel(CancelReason::shutdown);
 }
 

@@ -22,6 +22,7 @@
 #include <ringlet/file.hpp>
 #include <ringlet/group_options.hpp>
 #include <ringlet/latch.hpp>
+#include <ringlet/log.hpp>
 #include <ringlet/loop_options.hpp>
 #include <ringlet/mutex.hpp>
 #include <ringlet/piece.hpp>
@@ -44,8 +45,8 @@
 #include <ringlet/task.hpp>
 #include <ringlet/task_failure.hpp>
 #include <ringlet/task_group.hpp>
-#include <ringlet/task_local.hpp>
 #include <ringlet/task_list.hpp>
+#include <ringlet/task_local.hpp>
 #include <ringlet/tcp_listener.hpp>
 #include <ringlet/tcp_stream.hpp>
 #include <ringlet/thread_channel.hpp>

@@ -3,11 +3,12 @@
 #include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/listen_address.hpp>
+#include <ringlet/log.hpp>
 #include <ringlet/statistics.hpp>
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/stream_socket.hpp>
-#include <ringlet/tcp_stream.hpp>
 #include <ringlet/task_list.hpp>
+#include <ringlet/tcp_stream.hpp>
 #include <ringlet/unix_stream.hpp>
 
 #include <chrono>
@@ -68,11 +69,16 @@ struct ServeOptions {
     /// A signal, such as SIGUSR1, on which `EventLoop::dump` is written to stderr; 0: none. Needs
     /// `handle_signals`.
     int dump_signal = 0;
-
     TaskList task_list = TaskList::summary; ///< what it looks like
+
     /// Gives `LoopOptions::report` a line for each connection whose handler returned an error. They are counted
     /// anyhow, and resets by clients are nothing unusual. What a handler throws is always reported.
     bool report_errors = false;
+
+    /// Is told what an operator must know: that it listens, that accepting pauses and goes on, that it is at its limit of
+    /// connections and no more, that it stops, and how that ended; with `LogLevel::debug` each connection. Takes
+    /// the lines of `LoopOptions::report` too, as warnings, unless that is set. Null: there is no log.
+    std::shared_ptr<Log> log = nullptr;
 
     ListenOptions socket = {};
     LoopOptions loop = {};
