@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -202,7 +201,6 @@ void Crew::show_progress() const {
     const HoldCount now = total();
     say("\r\x1b[K{} of {} connections held, {} answered again, {} errors", now.held,
         options_.connections, now.last_echo_successes, now.failed + now.last_echo_errors);
-    std::fflush(stderr);
 }
 
 std::string explain(const HoldOptions& options, const HoldCount& total) {

@@ -337,7 +337,6 @@ Task<> Phase::show_progress() {
         say("\r\x1b[K{:3.0f} %, {:.0f} echoes a second, {}, {}", 100 * std::min(share, 1.0),
             done / seconds, counted(progress_.connections, "connection"),
             counted(progress_.errors, "error"));
-        std::fflush(stderr);
     }
 }
 

@@ -2,6 +2,8 @@
 
 // What the programs print, where nobody may be left to read it.
 
+#include <ringlet/error_output.hpp>
+
 #include <fmt/format.h>
 
 #include <csignal>
@@ -28,12 +30,12 @@ inline void hold_standard_streams() {
     }
 }
 
-/// Prints to stderr, in one piece. What cannot be written is dropped: there is nobody left to tell.
+/// Prints to stderr, in one piece, and never waits: also a loop may say something. What cannot be written is dropped:
+/// there is nobody left to tell.
 template <class... Values>
 void say(fmt::format_string<Values...> format, Values&&... values) noexcept {
     try {
-        const std::string text = fmt::format(format, std::forward<Values>(values)...);
-        std::fwrite(text.data(), 1, text.size(), stderr);
+        ringlet::write_error(fmt::format(format, std::forward<Values>(values)...));
     } catch (const std::exception&) { // no memory for a message
     }
 }

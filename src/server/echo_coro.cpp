@@ -7,6 +7,7 @@
 #include "busy_poll_option.hpp"
 #include "command_line.hpp"
 #include "duration_option.hpp"
+#include "log_options.hpp"
 #include "output.hpp"
 
 #include <CLI/CLI.hpp>
@@ -14,6 +15,7 @@
 
 #include <charconv>
 #include <csignal>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -58,6 +60,8 @@ struct Settings {
     TlsCertificate certificate; // no file: no TLS
     std::string client_authorities;
     std::string metrics; // none
+    LogOptions log;
+    TaskList task_list = TaskList::summary;
     bool quiet = false;
 };
 
@@ -149,6 +153,10 @@ void add_options(CLI::App& app, Settings& settings) {
                    "Serve /metrics (Prometheus), /healthz and /readyz over HTTP on this address:\n"
                    "HOST:PORT, or unix:/PATH. Whoever reaches it may read")
         ->type_name("ADDRESS");
+    add_log_options(app, settings.log);
+    app.add_flag_callback(
+        "--all-tasks", [&settings] { settings.task_list = TaskList::full; },
+        "SIGUSR1 lists each task; otherwise many that are alike are one line");
     CLI::Option* certificate =
         app.add_option("--tls-cert", settings.certificate.chain_file,
                        "Serve through TLS, with this certificate and its chain (PEM)");
@@ -205,17 +213,21 @@ void print_start(const Workers& workers, bool pinned, bool tls, std::size_t desc
 }
 
 // Less is served at once than was asked for.
-void warn_of_limit(const Workers& workers, std::size_t wanted, std::size_t descriptors) {
+void warn_of_limit(Log& log, const Workers& workers, std::size_t wanted, std::size_t descriptors) {
     if (workers.has_direct_descriptors()) {
         if (workers.max_connections() >= wanted) return;
-        say("echo_coro: --max-connections {} is more than the {} descriptors of each worker: "
-            "{} are served at once (--workers {}, or raise 'ulimit -n')\n",
-            wanted, descriptors, workers.max_connections(),
-            (wanted + descriptors - 1) / descriptors);
+        log.write(
+            LogLevel::warning,
+            fmt::format("--max-connections {} is more than the {} descriptors of each worker: "
+                        "{} are served at once (--workers {}, or raise 'ulimit -n')",
+                        wanted, descriptors, workers.max_connections(),
+                        (wanted + descriptors - 1) / descriptors));
     } else if (workers.max_connections() > descriptors) {
-        say("echo_coro: --max-connections {} is more than the {} descriptors of this process: "
-            "accepting will pause at that limit (see 'ulimit -n')\n",
-            wanted, descriptors);
+        log.write(
+            LogLevel::warning,
+            fmt::format("--max-connections {} is more than the {} descriptors of this process: "
+                        "accepting will pause at that limit (see 'ulimit -n')",
+                        wanted, descriptors));
     }
 }
 
@@ -251,7 +263,7 @@ void block_signals() {
 }
 
 // Nothing without a certificate.
-Result<std::optional<TlsContext>> make_tls(const Settings& settings) {
+Result<std::optional<TlsContext>> make_tls(const Settings& settings, Log& log) {
     if (settings.certificate.chain_file.empty()) return std::optional<TlsContext>();
     std::string cause;
     TlsServerOptions options;
@@ -261,26 +273,28 @@ Result<std::optional<TlsContext>> make_tls(const Settings& settings) {
         options.client_certificates = ClientCertificates::required;
     options.causes = &cause;
     if (!settings.quiet)
-        options.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
+        options.report = [&log](std::string_view line) { log.write(LogLevel::warning, line); };
     auto context = TlsContext::server(std::move(options));
-    if (!cause.empty()) say("echo_coro: {}\n", cause);
+    if (!cause.empty()) log.write(LogLevel::error, cause);
     if (!context) return context.error();
     return std::optional(std::move(*context));
 }
 
-void reload(std::optional<TlsContext>& tls) {
-    if (!tls) return say("echo_coro: SIGHUP: there is no certificate to read again\n");
+void reload(std::optional<TlsContext>& tls, Log& log) {
+    if (!tls) return log.write(LogLevel::warning, "SIGHUP: there is no certificate to read again");
     std::string cause;
     auto reloaded = tls->reload(&cause);
-    if (reloaded) return say("echo_coro: the certificate was read again\n");
-    say("echo_coro: the certificate was not read again: {}\n",
-        cause.empty() ? reloaded.error().message() : cause);
+    if (reloaded) return log.write(LogLevel::warning, "the certificate was read again");
+    log.write(LogLevel::error, "the certificate was not read again: " +
+                                   (cause.empty() ? reloaded.error().message() : cause));
 }
 
 // What happens to the new program is its own affair: it takes the listeners over when it can serve.
-void start_anew(const Settings& settings, char** argv) {
-    if (settings.hand_over.empty())
-        return say("echo_coro: SIGUSR2 needs --hand-over: without it both would want the port\n");
+void start_anew(const Settings& settings, char** argv, Log& log) {
+    if (settings.hand_over.empty()) {
+        return log.write(LogLevel::warning,
+                         "SIGUSR2 needs --hand-over: without it both would want the port");
+    }
     posix_spawnattr_t attributes;
     sigset_t none;
     sigemptyset(&none);
@@ -291,15 +305,16 @@ void start_anew(const Settings& settings, char** argv) {
     const int error = posix_spawnp(&pid, argv[0], nullptr, &attributes, argv, environ);
     posix_spawnattr_destroy(&attributes);
     if (error != 0) {
-        say("echo_coro: {} could not be started: {}\n", argv[0],
-            std::generic_category().message(error));
+        log.write(LogLevel::error, fmt::format("{} could not be started: {}", argv[0],
+                                               std::generic_category().message(error)));
     } else {
-        say("echo_coro: started anew as process {}\n", pid);
+        log.write(LogLevel::warning, fmt::format("started anew as process {}", pid));
     }
 }
 
 int run(const Settings& settings, char** argv) {
-    auto tls = make_tls(settings);
+    const auto log = std::make_shared<Log>(settings.log);
+    auto tls = make_tls(settings, *log);
     if (!tls) return EX_NOINPUT;
     const std::size_t descriptors = raise_descriptor_limit();
     ServeOptions options;
@@ -324,12 +339,13 @@ int run(const Settings& settings, char** argv) {
     options.hand_over = settings.hand_over;
     options.hook_signals = {SIGHUP, SIGUSR2};
     options.on_signal = [&](int signal) {
-        if (signal == SIGHUP) return reload(*tls);
-        start_anew(settings, argv);
+        if (signal == SIGHUP) return reload(*tls, *log);
+        start_anew(settings, argv, *log);
     };
-    options.loop.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
+    options.task_list = settings.task_list;
+    options.log = log;
     const auto refuse = [&](std::error_code error) {
-        report_advice(options.loop, listen_address(settings), error);
+        log->write(LogLevel::error, advice(listen_address(settings), error));
         return exit_status(error);
     };
     auto addresses = resolve_listen(options.listen); // which may take long
@@ -338,7 +354,7 @@ int run(const Settings& settings, char** argv) {
     block_signals();
     auto workers = Workers::create(options);
     if (!workers) return refuse(workers.error());
-    warn_of_limit(*workers, settings.max_connections, descriptors);
+    warn_of_limit(*log, *workers, settings.max_connections, descriptors);
     if (!settings.quiet) print_start(*workers, settings.pin, tls->has_value(), descriptors);
     if (const int status = end_output("echo_coro", EX_OK)) return status;
     auto report =

@@ -17,7 +17,7 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "io", "process", "serve
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
     "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "duration_histogram", "liveness", "result", "version"),
-    "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "wait"),
+    "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task_list", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/answer_or_task", "detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
     "sync": ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex", "ready",
@@ -58,6 +58,7 @@ TESTED_ELSEWHERE = {
     "group_options": "what a group makes of them: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
     "queue_memory": "what uring_queues_test and uring_ring_test do with it",
+    "task_list": "what a summary says, and what a full list does: task_tree_test",
     "uring_receives": "what uring_ring_test sees of buffers that are short, and of parked receives",
     "uring_requests": "what uring_ring_test sees of every kind of request",
     "loop_core": "EventLoop is what users have of it: event_loop_test",

@@ -96,7 +96,7 @@ class Workers(unittest.TestCase):
                     client.echoes()
 
     def test_sigusr1_lists_the_tasks_of_all(self):
-        with EchoCoro("--workers", 2) as server:
+        with EchoCoro("--workers", 2, "--all-tasks") as server:
             server.expected_errors = r"(?s).*"
             clients = connect_many(server)
 

@@ -160,7 +160,7 @@ class Program:
         self.unread = b""
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=self.errors, **options)
+            **{"stderr": self.errors, **options})
         self.pid = self.process.pid
 
     def __enter__(self):

@@ -32,7 +32,8 @@ class ServingThread {
 public:
     template <class Handler>
     ServingThread(ServeOptions options, Handler handler) {
-        options.loop.report = [this](std::string_view line) { lines_.emplace_back(line); };
+        if (options.log == nullptr) // which takes the lines otherwise
+            options.loop.report = [this](std::string_view line) { lines_.emplace_back(line); };
         std::promise<std::error_code> started;
         auto start = started.get_future();
         thread_ = std::thread([this, options, handler, &started] {

@@ -1,21 +1,27 @@
 #include <ringlet/detail/assert.hpp>
+#include <ringlet/error_output.hpp>
 
 #include "base/kernel.hpp"
 
-#include <cstdio>
 #include <cstdlib>
+#include <new>
+#include <string>
 #include <string_view>
 
 namespace ringlet {
 
 void assertion_failed(const char* condition, const char* message, const char* file,
                       int line) noexcept {
-    std::fprintf(stderr, "ringlet: %s\n  (%s, at %s:%d)\n", message, condition, file, line);
-    const std::string_view situation = Kernel::of_this_thread().situation();
-    if (!situation.empty()) {
-        std::fprintf(stderr, "  %.*s\n", static_cast<int>(situation.size()), situation.data());
+    try {
+        std::string text = "ringlet: ";
+        text.append(message).append("\n  (").append(condition).append(", at ").append(file);
+        text.append(":").append(std::to_string(line)).append(")\n");
+        const std::string_view situation = Kernel::of_this_thread().situation();
+        if (!situation.empty()) text.append("  ").append(situation).append("\n");
+        write_error(text);
+    } catch (const std::bad_alloc&) {
+        write_error(message);
     }
-    std::fflush(stderr);
     std::abort();
 }
 

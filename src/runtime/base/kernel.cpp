@@ -1,8 +1,7 @@
 #include "base/kernel.hpp"
 
 #include <ringlet/error.hpp>
-
-#include "base/error_output.hpp"
+#include <ringlet/error_output.hpp>
 
 #include <algorithm>
 #include <array>

@@ -277,7 +277,9 @@ void LoopCore::resume_next_turn(CancelScope& scope, std::coroutine_handle<> wait
 
 // ---- what it tells -----------------------------------------------------------------------------
 
-std::string LoopCore::dump() const { return describe_tasks(scope_, Clock::now()); }
+std::string LoopCore::dump(TaskList form) const {
+    return describe_tasks(scope_, Clock::now(), form);
+}
 
 TaskRecord* LoopCore::current_task() noexcept {
     return turning_loop != nullptr ? turning_loop->current_ : nullptr;

@@ -126,6 +126,7 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
         if (error == std::errc::operation_canceled) co_return;
         if (is_fatal(error)) {
             accept_error_ = error;
+            log.accepting_failed(error);
             if (on_accept_failure) on_accept_failure();
             stop_up_to(1);
             co_return;
@@ -140,10 +141,14 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
 Task<Result<void>> Server::State::pause(std::error_code error, std::chrono::milliseconds& time) {
     ++report.accept_pauses;
     ++(is_exhaustion(error) ? pauses_.exhausted : pauses_.other);
-    if (error != paused_for_) {
-        loop->report("accepting pauses: " + error.message() +
-                     (is_exhaustion(error) ? " (raise 'ulimit -n', or lower max_connections)"
-                                           : " (accept4; nothing that this server knows)"));
+    const std::string line =
+        "accepting pauses: " + error.message() +
+        (is_exhaustion(error) ? " (raise 'ulimit -n', or lower max_connections)"
+                              : " (accept4; nothing that this server knows)");
+    if (log.get() != nullptr) {
+        if (log.pauses(line)) loop->spawn("pause", [this] { return watch_pause(); });
+    } else if (error != paused_for_) {
+        loop->report(line);
         paused_for_ = error;
     }
     auto slept = co_await sleep_for(time);
@@ -151,11 +156,30 @@ Task<Result<void>> Server::State::pause(std::error_code error, std::chrono::mill
     co_return slept;
 }
 
+// Tells the log when accepting goes on: a while after the last of several pauses, that come one after the other.
+Task<> Server::State::watch_pause() {
+    for (bool goes_on = false; !goes_on; goes_on = log.goes_on()) {
+        auto slept = co_await sleep_for(WorkerLog::calm_time);
+        if (!slept) co_return;
+    }
+}
+
+void Server::State::note_room() noexcept {
+    if (!log.has_told_of_limit() || connections_ == nullptr) return;
+    log.has_room(std::min(options.max_connections - connections_->size(), room.free_places()));
+}
+
 Task<Result<void>> Server::State::wait_for_room(BoundedTaskGroup& connections) {
     if (connections.size() >= options.max_connections || !room.has_room()) ++pauses_.at_limit;
     for (;;) {
+        if (connections.size() >= options.max_connections)
+            log.waits_for_room(options.max_connections);
         auto here = co_await connections.wait_for_room();
-        if (!here || room.has_room()) co_return here;
+        if (!here || room.has_room()) {
+            note_room();
+            co_return here;
+        }
+        log.waits_for_room(room.limit());
         freed_.clear();
         room.tell_when_free([this] { loop->post([this] { freed_.set(); }); });
         auto freed = co_await freed_.wait();
@@ -222,6 +246,15 @@ void Server::State::begin(BoundedTaskGroup& connections, StreamSocket stream, bo
 // Named after the handler, and the place where that is written.
 template <Server::Call Server::Calls::* kind>
 void Server::State::begin_as(BoundedTaskGroup& connections, StreamSocket stream, Place at) {
+    if (!log.takes_connections())
+        return begin_at<kind>(connections, std::move(stream), std::move(at));
+    auto peer = stream.peer();
+    LoggedPlace logged{std::move(at), log.connection(peer ? peer->to_string() : "gone already")};
+    begin_at<kind>(connections, std::move(stream), std::move(logged));
+}
+
+template <Server::Call Server::Calls::* kind, class At>
+void Server::State::begin_at(BoundedTaskGroup& connections, StreamSocket stream, At at) {
     const std::source_location where_it_is_written;
     const auto spawn = [&](auto handle) {
         auto begun =
@@ -243,9 +276,14 @@ void Server::State::begin_as(BoundedTaskGroup& connections, StreamSocket stream,
 
 void Server::State::task_failed(const TaskFailure& failure) noexcept {
     ++report.failed_count;
-    if (failure.exception == nullptr && !options.report_errors) return;
+    const bool is_reported = failure.exception != nullptr || options.report_errors;
+    if (!is_reported && log.get() == nullptr) return;
     try {
-        loop->report(failure.to_string());
+        if (is_reported) {
+            loop->report(failure.to_string());
+        } else {
+            log.handler_failed(failure.to_string());
+        }
     } catch (const std::bad_alloc&) { // it is counted
     }
 }

@@ -6,6 +6,7 @@
 #include "base/cpus.hpp"
 #include "base/kernel.hpp"
 #include "serve/listeners.hpp"
+#include "serve/server_log.hpp"
 #include "serve/server_state.hpp"
 #include "serve/stop_signals.hpp"
 
@@ -180,6 +181,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
             workers_.front().server->state_->predecessor = std::exchange(taken_, std::nullopt);
         }
         has_gone_ = true;
+        log_start(options_.log.get(), addresses_, options_, backend_);
         go_.set_value({.handlers = &handlers, .calls = calls});
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
         if (successors_) loop_->spawn("hand-over", [this] { return hand_over(); });
@@ -190,7 +192,9 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
     if (first_thrown_) std::rethrow_exception(first_thrown_);
     if (first_error_) return first_error_;
     if (!waited) return waited.error();
-    return sum();
+    ServeReport all = sum();
+    log_end(options_.log.get(), all);
+    return all;
 }
 
 Task<> Workers::Crew::watch_signals() {
@@ -216,6 +220,7 @@ Task<> Workers::Crew::wait_for_all() {
 
 void Workers::Crew::stop() {
     const std::lock_guard lock(mutex_);
+    log_stop(options_.log.get(), stops_ + 1);
     tell_stops(stops_ + 1);
 }
 

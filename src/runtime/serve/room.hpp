@@ -31,6 +31,7 @@ public:
         return true;
     }
     void leave(std::size_t worker) noexcept;
+    [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
     [[nodiscard]] std::size_t free_places() const noexcept {
         const std::size_t live = live_.load(std::memory_order_relaxed);
         return live < limit_ ? limit_ - live : 0;
@@ -68,6 +69,8 @@ public:
     RoomShare(std::shared_ptr<Room> room, std::size_t worker, Give give)
         : room_(std::move(room)), worker_(worker), give_(std::move(give)) {}
 
+    [[nodiscard]] bool is_shared() const noexcept { return room_ != nullptr; }
+    [[nodiscard]] std::size_t worker() const noexcept { return worker_; }
     [[nodiscard]] bool try_enter() noexcept {
         return room_ == nullptr || room_->try_enter(worker_);
     }
@@ -81,6 +84,9 @@ public:
         return room_ == nullptr ? std::numeric_limits<std::size_t>::max() : room_->free_places();
     }
     [[nodiscard]] bool has_room() const noexcept { return free_places() > 0; }
+    [[nodiscard]] std::size_t limit() const noexcept {
+        return room_ == nullptr ? std::numeric_limits<std::size_t>::max() : room_->limit();
+    }
     /// Gives a connection with its place to another worker; false if that takes none any more: the place is kept.
     bool give(std::size_t to, UniqueFd descriptor, bool is_unix);
     void tell_when_free(std::function<void()> wake) {

@@ -85,6 +85,13 @@ void report_to(const LoopOptions& options, std::string_view line) {
     report_line(options.report, line);
 }
 
+void report_to_log(ServeOptions& options) {
+    if (options.log == nullptr || options.loop.report) return;
+    options.loop.report = [log = options.log](std::string_view line) {
+        log->write(LogLevel::warning, line);
+    };
+}
+
 void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error) {
     if (error == Errc::metrics_unavailable) return; // it has been told, with its own address
     report_to(options, advice(listen, error));

@@ -1,3 +1,4 @@
+#include <ringlet/serve.hpp>
 #include <ringlet/server.hpp>
 
 #include "serve/listeners.hpp"
@@ -10,9 +11,18 @@
 
 namespace ringlet {
 
+namespace {
+
+ServeOptions with_log(ServeOptions options) {
+    report_to_log(options);
+    return options;
+}
+
+} // namespace
+
 Server::State::State(ServeOptions chosen, std::vector<StreamListener> listening, RoomShare share)
-    : options(std::move(chosen)), loop(EventLoop::create(options.loop)),
-      listeners(std::move(listening)), room(std::move(share)) {
+    : options(with_log(std::move(chosen))), loop(EventLoop::create(options.loop)),
+      listeners(std::move(listening)), room(std::move(share)), log(options.log, room.worker()) {
     gate_.set();
     for (const StreamListener& listener : listeners)
         if (std::ranges::count(addresses, listener.local()) == 0)
@@ -29,6 +39,7 @@ Server::State::State(ServeOptions chosen, std::vector<StreamListener> listening,
 
 Result<Server> Server::create(ServeOptions options) {
     options.workers = 1;
+    report_to_log(options);
     auto addresses = addresses_of(options); // which may take long
     if (!addresses) return addresses.error();
     std::optional<SignalStream> signals;
@@ -86,10 +97,14 @@ Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
         auto begun = state_->predecessor->begin();
         if (!begun) return begun.error();
     }
+    const bool is_whole = !state_->room.is_shared();
+    if (is_whole)
+        log_start(state_->log.get(), state_->addresses, state_->options, state_->loop->backend());
     auto served = state_->loop->run([state = state_.get()] { return state->serve(); });
     state_->signals.reset();
     state_->report.loop = state_->loop->stats();
     const bool was_left = served.error() == std::errc::operation_canceled;
+    if (is_whole) log_end(state_->log.get(), state_->report);
     if (!served && !was_left) return served.error();
     return state_->report;
 }

@@ -9,6 +9,7 @@
 #include "serve/hand_over.hpp"
 #include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
+#include "serve/server_log.hpp"
 #include "serve/snapshot.hpp"
 
 #include <chrono>
@@ -59,6 +60,7 @@ public:
     std::optional<TakeOver> predecessor;    // until the first accept
     std::optional<UnixListener> successors; // where the next program asks; of one worker
     std::optional<MetricsService> metrics;  // of a server that is alone
+    WorkerLog log;
 
 private:
     // A connection's place: it is given back when its task has gone.
@@ -69,12 +71,17 @@ private:
         Place(const Place&) = delete;
         Place& operator=(const Place&) = delete;
         ~Place() {
-            if (state_ != nullptr) state_->room.leave();
+            if (state_ == nullptr) return;
+            state_->room.leave();
+            state_->note_room();
         }
         [[nodiscard]] State& state() const noexcept { return *state_; }
 
     private:
         State* state_;
+    };
+    struct LoggedPlace : Place {
+        LoggedConnection logged;
     };
 
     struct Queued { // at a listener that closes
@@ -90,6 +97,8 @@ private:
     // ---- accepting
     Task<> accept_from_all(BoundedTaskGroup& connections);
     Task<> accept_from(StreamListener& listener, BoundedTaskGroup& connections);
+    Task<> watch_pause();
+    void note_room() noexcept; // for the log
     Task<Result<void>> wait_for_room(BoundedTaskGroup& connections);
     Task<Result<void>> wait_at_the_gate(StreamListener& listener);
     Task<> hand_over();
@@ -100,6 +109,8 @@ private:
     void begin(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix, Place at);
     template <Call Calls::* kind>
     void begin_as(BoundedTaskGroup& connections, StreamSocket stream, Place at);
+    template <Call Calls::* kind, class At>
+    void begin_at(BoundedTaskGroup& connections, StreamSocket stream, At at);
     [[nodiscard]] static bool is_fatal(std::error_code error);
 
     // ---- stopping

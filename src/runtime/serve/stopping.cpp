@@ -1,9 +1,9 @@
 #include <ringlet/deadline.hpp>
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/draining.hpp>
+#include <ringlet/error_output.hpp>
 #include <ringlet/sleep.hpp>
 
-#include "base/error_output.hpp"
 #include "serve/server_state.hpp"
 
 #include <algorithm>
@@ -15,6 +15,7 @@ namespace ringlet {
 void Server::State::stop_up_to(int times) {
     if (times <= stops_) return;
     stops_ = times;
+    if (!room.is_shared() && !accept_error_) log_stop(log.get(), times);
     if (phase_) phase_.cancel(CancelReason::shutdown);
 }
 
@@ -209,7 +210,7 @@ void Server::State::dump(std::string_view title) const {
                " connections accepted, " +
                std::to_string(connections_ != nullptr ? connections_->size() : 0) + " live\n";
     }
-    text += loop->dump();
+    text += loop->dump(options.task_list);
     const FramePool::Use use = FramePool::local().in_use();
     text += std::to_string(loop->stats().live_tasks) + " live tasks; " + std::to_string(use.bytes) +
             " bytes in " + std::to_string(use.block_count) + " frames, records and sockets\n";

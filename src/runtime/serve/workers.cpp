@@ -1,3 +1,4 @@
+#include <ringlet/serve.hpp>
 #include <ringlet/workers.hpp>
 
 #include "base/cpus.hpp"
@@ -61,6 +62,7 @@ Result<ServeReport> Workers::Alone::run(const std::vector<void*>& handlers,
 
 Result<Workers> Workers::create(ServeOptions options) {
     if (options.workers > size_limit) return std::errc::invalid_argument;
+    report_to_log(options);
     auto addresses = addresses_of(options); // which may take long
     if (!addresses) return addresses.error();
 

@@ -4,6 +4,7 @@
 
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/detail/task_record.hpp>
+#include <ringlet/task_list.hpp>
 
 #include <cstddef>
 #include <string>
@@ -54,7 +55,8 @@ void for_each_task(const CancelScope& root, Visit visit) {
         });
 }
 
-/// One line for each task inside of `root`, indented below the task in whose scope it was spawned.
-[[nodiscard]] std::string describe_tasks(const CancelScope& root, Clock::time_point now);
+/// One line for each task inside of `root`, indented below the task in whose scope it was spawned; fewer in a summary.
+[[nodiscard]] std::string describe_tasks(const CancelScope& root, Clock::time_point now,
+                                         TaskList form);
 
 } // namespace ringlet

@@ -9,6 +9,7 @@
 #include <ringlet/loop_options.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/statistics.hpp>
+#include <ringlet/task_list.hpp>
 
 #include <cstddef>
 #include <memory>
@@ -96,12 +97,14 @@ public:
     /// What this loop runs on, and why it is not io_uring, if it is not.
     [[nodiscard]] const BackendChoice& backend() const noexcept { return LoopCore::backend(); }
 
-    /// Every live task, as a tree of who spawned whom: its name, where it was spawned, what it waits
-    /// for (opcode, descriptor, peer; or which primitive), and for how long. For operators; the form
-    /// may change.
+    /// The live tasks, as a tree of who spawned whom: name, where it was spawned, what it waits for (opcode,
+    /// descriptor, peer; or which primitive), and for how long. Many that are alike are one line, unless the form is
+    /// `TaskList::full`. For operators; what it looks like may change.
     ///
     /// Thread    The loop's own; also in a function that was posted.
-    [[nodiscard]] std::string dump() const { return LoopCore::dump(); }
+    [[nodiscard]] std::string dump(TaskList form = TaskList::summary) const {
+        return LoopCore::dump(form);
+    }
 
     /// Gives one line to `LoopOptions::report`.
     void report(std::string_view line) const { LoopCore::report(line); }

@@ -17,11 +17,13 @@
 #include <ringlet/duration_histogram.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/error.hpp>
+#include <ringlet/error_output.hpp>
 #include <ringlet/event.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/file.hpp>
 #include <ringlet/group_options.hpp>
 #include <ringlet/latch.hpp>
+#include <ringlet/log.hpp>
 #include <ringlet/loop_options.hpp>
 #include <ringlet/mutex.hpp>
 #include <ringlet/piece.hpp>
@@ -44,6 +46,7 @@
 #include <ringlet/task.hpp>
 #include <ringlet/task_failure.hpp>
 #include <ringlet/task_group.hpp>
+#include <ringlet/task_list.hpp>
 #include <ringlet/task_local.hpp>
 #include <ringlet/tcp_listener.hpp>
 #include <ringlet/tcp_stream.hpp>

@@ -37,11 +37,14 @@ template <class T>
 
 /// Gives a line for an operator to the report hook of `options`, or to stderr.
 void report_to(const LoopOptions& options, std::string_view line);
+/// Lets the report hook of these options write to their log, if they have a log and no hook. All that serves calls it.
+void report_to_log(ServeOptions& options);
 /// Gives the line of `advice` to the same.
 void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error);
 
 template <class Handler>
 Result<ServeReport> serve(ServeOptions options, Handler handler) {
+    report_to_log(options);
     const LoopOptions reporting = options.loop;
     const std::string listen = options.listen;
     auto workers = Workers::create(std::move(options));

@@ -3,9 +3,11 @@
 #include <ringlet/detail/config.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/listen_address.hpp>
+#include <ringlet/log.hpp>
 #include <ringlet/statistics.hpp>
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/stream_socket.hpp>
+#include <ringlet/task_list.hpp>
 #include <ringlet/tcp_stream.hpp>
 #include <ringlet/unix_stream.hpp>
 
@@ -80,6 +82,7 @@ struct ServeOptions {
     /// A signal, such as SIGUSR1, on which `EventLoop::dump` is written to stderr; 0: none. Needs
     /// `handle_signals`.
     int dump_signal = 0;
+    TaskList task_list = TaskList::summary; ///< what it looks like
 
     /// Gives `LoopOptions::report` a line for each connection whose handler returned an error. They are counted
     /// anyhow, and resets by clients are nothing unusual. What a handler throws is always reported.
@@ -89,6 +92,11 @@ struct ServeOptions {
     /// `/healthz` and `/readyz` (docs/guides/operations.md). Empty: nowhere. Whoever may connect may read; keep it
     /// on an address that only you reach. It is up during the drain, and costs nothing per message.
     std::string metrics = {};
+
+    /// Is told what an operator must know: that it listens, that accepting pauses and goes on, that it is at its limit of
+    /// connections and no more, that it stops, and how that ended; with `LogLevel::debug` each connection. Takes
+    /// the lines of `LoopOptions::report` too, as warnings, unless that is set. Null: there is no log.
+    std::shared_ptr<Log> log = nullptr;
 
     ListenOptions socket = {};
     LoopOptions loop = {};

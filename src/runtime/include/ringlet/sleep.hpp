@@ -25,6 +25,7 @@ public:
     void abandon() noexcept override { disarm(); }
     void expired() noexcept override;
     [[nodiscard]] std::string describe() const override;
+    [[nodiscard]] std::string describe_kind() const override { return "sleep"; }
 };
 
 /// Waits until a moment on the loop's clock has come.

@@ -34,6 +34,10 @@ public:
     /// What is waited for, in words for an operator: `recv on descriptor 7, peer 127.0.0.1:4711`.
     [[nodiscard]] virtual std::string describe() const = 0;
 
+    /// The same without what tells one from another: `recv`. Tasks that wait for the same kind are counted together
+    /// in `TaskList::summary`.
+    [[nodiscard]] virtual std::string describe_kind() const { return describe(); }
+
 protected:
     Wait() = default;
     ~Wait() = default;

@@ -15,6 +15,7 @@
 #include <ringlet/loop_options.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/statistics.hpp>
+#include <ringlet/task_list.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include <atomic>
@@ -64,7 +65,7 @@ public:
     [[nodiscard]] Clock::time_point now() const noexcept { return now_; }
     [[nodiscard]] LoopStats stats() const noexcept;
     [[nodiscard]] const BackendChoice& backend() const noexcept { return backend_; }
-    [[nodiscard]] std::string dump() const;
+    [[nodiscard]] std::string dump(TaskList form = TaskList::summary) const;
     void report(std::string_view line) const noexcept;
     void cancel_idle(Clock::duration limit);
     std::size_t end_resting(Clock::duration rest, std::size_t at_most);

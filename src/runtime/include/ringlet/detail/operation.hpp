@@ -139,6 +139,7 @@ struct Operation final : Wait, ListHook {
     // Defined with the loop, which they ask.
     void cancel() noexcept override;
     [[nodiscard]] std::string describe() const override;
+    [[nodiscard]] std::string describe_kind() const override { return to_string(opcode); }
 
 private:
     // The rest of `finish`: no bytes were moved, or not all.

@@ -1,0 +1,46 @@
+#pragma once
+
+// The options that choose what a program logs, and how.
+
+#include <ringlet/log.hpp>
+
+#include <CLI/CLI.hpp>
+
+#include <string>
+
+/// Adds `--log-level` and `--log-format`. Without the second, lines are as people type them: the program's name, and
+/// no time.
+inline void add_log_options(CLI::App& app, ringlet::LogOptions& options) {
+    options.level = ringlet::LogLevel::warning;
+    options.prefix = app.get_name() + ": ";
+    options.text_with_time = false;
+    const auto read_level = [&options](const std::string& text) {
+        const auto level = ringlet::parse_log_level(text);
+        if (!level) {
+            throw CLI::ValidationError(
+                "--log-level",
+                "'" + text + "' is no level: write error, warning, notice, info or debug");
+        }
+        options.level = *level;
+    };
+    const auto read_format = [&options](const std::string& text) {
+        const auto format = ringlet::parse_log_format(text);
+        if (!format) {
+            throw CLI::ValidationError("--log-format",
+                                       "'" + text + "' is no format: write text, logfmt or json");
+        }
+        options.format = *format;
+        options.prefix.clear();
+        options.text_with_time = true;
+    };
+    app.add_option_function<std::string>(
+           "--log-level", read_level,
+           "What is told on stderr: notice tells also when it listens, stops, waits for room or\n"
+           "goes on; debug each connection; default warning")
+        ->type_name("error|warning|notice|info|debug");
+    app.add_option_function<std::string>(
+           "--log-format", read_format,
+           "Lines with their time in UTC and their level. Under systemd with a priority instead\n"
+           "of the time. Default: only the name of the program in front of the message")
+        ->type_name("text|logfmt|json");
+}
