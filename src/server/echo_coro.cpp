@@ -7,16 +7,19 @@
 #include "busy_poll_option.hpp"
 #include "command_line.hpp"
 #include "duration_option.hpp"
+#include "first_process.hpp"
 #include "output.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <optional>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include <sys/resource.h>
 #include <sysexits.h>
@@ -40,6 +43,7 @@ struct Settings {
     std::string listen; // or else:
     std::string host = "127.0.0.1";
     std::uint16_t port = 3200;
+    bool takes_given_sockets = false;
     Backend backend = Backend::automatic;
     std::size_t workers = 1;
     bool pin = false;
@@ -95,8 +99,10 @@ void add_options(CLI::App& app, Settings& settings) {
         ->capture_default_str();
     app.add_option("--host", settings.host, "Address or name of the interface to listen on")
         ->capture_default_str();
-    app.add_option("--listen", settings.listen,
-                   "Where to listen, as one: HOST:PORT, unix:/PATH, or unix:@NAME (abstract)")
+    app.add_option(
+           "--listen", settings.listen,
+           "Where to listen, as one: HOST:PORT, unix:/PATH, unix:@NAME (abstract), or fd:NAME for\n"
+           "a socket that a service manager has opened (fd: for all). Several with commas")
         ->type_name("ADDRESS")
         ->excludes(app.get_option("--port"))
         ->excludes(app.get_option("--host"));
@@ -146,18 +152,29 @@ void add_options(CLI::App& app, Settings& settings) {
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
 }
 
+// Sockets of a service manager are all used if nobody says where to listen.
 std::string listen_address(const Settings& settings) {
     if (!settings.listen.empty()) return settings.listen;
+    if (settings.takes_given_sockets) return "fd:";
     const bool bare_v6 = settings.host.find(':') != std::string::npos && settings.host[0] != '[';
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
-void print_start(const Workers& workers, bool pinned, bool tls, std::size_t descriptors) {
-    print("echo_coro listens on {}{}, backend {}, {} {}worker{}, at most {} connections "
+std::string addresses_of(const Workers& workers) {
+    std::string all;
+    for (const Endpoint& address : workers.locals())
+        all += (all.empty() ? "" : ", ") + address.to_string();
+    return all;
+}
+
+void print_start(const Workers& workers, bool given, bool pinned, bool tls,
+                 std::size_t descriptors) {
+    print("echo_coro listens on {}{}{}, backend {}, {} {}worker{}, at most {} connections "
           "({} {}descriptors{})\n",
-          workers.local().to_string(), tls ? " (TLS)" : "", workers.backend().to_string(),
-          workers.size(), pinned ? "pinned " : "", workers.size() == 1 ? "" : "s",
-          workers.max_connections(), descriptors, workers.has_direct_descriptors() ? "direct " : "",
+          addresses_of(workers), given ? " (given by the service manager)" : "",
+          tls ? " (TLS)" : "", workers.backend().to_string(), workers.size(),
+          pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
+          descriptors, workers.has_direct_descriptors() ? "direct " : "",
           workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
 }
 
@@ -248,14 +265,17 @@ int run(const Settings& settings) {
         report_advice(options.loop, listen_address(settings), error);
         return exit_status(error);
     };
-    auto endpoint = Endpoint::resolve(options.listen); // which may take long
-    if (!endpoint) return refuse(endpoint.error());
-    options.listen = endpoint->to_string();
+    auto addresses = resolve_listen(options.listen); // which may take long
+    if (!addresses) return refuse(addresses.error());
+    options.addresses = std::move(*addresses);
+    const bool given = std::ranges::any_of(options.addresses, [](const ListenAddress& address) {
+        return !address.descriptor_name.empty();
+    });
     block_signals();
     auto workers = Workers::create(options);
     if (!workers) return refuse(workers.error());
     warn_of_limit(*workers, settings.max_connections, descriptors);
-    if (!settings.quiet) print_start(*workers, settings.pin, tls->has_value(), descriptors);
+    if (!settings.quiet) print_start(*workers, given, settings.pin, tls->has_value(), descriptors);
     if (const int status = end_output("echo_coro", EX_OK)) return status;
     auto report =
         *tls ? workers->run(with_tls(**tls, echo<TlsStream>)) : workers->run(echo<StreamSocket>);
@@ -267,6 +287,7 @@ int run(const Settings& settings) {
 } // namespace
 
 int main(int argc, char** argv) {
+    end_by_signals_as_first_process();
     ignore_broken_pipes();
     hold_standard_streams();
     Settings settings;
@@ -274,5 +295,8 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
+    settings.takes_given_sockets = app.get_option("--port")->empty() &&
+                                   app.get_option("--host")->empty() &&
+                                   !given_socket_names().empty();
     return run(settings);
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/event.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/server.hpp>
 #include <ringlet/thread_channel.hpp>
@@ -8,6 +9,7 @@
 #include <ringlet/signal_stream.hpp>
 
 #include "serve/room.hpp"
+#include "serve/service_manager.hpp"
 
 #include <cstddef>
 #include <exception>
@@ -84,6 +86,8 @@ private:
     void tell_stops(int times);
     Task<> watch_signals();
     Task<> wait_for_all();
+    Task<> inform(ServiceManager manager);
+    bool have_turned();
     void dump();
     void end();
     [[nodiscard]] ServeReport sum() const;
@@ -102,6 +106,10 @@ private:
     std::promise<Job> go_;
     std::shared_future<Job> job_{go_.get_future()};
     bool has_gone_ = false;
+
+    // ---- of the loop that waits for all
+    Event stopping_{"stopping"};
+    std::weak_ptr<bool> letters_; // on their way to loops that have not turned since
 
     std::mutex mutex_; // for what follows, and Worker::server
     int stops_ = 0;

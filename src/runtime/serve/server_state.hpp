@@ -7,6 +7,7 @@
 #include <ringlet/task_group.hpp>
 
 #include "serve/room.hpp"
+#include "serve/service_manager.hpp"
 
 #include <chrono>
 #include <functional>
@@ -93,6 +94,9 @@ private:
     Task<> end_resting_connections(BoundedTaskGroup& connections);
     Task<> end_idle_connections();
     Task<> watch_signals();
+
+    // ---- informing
+    Task<> inform(ServiceManager manager);
 
     std::error_code accept_error_;
     JoinHandle<void> phase_;                  // what a stop ends

@@ -18,6 +18,7 @@ const std::vector<Errc> every_error = {
     Errc::io_uring_too_old, Errc::would_block_forever,  Errc::channel_closed,
     Errc::unknown_backend,  Errc::unknown_feature,      Errc::task_not_ready,
     Errc::message_too_long, Errc::connected_to_itself,  Errc::invalid_range,
+    Errc::no_given_socket,  Errc::not_listening,
 };
 
 } // namespace

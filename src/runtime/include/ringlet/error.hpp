@@ -28,6 +28,8 @@ enum class Errc {
     message_too_long,       ///< what was to be read is longer than the limit that was given
     connected_to_itself,    ///< both ends of a connection are one socket: nobody listens there
     invalid_range,          ///< a range of addresses is not of the form ADDRESS/BITS
+    no_given_socket,        ///< the service manager has given no socket of that name
+    not_listening,          ///< a descriptor is no stream socket that listens
 };
 
 /// The category of `Errc`. Its messages say what to do.
