@@ -7,18 +7,21 @@
 #include "busy_poll_option.hpp"
 #include "command_line.hpp"
 #include "duration_option.hpp"
+#include "first_process.hpp"
 #include "log_options.hpp"
 #include "output.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include <spawn.h>
 #include <sys/resource.h>
@@ -44,6 +47,7 @@ struct Settings {
     std::string listen; // or else:
     std::string host = "127.0.0.1";
     std::uint16_t port = 3200;
+    bool takes_given_sockets = false;
     Backend backend = Backend::automatic;
     std::size_t workers = 1;
     bool pin = false;
@@ -108,8 +112,8 @@ void add_options(CLI::App& app, Settings& settings) {
         ->capture_default_str();
     app.add_option(
            "--listen", settings.listen,
-           "Where to listen: HOST:PORT, unix:/PATH, or unix:@NAME (abstract); several with\n"
-           "commas between them")
+           "Where to listen, as one: HOST:PORT, unix:/PATH, unix:@NAME (abstract), or fd:NAME for\n"
+           "a socket that a service manager has opened (fd: for all). Several with commas")
         ->type_name("ADDRESS")
         ->excludes(app.get_option("--port"))
         ->excludes(app.get_option("--host"));
@@ -184,8 +188,10 @@ void add_options(CLI::App& app, Settings& settings) {
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
 }
 
+// Sockets of a service manager are all used if nobody says where to listen.
 std::string listen_address(const Settings& settings) {
     if (!settings.listen.empty()) return settings.listen;
+    if (settings.takes_given_sockets) return "fd:";
     const bool bare_v6 = settings.host.find(':') != std::string::npos && settings.host[0] != '[';
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
@@ -202,10 +208,12 @@ std::string where_metrics_are(const Workers& workers) {
     return address ? ", metrics on " + address->to_string() : "";
 }
 
-void print_start(const Workers& workers, bool pinned, bool tls, std::size_t descriptors) {
-    print("echo_coro listens on {}{}, backend {}, {} {}worker{}, at most {} connections "
+void print_start(const Workers& workers, bool given, bool pinned, bool tls,
+                 std::size_t descriptors) {
+    print("echo_coro listens on {}{}{}, backend {}, {} {}worker{}, at most {} connections "
           "({} {}descriptors{}){}\n",
-          addresses_of(workers), tls ? " (TLS)" : "", workers.backend().to_string(), workers.size(),
+          addresses_of(workers), given ? " (given by the service manager)" : "",
+          tls ? " (TLS)" : "", workers.backend().to_string(), workers.size(),
           pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
           descriptors, workers.has_direct_descriptors() ? "direct " : "",
           workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "",
@@ -351,11 +359,14 @@ int run(const Settings& settings, char** argv) {
     auto addresses = resolve_listen(options.listen); // which may take long
     if (!addresses) return refuse(addresses.error());
     options.addresses = std::move(*addresses);
+    const bool given = std::ranges::any_of(options.addresses, [](const ListenAddress& address) {
+        return !address.descriptor_name.empty();
+    });
     block_signals();
     auto workers = Workers::create(options);
     if (!workers) return refuse(workers.error());
     warn_of_limit(*log, *workers, settings.max_connections, descriptors);
-    if (!settings.quiet) print_start(*workers, settings.pin, tls->has_value(), descriptors);
+    if (!settings.quiet) print_start(*workers, given, settings.pin, tls->has_value(), descriptors);
     if (const int status = end_output("echo_coro", EX_OK)) return status;
     auto report =
         *tls ? workers->run(with_tls(**tls, echo<TlsStream>)) : workers->run(echo<StreamSocket>);
@@ -367,6 +378,7 @@ int run(const Settings& settings, char** argv) {
 } // namespace
 
 int main(int argc, char** argv) {
+    end_by_signals_as_first_process();
     ignore_broken_pipes();
     hold_standard_streams();
     Settings settings;
@@ -374,5 +386,8 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
+    settings.takes_given_sockets = app.get_option("--port")->empty() &&
+                                   app.get_option("--host")->empty() &&
+                                   !given_socket_names().empty();
     return run(settings, argv);
 }

@@ -41,7 +41,6 @@ TESTED_ELSEWHERE = {
     "byte_stream": "the contract of streams",
     "real_descriptors": "the contract of awaits, in the simulation",
     "spawn": "what becomes of a child: process_test",
-    "stream_listener": "tcp_listener_test, unix_listener_test",
     "config": "what must not compile, in refused_test.py; what a shared library exports, in package_test.py",
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",

@@ -63,6 +63,10 @@ public:
                    "the bits, as 10.0.0.0/8 or fd00::/8, or unix: for all Unix sockets";
         case Errc::metrics_unavailable:
             return "the address of the metrics cannot be listened on: see the line before";
+        case Errc::no_given_socket: return "the service manager gave no such socket";
+        case Errc::not_listening:
+            return "this descriptor is no stream socket that listens: a systemd socket unit needs "
+                   "ListenStream= and Accept=no";
         case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }
         return "unknown ringlet error " + std::to_string(code);

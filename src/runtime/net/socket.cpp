@@ -226,14 +226,19 @@ Result<void> watch(Kernel& kernel, int fd, const Liveness& liveness) {
 } // namespace
 
 Result<UniqueFd> open_tcp_socket(int family, bool no_delay, const Liveness& liveness) {
-    Kernel& kernel = Kernel::of_this_thread();
-    auto fd = kernel.open_socket(family, SOCK_STREAM);
+    auto fd = Kernel::of_this_thread().open_socket(family, SOCK_STREAM);
     if (!fd) return fd;
-    Result<void> set;
-    if (no_delay) set = kernel.set_option(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1);
-    if (set) set = watch(kernel, fd->get(), liveness);
+    auto set = set_tcp_options(fd->get(), no_delay, liveness);
     if (!set) return set.error();
     return fd;
+}
+
+Result<void> set_tcp_options(int fd, bool no_delay, const Liveness& liveness) {
+    Kernel& kernel = Kernel::of_this_thread();
+    Result<void> set;
+    if (no_delay) set = kernel.set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (set) set = watch(kernel, fd, liveness);
+    return set;
 }
 
 } // namespace ringlet

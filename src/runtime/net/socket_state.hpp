@@ -132,5 +132,7 @@ private:
 
 /// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.
 Result<UniqueFd> open_tcp_socket(int family, bool no_delay, const Liveness& liveness);
+/// Gives a TCP socket that is open already the same options.
+Result<void> set_tcp_options(int fd, bool no_delay, const Liveness& liveness);
 
 } // namespace ringlet

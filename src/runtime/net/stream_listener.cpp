@@ -114,9 +114,10 @@ Result<StreamListener> StreamListener::bind_unix(const Endpoint& endpoint,
 Result<std::vector<StreamListener>> StreamListener::bind_several(const Endpoint& endpoint,
                                                                  std::size_t count,
                                                                  const ListenOptions& options) {
-    std::vector<StreamListener> listeners;
     auto first = bind(endpoint, options);
     if (!first) return first.error();
+    if (endpoint.is_unix()) return share_out(std::move(*first), count);
+    std::vector<StreamListener> listeners;
     listeners.push_back(std::move(*first));
     if (count < 2) return listeners;
     auto others = listeners.front().several_more(count - 1, options);
@@ -125,10 +126,12 @@ Result<std::vector<StreamListener>> StreamListener::bind_several(const Endpoint&
     return listeners;
 }
 
-Result<std::vector<StreamListener>>
-StreamListener::several_more(std::size_t count, const ListenOptions& options) const {
+Result<std::vector<StreamListener>> StreamListener::several_more(std::size_t count,
+                                                                 const ListenOptions& options) {
     const Endpoint bound = local();
-    if (!bound.is_unix()) {
+    if (bound.is_unix()) {
+        if (queue_ == nullptr) queue_ = std::make_shared<std::mutex>();
+    } else {
         auto shared =
             Kernel::of_this_thread().set_option(native_handle(), SOL_SOCKET, SO_REUSEPORT, 1);
         if (!shared) return shared.error();
@@ -144,16 +147,26 @@ StreamListener::several_more(std::size_t count, const ListenOptions& options) co
     return listeners;
 }
 
-Result<StreamListener> StreamListener::adopt(UniqueFd fd, bool owns_file) {
+Result<std::vector<StreamListener>> StreamListener::share_out(StreamListener first,
+                                                              std::size_t count) {
+    std::vector<StreamListener> listeners;
+    if (count > 1) first.queue_ = std::make_shared<std::mutex>();
+    listeners.push_back(std::move(first));
+    while (listeners.size() < count) {
+        auto another = listeners.front().share();
+        if (!another) return another.error();
+        listeners.push_back(std::move(*another));
+    }
+    return listeners;
+}
+
+Result<StreamListener> StreamListener::take_over(UniqueFd socket) {
     Kernel& kernel = Kernel::of_this_thread();
-    auto listens = kernel.option(fd.get(), SOL_SOCKET, SO_ACCEPTCONN);
-    auto type = kernel.option(fd.get(), SOL_SOCKET, SO_TYPE);
-    if (!listens || !type || *listens == 0 || *type != SOCK_STREAM)
-        return std::errc::invalid_argument;
-    ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
-    StreamListener listener(SocketHandle(new Socket(std::move(fd))));
+    const auto listens = kernel.option(socket.get(), SOL_SOCKET, SO_ACCEPTCONN);
+    if (!listens || *listens == 0) return Errc::not_listening;
+    StreamListener listener(SocketHandle(new Socket(std::move(socket))));
     const Endpoint local = listener.local();
-    if (owns_file && local.is_unix() && !local.path().empty())
+    if (local.is_unix() && !local.path().empty())
         listener.file_ = std::make_shared<SocketFile>(std::string(local.path()));
     return listener;
 }
@@ -174,7 +187,40 @@ Result<StreamListener> StreamListener::share() const {
     if (!fd) return fd.error();
     StreamListener other(SocketHandle(new Socket(std::move(*fd))));
     other.file_ = file_;
+    other.queue_ = queue_;
+    other.is_adopted_ = is_adopted_;
     return other;
+}
+
+// ---- adopting -----------------------------------------------------------------------------------
+
+Result<StreamListener> StreamListener::adopt(UniqueFd socket, const ListenOptions& options) {
+    Kernel& kernel = Kernel::of_this_thread();
+    const int fd = socket.get();
+    const auto type = kernel.option(fd, SOL_SOCKET, SO_TYPE);
+    const auto listens = kernel.option(fd, SOL_SOCKET, SO_ACCEPTCONN);
+    const auto local = kernel.local(fd);
+    if (!type || *type != SOCK_STREAM || !listens || *listens == 0 || !local)
+        return Errc::not_listening;
+    const int family = local->family();
+    if (family == AF_INET || family == AF_INET6) {
+        auto set = set_tcp_options(fd, options.no_delay, options.liveness);
+        if (!set) return set.error();
+    } else if (family != AF_UNIX) {
+        return Errc::not_listening;
+    }
+    // An accept of io_uring does not wait at one with O_NONBLOCK, and epoll sets that itself.
+    kernel.make_blocking(fd);
+    StreamListener listener(SocketHandle(new Socket(std::move(socket))));
+    listener.is_adopted_ = true;
+    return listener;
+}
+
+Result<std::vector<StreamListener>>
+StreamListener::adopt_several(UniqueFd socket, std::size_t count, const ListenOptions& options) {
+    auto first = adopt(std::move(socket), options);
+    if (!first) return first.error();
+    return share_out(std::move(*first), count);
 }
 
 // ---- using it -----------------------------------------------------------------------------------
@@ -216,7 +262,12 @@ Result<std::vector<StreamSocket>> StreamListener::accept_waiting(std::size_t at_
     std::vector<StreamSocket> streams;
     std::array<UniqueFd, 32> room;
     const std::span<UniqueFd> taken = std::span(room).first(std::min(at_most, room.size()));
+    // Accepting without waiting switches O_NONBLOCK on and off, and that belongs to the queue: another loop that
+    // switches it off in between would let this one wait.
+    std::unique_lock<std::mutex> alone;
+    if (queue_ != nullptr) alone = std::unique_lock(*queue_);
     auto count = Kernel::of_this_thread().accept_waiting(socket.fd(), taken);
+    if (alone) alone.unlock();
     if (!count) return count.error();
     try {
         streams.reserve(*count);
@@ -228,7 +279,7 @@ Result<std::vector<StreamSocket>> StreamListener::accept_waiting(std::size_t at_
 }
 
 void StreamListener::refuse_new() noexcept {
-    Kernel::of_this_thread().refuse_new_clients(socket().fd());
+    if (!is_adopted_) Kernel::of_this_thread().refuse_new_clients(socket().fd());
 }
 
 CloseAwaiter StreamListener::close() {

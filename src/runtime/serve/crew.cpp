@@ -66,6 +66,7 @@ Result<Server> Workers::Crew::make_server(std::size_t index, Listeners listeners
     }
     ServeOptions own = options_;
     own.handle_signals = false;
+    own.notify_service_manager = false;
     own.workers = size_;
     // Each may have all of them; 0 remains 0: what its own table holds.
     auto give_to = [this](std::size_t to, UniqueFd connection, bool is_unix) {
@@ -186,6 +187,9 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
         if (successors_) loop_->spawn("hand-over", [this] { return hand_over(); });
         if (metrics_) loop_->spawn("metrics", [this] { return metrics_->serve(); });
+        if (auto manager = ServiceManager::of_environment();
+            manager && options_.notify_service_manager)
+            loop_->spawn("service manager", [this, manager] { return inform(manager); });
         waited = loop_->run([this] { return wait_for_all(); });
     }
     signals_.reset();
@@ -232,6 +236,7 @@ void Workers::Crew::stop_up_to(int times) {
 
 void Workers::Crew::tell_stops(int times) {
     stops_ = times;
+    if (loop_) loop_->post([this] { stopping_.set(); });
     for (const Worker& worker : workers_) {
         if (worker.server != nullptr) worker.server->stop_up_to(times);
     }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <ringlet/event.hpp>
 #include <ringlet/event_loop.hpp>
 #include <ringlet/server.hpp>
 #include <ringlet/thread_channel.hpp>
@@ -10,6 +11,7 @@
 #include "serve/hand_over.hpp"
 #include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
+#include "serve/service_manager.hpp"
 #include "serve/worker_survey.hpp"
 
 #include <cstddef>
@@ -94,6 +96,8 @@ private:
     void tell_all(void (*what)(Server::State&));
     Task<> hand_over();
     Task<> wait_for_all();
+    Task<> inform(ServiceManager manager);
+    bool have_turned();
     void dump();
     Result<void> start_metrics();
     bool ask(std::size_t index, WorkerSurvey::Answer answer);
@@ -119,6 +123,10 @@ private:
     std::promise<Job> go_;
     std::shared_future<Job> job_{go_.get_future()};
     bool has_gone_ = false;
+
+    // ---- of the loop that waits for all
+    Event stopping_{"stopping"};
+    std::weak_ptr<bool> letters_; // on their way to loops that have not turned since
 
     std::mutex mutex_; // for what follows, and Worker::server
     int stops_ = 0;

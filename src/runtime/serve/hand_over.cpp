@@ -182,7 +182,7 @@ Result<HandOverStart> start_hand_over(const std::string& path) {
     start.taken = std::move(*taken);
     UniqueFd own = start.taken ? start.taken->take_own_socket() : UniqueFd();
     if (own) {
-        auto adopted = UnixListener::adopt(std::move(own), true);
+        auto adopted = UnixListener::take_over(std::move(own));
         if (!adopted) return adopted.error();
         start.successors.emplace(std::move(*adopted));
         return start;

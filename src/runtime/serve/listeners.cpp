@@ -2,11 +2,37 @@
 
 #include <ringlet/error.hpp>
 
+#include "serve/given_sockets.hpp"
+
 #include <cerrno>
 #include <cstdint>
+#include <string>
 #include <utility>
 
 namespace ringlet {
+
+namespace {
+
+constexpr std::string_view given_prefix = "fd:";
+
+// By number: those of one name, or all, may be several.
+Result<void> add_given(std::string_view name, std::vector<ListenAddress>& addresses) {
+    auto found = GivenSockets::of_this_process().find(name);
+    if (!found) return found.error();
+    for (const int number : *found)
+        addresses.push_back({.endpoint = {}, .descriptor_name = std::to_string(number)});
+    return {};
+}
+
+Result<void> add_resolved(std::string_view address, std::vector<ListenAddress>& addresses) {
+    auto found = Endpoint::resolve_all(address);
+    if (!found) return found.error();
+    for (const Endpoint& endpoint : *found)
+        addresses.push_back({.endpoint = endpoint, .is_alternative = found->size() > 1});
+    return {};
+}
+
+} // namespace
 
 Result<std::vector<ListenAddress>> resolve_listen(std::string_view listen) {
     std::vector<ListenAddress> addresses;
@@ -15,10 +41,13 @@ Result<std::vector<ListenAddress>> resolve_listen(std::string_view listen) {
         std::string_view one = listen.substr(0, comma);
         while (one.starts_with(' ')) // "A, B"
             one.remove_prefix(1);
-        auto found = Endpoint::resolve_all(one);
-        if (!found) return found.error();
-        for (const Endpoint& endpoint : *found)
-            addresses.push_back({.endpoint = endpoint, .is_alternative = found->size() > 1});
+        if (one.starts_with(given_prefix)) {
+            auto added = add_given(one.substr(given_prefix.size()), addresses);
+            if (!added) return added.error();
+        } else {
+            auto added = add_resolved(one, addresses);
+            if (!added) return added.error();
+        }
         if (comma == std::string_view::npos) return addresses;
         listen.remove_prefix(comma + 1);
     }
@@ -27,6 +56,23 @@ Result<std::vector<ListenAddress>> resolve_listen(std::string_view listen) {
 Result<std::vector<ListenAddress>> addresses_of(const ServeOptions& options) {
     if (!options.addresses.empty()) return options.addresses;
     return resolve_listen(options.listen);
+}
+
+std::string explain_given(std::string_view listen) {
+    GivenSockets& given = GivenSockets::of_this_process();
+    std::string_view wanted;
+    for (;;) {
+        const std::size_t comma = listen.find(',');
+        std::string_view one = listen.substr(0, comma);
+        while (one.starts_with(' ')) one.remove_prefix(1);
+        if (one.starts_with(given_prefix)) {
+            wanted = one.substr(given_prefix.size());
+            if (!given.find(wanted)) break;
+        }
+        if (comma == std::string_view::npos) break;
+        listen.remove_prefix(comma + 1);
+    }
+    return given.explain(wanted);
 }
 
 namespace {
@@ -44,7 +90,7 @@ Result<std::vector<StreamListener>> take_or_bind(const Endpoint& wanted, std::si
     if (offered.empty()) return StreamListener::bind_several(wanted, workers, options);
     std::vector<StreamListener> listeners;
     for (UniqueFd& fd : offered) {
-        auto listener = StreamListener::adopt(std::move(fd), true);
+        auto listener = StreamListener::take_over(std::move(fd));
         if (!listener) return listener.error();
         listeners.push_back(std::move(*listener));
     }
@@ -53,6 +99,29 @@ Result<std::vector<StreamListener>> take_or_bind(const Endpoint& wanted, std::si
     if (!more) return more.error();
     for (StreamListener& listener : *more) listeners.push_back(std::move(listener));
     return listeners;
+}
+
+// More than workers, if the program before had more of those: nobody's queue is left alone.
+void add(std::vector<StreamListener> listeners,
+         std::vector<std::vector<StreamListener>>& of_workers) {
+    for (std::size_t index = 0; index < listeners.size(); ++index)
+        of_workers[index % of_workers.size()].push_back(std::move(listeners[index]));
+}
+
+Result<void> adopt_given(const std::string& name, const ListenOptions& options,
+                         std::vector<std::vector<StreamListener>>& of_workers) {
+    GivenSockets& given = GivenSockets::of_this_process();
+    auto numbers = given.find(name);
+    if (!numbers) return numbers.error();
+    for (const int number : *numbers) {
+        auto socket = given.take(number);
+        if (!socket) return socket.error();
+        auto adopted =
+            StreamListener::adopt_several(std::move(*socket), of_workers.size(), options);
+        if (!adopted) return adopted.error();
+        add(std::move(*adopted), of_workers);
+    }
+    return {};
 }
 
 } // namespace
@@ -65,6 +134,11 @@ bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
     std::uint16_t port =
         0; // that the kernel chose, and the other addresses of the same name have too
     for (const ListenAddress& address : addresses) {
+        if (!address.descriptor_name.empty()) {
+            auto adopted = adopt_given(address.descriptor_name, options, of_workers);
+            if (!adopted) return adopted.error();
+            continue;
+        }
         Endpoint wanted = address.endpoint;
         if (address.is_alternative && !wanted.is_unix() && wanted.port() == 0)
             wanted.set_port(port);
@@ -78,9 +152,7 @@ bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
         }
         if (!bound) return bound.error();
         if (address.is_alternative && !wanted.is_unix()) port = bound->front().local().port();
-        // More than workers, if the program before had more of those: nobody's queue is left alone.
-        for (std::size_t index = 0; index < bound->size(); ++index)
-            of_workers[index % workers].push_back(std::move((*bound)[index]));
+        add(std::move(*bound), of_workers);
     }
     if (of_workers.front().empty()) return missing;
     return of_workers;

@@ -6,6 +6,8 @@
 #include "serve/hand_over.hpp"
 
 #include <cstddef>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace ringlet {
@@ -14,6 +16,9 @@ namespace ringlet {
 Result<std::vector<std::vector<StreamListener>>>
 bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
          const ListenOptions& options, TakeOver* taken);
+
+/// Which of the `fd:NAME` of `ServeOptions::listen` cannot be had, and why: for an operator.
+std::string explain_given(std::string_view listen);
 
 /// What `options` say, looked up.
 Result<std::vector<ListenAddress>> addresses_of(const ServeOptions& options);

@@ -36,6 +36,9 @@ public:
         const std::size_t live = live_.load(std::memory_order_relaxed);
         return live < limit_ ? limit_ - live : 0;
     }
+    [[nodiscard]] std::size_t live() const noexcept {
+        return live_.load(std::memory_order_relaxed);
+    }
     /// A place that was taken for one is another's.
     void move(std::size_t from, std::size_t to) noexcept {
         shares_[from].live.fetch_sub(1, std::memory_order_relaxed);

@@ -4,6 +4,7 @@
 #include <ringlet/error.hpp>
 
 #include "base/kernel.hpp"
+#include "serve/listeners.hpp"
 
 #include <sysexits.h>
 
@@ -70,6 +71,8 @@ std::string advice(std::string_view listen, std::error_code error) {
     if (error == std::errc::too_many_files_open) {
         return "too few descriptors to start with: raise the limit with 'ulimit -n'";
     }
+    if (error == Errc::no_given_socket) return "cannot listen on " + explain_given(listen);
+    if (error == Errc::not_listening) return "cannot listen on " + where + ": " + error.message();
     if (error == Errc::invalid_endpoint || error == Errc::unknown_host) {
         return where + ": " + error.message();
     }

@@ -10,6 +10,7 @@
 #include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
 #include "serve/server_log.hpp"
+#include "serve/service_manager.hpp"
 #include "serve/snapshot.hpp"
 
 #include <chrono>
@@ -121,6 +122,9 @@ private:
     Task<> end_resting_connections(BoundedTaskGroup& connections);
     Task<> end_idle_connections();
     Task<> watch_signals();
+
+    // ---- informing
+    Task<> inform(ServiceManager manager);
 
     std::error_code accept_error_;
     JoinHandle<void> phase_;                  // what a stop ends

@@ -20,11 +20,14 @@ void Server::State::stop_up_to(int times) {
 }
 
 Task<Result<void>> Server::State::serve() {
-    auto body = [this](TaskGroup& server) -> Task<Result<void>> {
+    ServiceManager manager;
+    if (options.notify_service_manager) manager = ServiceManager::of_environment();
+    auto body = [this, &manager](TaskGroup& server) -> Task<Result<void>> {
         current_draining().set(&draining_);
         if (signals) server.spawn("signals", [this] { return watch_signals(); });
         if (successors) server.spawn("hand-over", [this] { return hand_over(); });
         if (metrics) server.spawn("metrics", [this] { return metrics->serve(); });
+        if (manager) server.spawn("service manager", [&] { return inform(manager); });
         if (options.idle_timeout.count() > 0) {
             server.spawn("idle timeout", [this] { return end_idle_connections(); });
         }

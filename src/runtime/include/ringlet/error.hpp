@@ -30,6 +30,8 @@ enum class Errc {
     hand_over_busy,         ///< another program is already taking over from the server that runs
     invalid_range,          ///< a range of addresses is not of the form ADDRESS/BITS
     metrics_unavailable, ///< `ServeOptions::metrics` is no address to listen on; it has been reported why
+    no_given_socket, ///< the service manager has given no socket of that name
+    not_listening,   ///< a descriptor is no stream socket that listens
 };
 
 /// The category of `Errc`. Its messages say what to do.

@@ -13,7 +13,8 @@ namespace RINGLET_EXPORT ringlet {
 /// One of the addresses that a server listens on.
 struct ListenAddress {
     Endpoint endpoint;
-    /// Of a listening socket that the service manager has opened (`fd:NAME`); empty: the server binds `endpoint`.
+    /// Of a listening socket that the service manager has opened: its name, or its number. Empty: the server binds
+    /// `endpoint`.
     std::string descriptor_name = {};
     /// One of several that a name stands for, as `localhost` does: it need not exist on this machine, if another does.
     bool is_alternative = false;
@@ -23,7 +24,16 @@ struct ListenAddress {
 /// the look-up and the listening, such as to block signals, puts the answer into `ServeOptions::addresses`.
 ///
 /// Suspends  Never: it blocks as getaddrinfo(3) does.
-/// Errors    As `Endpoint::resolve_all`.
+/// Errors    As `Endpoint::resolve_all`; `no_given_socket` if the service manager gave none that `fd:NAME` stands for.
 [[nodiscard]] Result<std::vector<ListenAddress>> resolve_listen(std::string_view listen);
+
+/// The names of the listening sockets that a service manager has opened for this process and that no server has taken
+/// yet, in their order (sd_listen_fds(3), by the variables LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES).
+///
+/// The first call, or the first address `fd:NAME`, removes these variables, so that no child takes them for its own,
+/// and has the descriptors closed on exec.
+///
+/// Thread    Any, but no other thread may look at the environment during the first call.
+[[nodiscard]] std::vector<std::string> given_socket_names();
 
 } // namespace ringlet

@@ -32,7 +32,9 @@ namespace RINGLET_EXPORT ringlet {
 struct ServeOptions {
     /// HOST:PORT, or `unix:/PATH`, or `unix:@NAME` (`Endpoint::parse`); several with commas between them. A name is
     /// looked up once, when the server is made, and listens on all of its addresses that this machine has. A handler that
-    /// takes a `TcpStream` serves no Unix socket; one that takes a `StreamSocket` serves both.
+    /// takes a `TcpStream` serves no Unix socket; one that takes a `StreamSocket` serves both. `fd:NAME` is a listening
+    /// socket that a service manager has opened (systemd.socket(5), FileDescriptorName=), `fd:3` the one of that number,
+    /// `fd:` all of them; several workers take their connections from its one queue.
     std::string listen = "127.0.0.1:3200";
     /// The same, looked up by `resolve_listen`; empty: `listen` is.
     std::vector<ListenAddress> addresses = {};
@@ -97,6 +99,10 @@ struct ServeOptions {
     /// connections and no more, that it stops, and how that ended; with `LogLevel::debug` each connection. Takes
     /// the lines of `LoopOptions::report` too, as warnings, unless that is set. Null: there is no log.
     std::shared_ptr<Log> log = nullptr;
+
+    /// Tells a service manager that has set NOTIFY_SOCKET when the server listens and when it stops, what it does, and,
+    /// if it set WATCHDOG_USEC, that its loops still turn (sd_notify(3)).
+    bool notify_service_manager = true;
 
     ListenOptions socket = {};
     LoopOptions loop = {};

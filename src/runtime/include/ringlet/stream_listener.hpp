@@ -6,10 +6,12 @@
 #include <ringlet/liveness.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/stream_socket.hpp>
+#include <ringlet/unique_fd.hpp>
 
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -73,11 +75,21 @@ public:
     static Result<std::vector<StreamListener>>
     bind_several(const Endpoint& endpoint, std::size_t count, const ListenOptions& options = {});
 
-    /// Takes over a socket that listens already, of a service manager or of a program before this one. The file of a
-    /// Unix socket stays when it goes, unless `owns_file`.
+    /// Takes a socket that somebody else has bound and that listens already, as a service manager has. It accepts as
+    /// one that `bind` made, with the same socket options, but its backlog and its file remain as they are. Whoever
+    /// else has the socket open may go on with it: a close of this listener refuses nobody then.
     ///
-    /// Errors    `invalid_argument`: it is no stream socket that listens.
-    static Result<StreamListener> adopt(UniqueFd fd, bool owns_file = false);
+    /// Errors    `not_listening`, for whatever is no TCP or Unix stream socket that listens.
+    static Result<StreamListener> adopt(UniqueFd socket, const ListenOptions& options = {});
+
+    /// The same for as many loops, which take from its one queue when they can, as those of a Unix socket.
+    static Result<std::vector<StreamListener>> adopt_several(UniqueFd socket, std::size_t count,
+                                                             const ListenOptions& options = {});
+
+    /// Takes over the socket of a program before this one, and its file, if it has one. Accepts when that has ceased to.
+    ///
+    /// Errors    `not_listening`.
+    static Result<StreamListener> take_over(UniqueFd socket);
 
     /// Owns nothing; every use of it aborts.
     StreamListener() noexcept = default;
@@ -105,7 +117,7 @@ public:
 
     /// More listeners at the same address, each for a loop of its own, as `bind_several` makes them.
     Result<std::vector<StreamListener>> several_more(std::size_t count,
-                                                     const ListenOptions& options) const;
+                                                     const ListenOptions& options);
     /// Another descriptor of the same socket, to hand it to another program.
     [[nodiscard]] Result<UniqueFd> duplicate() const;
     /// The file of a Unix socket stays when this goes: the socket is another program's.
@@ -113,7 +125,8 @@ public:
 
     /// Lets nobody new into the queue, and everybody stay who is in it, or is about to be: `accept_waiting` gives them.
     /// A new client's first packet is dropped (SO_ATTACH_FILTER, socket(7)); it sends another after a second, and is
-    /// refused if the listener has been closed by then. At a Unix socket it does nothing.
+    /// refused if the listener has been closed by then. At a Unix socket it does nothing, nor at one that was adopted:
+    /// the filter would stay with those who have that socket, too.
     void refuse_new() noexcept;
 
     /// Stops listening and waits until an accept in flight has ended, with `operation_canceled`.
@@ -147,6 +160,7 @@ private:
     explicit StreamListener(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
     static Result<StreamListener> bind_unix(const Endpoint& endpoint, const ListenOptions& options);
     static Result<StreamListener> bind_tcp(const Endpoint& endpoint, const ListenOptions& options);
+    static Result<std::vector<StreamListener>> share_out(StreamListener first, std::size_t count);
     Result<StreamListener> share() const;
     Socket& socket() const;
     Socket& prepare_accept();
@@ -154,6 +168,8 @@ private:
 
     SocketHandle socket_;
     std::shared_ptr<SocketFile> file_;
+    std::shared_ptr<std::mutex> queue_; // of listeners that share one: for `accept_waiting`
+    bool is_adopted_ = false;
 };
 
 } // namespace ringlet

@@ -23,8 +23,8 @@ public:
     ///           `no_such_file_or_directory`: of the folder. `address_family_not_supported` for another kind of address.
     static Result<UnixListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
-    /// As `StreamListener::adopt`.
-    static Result<UnixListener> adopt(UniqueFd fd, bool owns_file = false);
+    /// As `StreamListener::take_over`.
+    static Result<UnixListener> take_over(UniqueFd socket);
 
     /// Owns nothing; every use of it aborts.
     UnixListener() noexcept = default;

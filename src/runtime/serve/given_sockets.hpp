@@ -1,0 +1,67 @@
+#pragma once
+
+// The listening sockets that a service manager has opened before it started this process (sd_listen_fds(3)): systemd, or
+// whoever speaks its protocol. Keeps the promise that each is taken once, and that no child of ours sees them.
+
+#include <ringlet/result.hpp>
+#include <ringlet/unique_fd.hpp>
+
+#include <cstddef>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <sys/types.h>
+
+namespace ringlet {
+
+/// Thread    Any.
+class GivenSockets {
+public:
+    struct Socket {
+        int number; // as it was given, and as `fd:3` names it
+        std::string name;
+        UniqueFd descriptor; // empty: it has been taken
+    };
+
+    /// Those of this process. The first call reads the environment and removes what it read from there, as unsetenv(3)
+    /// does: no other thread may look at the environment meanwhile.
+    static GivenSockets& of_this_process();
+
+    explicit GivenSockets(std::vector<Socket> sockets) : sockets_(std::move(sockets)) {}
+
+    /// The numbers of those that `fd:name` stands for: all if it is empty, the one of that number, or all of that name.
+    ///
+    /// Errors    `no_given_socket`.
+    [[nodiscard]] Result<std::vector<int>> find(std::string_view name) const;
+
+    /// Errors    `no_given_socket`, also for one that has been taken.
+    [[nodiscard]] Result<UniqueFd> take(int number);
+
+    /// Of those that nobody has taken, in their order.
+    [[nodiscard]] std::vector<std::string> free_names() const;
+
+    /// Why `fd:name` cannot be had, for an operator.
+    [[nodiscard]] std::string explain(std::string_view name) const;
+
+private:
+    mutable std::mutex mutex_;
+    std::vector<Socket> sockets_;
+};
+
+/// What LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES say; null stands for one that is not set.
+struct GivenVariables {
+    const char* pid;
+    const char* count;
+    const char* names;
+};
+
+/// Reads them: the names of the descriptors from `first_given_descriptor` on. Nothing if they are for another process,
+/// or make no sense. Those without a name are called `unknown`, as sd_listen_fds_with_names(3) calls them.
+[[nodiscard]] std::vector<std::string> read_given(const GivenVariables& variables, pid_t own_pid);
+
+inline constexpr int first_given_descriptor = 3; // SD_LISTEN_FDS_START
+inline constexpr std::size_t given_descriptors_limit = 65'536;
+
+} // namespace ringlet

@@ -1,0 +1,40 @@
+#pragma once
+
+// What a server tells its service manager in the course of its life: that it listens, that it stops, what it does, and
+// that its loops turn. One worker tells it by a task of its own loop, several by the loop that waits for them.
+
+#include <ringlet/clock.hpp>
+#include <ringlet/endpoint.hpp>
+#include <ringlet/event.hpp>
+#include <ringlet/task.hpp>
+
+#include "serve/service_manager.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace ringlet {
+
+/// What is to be told. Outlives the telling.
+struct Informant {
+    std::vector<Endpoint> addresses;
+    Event& stopping;
+    std::function<std::size_t()> connections;
+    /// Whether all loops have turned since this was asked last.
+    std::function<bool()> turns;
+};
+
+/// How often the line about its work may change, at most.
+inline constexpr std::chrono::seconds status_interval{2};
+
+/// Tells until it is cancelled. A message for which there was no room is sent again; of a watchdog's time a quarter passes
+/// between two of them.
+Task<> keep_informed(ServiceManager manager, Informant about);
+
+/// `serving 12 connections on 127.0.0.1:3200`.
+[[nodiscard]] std::string status_of(const Informant& about);
+
+} // namespace ringlet

@@ -1,0 +1,143 @@
+#include <ringlet/stream_listener.hpp>
+
+#include <ringlet/error.hpp>
+#include <ringlet/when.hpp>
+
+#include "net.hpp"
+
+#include <atomic>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <fcntl.h>
+
+using namespace ringlet;
+using namespace ringlet::testing;
+
+namespace {
+
+int integer_option(int fd, int level, int name) {
+    int value = -1;
+    socklen_t size = sizeof value;
+    ::getsockopt(fd, level, name, &value, &size);
+    return value;
+}
+
+UniqueFd duplicate(int fd) { return UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0)); }
+
+bool accepts_one(StreamListener& listener) {
+    const Endpoint address = listener.local();
+    UniqueFd client = connect_to(address);
+    bool accepted = false;
+    auto accept = [&]() -> Task<> {
+        auto stream = co_await listener.accept();
+        accepted = static_cast<bool>(stream);
+    };
+    CHECK(run_on_loop(accept));
+    return client && accepted;
+}
+
+} // namespace
+
+TEST_CASE("a socket that listens already is adopted") {
+    const std::string path = "/tmp/ringlet-adopt-" + std::to_string(::getpid());
+    for (const std::string& where :
+         {std::string("127.0.0.1:0"), std::string("unix:@ringlet-adopted"), "unix:" + path}) {
+        CAPTURE(where);
+        const UniqueFd opened = bound_socket(loopback(where), 10);
+        const Endpoint address = address_of(opened.get());
+        ::fcntl(opened.get(), F_SETFL, O_NONBLOCK);
+        auto listener = StreamListener::adopt(duplicate(opened.get()));
+        REQUIRE(listener);
+        CHECK(listener->local() == address);
+        CHECK((::fcntl(opened.get(), F_GETFL) & O_NONBLOCK) == 0);
+        CHECK(accepts_one(*listener));
+        // Nobody is refused afterwards: whoever opened it goes on.
+        listener->refuse_new();
+        *listener = StreamListener();
+        auto next = StreamListener::adopt(duplicate(opened.get()));
+        REQUIRE(next);
+        CHECK(accepts_one(*next));
+    }
+    CHECK(std::filesystem::exists(path)); // it is not ours
+    std::filesystem::remove(path);
+}
+
+TEST_CASE("an adopted socket has the options of one that was bound here") {
+    ListenOptions options;
+    options.liveness.keep_alive = std::chrono::seconds(30);
+    auto listener = StreamListener::adopt(bound_socket(loopback(), 10), options);
+    REQUIRE(listener);
+    const int fd = listener->native_handle();
+    CHECK(integer_option(fd, IPPROTO_TCP, TCP_NODELAY) != 0);
+    CHECK(integer_option(fd, SOL_SOCKET, SO_KEEPALIVE) != 0);
+    CHECK(integer_option(fd, IPPROTO_TCP, TCP_KEEPIDLE) == 30);
+}
+
+TEST_CASE("what does not listen is not adopted") {
+    const FdPair connected = tcp_pair();
+    CHECK(StreamListener::adopt(duplicate(connected.first.get())).error() == Errc::not_listening);
+    CHECK(StreamListener::adopt(bound_socket(loopback())).error() == Errc::not_listening);
+    CHECK(StreamListener::adopt(UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC))).error() ==
+          Errc::not_listening);
+    CHECK(
+        StreamListener::adopt(UniqueFd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0))).error() ==
+        Errc::not_listening);
+    CHECK(StreamListener::adopt(UniqueFd()).error() == Errc::not_listening);
+    UniqueFd packets(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    const Endpoint name = loopback("unix:@ringlet-packets");
+    REQUIRE(::bind(packets.get(), name.data(), name.size_bytes()) == 0);
+    REQUIRE(::listen(packets.get(), 1) == 0);
+    CHECK(StreamListener::adopt(std::move(packets)).error() == Errc::not_listening);
+    const std::size_t before = descriptor_count();
+    CHECK(StreamListener::adopt_several(bound_socket(loopback()), 3).error() ==
+          Errc::not_listening);
+    CHECK(descriptor_count() == before);
+}
+
+TEST_CASE("several loops adopt one socket, and take from its queue") {
+    auto listeners = StreamListener::adopt_several(bound_socket(loopback(), 10), 3);
+    REQUIRE(listeners);
+    REQUIRE(listeners->size() == 3);
+    for (StreamListener& listener : *listeners) {
+        CHECK(listener.local() == listeners->front().local());
+        CHECK(accepts_one(listener));
+    }
+}
+
+// Accepting without waiting switches O_NONBLOCK of the queue; one who switches it off must not let the others wait.
+TEST_CASE("loops that share a queue do not wait when they take what waits there") {
+    constexpr std::size_t client_count = 2000;
+    auto listeners = StreamListener::adopt_several(bound_socket(loopback(), 100), 3);
+    REQUIRE(listeners);
+    std::atomic<std::size_t> taken{0};
+    std::atomic<bool> done{false};
+    std::atomic<std::size_t> ended{0};
+    std::vector<std::thread> loops;
+    for (StreamListener& listener : *listeners) {
+        loops.emplace_back([&] {
+            while (!done) {
+                auto streams = listener.accept_waiting(4);
+                if (streams) taken += streams->size();
+            }
+            ++ended;
+        });
+    }
+    const Endpoint address = listeners->front().local();
+    for (std::size_t i = 0; i < client_count; ++i) CHECK(connect_to(address));
+    const auto patience = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    const auto in_time = [&] { return std::chrono::steady_clock::now() < patience; };
+    while (taken < client_count && in_time()) std::this_thread::yield();
+    CHECK(taken == client_count);
+    done = true;
+    const auto grace = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+    while (ended < loops.size() && std::chrono::steady_clock::now() < grace)
+        std::this_thread::yield();
+    CHECK(ended == loops.size());
+    std::vector<UniqueFd> late; // for those who wait
+    while (ended < loops.size()) late.push_back(connect_to(address));
+    for (std::thread& loop : loops) loop.join();
+}

@@ -1,0 +1,114 @@
+#include "serve/given_sockets.hpp"
+
+#include <ringlet/error.hpp>
+
+#include "net.hpp"
+#include "serve/listeners.hpp"
+#include "support.hpp"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+using namespace ringlet;
+using namespace ringlet::testing;
+
+namespace {
+
+using Names = std::vector<std::string>;
+constexpr pid_t own_pid = 1234;
+
+UniqueFd some_descriptor() { return UniqueFd(::dup(0)); }
+
+GivenSockets three_sockets() {
+    std::vector<GivenSockets::Socket> sockets;
+    sockets.push_back({.number = 3, .name = "web", .descriptor = some_descriptor()});
+    sockets.push_back({.number = 4, .name = "admin", .descriptor = some_descriptor()});
+    sockets.push_back({.number = 5, .name = "web", .descriptor = some_descriptor()});
+    return GivenSockets(std::move(sockets));
+}
+
+std::vector<int> numbers(const GivenSockets& given, std::string_view name) {
+    return given.find(name).value_or(std::vector<int>());
+}
+
+} // namespace
+
+TEST_CASE("the names of given sockets are as many as LISTEN_FDS says") {
+    struct Row {
+        const char* count;
+        const char* names;
+        Names read;
+    };
+    const std::vector<Row> rows = {
+        {"1", "web", {"web"}},
+        {"3", "web:admin:web", {"web", "admin", "web"}},
+        {"2", nullptr, {"unknown", "unknown"}},
+        {"2", "", {"unknown", "unknown"}},
+        {"2", "web", {"web", "unknown"}},
+        {"3", "web::admin", {"web", "unknown", "admin"}},
+        {"1", "web:more", {"web"}},
+        {"0", "web", {}},
+        {"-1", "web", {}},
+        {"2x", "web", {}},
+        {"", "web", {}},
+        {"65537", "web", {}},
+        {"99999999999999999999", "web", {}},
+        {nullptr, "web", {}},
+    };
+    for (const Row& row : rows) {
+        INFO((row.count != nullptr ? row.count : "none"));
+        CHECK(read_given({.pid = "1234", .count = row.count, .names = row.names}, own_pid) ==
+              row.read);
+    }
+}
+
+TEST_CASE("sockets that were given to another process are not ours") {
+    for (const char* pid : {"1235", "1", "", "x", "1234 ", " 1234", "-1234"}) {
+        INFO(pid);
+        CHECK(read_given({.pid = pid, .count = "1", .names = "web"}, own_pid).empty());
+    }
+    CHECK(read_given({.pid = nullptr, .count = "1", .names = "web"}, own_pid).empty());
+}
+
+TEST_CASE("given sockets are found by name, by number, and all") {
+    const GivenSockets given = three_sockets();
+    CHECK(numbers(given, "web") == std::vector{3, 5});
+    CHECK(numbers(given, "admin") == std::vector{4});
+    CHECK(numbers(given, "5") == std::vector{5});
+    CHECK(numbers(given, "") == std::vector{3, 4, 5});
+    for (const char* name : {"we", "6", "0", "Web", "web,admin"}) {
+        INFO(name);
+        CHECK(given.find(name).error() == Errc::no_given_socket);
+    }
+    CHECK(GivenSockets({}).find("").error() == Errc::no_given_socket);
+}
+
+TEST_CASE("a given socket is taken once") {
+    GivenSockets given = three_sockets();
+    CHECK(given.free_names() == Names{"web", "admin", "web"});
+    auto first = given.take(3);
+    CHECK((first && *first));
+    CHECK(given.take(3).error() == Errc::no_given_socket);
+    CHECK(given.take(6).error() == Errc::no_given_socket);
+    CHECK(given.free_names() == Names{"admin", "web"});
+}
+
+TEST_CASE("a refusal of a given socket names those that there are") {
+    const GivenSockets given = three_sockets();
+    CHECK(given.explain("http") ==
+          "fd:http: the service manager gave no such socket; it gave: web, admin, web");
+    CHECK(given.explain("admin").find("taken it already") != std::string::npos);
+    CHECK(GivenSockets({}).explain("http").find("no service manager gave") != std::string::npos);
+}
+
+TEST_CASE("fd:NAME of a process that was given nothing is refused, wherever it stands") {
+    for (const char* listen : {"fd:", "fd:web", "fd:3", "127.0.0.1:0, fd:web"}) {
+        INFO(listen);
+        CHECK(resolve_listen(listen).error() == Errc::no_given_socket);
+        CHECK(explain_given(listen).find("fd:") == 0);
+    }
+    CHECK(given_socket_names().empty());
+    const std::vector<ListenAddress> named = {{.endpoint = {}, .descriptor_name = "web"}};
+    CHECK(bind_all(named, 1, {}, nullptr).error() == Errc::no_given_socket);
+}
