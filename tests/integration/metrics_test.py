@@ -181,6 +181,9 @@ class Requests(unittest.TestCase):
                             b"GET " + b"/" * (HEAD_BYTES_LIMIT + 10), bytes(range(256)) * 40):
                 answer = server.raw(request)
                 self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), (request[:40], answer))
+            # More than anybody reads: the end is no reset, which would take the answer with it.
+            answer = server.raw(b"x" * (8 << 20))
+            self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
             self.assertTrue(server.raw(b"GET /met", finish=True).startswith(b"HTTP/1.1 400 "))
             self.assertEqual(server.raw(b"", finish=True), b"")
             self.assertEqual(server.scrape().total("ringlet_worker_up"), 1)

@@ -29,7 +29,7 @@ TEST_CASE("turns are measured from the kernel to the kernel, without the wait") 
     HeldClock clock;
     auto loop = EventLoop::create({.ring_entries = 8, .measure_turns = true});
     REQUIRE(loop);
-    clock.advance(1h / 2); // before it runs: no turn
+    clock.advance(30min); // before it runs: no turn
     auto body = [&]() -> Task<> {
         auto began = co_await sleep_for(0s);
         CHECK(began);

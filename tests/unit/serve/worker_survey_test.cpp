@@ -24,6 +24,7 @@ WorkerSnapshot with_connections(std::size_t count) {
 struct TwoWorkers {
     std::size_t questions_to_second = 0;
     bool second_has_ended = false;
+    bool ends_when_asked = false;
     WorkerSurvey::Answer kept;
 
     bool ask(std::size_t worker, WorkerSurvey::Answer answer) {
@@ -34,6 +35,7 @@ struct TwoWorkers {
         if (answer) {
             ++questions_to_second;
             kept = std::move(answer);
+            if (ends_when_asked) return second_has_ended = true;
         }
         return !second_has_ended;
     }
@@ -85,6 +87,19 @@ TEST_CASE("a survey: who ends without an answer has ended, and holds up nobody a
             CHECK(later[0].snapshot);
         }
         CHECK(Clock::now() - begin < 50 * WorkerSurvey::patience);
+    };
+    auto ran = loop->run(body);
+    CHECK(ran);
+}
+
+TEST_CASE("a survey: who ends while it is asked has ended, and is not taken for stuck") {
+    ReportingLoop loop;
+    TwoWorkers workers{.ends_when_asked = true};
+    WorkerSurvey survey(*loop, 2, workers.asking());
+    auto body = [&]() -> Task<> {
+        auto states = co_await survey.ask_all();
+        CHECK(states[1].has_ended);
+        CHECK_FALSE(states[1].snapshot);
     };
     auto ran = loop->run(body);
     CHECK(ran);
