@@ -20,6 +20,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <sys/resource.h>
 #include <sysexits.h>
@@ -55,6 +56,7 @@ struct Settings {
     std::chrono::microseconds busy_poll{0};
     TlsCertificate certificate; // no file: no TLS
     std::string client_authorities;
+    std::vector<std::string> proxies; // none: clients come themselves
     bool quiet = false;
 };
 
@@ -139,6 +141,12 @@ void add_options(CLI::App& app, Settings& settings) {
                    "Refuse clients without a certificate that one of these has signed (PEM)")
         ->type_name("FILE")
         ->needs(certificate);
+    app.add_option(
+           "--proxy-from", settings.proxies,
+           "Serve clients that come through proxies at these addresses, as 10.0.0.0/8,unix:\n"
+           "with a PROXY header (version 1 or 2) from each, and nobody else")
+        ->type_name("RANGES")
+        ->delimiter(',');
     app.add_flag("--quiet", settings.quiet, "Print errors only");
     app.footer(
         "The first line on stdout names the address; the last ones tell what was done, with a\n"
@@ -242,7 +250,25 @@ Result<std::optional<TlsContext>> make_tls(const Settings& settings) {
     return std::optional(std::move(*context));
 }
 
+template <class Handler>
+Result<ServeReport> run_behind_proxies(Workers& workers, const Settings& settings,
+                                       Handler handler) {
+    if (settings.proxies.empty()) return workers.run(std::move(handler));
+    ProxyOptions options;
+    for (const std::string& range : settings.proxies)
+        options.trusted.push_back(*AddressRange::parse(range));
+    if (!settings.quiet)
+        options.report = [](std::string_view line) { say("echo_coro: {}\n", line); };
+    return workers.run(with_proxy_protocol(std::move(options), std::move(handler)));
+}
+
 int run(const Settings& settings) {
+    for (const std::string& range : settings.proxies) {
+        if (AddressRange::parse(range)) continue;
+        say("echo_coro: --proxy-from {}: {}\n", range,
+            make_error_code(Errc::invalid_range).message());
+        return EX_USAGE;
+    }
     auto tls = make_tls(settings);
     if (!tls) return EX_NOINPUT;
     const std::size_t descriptors = raise_descriptor_limit();
@@ -277,8 +303,8 @@ int run(const Settings& settings) {
     warn_of_limit(*workers, settings.max_connections, descriptors);
     if (!settings.quiet) print_start(*workers, given, settings.pin, tls->has_value(), descriptors);
     if (const int status = end_output("echo_coro", EX_OK)) return status;
-    auto report =
-        *tls ? workers->run(with_tls(**tls, echo<TlsStream>)) : workers->run(echo<StreamSocket>);
+    auto report = *tls ? run_behind_proxies(*workers, settings, with_tls(**tls, echo<TlsStream>))
+                       : run_behind_proxies(*workers, settings, echo<StreamSocket>);
     if (!report) return refuse(report.error());
     if (!settings.quiet) print_end(*report);
     return end_output("echo_coro", EX_OK);
