@@ -9,6 +9,7 @@
 #include "duration_option.hpp"
 #include "first_process.hpp"
 #include "log_options.hpp"
+#include "operator_signals.hpp"
 #include "output.hpp"
 
 #include <CLI/CLI.hpp>
@@ -22,8 +23,8 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
-#include <spawn.h>
 #include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -66,6 +67,7 @@ struct Settings {
     std::string metrics; // none
     LogOptions log;
     TaskList task_list = TaskList::summary;
+    std::vector<std::string> proxies; // none: clients come themselves
     bool quiet = false;
 };
 
@@ -172,6 +174,12 @@ void add_options(CLI::App& app, Settings& settings) {
                    "Refuse clients without a certificate that one of these has signed (PEM)")
         ->type_name("FILE")
         ->needs(certificate);
+    app.add_option(
+           "--proxy-from", settings.proxies,
+           "Serve clients that come through proxies at these addresses, as 10.0.0.0/8,unix:\n"
+           "with a PROXY header (version 1 or 2) from each, and nobody else")
+        ->type_name("RANGES")
+        ->delimiter(',');
     app.add_flag("--quiet", settings.quiet, "Print errors only");
     app.footer(
         "The first line on stdout names the address; the last ones tell what was done, with a\n"
@@ -288,39 +296,25 @@ Result<std::optional<TlsContext>> make_tls(const Settings& settings, Log& log) {
     return std::optional(std::move(*context));
 }
 
-void reload(std::optional<TlsContext>& tls, Log& log) {
-    if (!tls) return log.write(LogLevel::warning, "SIGHUP: there is no certificate to read again");
-    std::string cause;
-    auto reloaded = tls->reload(&cause);
-    if (reloaded) return log.write(LogLevel::warning, "the certificate was read again");
-    log.write(LogLevel::error, "the certificate was not read again: " +
-                                   (cause.empty() ? reloaded.error().message() : cause));
-}
-
-// What happens to the new program is its own affair: it takes the listeners over when it can serve.
-void start_anew(const Settings& settings, char** argv, Log& log) {
-    if (settings.hand_over.empty()) {
-        return log.write(LogLevel::warning,
-                         "SIGUSR2 needs --hand-over: without it both would want the port");
-    }
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigemptyset(&none);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    pid_t pid = 0;
-    const int error = posix_spawnp(&pid, argv[0], nullptr, &attributes, argv, environ);
-    posix_spawnattr_destroy(&attributes);
-    if (error != 0) {
-        log.write(LogLevel::error, fmt::format("{} could not be started: {}", argv[0],
-                                               std::generic_category().message(error)));
-    } else {
-        log.write(LogLevel::warning, fmt::format("started anew as process {}", pid));
-    }
+template <class Handler>
+Result<ServeReport> run_behind_proxies(Workers& workers, const Settings& settings, Log& log,
+                                       Handler handler) {
+    if (settings.proxies.empty()) return workers.run(std::move(handler));
+    ProxyOptions options;
+    for (const std::string& range : settings.proxies)
+        options.trusted.push_back(*AddressRange::parse(range));
+    if (!settings.quiet)
+        options.report = [&log](std::string_view line) { log.write(LogLevel::warning, line); };
+    return workers.run(with_proxy_protocol(std::move(options), std::move(handler)));
 }
 
 int run(const Settings& settings, char** argv) {
+    for (const std::string& range : settings.proxies) {
+        if (AddressRange::parse(range)) continue;
+        say("echo_coro: --proxy-from {}: {}\n", range,
+            make_error_code(Errc::invalid_range).message());
+        return EX_USAGE;
+    }
     const auto log = std::make_shared<Log>(settings.log);
     auto tls = make_tls(settings, *log);
     if (!tls) return EX_NOINPUT;
@@ -348,7 +342,7 @@ int run(const Settings& settings, char** argv) {
     options.hook_signals = {SIGHUP, SIGUSR2};
     options.on_signal = [&](int signal) {
         if (signal == SIGHUP) return reload(*tls, *log);
-        start_anew(settings, argv, *log);
+        start_anew(!settings.hand_over.empty(), argv, *log);
     };
     options.task_list = settings.task_list;
     options.log = log;
@@ -369,7 +363,8 @@ int run(const Settings& settings, char** argv) {
     if (!settings.quiet) print_start(*workers, given, settings.pin, tls->has_value(), descriptors);
     if (const int status = end_output("echo_coro", EX_OK)) return status;
     auto report =
-        *tls ? workers->run(with_tls(**tls, echo<TlsStream>)) : workers->run(echo<StreamSocket>);
+        *tls ? run_behind_proxies(*workers, settings, *log, with_tls(**tls, echo<TlsStream>))
+             : run_behind_proxies(*workers, settings, *log, echo<StreamSocket>);
     if (!report) return refuse(report.error());
     if (!settings.quiet) print_end(*report);
     return end_output("echo_coro", EX_OK);

@@ -234,7 +234,8 @@ class Kubernetes(unittest.TestCase):
             import yaml  # not in the standard library: only here
         except ImportError:
             raise unittest.SkipTest("PyYAML is missing: install the package python3-yaml") from None
-        cls.deployment = yaml.safe_load((DEPLOY / "kubernetes.yaml").read_text())
+        cls.deployment, cls.service = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
+        cls.autoscaler, cls.budget = yaml.safe_load_all((DEPLOY / "kubernetes_autoscaler.yaml").read_text())
         cls.pod = cls.deployment["spec"]["template"]["spec"]
         cls.container, = cls.pod["containers"]
 
@@ -272,6 +273,19 @@ class Kubernetes(unittest.TestCase):
         self.assertIn(f"--metrics=0.0.0.0:{metrics['containerPort']}", self.container["args"])
         for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
             self.assertEqual(self.container[probe]["httpGet"], {"path": path, "port": metrics["name"]})
+        self.assertEqual(self.service["spec"]["ports"][0]["targetPort"], port["name"])
+
+    def test_all_speak_of_the_same_pods(self):
+        labels = self.deployment["spec"]["template"]["metadata"]["labels"]
+        self.assertEqual(self.service["spec"]["selector"], labels)
+        self.assertEqual(self.budget["spec"]["selector"]["matchLabels"], labels)
+        self.assertEqual(self.autoscaler["spec"]["scaleTargetRef"]["name"], self.deployment["metadata"]["name"])
+
+    def test_grows_before_a_pod_is_full(self):
+        metric, = self.autoscaler["spec"]["metrics"]
+        self.assertEqual(metric["pods"]["metric"]["name"], "ringlet_connections")
+        limit = re.search(r"--max-connections=(\d+)", " ".join(self.container["args"]))[1]
+        self.assertLess(int(metric["pods"]["target"]["averageValue"]), int(limit))
 
     def test_has_resources(self):
         for kind in ("requests", "limits"):

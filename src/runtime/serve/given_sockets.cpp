@@ -35,6 +35,23 @@ std::string joined(const std::vector<std::string>& words) {
     return text;
 }
 
+} // namespace
+
+std::vector<std::string> read_given(const GivenVariables& variables, pid_t own_pid) {
+    if (variables.pid == nullptr || variables.count == nullptr) return {};
+    if (whole_number<pid_t>(variables.pid) != own_pid) return {};
+    const auto count = whole_number<std::size_t>(variables.count);
+    if (!count || *count > given_descriptors_limit) return {};
+    std::vector<std::string> names(*count, "unknown");
+    std::string_view rest = variables.names == nullptr ? "" : variables.names;
+    for (std::string& name : names) {
+        const std::size_t end = std::min(rest.find(':'), rest.size());
+        if (end > 0) name = rest.substr(0, end);
+        rest.remove_prefix(std::min(end + 1, rest.size()));
+    }
+    return names;
+}
+
 std::vector<GivenSockets::Socket> take_from_environment() {
     const GivenVariables variables{.pid = std::getenv("LISTEN_PID"),
                                    .count = std::getenv("LISTEN_FDS"),
@@ -51,23 +68,6 @@ std::vector<GivenSockets::Socket> take_from_environment() {
     }
     for (const char* variable : variables_of_sockets) ::unsetenv(variable);
     return sockets;
-}
-
-} // namespace
-
-std::vector<std::string> read_given(const GivenVariables& variables, pid_t own_pid) {
-    if (variables.pid == nullptr || variables.count == nullptr) return {};
-    if (whole_number<pid_t>(variables.pid) != own_pid) return {};
-    const auto count = whole_number<std::size_t>(variables.count);
-    if (!count || *count > given_descriptors_limit) return {};
-    std::vector<std::string> names(*count, "unknown");
-    std::string_view rest = variables.names == nullptr ? "" : variables.names;
-    for (std::string& name : names) {
-        const std::size_t end = std::min(rest.find(':'), rest.size());
-        if (end > 0) name = rest.substr(0, end);
-        rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-    return names;
 }
 
 // Never destroyed: what nobody took ends with the process.

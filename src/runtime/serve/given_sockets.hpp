@@ -61,6 +61,10 @@ struct GivenVariables {
 /// or make no sense. Those without a name are called `unknown`, as sd_listen_fds_with_names(3) calls them.
 [[nodiscard]] std::vector<std::string> read_given(const GivenVariables& variables, pid_t own_pid);
 
+/// Takes what the environment of this process says, and removes the variables. The descriptors are closed on exec from
+/// then on. What is for another process is left to it. For `of_this_process`, and its test.
+[[nodiscard]] std::vector<GivenSockets::Socket> take_from_environment();
+
 inline constexpr int first_given_descriptor = 3; // SD_LISTEN_FDS_START
 inline constexpr std::size_t given_descriptors_limit = 65'536;
 

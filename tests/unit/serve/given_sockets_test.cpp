@@ -6,9 +6,14 @@
 #include "serve/listeners.hpp"
 #include "support.hpp"
 
+#include <cstdlib>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace ringlet;
 using namespace ringlet::testing;
@@ -111,4 +116,41 @@ TEST_CASE("fd:NAME of a process that was given nothing is refused, wherever it s
     CHECK(given_socket_names().empty());
     const std::vector<ListenAddress> named = {{.endpoint = {}, .descriptor_name = "web"}};
     CHECK(bind_all(named, 1, {}, nullptr).error() == Errc::no_given_socket);
+}
+
+// In a process of its own, where descriptors 3 and 4 are not the test's.
+TEST_CASE("the sockets of this process are taken with their variables, and close on exec") {
+    const UniqueFd web = bound_socket(loopback(), 1);
+    const UniqueFd admin = bound_socket(loopback(), 1);
+    const int high_web = ::fcntl(web.get(), F_DUPFD_CLOEXEC, 100);
+    const int high_admin = ::fcntl(admin.get(), F_DUPFD_CLOEXEC, 100);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::dup2(high_web, 3);
+        ::dup2(high_admin, 4);
+        ::close(5);
+        ::setenv("LISTEN_FDS", "3", 1); // one too many
+        ::setenv("LISTEN_FDNAMES", "web:admin:none", 1);
+        ::setenv("LISTEN_PID", "1", 1);
+        if (!take_from_environment().empty() || ::getenv("LISTEN_FDS") == nullptr) ::_exit(1);
+        ::setenv("LISTEN_PID", std::to_string(::getpid()).c_str(), 1);
+        const auto sockets = take_from_environment();
+        if (sockets.size() != 2 || sockets[0].name != "web" || sockets[1].name != "admin")
+            ::_exit(2);
+        for (const char* name : {"LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"}) {
+            if (::getenv(name) != nullptr) ::_exit(3);
+        }
+        for (const auto& socket : sockets) {
+            if (socket.descriptor.get() != socket.number) ::_exit(4);
+            if ((::fcntl(socket.number, F_GETFD) & FD_CLOEXEC) == 0) ::_exit(5);
+        }
+        if (!take_from_environment().empty()) ::_exit(6);
+        ::_exit(0);
+    }
+    ::close(high_web);
+    ::close(high_admin);
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
 }

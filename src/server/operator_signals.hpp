@@ -1,0 +1,27 @@
+#pragma once
+
+// What SIGHUP and SIGUSR2 do to a server.
+
+#include <ringlet/log.hpp>
+#include <ringlet/tls.hpp>
+
+#include <optional>
+#include <string>
+
+namespace ringlet {
+
+/// Reads the certificate again. Connections keep what they began with.
+inline void reload(std::optional<TlsContext>& tls, Log& log) {
+    if (!tls) return log.write(LogLevel::warning, "SIGHUP: there is no certificate to read again");
+    std::string cause;
+    auto reloaded = tls->reload(&cause);
+    if (reloaded) return log.write(LogLevel::warning, "the certificate was read again");
+    log.write(LogLevel::error, "the certificate was not read again: " +
+                                   (cause.empty() ? reloaded.error().message() : cause));
+}
+
+/// Starts the same program with the same arguments. What happens to that is its own affair: it takes the listeners
+/// over when it can serve.
+void start_anew(bool hands_over, char** argv, Log& log);
+
+} // namespace ringlet
