@@ -20,8 +20,10 @@
 #include <string>
 #include <system_error>
 
+#include <spawn.h>
 #include <sys/resource.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 using namespace ringlet;
 
@@ -49,10 +51,15 @@ struct Settings {
     bool direct_descriptors = false;
     std::chrono::milliseconds drain_timeout{10'000};
     std::chrono::milliseconds idle_timeout{0};
+    std::chrono::milliseconds drain_spread{2'000};
+    std::chrono::milliseconds keep_alive{120'000};
+    std::chrono::milliseconds user_timeout{0};
+    std::string hand_over;
     std::chrono::milliseconds stall_limit{0};
     std::chrono::microseconds busy_poll{0};
     TlsCertificate certificate; // no file: no TLS
     std::string client_authorities;
+    std::string metrics; // none
     LogOptions log;
     TaskList task_list = TaskList::summary;
     bool quiet = false;
@@ -99,8 +106,10 @@ void add_options(CLI::App& app, Settings& settings) {
         ->capture_default_str();
     app.add_option("--host", settings.host, "Address or name of the interface to listen on")
         ->capture_default_str();
-    app.add_option("--listen", settings.listen,
-                   "Where to listen, as one: HOST:PORT, unix:/PATH, or unix:@NAME (abstract)")
+    app.add_option(
+           "--listen", settings.listen,
+           "Where to listen: HOST:PORT, unix:/PATH, or unix:@NAME (abstract); several with\n"
+           "commas between them")
         ->type_name("ADDRESS")
         ->excludes(app.get_option("--port"))
         ->excludes(app.get_option("--host"));
@@ -126,6 +135,24 @@ void add_options(CLI::App& app, Settings& settings) {
         app, "--stall-limit", settings.stall_limit, std::chrono::milliseconds(0),
         "Name a connection that keeps the others waiting for so long; 0s, the default: no");
     add_busy_poll(app, settings.busy_poll);
+    add_duration(app, "--drain-spread", settings.drain_spread, std::chrono::milliseconds(0),
+                 "End connections at rest within this time of SIGTERM, evenly; 0s: they stay for\n"
+                 "the drain time; default 2s");
+    add_duration(app, "--keep-alive", settings.keep_alive, std::chrono::milliseconds(0),
+                 "Ask a silent client after so long whether it lives, and give it up after\n"
+                 "twice that time; 0s: never; default 2min");
+    add_duration(app, "--user-timeout", settings.user_timeout, std::chrono::milliseconds(0),
+                 "Give up a client that does not acknowledge what was sent for so long; 0s, the\n"
+                 "default: as the kernel does, about 15 minutes");
+    app.add_option(
+           "--hand-over", settings.hand_over,
+           "unix:/PATH at which the next echo_coro asks for the listening sockets: no client\n"
+           "is refused when a new version takes the place of the old one. SIGUSR2 starts it")
+        ->type_name("ADDRESS");
+    app.add_option("--metrics", settings.metrics,
+                   "Serve /metrics (Prometheus), /healthz and /readyz over HTTP on this address:\n"
+                   "HOST:PORT, or unix:/PATH. Whoever reaches it may read")
+        ->type_name("ADDRESS");
     add_log_options(app, settings.log);
     app.add_flag_callback(
         "--all-tasks", [&settings] { settings.task_list = TaskList::full; },
@@ -146,7 +173,10 @@ void add_options(CLI::App& app, Settings& settings) {
         "The first line on stdout names the address; the last ones tell what was done, with a\n"
         "line for each worker if there are several. SIGTERM or SIGINT: stop accepting, let\n"
         "connections finish within the drain time, cancel the rest, exit with 0. A second\n"
-        "signal ends at once. SIGUSR1: list on stderr what every task waits for. Errors are one\n"
+        "signal ends at once; SIGQUIT is as SIGTERM. SIGUSR1: list on stderr what every task "
+        "waits\n"
+        "for. SIGHUP: read the certificate again. SIGUSR2: start this program anew, which takes\n"
+        "the listening sockets over (--hand-over). Errors are one\n"
         "line on stderr and an exit status of sysexits(3): 64 bad option, 68 unknown host,\n"
         "66 a certificate or key cannot be used, 69 port in use or --backend io_uring refused,\n"
         "74 stdout cannot be written, 77 no permission.\n"
@@ -160,13 +190,26 @@ std::string listen_address(const Settings& settings) {
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
+std::string addresses_of(const Workers& workers) {
+    std::string text;
+    for (const Endpoint& address : workers.locals())
+        text += (text.empty() ? "" : ", ") + address.to_string();
+    return text;
+}
+
+std::string where_metrics_are(const Workers& workers) {
+    const auto address = workers.metrics_address();
+    return address ? ", metrics on " + address->to_string() : "";
+}
+
 void print_start(const Workers& workers, bool pinned, bool tls, std::size_t descriptors) {
     print("echo_coro listens on {}{}, backend {}, {} {}worker{}, at most {} connections "
-          "({} {}descriptors{})\n",
-          workers.local().to_string(), tls ? " (TLS)" : "", workers.backend().to_string(),
-          workers.size(), pinned ? "pinned " : "", workers.size() == 1 ? "" : "s",
-          workers.max_connections(), descriptors, workers.has_direct_descriptors() ? "direct " : "",
-          workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "");
+          "({} {}descriptors{}){}\n",
+          addresses_of(workers), tls ? " (TLS)" : "", workers.backend().to_string(), workers.size(),
+          pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
+          descriptors, workers.has_direct_descriptors() ? "direct " : "",
+          workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "",
+          where_metrics_are(workers));
 }
 
 // Less is served at once than was asked for.
@@ -215,7 +258,7 @@ void block_signals() {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGUSR1);
+    for (const int other : {SIGUSR1, SIGUSR2, SIGHUP, SIGQUIT}) sigaddset(&signals, other);
     ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
@@ -237,7 +280,39 @@ Result<std::optional<TlsContext>> make_tls(const Settings& settings, Log& log) {
     return std::optional(std::move(*context));
 }
 
-int run(const Settings& settings) {
+void reload(std::optional<TlsContext>& tls, Log& log) {
+    if (!tls) return log.write(LogLevel::warning, "SIGHUP: there is no certificate to read again");
+    std::string cause;
+    auto reloaded = tls->reload(&cause);
+    if (reloaded) return log.write(LogLevel::warning, "the certificate was read again");
+    log.write(LogLevel::error, "the certificate was not read again: " +
+                                   (cause.empty() ? reloaded.error().message() : cause));
+}
+
+// What happens to the new program is its own affair: it takes the listeners over when it can serve.
+void start_anew(const Settings& settings, char** argv, Log& log) {
+    if (settings.hand_over.empty()) {
+        return log.write(LogLevel::warning,
+                         "SIGUSR2 needs --hand-over: without it both would want the port");
+    }
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    pid_t pid = 0;
+    const int error = posix_spawnp(&pid, argv[0], nullptr, &attributes, argv, environ);
+    posix_spawnattr_destroy(&attributes);
+    if (error != 0) {
+        log.write(LogLevel::error, fmt::format("{} could not be started: {}", argv[0],
+                                               std::generic_category().message(error)));
+    } else {
+        log.write(LogLevel::warning, fmt::format("started anew as process {}", pid));
+    }
+}
+
+int run(const Settings& settings, char** argv) {
     const auto log = std::make_shared<Log>(settings.log);
     auto tls = make_tls(settings, *log);
     if (!tls) return EX_NOINPUT;
@@ -253,18 +328,29 @@ int run(const Settings& settings) {
     options.loop.features.direct_descriptors =
         settings.direct_descriptors ||
         settings.max_connections + ServeOptions::reserved_descriptors > descriptors;
+    options.metrics = settings.metrics;
     options.loop.stall_limit = settings.stall_limit;
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;
+    options.drain_spread = settings.drain_spread;
+    options.socket.liveness = {
+        .keep_alive = std::chrono::duration_cast<std::chrono::seconds>(settings.keep_alive),
+        .user_timeout = settings.user_timeout};
+    options.hand_over = settings.hand_over;
+    options.hook_signals = {SIGHUP, SIGUSR2};
+    options.on_signal = [&](int signal) {
+        if (signal == SIGHUP) return reload(*tls, *log);
+        start_anew(settings, argv, *log);
+    };
     options.task_list = settings.task_list;
     options.log = log;
     const auto refuse = [&](std::error_code error) {
         log->write(LogLevel::error, advice(listen_address(settings), error));
         return exit_status(error);
     };
-    auto endpoint = Endpoint::resolve(options.listen); // which may take long
-    if (!endpoint) return refuse(endpoint.error());
-    options.listen = endpoint->to_string();
+    auto addresses = resolve_listen(options.listen); // which may take long
+    if (!addresses) return refuse(addresses.error());
+    options.addresses = std::move(*addresses);
     block_signals();
     auto workers = Workers::create(options);
     if (!workers) return refuse(workers.error());
@@ -288,5 +374,5 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
-    return run(settings);
+    return run(settings, argv);
 }

@@ -266,10 +266,12 @@ class Kubernetes(unittest.TestCase):
             self.assertIn(promise, PAGE.read_text())
 
     def test_is_asked_at_the_port_it_listens_on(self):
-        port, = self.container["ports"]
+        port, metrics = self.container["ports"]
         self.assertIn(f"--port={port['containerPort']}", self.container["args"])
         self.assertIn("--host=0.0.0.0", self.container["args"])
-        self.assertEqual(self.container["readinessProbe"]["tcpSocket"]["port"], port["name"])
+        self.assertIn(f"--metrics=0.0.0.0:{metrics['containerPort']}", self.container["args"])
+        for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
+            self.assertEqual(self.container[probe]["httpGet"], {"path": path, "port": metrics["name"]})
 
     def test_has_resources(self):
         for kind in ("requests", "limits"):
@@ -284,9 +286,10 @@ class Page(unittest.TestCase):
         self.assertEqual([path for path in sorted(named) if not (ROOT / path).exists()], [])
 
     def test_names_every_file_of_deploy(self):
+        pages = PAGE.read_text() + (ROOT / "docs/guides/operations.md").read_text()
         for path in sorted(DEPLOY.iterdir()):
             if path.name != "__pycache__":
-                self.assertIn(f"deploy/{path.name}", PAGE.read_text())
+                self.assertIn(f"deploy/{path.name}", pages)
 
     def test_quotes_what_ringlet_says(self):
         """The messages in its table are the beginnings of those in error.cpp."""

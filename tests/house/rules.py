@@ -16,7 +16,7 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "io", "process", "serve
 
 # Headers in include/ringlet that have no source: the floor on which they stand.
 HEADERS = {
-    "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "liveness", "result", "version"),
+    "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "duration_histogram", "liveness", "result", "version"),
     "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task_list", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/answer_or_task", "detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
@@ -46,9 +46,11 @@ TESTED_ELSEWHERE = {
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
     "crew": "several workers: workers_test",
+    "hand_over": "between programs: hand_over_test.py",
     "error_output": "what a server says to a stderr that nobody reads: error_output_test.py",
     "listen_address": "several addresses: accepting_test",
     "listeners": "several addresses: accepting_test",
+    "snapshot": "what a server tells of itself: metrics_text_test, metrics_service_test",
     "liveness": "the options of accepted and of connected sockets: accepting_test",
     "room": "what workers share: accepting_test",
     "server_state": "server_test, accepting_test, draining_test",
@@ -70,6 +72,7 @@ TESTS_WITHOUT_A_HEADER = {
     "cut_short": "what it means for every way to run a task, in one table",
     "compiler": "what compilers do wrong, and which of our rules they cause",
     "races": "pairs that can race, in every order: scopes and sockets together",
+    "turn_times": "what the loop measures of its turns: event_loop",
     "zero_copy": "sends of tcp_stream whose memory the kernel keeps for longer",
     "stack": "awaits without end must not grow the stack: task and event_loop together",
 }

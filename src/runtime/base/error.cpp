@@ -56,9 +56,13 @@ public:
         case Errc::connected_to_itself:
             return "nobody listens there, and the connection met itself (a simultaneous open to "
                    "a port of the ephemeral range): start the server first";
+        case Errc::hand_over_busy:
+            return "another program is taking over from the server that runs here: wait until it serves";
         case Errc::invalid_range:
             return "not a range of addresses: write an address, or ADDRESS/BITS with zeros behind "
                    "the bits, as 10.0.0.0/8 or fd00::/8, or unix: for all Unix sockets";
+        case Errc::metrics_unavailable:
+            return "the address of the metrics cannot be listened on: see the line before";
         case Errc::task_not_ready: return "the task ended before it said that it was ready";
         }
         return "unknown ringlet error " + std::to_string(code);
@@ -73,6 +77,7 @@ public:
         case Errc::io_uring_disabled:
         case Errc::io_uring_forbidden: return std::errc::operation_not_permitted;
         case Errc::io_uring_missing:
+        case Errc::hand_over_busy: return std::errc::device_or_resource_busy;
         case Errc::io_uring_too_old: return std::errc::function_not_supported;
         case Errc::io_uring_unsupported: return std::errc::operation_not_supported;
         case Errc::io_uring_locked_memory: return std::errc::not_enough_memory;

@@ -81,6 +81,7 @@ inline void LoopCore::settle(const Completion& completion) {
 void LoopCore::collect() {
     const auto moment = next_moment();
     const auto deadline = ready_.empty() ? moment : now_;
+    if (turn_times_) end_measured_turn();
     unsubmitted_ = false;
     resumptions_at_collect_ = resumptions_;
     if (!deadline && in_flight_count_ == 0 && would_block_forever()) [[unlikely]] {
@@ -182,6 +183,7 @@ void LoopCore::run_root(TaskRecord& root) {
     }
     LoopCore* const outer = std::exchange(turning_loop, this);
     root_ = &root;
+    if (turn_times_) turn_times_->has_begun = false; // nor was it a turn since the last run
     if (!adopt(root, scope_, *this)) root.release_reference();
     while (root_ != nullptr && !stuck_ && !stop_requested_.load(std::memory_order_acquire)) turn();
     if (stuck_) report_stuck_tasks();
@@ -318,6 +320,7 @@ LoopCore::LoopCore(std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd w
     parks_ = park_after_ > Clock::duration::zero() && backend_.backend == Backend::io_uring;
     if (backend_.refusal)
         report("io_uring is refused, epoll serves: " + backend_.refusal.message());
+    if (options_.measure_turns) turn_times_ = std::make_unique<TurnTimes>();
     if (options_.stall_limit.count() > 0) {
         watchdog_ = std::make_unique<Watchdog>(saturated(options_.stall_limit),
                                                [this](std::string_view line) { report(line); });
@@ -373,6 +376,10 @@ LoopStats LoopCore::stats() const noexcept {
             .operations_in_flight = in_flight_count_,
             .armed_timers = timers_.size(),
             .busy_polls = busy_polls_,
+            .idle_timeouts = idle_timeouts_,
+            .expired_deadlines = expired_deadlines_,
+            .turn_times = turn_times_ ? turn_times_->turns : DurationHistogram(),
+            .ready_waits = turn_times_ ? turn_times_->ready_waits : DurationHistogram(),
             .backend = backend_.backend,
             .ring = ring_->stats()};
 }

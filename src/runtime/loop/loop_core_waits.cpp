@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 namespace ringlet {
 
@@ -18,6 +19,15 @@ std::optional<Clock::time_point> LoopCore::next_moment() {
     }
     if (!park_at_) park_at_ = later(waiting_.front().since, park_after_);
     return timer ? std::min(*timer, *park_at_) : park_at_;
+}
+
+// Before it goes back to the kernel: the wait is no part of a turn.
+void LoopCore::end_measured_turn() noexcept {
+    const Clock::duration length = Clock::now() - now_;
+    if (std::exchange(turn_times_->has_begun, true)) {
+        turn_times_->turns.add(length);
+        turn_times_->ready_waits.add_evenly(length, resumptions_ - resumptions_at_collect_);
+    }
 }
 
 // Polls before it sleeps, as long as recent waits have been short enough for that.
@@ -70,6 +80,7 @@ void LoopCore::park_long_waits() {
 void LoopCore::cancel_idle(Clock::duration limit) {
     idle_limited_.for_each_while([&](Operation& operation) {
         if (now_ - operation.since < limit) return false;
+        if (!operation.cancel_requested) ++idle_timeouts_;
         cancel(operation, ETIMEDOUT);
         return true;
     });

@@ -38,6 +38,8 @@ public:
             ::unlink(path_.c_str());
     }
 
+    void keep() noexcept { inode_.reset(); }
+
 private:
     std::string path_;
     std::optional<ino_t> inode_;
@@ -115,28 +117,62 @@ Result<std::vector<StreamListener>> StreamListener::bind_several(const Endpoint&
     std::vector<StreamListener> listeners;
     auto first = bind(endpoint, options);
     if (!first) return first.error();
-    if (count > 1 && !endpoint.is_unix()) {
-        auto shared = Kernel::of_this_thread().set_option(first->native_handle(), SOL_SOCKET,
-                                                          SO_REUSEPORT, 1);
+    listeners.push_back(std::move(*first));
+    if (count < 2) return listeners;
+    auto others = listeners.front().several_more(count - 1, options);
+    if (!others) return others.error();
+    for (StreamListener& other : *others) listeners.push_back(std::move(other));
+    return listeners;
+}
+
+Result<std::vector<StreamListener>>
+StreamListener::several_more(std::size_t count, const ListenOptions& options) const {
+    const Endpoint bound = local();
+    if (!bound.is_unix()) {
+        auto shared =
+            Kernel::of_this_thread().set_option(native_handle(), SOL_SOCKET, SO_REUSEPORT, 1);
         if (!shared) return shared.error();
     }
-    const Endpoint bound = first->local();
     ListenOptions sharing = options;
     sharing.reuse_port = true;
-    listeners.push_back(std::move(*first));
+    std::vector<StreamListener> listeners;
     while (listeners.size() < count) {
-        auto another = endpoint.is_unix() ? listeners.front().share() : bind(bound, sharing);
+        auto another = bound.is_unix() ? share() : bind(bound, sharing);
         if (!another) return another.error();
         listeners.push_back(std::move(*another));
     }
     return listeners;
 }
 
-// Another name of the same socket.
-Result<StreamListener> StreamListener::share() const {
+Result<StreamListener> StreamListener::adopt(UniqueFd fd, bool owns_file) {
+    Kernel& kernel = Kernel::of_this_thread();
+    auto listens = kernel.option(fd.get(), SOL_SOCKET, SO_ACCEPTCONN);
+    auto type = kernel.option(fd.get(), SOL_SOCKET, SO_TYPE);
+    if (!listens || !type || *listens == 0 || *type != SOCK_STREAM)
+        return std::errc::invalid_argument;
+    ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
+    StreamListener listener(SocketHandle(new Socket(std::move(fd))));
+    const Endpoint local = listener.local();
+    if (owns_file && local.is_unix() && !local.path().empty())
+        listener.file_ = std::make_shared<SocketFile>(std::string(local.path()));
+    return listener;
+}
+
+Result<UniqueFd> StreamListener::duplicate() const {
     UniqueFd fd(::fcntl(native_handle(), F_DUPFD_CLOEXEC, 0));
     if (!fd) return error_from_errno(errno);
-    StreamListener other(SocketHandle(new Socket(std::move(fd))));
+    return fd;
+}
+
+void StreamListener::give_away() noexcept {
+    if (file_ != nullptr) file_->keep();
+}
+
+// Another name of the same socket.
+Result<StreamListener> StreamListener::share() const {
+    auto fd = duplicate();
+    if (!fd) return fd.error();
+    StreamListener other(SocketHandle(new Socket(std::move(*fd))));
     other.file_ = file_;
     return other;
 }

@@ -11,4 +11,11 @@ Result<UnixListener> UnixListener::bind(const Endpoint& endpoint, const ListenOp
     return UnixListener(std::move(*listener));
 }
 
+Result<UnixListener> UnixListener::adopt(UniqueFd fd, bool owns_file) {
+    auto listener = StreamListener::adopt(std::move(fd), owns_file);
+    if (!listener) return listener.error();
+    if (!listener->local().is_unix()) return std::errc::address_family_not_supported;
+    return UnixListener(std::move(*listener));
+}
+
 } // namespace ringlet

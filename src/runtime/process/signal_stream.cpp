@@ -24,7 +24,7 @@ sigset_t blocked_now() noexcept {
 
 } // namespace
 
-Result<SignalStream> SignalStream::create(std::initializer_list<int> signals) {
+Result<SignalStream> SignalStream::create(std::span<const int> signals) {
     auto state = std::make_unique<State>();
     sigemptyset(&state->watched);
     sigemptyset(&state->blocked_by_us);

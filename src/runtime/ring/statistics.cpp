@@ -23,13 +23,17 @@ RingStats& operator+=(RingStats& sum, const RingStats& other) noexcept {
 
 LoopStats& operator+=(LoopStats& sum, const LoopStats& other) noexcept {
     const auto& [turns, resumptions, live_tasks, operations_in_flight, armed_timers, busy_polls,
-                 backend, ring] = other;
+                 idle_timeouts, expired_deadlines, turn_times, ready_waits, backend, ring] = other;
     sum.turns += turns;
     sum.resumptions += resumptions;
     sum.live_tasks += live_tasks;
     sum.operations_in_flight += operations_in_flight;
     sum.armed_timers += armed_timers;
     sum.busy_polls += busy_polls;
+    sum.idle_timeouts += idle_timeouts;
+    sum.expired_deadlines += expired_deadlines;
+    sum.turn_times += turn_times;
+    sum.ready_waits += ready_waits;
     static_cast<void>(backend);
     sum.ring += ring;
     return sum;

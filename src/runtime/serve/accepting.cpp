@@ -1,5 +1,7 @@
+#include <ringlet/deadline.hpp>
 #include <ringlet/sleep.hpp>
 
+#include "base/kernel.hpp"
 #include "serve/server_state.hpp"
 
 #include <algorithm>
@@ -51,13 +53,66 @@ Task<> Server::State::accept_from_all(BoundedTaskGroup& connections) {
     static_cast<void>(accepted); // cut short by a stop, as it should be
 }
 
+// Closed while the listeners are handed over. Whoever had them meanwhile may have made them not wait.
+Task<Result<void>> Server::State::wait_at_the_gate(StreamListener& listener) {
+    if (!gate_.is_set()) {
+        if (--accepting_ == 0) all_at_gate_.set();
+        auto open = co_await gate_.wait();
+        ++accepting_;
+        if (!open) co_return open;
+    }
+    if (loop->backend().backend == Backend::io_uring)
+        Kernel::of_this_thread().make_blocking(listener.native_handle());
+    if (predecessor) predecessor->say_serving();
+    predecessor.reset();
+    co_return Result<void>();
+}
+
+Task<Result<void>> Server::State::pause_accepting() {
+    gate_.clear();
+    all_at_gate_.clear();
+    for (StreamListener& listener : listeners)
+        if (listener) listener.cancel_accept();
+    auto wait = [this]() -> Task<Result<void>> {
+        if (accepting_ == 0) co_return Result<void>();
+        auto waited = co_await all_at_gate_.wait();
+        co_return waited;
+    };
+    auto paused = co_await with_timeout(hand_over_patience, wait);
+    co_return paused;
+}
+
+void Server::State::leave_listeners() {
+    is_given_away_ = true;
+    for (StreamListener& listener : listeners)
+        if (listener) listener.give_away();
+    stop_up_to(1);
+}
+
+Result<std::vector<OfferedListener>> Server::State::offer() const {
+    std::vector<OfferedListener> offers;
+    for (const StreamListener& listener : listeners) {
+        if (!listener) return std::errc::operation_canceled; // it drains already
+        auto fd = listener.duplicate();
+        if (!fd) return fd.error();
+        offers.push_back({.address = listener.local().to_string(), .fd = std::move(*fd)});
+    }
+    return offers;
+}
+
 Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& connections) {
     const bool is_unix = listener.local().is_unix();
     auto pause_time = accept_pause_first;
+    struct Accepting {
+        std::size_t& count;
+        ~Accepting() { --count; }
+    } const until_the_end{++accepting_};
     for (;;) {
         // Clients beyond the limit wait in the backlog.
         auto room_here = co_await wait_for_room(connections);
         if (!room_here) co_return;
+        auto open = co_await wait_at_the_gate(listener);
+        if (!open) co_return;
         auto stream = co_await listener.accept();
         if (stream) {
             pause_time = accept_pause_first;
@@ -67,6 +122,7 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
             continue;
         }
         const std::error_code error = stream.error();
+        if (error == std::errc::operation_canceled && !gate_.is_set()) continue;
         if (error == std::errc::operation_canceled) co_return;
         if (is_fatal(error)) {
             accept_error_ = error;
@@ -84,6 +140,7 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
 // Also for what is not known here: an error that comes again and again must not fill the turns of the loop.
 Task<Result<void>> Server::State::pause(std::error_code error, std::chrono::milliseconds& time) {
     ++report.accept_pauses;
+    ++(is_exhaustion(error) ? pauses_.exhausted : pauses_.other);
     const std::string line =
         "accepting pauses: " + error.message() +
         (is_exhaustion(error) ? " (raise 'ulimit -n', or lower max_connections)"
@@ -113,6 +170,7 @@ void Server::State::note_room() noexcept {
 }
 
 Task<Result<void>> Server::State::wait_for_room(BoundedTaskGroup& connections) {
+    if (connections.size() >= options.max_connections || !room.has_room()) ++pauses_.at_limit;
     for (;;) {
         if (connections.size() >= options.max_connections)
             log.waits_for_room(options.max_connections);

@@ -1,10 +1,13 @@
 #include "serve/crew.hpp"
 
+#include <ringlet/deadline.hpp>
 #include <ringlet/detail/assert.hpp>
 
 #include "base/cpus.hpp"
+#include "base/kernel.hpp"
 #include "serve/listeners.hpp"
 #include "serve/server_log.hpp"
+#include "serve/server_state.hpp"
 #include "serve/stop_signals.hpp"
 
 #include <algorithm>
@@ -124,10 +127,17 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
         if (!watch) return watch.error();
         signals_.emplace(std::move(*watch));
     }
-    auto listeners = bind_all(addresses, size_, options_.socket);
+    auto begun = start_hand_over(options_.hand_over);
+    if (!begun) return begun.error();
+    taken_ = std::move(begun->taken);
+    successors_ = std::move(begun->successors);
+    auto listeners = bind_all(addresses, size_, options_.socket, taken_ ? &*taken_ : nullptr);
     if (!listeners) return listeners.error();
     for (const StreamListener& listener : listeners->front())
-        addresses_.push_back(listener.local());
+        if (std::ranges::count(addresses_, listener.local()) == 0)
+            addresses_.push_back(listener.local());
+    auto measured = start_metrics();
+    if (!measured) return measured;
     const std::size_t limit = options_.max_connections;
     room_ =
         std::make_shared<Room>(limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, size_);
@@ -165,10 +175,17 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
     Result<void> waited;
     {
         const AtEnd at_end{*this};
+        if (taken_) {
+            auto begun = taken_->begin();
+            if (!begun) return begun.error();
+            workers_.front().server->state_->predecessor = std::exchange(taken_, std::nullopt);
+        }
         has_gone_ = true;
         log_start(options_.log.get(), addresses_, options_, backend_);
         go_.set_value({.handlers = &handlers, .calls = calls});
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
+        if (successors_) loop_->spawn("hand-over", [this] { return hand_over(); });
+        if (metrics_) loop_->spawn("metrics", [this] { return metrics_->serve(); });
         waited = loop_->run([this] { return wait_for_all(); });
     }
     signals_.reset();
@@ -184,7 +201,9 @@ Task<> Workers::Crew::watch_signals() {
     for (;;) {
         auto seen = co_await signals_->next();
         if (!seen) co_return;
-        if (*seen == options_.dump_signal) {
+        if (std::ranges::count(options_.hook_signals, *seen) > 0) {
+            if (options_.on_signal) options_.on_signal(*seen);
+        } else if (*seen == options_.dump_signal) {
             dump();
         } else {
             stop();
@@ -224,6 +243,91 @@ void Workers::Crew::dump() {
         Server* server = workers_[index].server;
         if (server != nullptr) server->dump("worker " + std::to_string(index));
     }
+}
+
+// ---- the program that comes after this one ------------------------------------------------------
+
+namespace {
+
+using Answers = ThreadChannel<Result<void>>;
+
+Task<> answer_for_one(std::function<Task<Result<void>>()> ask, Answers::Sender sender) {
+    auto answer = co_await ask();
+    static_cast<void>(sender.try_send(std::move(answer)));
+}
+
+} // namespace
+
+// On their own threads. Nobody answers for a worker that has ended: the time is up then.
+Task<Result<void>> Workers::Crew::ask_all(AskWorker ask) {
+    Answers answers(*loop_, size_);
+    {
+        const std::lock_guard lock(mutex_);
+        for (const Worker& worker : workers_) {
+            if (worker.server == nullptr) co_return std::errc::operation_canceled;
+            Server::State* state = worker.server->state_.get();
+            std::function<Task<Result<void>>()> ask_it = [ask, state] { return ask(*state); };
+            state->loop->post([state, ask_it, sender = answers.sender()]() mutable {
+                state->loop->spawn("hand-over", answer_for_one, std::move(ask_it),
+                                   std::move(sender));
+            });
+        }
+    }
+    auto wait = [&]() -> Task<Result<void>> {
+        for (std::size_t left = size_; left > 0; --left) {
+            auto answer = co_await answers.recv();
+            if (!answer) co_return answer.error();
+            if (!*answer) co_return *answer;
+        }
+        co_return Result<void>();
+    };
+    auto waited = co_await with_timeout(2 * hand_over_patience, wait);
+    co_return waited;
+}
+
+void Workers::Crew::tell_all(void (*what)(Server::State&)) {
+    const std::lock_guard lock(mutex_);
+    for (const Worker& worker : workers_) {
+        if (worker.server == nullptr) continue;
+        Server::State* state = worker.server->state_.get();
+        state->loop->post([state, what] { what(*state); });
+    }
+}
+
+Task<> Workers::Crew::hand_over() {
+    struct Offers {
+        std::mutex mutex;
+        std::vector<OfferedListener> all;
+    };
+    HandOverSteps steps{
+        .offer = [this]() -> Task<Result<std::vector<OfferedListener>>> {
+            auto offers = std::make_shared<Offers>();
+            AskWorker ask = [offers](Server::State& state) -> Task<Result<void>> {
+                auto own = state.offer();
+                if (!own) co_return own.error();
+                const std::lock_guard lock(offers->mutex);
+                for (OfferedListener& one : *own) offers->all.push_back(std::move(one));
+                co_return Result<void>();
+            };
+            auto asked = co_await ask_all(ask);
+            if (!asked) co_return asked.error();
+            co_return with_own_socket(std::move(offers->all), *successors_);
+        },
+        .pause = [this]() -> Task<Result<void>> {
+            AskWorker ask = [](Server::State& state) { return state.pause_accepting(); };
+            auto paused = co_await ask_all(ask);
+            co_return paused;
+        },
+        .resume = [this] { tell_all([](Server::State& state) { state.resume_accepting(); }); },
+        .leave =
+            [this] {
+                successors_->give_away();
+                tell_all([](Server::State& state) { state.leave_listeners(); });
+                stop_up_to(1);
+            },
+    };
+    auto report = [this](std::string_view line) { report_line(options_.loop.report, line); };
+    co_await answer_successors(*successors_, steps, report);
 }
 
 void Workers::Crew::end() {

@@ -7,10 +7,14 @@
 
 #include <ringlet/signal_stream.hpp>
 
+#include "serve/hand_over.hpp"
+#include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
+#include "serve/worker_survey.hpp"
 
 #include <cstddef>
 #include <exception>
+#include <functional>
 #include <future>
 #include <memory>
 #include <mutex>
@@ -37,6 +41,7 @@ public:
     [[nodiscard]] virtual std::size_t max_connections() const noexcept = 0;
     [[nodiscard]] virtual bool has_direct_descriptors() const noexcept = 0;
     [[nodiscard]] virtual const BackendChoice& backend() const noexcept = 0;
+    [[nodiscard]] virtual std::optional<Endpoint> metrics_address() const = 0;
 };
 
 // Several workers. Each makes, runs and destroys its server on its own thread. The thread that made
@@ -61,6 +66,7 @@ public:
         return has_direct_descriptors_;
     }
     [[nodiscard]] const BackendChoice& backend() const noexcept override { return backend_; }
+    [[nodiscard]] std::optional<Endpoint> metrics_address() const override;
 
 private:
     struct Job {
@@ -83,8 +89,15 @@ private:
     void stop_up_to(int times);
     void tell_stops(int times);
     Task<> watch_signals();
+    using AskWorker = std::function<Task<Result<void>>(Server::State&)>;
+    Task<Result<void>> ask_all(AskWorker ask);
+    void tell_all(void (*what)(Server::State&));
+    Task<> hand_over();
     Task<> wait_for_all();
     void dump();
+    Result<void> start_metrics();
+    bool ask(std::size_t index, WorkerSurvey::Answer answer);
+    Task<ServerState> describe();
     void end();
     [[nodiscard]] ServeReport sum() const;
 
@@ -97,7 +110,11 @@ private:
     bool has_direct_descriptors_ = true;
     Result<EventLoop> loop_;
     std::optional<SignalStream> signals_;
+    std::optional<TakeOver> taken_;
+    std::optional<UnixListener> successors_;
     std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
+    std::optional<WorkerSurvey> survey_;
+    std::optional<MetricsService> metrics_;
     std::vector<Worker> workers_;
     std::promise<Job> go_;
     std::shared_future<Job> job_{go_.get_future()};

@@ -36,11 +36,30 @@ bool is_not_of_this_machine(std::error_code error) {
            error == std::errc::address_family_not_supported;
 }
 
+// As many as workers at least.
+Result<std::vector<StreamListener>> take_or_bind(const Endpoint& wanted, std::size_t workers,
+                                                 const ListenOptions& options, TakeOver* taken) {
+    std::vector<UniqueFd> offered;
+    if (taken != nullptr) offered = taken->take(wanted);
+    if (offered.empty()) return StreamListener::bind_several(wanted, workers, options);
+    std::vector<StreamListener> listeners;
+    for (UniqueFd& fd : offered) {
+        auto listener = StreamListener::adopt(std::move(fd), true);
+        if (!listener) return listener.error();
+        listeners.push_back(std::move(*listener));
+    }
+    if (listeners.size() >= workers) return listeners;
+    auto more = listeners.front().several_more(workers - listeners.size(), options);
+    if (!more) return more.error();
+    for (StreamListener& listener : *more) listeners.push_back(std::move(listener));
+    return listeners;
+}
+
 } // namespace
 
 Result<std::vector<std::vector<StreamListener>>>
 bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
-         const ListenOptions& options) {
+         const ListenOptions& options, TakeOver* taken) {
     std::vector<std::vector<StreamListener>> of_workers(workers);
     std::error_code missing;
     std::uint16_t port =
@@ -52,15 +71,16 @@ bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
         ListenOptions own = options;
         // [::] and 0.0.0.0 of one list would be in each other's way.
         own.v6_only = options.v6_only || (wanted.is_v6() && addresses.size() > 1);
-        auto bound = StreamListener::bind_several(wanted, workers, own);
+        auto bound = take_or_bind(wanted, workers, own, taken);
         if (!bound && address.is_alternative && is_not_of_this_machine(bound.error())) {
             missing = bound.error();
             continue;
         }
         if (!bound) return bound.error();
         if (address.is_alternative && !wanted.is_unix()) port = bound->front().local().port();
-        for (std::size_t worker = 0; worker < workers; ++worker)
-            of_workers[worker].push_back(std::move((*bound)[worker]));
+        // More than workers, if the program before had more of those: nobody's queue is left alone.
+        for (std::size_t index = 0; index < bound->size(); ++index)
+            of_workers[index % workers].push_back(std::move((*bound)[index]));
     }
     if (of_workers.front().empty()) return missing;
     return of_workers;

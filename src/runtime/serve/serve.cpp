@@ -93,6 +93,7 @@ void report_to_log(ServeOptions& options) {
 }
 
 void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error) {
+    if (error == Errc::metrics_unavailable) return; // it has been told, with its own address
     report_to(options, advice(listen, error));
 }
 

@@ -23,7 +23,10 @@ ServeOptions with_log(ServeOptions options) {
 Server::State::State(ServeOptions chosen, std::vector<StreamListener> listening, RoomShare share)
     : options(with_log(std::move(chosen))), loop(EventLoop::create(options.loop)),
       listeners(std::move(listening)), room(std::move(share)), log(options.log, room.worker()) {
-    for (const StreamListener& listener : listeners) addresses.push_back(listener.local());
+    gate_.set();
+    for (const StreamListener& listener : listeners)
+        if (std::ranges::count(addresses, listener.local()) == 0)
+            addresses.push_back(listener.local());
     if (!loop) return;
     const std::size_t direct = loop->direct_descriptor_limit();
     std::size_t& limit = options.max_connections;
@@ -46,15 +49,30 @@ Result<Server> Server::create(ServeOptions options) {
         signals.emplace(std::move(*watch));
     }
     // Not before the signals: a client that could connect is not lost to one.
-    auto listeners = bind_all(*addresses, 1, options.socket);
+    auto start = start_hand_over(options.hand_over);
+    if (!start) return start.error();
+    auto listeners =
+        bind_all(*addresses, 1, options.socket, start->taken ? &*start->taken : nullptr);
     if (!listeners) return listeners.error();
+    std::optional<StreamListener> metrics;
+    if (!options.metrics.empty()) {
+        auto bound = MetricsService::bind(options);
+        if (!bound) return bound.error();
+        metrics = std::move(*bound);
+    }
     auto server = create(std::move(options), std::move(listeners->front()), RoomShare());
-    if (server) server->state_->signals = std::move(signals);
+    if (!server) return server;
+    State& state = *server->state_;
+    state.signals = std::move(signals);
+    if (metrics) state.metrics.emplace(std::move(*metrics), [&state] { return state.describe(); });
+    state.successors = std::move(start->successors);
+    state.predecessor = std::move(start->taken);
     return server;
 }
 
 Result<Server> Server::create(ServeOptions options, std::vector<StreamListener> listeners,
                               RoomShare share) {
+    if (!options.metrics.empty()) options.loop.measure_turns = true;
     auto state =
         std::make_unique<State>(std::move(options), std::move(listeners), std::move(share));
     if (!state->loop) return state->loop.error();
@@ -74,6 +92,10 @@ Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
         state_->loop->report("the handler does not take the connections of " + address.to_string() +
                              ": let it take a StreamSocket");
         return std::errc::address_family_not_supported;
+    }
+    if (state_->predecessor) {
+        auto begun = state_->predecessor->begin();
+        if (!begun) return begun.error();
     }
     const bool is_whole = !state_->room.is_shared();
     if (is_whole)
@@ -119,6 +141,11 @@ const BackendChoice& Server::backend() const noexcept { return state_->loop->bac
 Endpoint Server::local() const { return state_->addresses.front(); }
 
 const std::vector<Endpoint>& Server::locals() const noexcept { return state_->addresses; }
+
+std::optional<Endpoint> Server::metrics_address() const {
+    if (!state_->metrics) return std::nullopt;
+    return state_->metrics->address();
+}
 
 bool Server::take(UniqueFd connection, bool is_unix) {
     state_->loop->post([state = state_.get(), is_unix, fd = std::move(connection)]() mutable {

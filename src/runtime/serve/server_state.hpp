@@ -6,8 +6,11 @@
 #include <ringlet/signal_stream.hpp>
 #include <ringlet/task_group.hpp>
 
+#include "serve/hand_over.hpp"
+#include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
 #include "serve/server_log.hpp"
+#include "serve/snapshot.hpp"
 
 #include <chrono>
 #include <functional>
@@ -31,6 +34,15 @@ public:
     void stop_up_to(int times);
     void dump(std::string_view title) const;
     void task_failed(const TaskFailure& failure) noexcept override;
+    [[nodiscard]] WorkerSnapshot snapshot() const;
+    Task<ServerState> describe() const;
+
+    /// Accepts no more, and has no accept in flight; `resume` undoes it.
+    Task<Result<void>> pause_accepting();
+    void resume_accepting() { gate_.set(); }
+    /// Drains; the listeners are another program's.
+    void leave_listeners();
+    Result<std::vector<OfferedListener>> offer() const;
 
     /// Begins to serve a connection that another worker has accepted, and entered for this one.
     void take_from_another(StreamSocket stream, bool is_unix);
@@ -45,6 +57,9 @@ public:
     std::function<void()> on_accept_failure;
     std::optional<SignalStream> signals; // until run has ended
     RoomShare room;
+    std::optional<TakeOver> predecessor;    // until the first accept
+    std::optional<UnixListener> successors; // where the next program asks; of one worker
+    std::optional<MetricsService> metrics;  // of a server that is alone
     WorkerLog log;
 
 private:
@@ -85,6 +100,8 @@ private:
     Task<> watch_pause();
     void note_room() noexcept; // for the log
     Task<Result<void>> wait_for_room(BoundedTaskGroup& connections);
+    Task<Result<void>> wait_at_the_gate(StreamListener& listener);
+    Task<> hand_over();
     Task<Result<void>> pause(std::error_code error, std::chrono::milliseconds& time);
     Task<Result<void>> take_waiting(BoundedTaskGroup& connections, StreamListener& listener,
                                     bool is_unix);
@@ -109,10 +126,15 @@ private:
     JoinHandle<void> phase_;                  // what a stop ends
     BoundedTaskGroup* connections_ = nullptr; // as long as there is a phase
     std::vector<Given> given_early_;
+    Event gate_{"the gate of accepting"}; // set: open
+    Event all_at_gate_{"all at the gate"};
+    std::size_t accepting_ = 0; // tasks that are not at the gate
+    bool is_given_away_ = false;
     Event draining_{"draining"};
     Event freed_{"room for a connection"};
     Clock::time_point last_accept_{};
     std::error_code paused_for_; // as it was told
+    AcceptPauses pauses_;
     int stops_ = 0;
 };
 

@@ -6,8 +6,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <span>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -39,9 +41,10 @@ std::size_t count_threads_that_take_sigterm() {
 } // namespace
 
 Result<SignalStream> watch_stop_signals(const ServeOptions& options) {
-    auto watch = options.dump_signal != 0
-                     ? SignalStream::create({SIGTERM, SIGINT, options.dump_signal})
-                     : SignalStream::create({SIGTERM, SIGINT});
+    std::vector<int> numbers{SIGTERM, SIGINT, SIGQUIT};
+    if (options.dump_signal != 0) numbers.push_back(options.dump_signal);
+    numbers.insert(numbers.end(), options.hook_signals.begin(), options.hook_signals.end());
+    auto watch = SignalStream::create(std::span<const int>(numbers));
     Kernel& kernel = Kernel::of_this_thread();
     if (!watch || kernel.thread_count() <= 1) return watch;
     if (const std::size_t others = count_threads_that_take_sigterm()) {

@@ -23,6 +23,8 @@ Task<Result<void>> Server::State::serve() {
     auto body = [this](TaskGroup& server) -> Task<Result<void>> {
         current_draining().set(&draining_);
         if (signals) server.spawn("signals", [this] { return watch_signals(); });
+        if (successors) server.spawn("hand-over", [this] { return hand_over(); });
+        if (metrics) server.spawn("metrics", [this] { return metrics->serve(); });
         if (options.idle_timeout.count() > 0) {
             server.spawn("idle timeout", [this] { return end_idle_connections(); });
         }
@@ -100,6 +102,13 @@ Task<> Server::State::drain(BoundedTaskGroup& connections) {
 
 // Who waits to be accepted is served, as there is room; nobody new comes. For the listeners close before that.
 Task<Result<void>> Server::State::serve_the_queues(BoundedTaskGroup& connections) {
+    if (is_given_away_) { // with their queues
+        for (StreamListener& listener : listeners) {
+            auto closed = co_await listener.close();
+            if (!closed) co_return closed;
+        }
+        co_return Result<void>();
+    }
     for (StreamListener& listener : listeners) listener.refuse_new();
     // Those whose handshake is under way get into the queue.
     if (Clock::now() - last_accept_ < busy_time) {
@@ -160,11 +169,32 @@ Task<> Server::State::end_idle_connections() {
     }
 }
 
+Task<> Server::State::hand_over() {
+    HandOverSteps steps{
+        .offer = [this]() -> Task<Result<std::vector<OfferedListener>>> {
+            auto offers = offer();
+            if (!offers) co_return offers;
+            co_return with_own_socket(std::move(*offers), *successors);
+        },
+        .pause = [this] { return pause_accepting(); },
+        .resume = [this] { resume_accepting(); },
+        .leave =
+            [this] {
+                successors->give_away();
+                leave_listeners();
+            },
+    };
+    auto report_it = [this](std::string_view line) { loop->report(line); };
+    co_await answer_successors(*successors, steps, report_it);
+}
+
 Task<> Server::State::watch_signals() {
     for (;;) {
         auto seen = co_await signals->next();
         if (!seen) co_return;
-        if (*seen == options.dump_signal) {
+        if (std::ranges::count(options.hook_signals, *seen) > 0) {
+            if (options.on_signal) options.on_signal(*seen);
+        } else if (*seen == options.dump_signal) {
             dump("");
         } else {
             stop();

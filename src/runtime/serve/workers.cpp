@@ -35,6 +35,9 @@ public:
     [[nodiscard]] const BackendChoice& backend() const noexcept override {
         return server_.backend();
     }
+    [[nodiscard]] std::optional<Endpoint> metrics_address() const override {
+        return server_.metrics_address();
+    }
 
 private:
     Server server_;
@@ -114,5 +117,7 @@ std::size_t Workers::max_connections() const noexcept { return service_->max_con
 bool Workers::has_direct_descriptors() const noexcept { return service_->has_direct_descriptors(); }
 
 const BackendChoice& Workers::backend() const noexcept { return service_->backend(); }
+
+std::optional<Endpoint> Workers::metrics_address() const { return service_->metrics_address(); }
 
 } // namespace ringlet

@@ -12,12 +12,13 @@ using namespace ringlet;
 namespace {
 
 const std::vector<Errc> every_error = {
-    Errc::end_of_stream,    Errc::message_truncated,    Errc::invalid_endpoint,
-    Errc::unknown_host,     Errc::io_uring_disabled,    Errc::io_uring_forbidden,
-    Errc::io_uring_missing, Errc::io_uring_unsupported, Errc::io_uring_locked_memory,
-    Errc::io_uring_too_old, Errc::would_block_forever,  Errc::channel_closed,
-    Errc::unknown_backend,  Errc::unknown_feature,      Errc::task_not_ready,
-    Errc::message_too_long, Errc::connected_to_itself,  Errc::invalid_range,
+    Errc::end_of_stream,       Errc::message_truncated,    Errc::invalid_endpoint,
+    Errc::unknown_host,        Errc::io_uring_disabled,    Errc::io_uring_forbidden,
+    Errc::io_uring_missing,    Errc::io_uring_unsupported, Errc::io_uring_locked_memory,
+    Errc::io_uring_too_old,    Errc::would_block_forever,  Errc::channel_closed,
+    Errc::unknown_backend,     Errc::unknown_feature,      Errc::task_not_ready,
+    Errc::message_too_long,    Errc::connected_to_itself,  Errc::invalid_range,
+    Errc::metrics_unavailable,
 };
 
 } // namespace

@@ -78,7 +78,10 @@ public:
         return outcome;
     }
 
-    void expired() noexcept override { scope_.cancel(CancelReason::deadline); }
+    void expired() noexcept override {
+        scope_.loop->note_expired_deadline();
+        scope_.cancel(CancelReason::deadline);
+    }
 
 private:
     void end() noexcept {

@@ -54,6 +54,10 @@ struct LoopOptions {
     /// short again. So an idle loop uses no CPU. 0: it sleeps at once. More than 1 ms helps nobody.
     std::chrono::microseconds busy_poll{0};
 
+    /// Measures how long turns take, for `LoopStats::turn_times` and `ready_waits`: one more look at the clock for
+    /// each look at the kernel. `ServeOptions::metrics` does it, too.
+    bool measure_turns = false;
+
     /// Threads for `run_blocking`, at most. They are made when they are needed.
     std::size_t blocking_threads = 4;
 };

@@ -14,6 +14,7 @@
 #include <ringlet/copy_both_ways.hpp>
 #include <ringlet/datagram_socket.hpp>
 #include <ringlet/deadline.hpp>
+#include <ringlet/duration_histogram.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/error_output.hpp>

@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <type_traits>
@@ -22,6 +23,7 @@
 
 namespace ringlet { // not exported: a private class
 class RoomShare;
+struct WorkerSnapshot;
 } // namespace ringlet
 
 namespace RINGLET_EXPORT ringlet {
@@ -34,6 +36,17 @@ struct ServeOptions {
     std::string listen = "127.0.0.1:3200";
     /// The same, looked up by `resolve_listen`; empty: `listen` is.
     std::vector<ListenAddress> addresses = {};
+
+    /// A Unix socket (`unix:/PATH`, made with mode 0600) at which the next program asks for the listeners; empty: none.
+    /// Whoever starts with a path at which a server of the same user answers takes its listeners over when it is ready
+    /// to serve, and then that one drains: no client is refused, and none in a queue is lost. If it does not come to
+    /// serve, the old one goes on. docs/guides/operations.md has more.
+    std::string hand_over = {};
+
+    /// Called on the thread that watches the signals, for one of `hook_signals`: to reload a certificate, or to start
+    /// the next program. Needs `handle_signals`. It must not block.
+    std::function<void(int)> on_signal = {};
+    std::vector<int> hook_signals = {};
 
     /// Connections served at once, by all workers together. At the limit accepting pauses: further
     /// clients wait in the listener's backlog and are served when others leave. 0: as many as the
@@ -74,6 +87,11 @@ struct ServeOptions {
     /// Gives `LoopOptions::report` a line for each connection whose handler returned an error. They are counted
     /// anyhow, and resets by clients are nothing unusual. What a handler throws is always reported.
     bool report_errors = false;
+
+    /// Where the server says how it is, over HTTP/1.1, as `listen` names an address: `/metrics` for Prometheus,
+    /// `/healthz` and `/readyz` (docs/guides/operations.md). Empty: nowhere. Whoever may connect may read; keep it
+    /// on an address that only you reach. It is up during the drain, and costs nothing per message.
+    std::string metrics = {};
 
     /// Is told what an operator must know: that it listens, that accepting pauses and goes on, that it is at its limit of
     /// connections and no more, that it stops, and how that ended; with `LogLevel::debug` each connection. Takes
@@ -154,6 +172,8 @@ public:
     [[nodiscard]] std::size_t max_connections() const noexcept;
     /// What it runs on, and why.
     [[nodiscard]] const BackendChoice& backend() const noexcept;
+    /// Where `ServeOptions::metrics` are, with the port that the kernel chose; nothing if they are nowhere.
+    [[nodiscard]] std::optional<Endpoint> metrics_address() const;
 
     static constexpr std::chrono::milliseconds accept_pause_first{10};
     static constexpr std::chrono::milliseconds accept_pause_limit{320};
@@ -194,9 +214,10 @@ private:
                                  RoomShare share);
     bool take(UniqueFd connection, bool is_unix); // of another worker, soon; on any thread
     static std::size_t connections_that_fit(std::size_t workers);
-    void stop_up_to(int times);                         // for a stop that it may know already
-    void dump(std::string_view title);                  // soon, to stderr
-    void on_accept_failure(std::function<void()> call); // before it drains
+    void stop_up_to(int times);                           // for a stop that it may know already
+    void dump(std::string_view title);                    // soon, to stderr
+    void ask(std::function<void(WorkerSnapshot)> answer); // soon, on its own thread
+    void on_accept_failure(std::function<void()> call);   // before it drains
 
     std::unique_ptr<State> state_;
 };

@@ -11,6 +11,7 @@
 #include <csignal>
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include <sys/signalfd.h>
@@ -44,7 +45,10 @@ class SignalStream {
 
 public:
     /// Errors    `invalid_argument` for what is no signal, or SIGKILL or SIGSTOP; `too_many_files_open`.
-    static Result<SignalStream> create(std::initializer_list<int> signals);
+    static Result<SignalStream> create(std::initializer_list<int> signals) {
+        return create(std::span<const int>(signals.begin(), signals.size()));
+    }
+    static Result<SignalStream> create(std::span<const int> signals);
 
     SignalStream(SignalStream&&) noexcept = default;
     SignalStream& operator=(SignalStream&& other) noexcept {

@@ -2,6 +2,7 @@
 
 #include <ringlet/backend.hpp>
 #include <ringlet/detail/config.hpp>
+#include <ringlet/duration_histogram.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +34,14 @@ struct LoopStats {
     std::size_t operations_in_flight = 0;
     std::size_t armed_timers = 0;
     std::uint64_t busy_polls = 0;        ///< waits in which it looked before it slept
+    std::uint64_t idle_timeouts = 0;     ///< operations that `cancel_idle` ended
+    std::uint64_t expired_deadlines = 0; ///< of `with_deadline` and `with_timeout`
+    /// With `LoopOptions::measure_turns`: how long the loop was away from the kernel, from being handed completions to
+    /// asking for the next.
+    DurationHistogram turn_times;
+    /// The same for each resumption: how long a coroutine that was ready waited for it. Worked out from the turn's
+    /// length as if all in it had run equally long, since only the turn is measured.
+    DurationHistogram ready_waits;
     Backend backend = Backend::io_uring; ///< `EventLoop::backend` says why
     RingStats ring;
 };

@@ -73,6 +73,12 @@ public:
     static Result<std::vector<StreamListener>>
     bind_several(const Endpoint& endpoint, std::size_t count, const ListenOptions& options = {});
 
+    /// Takes over a socket that listens already, of a service manager or of a program before this one. The file of a
+    /// Unix socket stays when it goes, unless `owns_file`.
+    ///
+    /// Errors    `invalid_argument`: it is no stream socket that listens.
+    static Result<StreamListener> adopt(UniqueFd fd, bool owns_file = false);
+
     /// Owns nothing; every use of it aborts.
     StreamListener() noexcept = default;
 
@@ -96,6 +102,14 @@ public:
     /// Errors    As `accept`, if there is none to give back.
     /// Cost      Where nobody waits, one system call.
     [[nodiscard]] Result<std::vector<StreamSocket>> accept_waiting(std::size_t at_most);
+
+    /// More listeners at the same address, each for a loop of its own, as `bind_several` makes them.
+    Result<std::vector<StreamListener>> several_more(std::size_t count,
+                                                     const ListenOptions& options) const;
+    /// Another descriptor of the same socket, to hand it to another program.
+    [[nodiscard]] Result<UniqueFd> duplicate() const;
+    /// The file of a Unix socket stays when this goes: the socket is another program's.
+    void give_away() noexcept;
 
     /// Lets nobody new into the queue, and everybody stay who is in it, or is about to be: `accept_waiting` gives them.
     /// A new client's first packet is dropped (SO_ATTACH_FILTER, socket(7)); it sends another after a second, and is

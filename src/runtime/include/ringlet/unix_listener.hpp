@@ -23,6 +23,9 @@ public:
     ///           `no_such_file_or_directory`: of the folder. `address_family_not_supported` for another kind of address.
     static Result<UnixListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
+    /// As `StreamListener::adopt`.
+    static Result<UnixListener> adopt(UniqueFd fd, bool owns_file = false);
+
     /// Owns nothing; every use of it aborts.
     UnixListener() noexcept = default;
 

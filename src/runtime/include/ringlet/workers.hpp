@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <type_traits>
 #include <vector>
 
@@ -76,6 +77,8 @@ public:
     [[nodiscard]] std::size_t max_connections() const noexcept;
     /// Whether every worker has direct descriptors (`RingFeatures::direct_descriptors`).
     [[nodiscard]] bool has_direct_descriptors() const noexcept;
+    /// As `Server::metrics_address`: one for all.
+    [[nodiscard]] std::optional<Endpoint> metrics_address() const;
     /// What the first worker runs on, and why. `ServeReport` has it for each.
     [[nodiscard]] const BackendChoice& backend() const noexcept;
 

@@ -10,6 +10,7 @@
 #include <ringlet/detail/ring.hpp>
 #include <ringlet/detail/task_record.hpp>
 #include <ringlet/detail/timers.hpp>
+#include <ringlet/duration_histogram.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/loop_options.hpp>
 #include <ringlet/result.hpp>
@@ -195,6 +196,8 @@ public:
     }
 
     [[nodiscard]] Timers& timers() noexcept { return timers_; }
+    /// A deadline has cancelled its scope.
+    void note_expired_deadline() noexcept { ++expired_deadlines_; }
 
     /// The outermost scope: that of all tasks.
     [[nodiscard]] CancelScope& scope() noexcept { return scope_; }
@@ -267,6 +270,7 @@ private:
     std::optional<Clock::time_point> next_moment();
     void park_long_waits();
     void collect();
+    void end_measured_turn() noexcept;
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline);
     void settle(const Completion& completion);
     void resume_ready();
@@ -324,6 +328,15 @@ private:
     Clock::duration busy_poll_;
     std::unique_ptr<Watchdog> watchdog_;
     std::unique_ptr<ThreadPool> pool_;
+
+    struct TurnTimes {
+        DurationHistogram turns;
+        DurationHistogram ready_waits;
+        bool has_begun = false; // at `now_`
+    };
+    std::unique_ptr<TurnTimes> turn_times_; // null: nobody measures
+    std::uint64_t idle_timeouts_ = 0;
+    std::uint64_t expired_deadlines_ = 0;
 };
 
 /// Calls with a descriptor of the process that stands for another one: for a system call.

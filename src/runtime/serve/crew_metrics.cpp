@@ -1,0 +1,40 @@
+// How several workers are, for ServeOptions::metrics: on the thread that waits for them.
+
+#include "serve/crew.hpp"
+
+#include <utility>
+
+namespace ringlet {
+
+Result<void> Workers::Crew::start_metrics() {
+    if (options_.metrics.empty()) return {};
+    auto listener = MetricsService::bind(options_);
+    if (!listener) return listener.error();
+    survey_.emplace(*loop_, size_, [this](std::size_t index, WorkerSurvey::Answer answer) {
+        return ask(index, std::move(answer));
+    });
+    metrics_.emplace(std::move(*listener), [this] { return describe(); });
+    return {};
+}
+
+bool Workers::Crew::ask(std::size_t index, WorkerSurvey::Answer answer) {
+    const std::lock_guard lock(mutex_);
+    Server* server = workers_[index].server;
+    if (server != nullptr && answer) server->ask(std::move(answer));
+    return server != nullptr;
+}
+
+Task<ServerState> Workers::Crew::describe() {
+    ServerState server;
+    server.connection_limit = options_.max_connections;
+    auto workers = co_await survey_->ask_all();
+    server.workers = std::move(workers);
+    co_return server;
+}
+
+std::optional<Endpoint> Workers::Crew::metrics_address() const {
+    if (!metrics_) return std::nullopt;
+    return metrics_->address();
+}
+
+} // namespace ringlet

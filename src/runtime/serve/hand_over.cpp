@@ -1,0 +1,312 @@
+#include "serve/hand_over.hpp"
+
+#include <ringlet/deadline.hpp>
+#include <ringlet/error.hpp>
+#include <ringlet/task_group.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+namespace ringlet {
+
+namespace {
+
+constexpr std::string_view word_take = "ringlet 1 take\n";
+constexpr std::string_view word_ready = "ready\n";
+constexpr std::string_view word_yours = "yours\n";
+constexpr std::string_view word_serving = "serving\n";
+constexpr std::string_view word_busy = "busy\n";
+constexpr std::string_view own_socket = "hand-over";
+constexpr std::size_t offers_in_a_message = 200; // fewer than SCM_MAX_FD
+
+std::error_code late_or_failed(int error) {
+    return error == EAGAIN ? std::make_error_code(std::errc::timed_out) : error_from_errno(error);
+}
+
+bool has_gone(std::error_code error) {
+    return error == std::errc::connection_aborted || error == std::errc::broken_pipe ||
+           error == std::errc::connection_reset;
+}
+
+bool is_same_user(int fd) {
+    ucred peer{};
+    socklen_t size = sizeof peer;
+    return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::geteuid();
+}
+
+} // namespace
+
+// ---- the new program ----------------------------------------------------------------------------
+
+Result<std::optional<TakeOver>> TakeOver::ask(const Endpoint& at) {
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!fd) return error_from_errno(errno);
+    const timeval patience{.tv_sec = hand_over_patience.count(), .tv_usec = 0};
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    ::setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    if (::connect(fd.get(), at.data(), at.size_bytes()) != 0) {
+        if (errno == ENOENT || errno == ECONNREFUSED) return std::optional<TakeOver>();
+        return error_from_errno(errno);
+    }
+    if (!is_same_user(fd.get())) return std::errc::permission_denied;
+    TakeOver taking(std::move(fd));
+    auto done = taking.say(word_take);
+    if (done) done = taking.receive_offers();
+    if (has_gone(done.error())) return std::optional<TakeOver>(); // it just ended
+    if (!done) return done.error();
+    return std::optional(std::move(taking));
+}
+
+Result<void> TakeOver::say(std::string_view word) {
+    const ssize_t sent = ::send(control_.get(), word.data(), word.size(), MSG_NOSIGNAL);
+    if (sent == static_cast<ssize_t>(word.size())) return {};
+    if (sent < 0 && errno != EAGAIN) return error_from_errno(errno);
+    return std::errc::timed_out;
+}
+
+// Lines with descriptors, after a line that says how many there are.
+Result<void> TakeOver::receive_offers() {
+    std::vector<UniqueFd> descriptors;
+    std::optional<std::size_t> wanted;
+    for (;;) {
+        std::array<char, 4096> bytes;
+        alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int) * 253)> control;
+        iovec into{.iov_base = bytes.data(), .iov_len = bytes.size()};
+        msghdr message{};
+        message.msg_iov = &into;
+        message.msg_iovlen = 1;
+        message.msg_control = control.data();
+        message.msg_controllen = control.size();
+        const ssize_t size = ::recvmsg(control_.get(), &message, MSG_CMSG_CLOEXEC);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) return late_or_failed(errno);
+        if (size == 0) return std::errc::connection_aborted;
+        for (const cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
+             head = CMSG_NXTHDR(&message, const_cast<cmsghdr*>(head))) {
+            if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+            const std::size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+            for (std::size_t i = 0; i < count; ++i) {
+                int fd = -1;
+                std::memcpy(&fd, CMSG_DATA(head) + i * sizeof fd, sizeof fd);
+                descriptors.emplace_back(fd);
+            }
+        }
+        received_.append(bytes.data(), static_cast<std::size_t>(size));
+        for (std::size_t end; (end = received_.find('\n')) != std::string::npos;) {
+            const std::string line = received_.substr(0, end);
+            received_.erase(0, end + 1);
+            if (!wanted) {
+                if (line + "\n" == word_busy) return Errc::hand_over_busy;
+                std::size_t count = 0;
+                const auto read = std::from_chars(line.data(), line.data() + line.size(), count);
+                if (read.ec != std::errc() || count == 0) return std::errc::protocol_error;
+                wanted = count;
+                continue;
+            }
+            offers_.push_back({.address = line, .fd = UniqueFd()});
+        }
+        if (wanted && offers_.size() == *wanted && descriptors.size() == *wanted) break;
+        if (wanted && (offers_.size() > *wanted || descriptors.size() > *wanted))
+            return std::errc::protocol_error;
+    }
+    for (std::size_t i = 0; i < offers_.size(); ++i) offers_[i].fd = std::move(descriptors[i]);
+    return {};
+}
+
+std::vector<UniqueFd> TakeOver::take(const Endpoint& address) {
+    std::vector<UniqueFd> taken;
+    std::uint16_t port = address.port();
+    for (OfferedListener& offer : offers_) {
+        if (!offer.fd) continue;
+        auto offered = Endpoint::parse(offer.address);
+        if (!offered) continue; // our own socket
+        Endpoint same = address;
+        if (!address.is_unix() && !offered->is_unix()) {
+            if (port == 0) port = offered->port();
+            same.set_port(port);
+        }
+        if (*offered == same) taken.push_back(std::move(offer.fd));
+    }
+    return taken;
+}
+
+UniqueFd TakeOver::take_own_socket() {
+    const auto own = std::ranges::find(offers_, own_socket, &OfferedListener::address);
+    return own == offers_.end() ? UniqueFd() : std::move(own->fd);
+}
+
+Result<void> TakeOver::expect(std::string_view word) {
+    std::string told;
+    while (told.size() < word.size()) {
+        char byte = 0;
+        const ssize_t size = ::recv(control_.get(), &byte, 1, 0);
+        if (size < 0 && errno == EINTR) continue;
+        if (size < 0) return late_or_failed(errno);
+        if (size == 0) return std::errc::connection_aborted;
+        told.push_back(byte);
+    }
+    if (told != word) return std::errc::protocol_error;
+    return {};
+}
+
+Result<void> TakeOver::begin() {
+    if (std::exchange(has_begun_, true)) return {};
+    auto said = say(word_ready);
+    if (said) said = expect(word_yours);
+    if (has_gone(said.error())) return {}; // who died just now does not accept, either
+    return said;
+}
+
+void TakeOver::say_serving() noexcept {
+    static_cast<void>(say(word_serving));
+    control_.reset();
+}
+
+Result<HandOverStart> start_hand_over(const std::string& path) {
+    HandOverStart start;
+    if (path.empty()) return start;
+    auto at = Endpoint::parse(path);
+    if (!at) return at.error();
+    if (!at->is_unix()) return Errc::invalid_endpoint;
+    auto taken = TakeOver::ask(*at);
+    if (!taken) return taken.error();
+    start.taken = std::move(*taken);
+    UniqueFd own = start.taken ? start.taken->take_own_socket() : UniqueFd();
+    if (own) {
+        auto adopted = UnixListener::adopt(std::move(own), true);
+        if (!adopted) return adopted.error();
+        start.successors.emplace(std::move(*adopted));
+        return start;
+    }
+    auto bound = UnixListener::bind(*at, {.mode = 0600});
+    if (!bound) return bound.error();
+    start.successors.emplace(std::move(*bound));
+    return start;
+}
+
+// ---- the old program ----------------------------------------------------------------------------
+
+Result<std::vector<OfferedListener>> with_own_socket(std::vector<OfferedListener> offers,
+                                                     const UnixListener& own) {
+    auto fd = own.duplicate();
+    if (!fd) return fd.error();
+    offers.push_back({.address = std::string(own_socket), .fd = std::move(*fd)});
+    return offers;
+}
+
+namespace {
+
+Task<Result<void>> expect_word(UnixStream& stream, std::string_view word) {
+    std::array<std::byte, 32> memory;
+    const auto bytes = std::span(memory).first(word.size());
+    auto arrived = co_await stream.recv_exactly(bytes);
+    if (!arrived) co_return arrived;
+    const bool is_right = std::ranges::equal(bytes, std::as_bytes(std::span(word)));
+    if (!is_right) co_return std::errc::protocol_error;
+    co_return Result<void>();
+}
+
+Task<Result<void>> expect_soon(UnixStream& stream, std::string_view word) {
+    auto wait = [&]() -> Task<Result<void>> {
+        auto arrived = co_await expect_word(stream, word);
+        co_return arrived;
+    };
+    auto waited = co_await with_timeout(hand_over_patience, wait);
+    co_return waited;
+}
+
+Task<Result<void>> send_offers(UnixStream& stream, const std::vector<OfferedListener>& offers) {
+    std::string text = std::to_string(offers.size()) + "\n";
+    auto counted = co_await stream.send_all(text);
+    if (!counted) co_return counted;
+    for (std::size_t first = 0; first < offers.size(); first += offers_in_a_message) {
+        const auto part =
+            std::span(offers).subspan(first, std::min(offers_in_a_message, offers.size() - first));
+        std::vector<int> descriptors;
+        text.clear();
+        for (const OfferedListener& offer : part) {
+            text += offer.address + "\n";
+            descriptors.push_back(offer.fd.get());
+        }
+        auto sent = co_await stream.send_descriptors(std::as_bytes(std::span(text)), descriptors);
+        if (!sent) co_return sent;
+    }
+    co_return Result<void>();
+}
+
+// Up to the last word; whatever goes wrong before is the new program's end, and not ours.
+Task<Result<void>> hand_over(UnixStream& stream, const HandOverSteps& steps, bool& was_paused) {
+    auto offers = co_await steps.offer();
+    if (!offers) co_return offers.error();
+    auto sent = co_await send_offers(stream, *offers);
+    if (!sent) co_return sent;
+    auto ready = co_await expect_word(stream, word_ready); // it may take its time
+    if (!ready) co_return ready;
+    was_paused = true;
+    auto paused = co_await steps.pause();
+    if (!paused) co_return paused;
+    auto told = co_await stream.send_all(word_yours);
+    if (!told) co_return told;
+    auto serving = co_await expect_soon(stream, word_serving);
+    co_return serving;
+}
+
+Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_busy,
+                        bool& has_gone, const std::function<void(std::string_view)>& report) {
+    if (!is_same_user(stream.native_handle())) {
+        report("hand-over refused: it was asked for by another user");
+        co_return;
+    }
+    auto asked = co_await expect_soon(stream, word_take);
+    if (!asked) co_return;
+    if (is_busy || has_gone) {
+        auto told = co_await stream.send_all(word_busy);
+        static_cast<void>(told);
+        co_return;
+    }
+    is_busy = true;
+    bool was_paused = false;
+    report("hand-over: a new program has asked for the listeners");
+    auto handed = co_await hand_over(stream, steps, was_paused);
+    is_busy = false;
+    if (handed) {
+        has_gone = true;
+        report("hand-over: the new program serves; this one drains");
+        steps.leave();
+        co_return;
+    }
+    if (was_paused) steps.resume();
+    report("hand-over: the new program did not come to serve (" + handed.error().message() +
+           "); this one goes on");
+}
+
+} // namespace
+
+Task<> answer_successors(UnixListener& listener, HandOverSteps& steps,
+                         std::function<void(std::string_view)> report) {
+    bool is_busy = false;
+    bool has_gone = false;
+    auto body = [&](TaskGroup& group) -> Task<> {
+        while (!has_gone) {
+            auto stream = co_await listener.accept();
+            if (stream.error() == std::errc::operation_canceled) co_return;
+            if (!stream) continue;
+            group.spawn("hand-over", [&, one = std::move(*stream)]() mutable {
+                return answer_successor(std::move(one), steps, is_busy, has_gone, report);
+            });
+        }
+    };
+    auto answered = co_await with_task_group(body);
+    static_cast<void>(answered);
+}
+
+} // namespace ringlet

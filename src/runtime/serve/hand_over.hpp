@@ -1,0 +1,94 @@
+#pragma once
+
+// How the listeners of a server go to the program that comes after it, over a Unix socket.
+//
+//     new program                        old program
+//       take         ------------------>                     it has made its loops, and read its certificates
+//                    <------------------  listeners           of the same sockets: both could accept
+//       ready        ------------------>                     it would serve at once
+//                    <------------------  yours              the old one accepts no more
+//       serving      ------------------>  drains             it accepts
+//
+// Whoever is not there any more before the last word has changed nothing: the old program goes on.
+
+#include <ringlet/endpoint.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/stream_listener.hpp>
+#include <ringlet/task.hpp>
+#include <ringlet/unique_fd.hpp>
+#include <ringlet/unix_listener.hpp>
+#include <ringlet/unix_stream.hpp>
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ringlet {
+
+/// How long each side waits for the other's next word.
+inline constexpr std::chrono::seconds hand_over_patience{5};
+
+/// A listening socket, and where it listens.
+struct OfferedListener {
+    std::string address;
+    UniqueFd fd;
+};
+
+/// The new program's side, which blocks: nothing is served yet.
+class TakeOver {
+public:
+    /// Asks who serves at this socket. Empty: nobody does.
+    ///
+    /// Errors    `hand_over_busy`: another program is taking over. `permission_denied`: it is another user's.
+    ///           `timed_out`; `protocol_error`.
+    static Result<std::optional<TakeOver>> ask(const Endpoint& at);
+
+    /// The socket of this address, if it was offered; port 0 takes any port of its host.
+    std::vector<UniqueFd> take(const Endpoint& address);
+    /// The socket at which the next program will ask.
+    UniqueFd take_own_socket();
+
+    /// Everything is ready: the old program stops accepting. Once.
+    Result<void> begin();
+    /// The first accept has begun.
+    void say_serving() noexcept;
+
+private:
+    explicit TakeOver(UniqueFd control) noexcept : control_(std::move(control)) {}
+    Result<void> say(std::string_view word);
+    Result<void> expect(std::string_view word);
+    Result<void> receive_offers();
+
+    UniqueFd control_;
+    std::vector<OfferedListener> offers_;
+    std::string received_;
+    bool has_begun_ = false;
+};
+
+/// What the old program does for it.
+struct HandOverSteps {
+    std::function<Task<Result<std::vector<OfferedListener>>>()> offer;
+    std::function<Task<Result<void>>()> pause; ///< accepts no more, and has none in flight
+    std::function<void()> resume;
+    std::function<void()> leave; ///< drains; the listeners are another's
+};
+
+/// Beside the listeners, the socket at which the next program will ask.
+Result<std::vector<OfferedListener>> with_own_socket(std::vector<OfferedListener> offers,
+                                                     const UnixListener& own);
+
+/// What a server with `ServeOptions::hand_over` begins with: what it takes over, and where the next program asks.
+struct HandOverStart {
+    std::optional<TakeOver> taken;
+    std::optional<UnixListener> successors;
+};
+Result<HandOverStart> start_hand_over(const std::string& path);
+
+/// The old program's side: a task beside the server.
+Task<> answer_successors(UnixListener& listener, HandOverSteps& steps,
+                         std::function<void(std::string_view)> report);
+
+} // namespace ringlet

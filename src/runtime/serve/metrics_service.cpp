@@ -1,0 +1,171 @@
+#include "serve/metrics_service.hpp"
+
+#include <ringlet/deadline.hpp>
+#include <ringlet/readiness.hpp>
+#include <ringlet/serve.hpp>
+#include <ringlet/sleep.hpp>
+#include <ringlet/task_group.hpp>
+
+#include "serve/metrics_text.hpp"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+#include <utility>
+
+namespace ringlet {
+
+namespace {
+
+constexpr std::string_view plain = "text/plain; charset=utf-8";
+
+std::string response(std::string_view status, std::string_view type, std::string_view body,
+                     std::string_view more_head = "") {
+    std::string text = "HTTP/1.1 ";
+    text += status;
+    text += "\r\nContent-Type: ";
+    text += type;
+    text += "\r\nContent-Length: " + std::to_string(body.size()) +
+            "\r\nCache-Control: no-store\r\nConnection: close\r\n";
+    text += more_head;
+    text += "\r\n";
+    text += body;
+    return text;
+}
+
+std::string health(std::string_view wrong) {
+    if (wrong.empty()) return response("200 OK", plain, "ok\n");
+    return response("503 Service Unavailable", plain, std::string(wrong) + "\n");
+}
+
+std::string worker_that_is_stuck(const ServerState& server) {
+    for (std::size_t index = 0; index < server.workers.size(); ++index) {
+        const WorkerState& worker = server.workers[index];
+        if (!worker.has_ended && !worker.snapshot)
+            return "worker " + std::to_string(index) + " does not answer";
+    }
+    return {};
+}
+
+// Why the server takes no new connections; empty if it does.
+std::string not_ready(const ServerState& server) {
+    const auto is_in = [&](ServePhase phase) {
+        return std::ranges::any_of(server.workers, [&](const WorkerState& worker) {
+            return worker.snapshot && worker.snapshot->phase == phase;
+        });
+    };
+    const bool one_has_ended =
+        std::ranges::any_of(server.workers, [](const WorkerState& one) { return one.has_ended; });
+    if (one_has_ended || is_in(ServePhase::draining)) return "draining";
+    if (is_in(ServePhase::starting)) return "starting";
+    return worker_that_is_stuck(server);
+}
+
+} // namespace
+
+Result<StreamListener> MetricsService::bind(const ServeOptions& options) {
+    auto endpoint = Endpoint::resolve(options.metrics);
+    std::error_code error = endpoint.error();
+    if (endpoint) {
+        auto listener = StreamListener::bind(
+            *endpoint, ListenOptions{.backlog = static_cast<int>(connections_limit)});
+        if (listener) return listener;
+        error = listener.error();
+    }
+    report_to(options.loop, "metrics: " + advice(options.metrics, error));
+    return Errc::metrics_unavailable;
+}
+
+MetricsService::MetricsService(StreamListener listener, Source source)
+    : listener_(std::move(listener)), source_(std::move(source)) {}
+
+// Not by `accept`: a ring with direct descriptors would take a place from its table.
+Task<> MetricsService::serve() {
+    auto body = [this](BoundedTaskGroup& clients) -> Task<> {
+        for (;;) {
+            auto room = co_await clients.wait_for_room();
+            if (!room) co_return;
+            auto is_there = co_await readable(listener_.native_handle());
+            if (!is_there) co_return;
+            auto taken = listener_.accept_waiting(1);
+            if (!taken) {
+                auto slept = co_await sleep_for(accept_pause);
+                if (!slept) co_return;
+                continue;
+            }
+            for (StreamSocket& stream : *taken) {
+                static_cast<void>(clients.try_spawn(
+                    "metrics", [this](StreamSocket own) { return serve_client(std::move(own)); },
+                    std::move(stream)));
+            }
+        }
+    };
+    const GroupOptions options{.name = "metrics", .on_failure = OnFailure::report};
+    auto served = co_await with_bounded_task_group(connections_limit, body, options);
+    static_cast<void>(served); // cut short, as it should be
+}
+
+Task<> MetricsService::serve_client(StreamSocket stream) {
+    auto talk = [&]() -> Task<> { return exchange(stream); };
+    auto done = co_await with_timeout(exchange_time_limit, talk);
+    static_cast<void>(done); // whoever is too slow is cut off
+}
+
+// One request for each connection. Into memory of its own: the loop's buffers may all be lent, which is worth seeing.
+Task<> MetricsService::exchange(StreamSocket& stream) {
+    std::string received(head_bytes_limit, '\0');
+    std::size_t count = 0;
+    std::string text;
+    for (;;) {
+        const auto room = std::as_writable_bytes(std::span(received)).subspan(count);
+        auto more = co_await stream.recv(room);
+        if (!more || *more == 0) break;
+        count += *more;
+        const std::string_view head(received.data(), count);
+        const std::size_t end = head.find("\r\n\r\n");
+        if (end != head.npos) {
+            auto answered = co_await answer(head.substr(0, end + 2));
+            text = std::move(answered);
+            break;
+        }
+        if (count == received.size()) break;
+    }
+    if (count == 0) co_return;
+    if (text.empty())
+        text = response("400 Bad Request", plain, "this is no request that ends in time\n");
+    auto sent = co_await stream.send_all(text);
+    if (!sent) co_return;
+    // What was not read would make the end a reset, which takes the answer with it.
+    auto finished = stream.shutdown_write();
+    while (finished) {
+        auto more = co_await stream.recv(std::as_writable_bytes(std::span(received)));
+        if (!more || *more == 0) co_return;
+    }
+}
+
+Task<std::string> MetricsService::answer(std::string_view head) {
+    const auto request = parse_metrics_request(head);
+    if (!request) co_return response("400 Bad Request", plain, "this is no HTTP/1.1\n");
+    const bool wants_metrics = request->path == "/metrics";
+    const bool wants_health = request->path == "/healthz";
+    if (!wants_metrics && !wants_health && request->path != "/readyz") {
+        co_return response("404 Not Found", plain, "there are /metrics, /healthz and /readyz\n");
+    }
+    const bool wants_head = request->method == "HEAD";
+    if (request->method != "GET" && !wants_head) {
+        co_return response("405 Method Not Allowed", plain, "only GET and HEAD\n",
+                           "Allow: GET, HEAD\r\n");
+    }
+    const ServerState server = co_await source_();
+    std::string text;
+    if (wants_metrics) {
+        text = response("200 OK", content_type(request->format),
+                        metrics_text(server, request->format), "Vary: Accept\r\n");
+    } else {
+        text = health(wants_health ? worker_that_is_stuck(server) : not_ready(server));
+    }
+    if (wants_head) text.resize(text.find("\r\n\r\n") + 4);
+    co_return text;
+}
+
+} // namespace ringlet

@@ -1,0 +1,54 @@
+#pragma once
+
+// Answers /metrics, /healthz and /readyz over HTTP/1.1. Keeps the promise that whoever asks, and however slowly or badly,
+// holds a place for a bounded time, and no buffer or descriptor of the server's own connections.
+
+#include <ringlet/listen_address.hpp>
+#include <ringlet/server.hpp>
+#include <ringlet/stream_listener.hpp>
+#include <ringlet/task.hpp>
+
+#include "serve/snapshot.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace ringlet {
+
+/// Lifetime  Outlives `serve`.
+/// Thread    The one of the loop that it serves on.
+class MetricsService {
+public:
+    /// Asks for what is known; it answers within a bounded time.
+    using Source = std::function<Task<ServerState>()>;
+
+    /// Listens on `ServeOptions::metrics`.
+    ///
+    /// Errors    `metrics_unavailable`; why has been given to `LoopOptions::report`.
+    static Result<StreamListener> bind(const ServeOptions& options);
+
+    MetricsService(StreamListener listener, Source source);
+    [[nodiscard]] Endpoint address() const { return listener_.local(); }
+
+    /// Until it is cancelled.
+    Task<> serve();
+
+    static constexpr std::size_t head_bytes_limit = 8192;
+    static constexpr std::size_t connections_limit = 16;
+    /// From the connection to its end. Prometheus itself gives up after ten seconds.
+    static constexpr std::chrono::seconds exchange_time_limit{10};
+    static constexpr std::chrono::milliseconds accept_pause{100};
+
+private:
+    Task<> serve_client(StreamSocket stream);
+    Task<> exchange(StreamSocket& stream);
+    Task<std::string> answer(std::string_view head);
+
+    StreamListener listener_;
+    Source source_;
+};
+
+} // namespace ringlet

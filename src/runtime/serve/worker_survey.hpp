@@ -1,0 +1,53 @@
+#pragma once
+
+// Asks every worker how it is, and waits for those that answer in time. Keeps the promise that a worker that is stuck is
+// asked once, however often somebody wants to know.
+
+#include <ringlet/event_loop.hpp>
+#include <ringlet/mutex.hpp>
+#include <ringlet/task.hpp>
+#include <ringlet/thread_channel.hpp>
+
+#include "serve/snapshot.hpp"
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <utility>
+#include <vector>
+
+namespace ringlet {
+
+/// Lifetime  Goes before its loop; answers may come later.
+/// Thread    The loop's own; answers come on any.
+class WorkerSurvey {
+public:
+    using Answer = std::function<void(WorkerSnapshot)>;
+    /// Passes the question on to a worker, which calls `answer` on its own thread, if that is not empty. False: the
+    /// worker has ended.
+    using Ask = std::function<bool(std::size_t worker, Answer answer)>;
+
+    WorkerSurvey(EventLoop& loop, std::size_t size, Ask ask);
+
+    /// What they answered, one for each worker. Of those who want to know at the same time the first asks for all.
+    Task<std::vector<WorkerState>> ask_all();
+
+    /// How long answers are waited for. A probe of Kubernetes gives up after a second.
+    static constexpr std::chrono::milliseconds patience{500};
+
+private:
+    using Given = std::pair<std::size_t, WorkerSnapshot>;
+
+    Task<> collect();
+    void note(Given given);
+    void forget_ended();
+
+    Ask ask_;
+    ThreadChannel<Given> answers_;
+    std::vector<bool> is_asked_; // and has not answered
+    std::vector<WorkerState> states_;
+    Mutex one_at_a_time_{"survey of the workers"};
+    std::size_t rounds_ = 0;
+};
+
+} // namespace ringlet

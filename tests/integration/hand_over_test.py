@@ -1,0 +1,196 @@
+"""A new echo_coro takes the listening sockets of the old one over, and no client notices."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from programs import ECHO_CORO, HOST, PATIENCE_SECONDS, UNAVAILABLE, Connection, EchoCoro, Program, run, wait_until
+
+
+class Churn:
+    """Clients that connect, echo and leave, all the time."""
+
+    def __init__(self, port):
+        self.port, self.count, self.wrong, self.stopping = port, 0, [], False
+        self.threads = [threading.Thread(target=self.work) for _ in range(3)]
+
+    def work(self):
+        while not self.stopping:
+            try:
+                with Connection(HOST, self.port) as client:
+                    client.echoes(b"hello")
+                self.count += 1
+            except (OSError, AssertionError) as error:
+                self.wrong.append(repr(error))
+
+    def __enter__(self):
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stopping = True
+        for thread in self.threads:
+            thread.join()
+
+    def goes_on(self):
+        count = self.count
+        wait_until(lambda: self.count > count + 10, "clients to be served")
+
+
+class HandOver(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="ringlet-hand-over-")
+        self.addCleanup(folder.cleanup)
+        self.path = str(pathlib.Path(folder.name, "next.sock"))
+
+    def server(self, *options, port=0):
+        """The later --port is the one that counts for a first server only: later ones are told the port."""
+        address = ("--port", port) if port else ()
+        server = EchoCoro("--hand-over", f"unix:{self.path}", *address, *options)
+        server.expected_errors = r"(?s).*"
+        return server
+
+    def successor(self, port, *options):
+        program = Program(ECHO_CORO, "--port", port, "--hand-over", f"unix:{self.path}", *options)
+        program.expected_errors = r"(?s).*"
+        return program
+
+    def change(self, *options, rounds=4):
+        with contextlib.ExitStack() as stack:
+            old = stack.enter_context(self.server(*options))
+            port = old.port
+            with Churn(port) as churn:
+                for number in range(rounds):
+                    churn.goes_on()
+                    more = ("--workers", number % 3 + 1) if not options else options
+                    new = stack.enter_context(self.successor(port, *more))
+                    self.assertIn(f"{HOST}:{port}", new.line())
+                    self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
+                    old = new
+                churn.goes_on()
+            self.assertEqual(churn.wrong, [])
+
+    def test_nobody_is_refused_whatever_the_number_of_workers(self):
+        self.change()
+
+    def test_on_epoll(self):
+        self.change("--backend", "epoll", rounds=2)
+
+    def test_from_one_backend_to_the_other(self):
+        with self.server("--backend", "epoll") as old, Churn(old.port) as churn:
+            with self.successor(old.port, "--backend", "io_uring") as new:
+                new.line()
+                self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
+                with self.successor(old.port, "--backend", "epoll") as last:
+                    last.line()
+                    self.assertEqual(new.process.wait(PATIENCE_SECONDS), 0)
+                    churn.goes_on()
+                    churn.__exit__()
+            self.assertEqual(churn.wrong, [])
+
+    def receive_offers(self, asking):
+        told = b""
+        while not told.endswith(b"hand-over\n"):
+            some, descriptors, _, _ = socket.recv_fds(asking, 4096, 20)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            told += some
+            if not some:
+                self.fail(f"waiting for the offers: they ended after {told!r}")
+
+    def test_who_echoes_stays_with_the_old_one_until_it_drains(self):
+        with self.server("--drain-spread", "0s", "--drain-timeout", "60s") as old, old.connect() as client:
+            client.echoes(b"before")
+            with self.successor(old.port) as new:
+                new.line()
+                wait_until(lambda: "drains" in old.said(), "the old one to drain")
+                client.echoes(b"after")
+                with old.connect() as other:
+                    other.echoes(b"with the new one")
+                client.close()
+                self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
+
+    def test_a_new_one_that_is_killed_changes_nothing(self):
+        """At each of its words, and after it said that it is ready."""
+        for words in ((), (b"ringlet 1 take\n",), (b"ringlet 1 take\n", b"ready\n"), (b"nonsense\n",),
+                      (b"ringlet 1 take\n", b"nonsen")):  # fmt: skip
+            for workers in (1, 2):
+                with self.subTest(words=words, workers=workers), self.server("--workers", workers) as old:
+                    with Churn(old.port) as churn:
+                        churn.goes_on()
+                        with socket.socket(socket.AF_UNIX) as asking:
+                            asking.connect(self.path)
+                            for word in words:
+                                asking.sendall(word)
+                                if word == b"ringlet 1 take\n":
+                                    self.receive_offers(asking)
+                                if word == b"ready\n":
+                                    self.assertIn(b"yours\n", asking.recv(100))
+                        churn.goes_on()
+                    self.assertEqual(churn.wrong, [])
+
+    def test_killed_at_many_moments(self):
+        with self.server() as old, Churn(old.port) as churn:
+            for number in range(8):
+                command = [ECHO_CORO, "--port", str(old.port), "--hand-over", f"unix:{self.path}", "--quiet"]
+                with subprocess.Popen(command, stderr=subprocess.DEVNULL) as new:
+                    time.sleep(number * 0.005)
+                    new.kill()
+                if "drains" in old.said():
+                    break  # it was quick, and served already: nobody serves now
+                churn.goes_on()
+            churn.__exit__()
+            if "drains" not in old.said():
+                self.assertEqual(churn.wrong, [])
+
+    def test_a_third_while_the_second_takes_over_is_refused(self):
+        with self.server() as old, socket.socket(socket.AF_UNIX) as second:
+            second.connect(self.path)
+            second.sendall(b"ringlet 1 take\n")
+            wait_until(lambda: "asked for the listeners" in old.said(), "the second to be heard")
+            third = run(ECHO_CORO, "--port", old.port, "--hand-over", f"unix:{self.path}")
+            self.assertEqual(third.returncode, UNAVAILABLE)
+            self.assertIn("another program is taking over", third.stderr)
+
+    def test_the_socket_is_for_its_user_only(self):
+        with self.server():
+            self.assertEqual(os.stat(self.path).st_mode & 0o777, 0o600)
+        self.assertFalse(pathlib.Path(self.path).exists())
+
+    def test_sigusr2_starts_the_next_one(self):
+        with self.server() as old, Churn(old.port) as churn:
+            churn.goes_on()
+            old.process.send_signal(signal.SIGUSR2)
+            self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
+            pid = int(old.said().split("started anew as process ")[1].split("\n")[0])
+            self.addCleanup(lambda: wait_until(lambda: not pathlib.Path(f"/proc/{pid}/exe").exists(), "it to end"))
+            self.addCleanup(os.kill, pid, signal.SIGTERM)
+            churn.goes_on()
+            churn.__exit__()
+            self.assertEqual(churn.wrong, [])
+
+    def test_signals_that_have_nothing_to_do(self):
+        with EchoCoro() as server:
+            server.expected_errors = r"(?s).*"
+            server.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: "no certificate to read again" in server.said(), "an answer to SIGHUP")
+            server.process.send_signal(signal.SIGUSR2)
+            wait_until(lambda: "needs --hand-over" in server.said(), "an answer to SIGUSR2")
+            with server.connect() as client:
+                client.echoes(b"still here")
+            server.process.send_signal(signal.SIGQUIT)
+            self.assertEqual(server.process.wait(PATIENCE_SECONDS), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
