@@ -138,6 +138,7 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
             addresses_.push_back(listener.local());
     auto measured = start_metrics();
     if (!measured) return measured;
+    start_backdoor();
     const std::size_t limit = options_.max_connections;
     room_ =
         std::make_shared<Room>(limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, size_);
@@ -186,6 +187,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
         if (successors_) loop_->spawn("hand-over", [this] { return hand_over(); });
         if (metrics_) loop_->spawn("metrics", [this] { return metrics_->serve(); });
+        if (backdoor_) loop_->spawn("backdoor", [this] { return backdoor_->serve(); });
         waited = loop_->run([this] { return wait_for_all(); });
     }
     signals_.reset();

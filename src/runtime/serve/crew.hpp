@@ -7,6 +7,7 @@
 
 #include <ringlet/signal_stream.hpp>
 
+#include "serve/backdoor.hpp"
 #include "serve/hand_over.hpp"
 #include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
@@ -96,6 +97,7 @@ private:
     Task<> wait_for_all();
     void dump();
     Result<void> start_metrics();
+    void start_backdoor();
     bool ask(std::size_t index, WorkerSurvey::Answer answer);
     Task<ServerState> describe();
     void end();
@@ -115,6 +117,7 @@ private:
     std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
     std::optional<WorkerSurvey> survey_;
     std::optional<MetricsService> metrics_;
+    std::optional<Backdoor> backdoor_;
     std::vector<Worker> workers_;
     std::promise<Job> go_;
     std::shared_future<Job> job_{go_.get_future()};
