@@ -53,7 +53,8 @@ class Operator(unittest.TestCase):
 
     def test_connections_that_are_cancelled(self):
         for workers in (1, 2):
-            with self.subTest(workers=workers), Logging("--workers", workers, "--drain-timeout", "1s") as server:
+            with self.subTest(workers=workers), Logging(
+                    "--workers", workers, "--drain-timeout", "1s", "--drain-spread", "0s") as server:
                 with server.connect() as client:
                     client.echoes()
                     self.assertEqual(server.ends_by(signal.SIGTERM), 0)
