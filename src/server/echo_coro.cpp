@@ -65,6 +65,7 @@ struct Settings {
     TlsCertificate certificate; // no file: no TLS
     std::string client_authorities;
     std::string metrics; // none
+    std::string backdoor;
     LogOptions log;
     TaskList task_list = TaskList::summary;
     std::vector<std::string> proxies; // none: clients come themselves
@@ -158,6 +159,10 @@ void add_options(CLI::App& app, Settings& settings) {
     app.add_option("--metrics", settings.metrics,
                    "Serve /metrics (Prometheus), /healthz and /readyz over HTTP on this address:\n"
                    "HOST:PORT, or unix:/PATH. Whoever reaches it may read")
+        ->type_name("ADDRESS");
+    app.add_option("--backdoor", settings.backdoor,
+                   "unix:/PATH of a socket, for this user only, that answers commands: what tasks\n"
+                   "wait for, what was served; cancels one, changes the level of the log")
         ->type_name("ADDRESS");
     add_log_options(app, settings.log);
     app.add_flag_callback(
@@ -331,6 +336,7 @@ int run(const Settings& settings, char** argv) {
         settings.direct_descriptors ||
         settings.max_connections + ServeOptions::reserved_descriptors > descriptors;
     options.metrics = settings.metrics;
+    options.backdoor = settings.backdoor;
     options.loop.stall_limit = settings.stall_limit;
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;

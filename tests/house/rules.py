@@ -44,6 +44,7 @@ TESTED_ELSEWHERE = {
     "config": "what must not compile, in refused_test.py; what a shared library exports, in package_test.py",
     "blocking_job": "an interface: thread_pool_test runs jobs",
     "canary": "the canaries' tests in tests/CMakeLists.txt",
+    "backdoor": "what an operator asks a server: backdoor_test.py",
     "crew": "several workers: workers_test",
     "hand_over": "between programs: hand_over_test.py",
     "error_output": "what a server says to a stderr that nobody reads: error_output_test.py",

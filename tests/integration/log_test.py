@@ -53,7 +53,8 @@ class Operator(unittest.TestCase):
 
     def test_connections_that_are_cancelled(self):
         for workers in (1, 2):
-            with self.subTest(workers=workers), Logging("--workers", workers, "--drain-timeout", "1s") as server:
+            with self.subTest(workers=workers), Logging(
+                    "--workers", workers, "--drain-timeout", "1s", "--drain-spread", "0s") as server:
                 with server.connect() as client:
                     client.echoes()
                     self.assertEqual(server.ends_by(signal.SIGTERM), 0)
@@ -85,14 +86,19 @@ class Operator(unittest.TestCase):
     def test_a_crowd_at_the_limit_is_no_flood_of_lines(self):
         with contextlib.ExitStack() as stack:
             server = stack.enter_context(Logging("--max-connections", 32))
-            clients = [stack.enter_context(server.connect()) for _ in range(64)]
-            for client in clients:
-                client.sendall(b"1")
-            for client in clients:  # each place is taken at once again, until nobody waits
-                client.receive_exactly(1)
+            served = [stack.enter_context(server.connect()) for _ in range(32)]
+            for client in served:
+                client.echoes()
+            waiting = [stack.enter_context(server.connect()) for _ in range(32)]
+            server.tells("at the limit of connections")
+            for one, other in zip(served, waiting):  # its place is taken at once again
+                one.close()
+                other.echoes()
+            self.assertEqual(server.with_message("below the limit"), [])
+            for client in waiting:
                 client.close()
             server.tells("below the limit of connections again")
-            self.assertLess(len(server.with_message("at the limit of connections")), 3)
+            self.assertEqual(len(server.with_message("at the limit of connections")), 1)
 
     def test_accepting_pauses_and_goes_on(self):
         with contextlib.ExitStack() as stack:

@@ -139,6 +139,7 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
             addresses_.push_back(listener.local());
     auto measured = start_metrics();
     if (!measured) return measured;
+    start_backdoor();
     const std::size_t limit = options_.max_connections;
     room_ =
         std::make_shared<Room>(limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, size_);
@@ -190,6 +191,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
         if (auto manager = ServiceManager::of_environment();
             manager && options_.notify_service_manager)
             loop_->spawn("service manager", [this, manager] { return inform(manager); });
+        if (backdoor_) loop_->spawn("backdoor", [this] { return backdoor_->serve(); });
         waited = loop_->run([this] { return wait_for_all(); });
     }
     signals_.reset();

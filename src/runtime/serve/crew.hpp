@@ -8,6 +8,7 @@
 
 #include <ringlet/signal_stream.hpp>
 
+#include "serve/backdoor.hpp"
 #include "serve/hand_over.hpp"
 #include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
@@ -100,6 +101,7 @@ private:
     bool have_turned();
     void dump();
     Result<void> start_metrics();
+    void start_backdoor();
     bool ask(std::size_t index, WorkerSurvey::Answer answer);
     Task<ServerState> describe();
     void end();
@@ -119,6 +121,7 @@ private:
     std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
     std::optional<WorkerSurvey> survey_;
     std::optional<MetricsService> metrics_;
+    std::optional<Backdoor> backdoor_;
     std::vector<Worker> workers_;
     std::promise<Job> go_;
     std::shared_future<Job> job_{go_.get_future()};

@@ -32,6 +32,20 @@ Task<ServerState> Workers::Crew::describe() {
     co_return server;
 }
 
+void Workers::Crew::start_backdoor() {
+    auto listener = Backdoor::bind(options_);
+    if (!listener) return;
+    auto ask = [this](std::size_t index, Backdoor::Question question, Backdoor::Answer answer) {
+        const std::lock_guard lock(mutex_);
+        Server* server = workers_[index].server;
+        if (server == nullptr) return false;
+        server->ask([server, question = std::move(question), answer = std::move(answer)](
+                        const WorkerSnapshot& now) { answer(question(server->loop(), now)); });
+        return true;
+    };
+    backdoor_.emplace(std::move(*listener), *loop_, size_, options_.log, ask);
+}
+
 std::optional<Endpoint> Workers::Crew::metrics_address() const {
     if (!metrics_) return std::nullopt;
     return metrics_->address();

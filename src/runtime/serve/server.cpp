@@ -60,11 +60,20 @@ Result<Server> Server::create(ServeOptions options) {
         if (!bound) return bound.error();
         metrics = std::move(*bound);
     }
+    auto backdoor = Backdoor::bind(options);
     auto server = create(std::move(options), std::move(listeners->front()), RoomShare());
     if (!server) return server;
     State& state = *server->state_;
     state.signals = std::move(signals);
     if (metrics) state.metrics.emplace(std::move(*metrics), [&state] { return state.describe(); });
+    if (backdoor) {
+        auto ask = [&state](std::size_t, const Backdoor::Question& question,
+                            const Backdoor::Answer& answer) {
+            answer(question(*state.loop, state.snapshot()));
+            return true;
+        };
+        state.backdoor.emplace(std::move(*backdoor), *state.loop, 1, state.options.log, ask);
+    }
     state.successors = std::move(start->successors);
     state.predecessor = std::move(start->taken);
     return server;

@@ -6,6 +6,7 @@
 #include <ringlet/signal_stream.hpp>
 #include <ringlet/task_group.hpp>
 
+#include "serve/backdoor.hpp"
 #include "serve/hand_over.hpp"
 #include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
@@ -61,6 +62,7 @@ public:
     std::optional<TakeOver> predecessor;    // until the first accept
     std::optional<UnixListener> successors; // where the next program asks; of one worker
     std::optional<MetricsService> metrics;  // of a server that is alone
+    std::optional<Backdoor> backdoor;       // of a server that is alone
     WorkerLog log;
 
 private:

@@ -28,6 +28,7 @@ Task<Result<void>> Server::State::serve() {
         if (successors) server.spawn("hand-over", [this] { return hand_over(); });
         if (metrics) server.spawn("metrics", [this] { return metrics->serve(); });
         if (manager) server.spawn("service manager", [&] { return inform(manager); });
+        if (backdoor) server.spawn("backdoor", [this] { return backdoor->serve(); });
         if (options.idle_timeout.count() > 0) {
             server.spawn("idle timeout", [this] { return end_idle_connections(); });
         }

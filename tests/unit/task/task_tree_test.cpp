@@ -117,6 +117,7 @@ TEST_CASE("a summary bounds the groups, and leaves out the smallest") {
     std::vector<std::unique_ptr<Event>> bells;
     std::vector<std::string> names;
     constexpr std::size_t groups = listed_tasks_limit + 7;
+    names.reserve(groups); // they are not copied
     for (std::size_t index = 0; index < groups; ++index) {
         names.push_back("bell " + std::to_string(index));
         bells.push_back(std::make_unique<Event>(names.back().c_str()));

@@ -95,6 +95,11 @@ struct ServeOptions {
     /// on an address that only you reach. It is up during the drain, and costs nothing per message.
     std::string metrics = {};
 
+    /// `unix:/PATH` of a socket, for its own user only, that answers an operator's commands: `tasks`, `stats`,
+    /// `cancel N`, `log LEVEL` (docs/guides/operations.md). Where it cannot be made the server goes without, and reports
+    /// that. Empty: there is none.
+    std::string backdoor = {};
+
     /// Is told what an operator must know: that it listens, that accepting pauses and goes on, that it is at its limit of
     /// connections and no more, that it stops, and how that ended; with `LogLevel::debug` each connection. Takes
     /// the lines of `LoopOptions::report` too, as warnings, unless that is set. Null: there is no log.
