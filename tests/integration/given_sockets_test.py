@@ -166,7 +166,7 @@ class BySystemd(GivenSockets):
         address = self.address()
         with self.activated(["%s:%d" % address]) as program:
             self.assertTrue(echoes(address))
-            self.assertIn("echo_coro listens on %s:%d%sbackend %s, " % (*address, GIVEN, BACKEND), program.line())
+            self.assertIn("echo_coro listens on %s:%d%sbackend %s" % (*address, GIVEN, BACKEND), program.line())
             self.assertTrue(echoes(address))
 
     def test_several_with_names(self):

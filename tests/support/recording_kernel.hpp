@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@ namespace ringlet::testing {
 /// Stands in for the real one and notes what it was asked.
 class RecordingKernel final : public Kernel {
 public:
+    std::function<void()> accepting; // called by `accept_waiting`
+
     Result<UniqueFd> open_socket(int, int) override {
         return UniqueFd(::open("/dev/null", O_CLOEXEC));
     }
@@ -43,7 +46,10 @@ public:
     Result<void> reset_on_close(int) override { return {}; }
     Result<bool> is_idle(int) override { return true; }
     Result<void> bind(int, const Endpoint&) override { return {}; }
-    Result<std::size_t> accept_waiting(int, std::span<UniqueFd>) override { return std::size_t{0}; }
+    Result<std::size_t> accept_waiting(int, std::span<UniqueFd>) override {
+        if (accepting) accepting();
+        return std::size_t{0};
+    }
     void refuse_new_clients(int) noexcept override {}
     Result<void> listen(int, int) override {
         sigset_t mask;
