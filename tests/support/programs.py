@@ -242,6 +242,8 @@ class EchoCoro(Program):
         command = [*under, ECHO_CORO, "--port", 0, *arguments]
         if "--drain-timeout" not in arguments:
             command += ["--drain-timeout", "2s"]
+        if "--drain-spread" not in arguments:
+            command += ["--drain-spread", "0s"]  # connections at rest stay until the drain time is over
         super().__init__(*command, **options)
         self.name = "echo_coro"
         try:

@@ -57,7 +57,8 @@ public:
             return "nobody listens there, and the connection met itself (a simultaneous open to "
                    "a port of the ephemeral range): start the server first";
         case Errc::hand_over_busy:
-            return "another program is taking over from the server that runs here: wait until it serves";
+            return "another program is taking over from the server that runs here: wait until it "
+                   "serves";
         case Errc::invalid_range:
             return "not a range of addresses: write an address, or ADDRESS/BITS with zeros behind "
                    "the bits, as 10.0.0.0/8 or fd00::/8, or unix: for all Unix sockets";
