@@ -81,8 +81,8 @@ public:
         case Errc::unknown_feature: return std::errc::invalid_argument;
         case Errc::io_uring_disabled:
         case Errc::io_uring_forbidden: return std::errc::operation_not_permitted;
-        case Errc::io_uring_missing:
         case Errc::hand_over_busy: return std::errc::device_or_resource_busy;
+        case Errc::io_uring_missing:
         case Errc::io_uring_too_old: return std::errc::function_not_supported;
         case Errc::io_uring_unsupported: return std::errc::operation_not_supported;
         case Errc::io_uring_locked_memory: return std::errc::not_enough_memory;

@@ -27,11 +27,11 @@ enum class Errc {
     task_not_ready,         ///< a task that was started ended before it said that it was ready
     message_too_long,       ///< what was to be read is longer than the limit that was given
     connected_to_itself,    ///< both ends of a connection are one socket: nobody listens there
-    hand_over_busy,         ///< another program is already taking over from the server that runs
     invalid_range,          ///< a range of addresses is not of the form ADDRESS/BITS
     metrics_unavailable, ///< `ServeOptions::metrics` is no address to listen on; it has been reported why
     no_given_socket, ///< the service manager has given no socket of that name
     not_listening,   ///< a descriptor is no stream socket that listens
+    hand_over_busy,  ///< another program is already taking over from the server that runs
 };
 
 /// The category of `Errc`. Its messages say what to do.
