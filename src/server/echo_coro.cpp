@@ -353,7 +353,8 @@ int run(const Settings& settings, char** argv) {
     options.task_list = settings.task_list;
     options.log = log;
     const auto refuse = [&](std::error_code error) {
-        log->write(LogLevel::error, advice(listen_address(settings), error));
+        if (error != Errc::metrics_unavailable) // that was told, with its own address
+            log->write(LogLevel::error, advice(listen_address(settings), error));
         return exit_status(error);
     };
     auto addresses = resolve_listen(options.listen); // which may take long

@@ -153,6 +153,18 @@ class HandOver(unittest.TestCase):
             if "drains" not in old.said():
                 self.assertEqual(churn.wrong, [])
 
+    def test_metrics_go_along(self):
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            metrics = f"{HOST}:{probe.getsockname()[1]}"
+        with self.server("--metrics", metrics) as old, self.successor(old.port, "--metrics", metrics) as new:
+            self.assertIn(f"metrics on {metrics}", new.line())
+            self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
+            host, port = metrics.split(":")
+            with Connection(host, int(port)) as asking:
+                asking.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertIn(b"200", asking.recv(100))
+
     def test_a_third_while_the_second_takes_over_is_refused(self):
         with self.server() as old, socket.socket(socket.AF_UNIX) as second:
             second.connect(self.path)

@@ -67,8 +67,10 @@ Result<StreamListener> MetricsService::bind(const ServeOptions& options) {
     auto endpoint = Endpoint::resolve(options.metrics);
     std::error_code error = endpoint.error();
     if (endpoint) {
-        auto listener = StreamListener::bind(
-            *endpoint, ListenOptions{.backlog = static_cast<int>(connections_limit)});
+        ListenOptions own;
+        own.backlog = static_cast<int>(connections_limit);
+        own.reuse_port = !options.hand_over.empty(); // with the program that takes over
+        auto listener = StreamListener::bind(*endpoint, own);
         if (listener) return listener;
         error = listener.error();
     }
