@@ -168,7 +168,7 @@ class Pages(Reports):
             " table.checkVisibility({contentVisibilityAuto: true}) ? table.getBoundingClientRect().height"
             " : 0)"
         )
-        self.assertEqual(len(heights), 7)
+        self.assertEqual(len(heights), 8)
         self.assertGreater(min(heights), 50, heights)
 
     def test_charts_are_told_to_who_cannot_see_them(self):
