@@ -117,8 +117,9 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
         if (stream) {
             pause_time = accept_pause_first;
             auto taken = co_await take(connections, std::move(*stream), is_unix);
-            if (taken) taken = co_await take_waiting(connections, listener, is_unix);
             if (!taken) co_return;
+            auto others = co_await take_waiting(connections, listener, is_unix);
+            if (!others) co_return;
             continue;
         }
         const std::error_code error = stream.error();
