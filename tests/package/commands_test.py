@@ -21,7 +21,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 LIMIT_SECONDS = 30 * 60
 # What may keep a block from being run.
 REASONS = ("sets options of the kernel", "needs Docker", "needs Kubernetes", "changes this system's services",
-           "needs the network", "needs several machines")
+           "needs the network", "needs several machines", "waits for a client")
 # As small as a seccomp profile of a container's runtime can be.
 PROFILE = """{"defaultAction": "SCMP_ACT_ERRNO", "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}],
     "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}]}"""

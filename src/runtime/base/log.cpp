@@ -192,7 +192,8 @@ std::optional<LogFormat> parse_log_format(std::string_view name) noexcept {
 
 std::string LogField::value() const {
     if (!is_number_) return std::string(text_);
-    return (is_negative_ ? "-" : "") + std::to_string(magnitude_);
+    std::string text(is_negative_ ? "-" : "");
+    return text.append(std::to_string(magnitude_));
 }
 
 // ---- the log ------------------------------------------------------------------------------------
