@@ -44,6 +44,17 @@ Task<> echo(Stream stream) {
     }
 }
 
+// The same. While it has nothing to send back, its connection may go to the next program.
+Task<> echo_or_hand_over(StreamSocket stream) {
+    for (;;) {
+        auto chunk = co_await recv_or_hand_over(stream);
+        if (!chunk || chunk->empty()) co_return;
+
+        auto sent = co_await stream.send_all(*chunk);
+        if (!sent) co_return;
+    }
+}
+
 struct Settings {
     std::string listen; // or else:
     std::string host = "127.0.0.1";
@@ -154,7 +165,8 @@ void add_options(CLI::App& app, Settings& settings) {
     app.add_option(
            "--hand-over", settings.hand_over,
            "unix:/PATH at which the next echo_coro asks for the listening sockets: no client\n"
-           "is refused when a new version takes the place of the old one. SIGUSR2 starts it")
+           "is refused when a new version takes the place of the old one, and connections at\n"
+           "rest go along (not through TLS). SIGUSR2 starts it")
         ->type_name("ADDRESS");
     app.add_option("--metrics", settings.metrics,
                    "Serve /metrics (Prometheus), /healthz and /readyz over HTTP on this address:\n"
@@ -262,6 +274,10 @@ void print_end(const ServeReport& report) {
     }
     print("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
           report.accepted_count, report.cancelled_count);
+    if (report.taken_over_count + report.handed_over_count > 0) {
+        print("{} connections came from the program before, {} went to the next one\n",
+              report.taken_over_count, report.handed_over_count);
+    }
     // Of several workers, some may have been refused io_uring.
     const std::string backend =
         report.workers.empty() ? fmt::format(" on {}", to_string(report.loop.backend)) : "";
@@ -369,9 +385,12 @@ int run(const Settings& settings, char** argv) {
     warn_of_limit(*log, *workers, settings.max_connections, descriptors);
     if (!settings.quiet) print_start(*workers, given, settings.pin, tls->has_value(), descriptors);
     if (const int status = end_output("echo_coro", EX_OK)) return status;
-    auto report =
-        *tls ? run_behind_proxies(*workers, settings, *log, with_tls(**tls, echo<TlsStream>))
-             : run_behind_proxies(*workers, settings, *log, echo<StreamSocket>);
+    const auto serve = [&](auto handler) {
+        return run_behind_proxies(*workers, settings, *log, std::move(handler));
+    };
+    auto report = *tls                         ? serve(with_tls(**tls, echo<TlsStream>))
+                  : settings.hand_over.empty() ? serve(echo<StreamSocket>)
+                                               : serve(echo_or_hand_over);
     if (!report) return refuse(report.error());
     if (!settings.quiet) print_end(*report);
     return end_output("echo_coro", EX_OK);

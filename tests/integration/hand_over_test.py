@@ -108,17 +108,86 @@ class HandOver(unittest.TestCase):
             if not some:
                 self.fail(f"waiting for the offers: they ended after {told!r}")
 
-    def test_who_echoes_stays_with_the_old_one_until_it_drains(self):
-        with self.server("--drain-spread", "0s", "--drain-timeout", "60s") as old, old.connect() as client:
-            client.echoes(b"before")
+    def go_along(self, *options, rounds=3, count=40):
+        """Connections at rest are those of the next program, and the old one ends at once."""
+        with contextlib.ExitStack() as stack:
+            long_drain = ("--drain-spread", "0s", "--drain-timeout", "60min", *options)
+            old = stack.enter_context(self.server(*long_drain))
+            port = old.port
+            clients = [stack.enter_context(old.connect()) for _ in range(count)]
+            for number in range(rounds):
+                for client in clients:
+                    client.echoes(b"round %d" % number)
+                new = stack.enter_context(self.successor(port, *long_drain))
+                new.line()
+                self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
+                self.assertIn(f"{count} went to the next one", old.rest())
+                old = new
+            for client in clients:
+                client.echoes(b"at last")
+                client.close()
+
+    def test_connections_at_rest_go_along(self):
+        self.go_along()
+
+    def test_they_go_along_on_epoll_and_from_several_workers(self):
+        self.go_along("--backend", "epoll", "--workers", "3", rounds=2)
+
+    def test_they_go_along_with_direct_descriptors(self):
+        self.go_along("--direct-descriptors", "--workers", "2", rounds=2)
+
+    def test_a_client_that_does_not_read_stays_with_the_old_one(self):
+        with self.server("--drain-spread", "0s", "--drain-timeout", "60min") as old, old.connect() as client:
+            client.settimeout(0.2)
+            sent = 0
+            with contextlib.suppress(TimeoutError):
+                while True:
+                    sent += client.send(b"x" * 65536)
+            client.settimeout(PATIENCE_SECONDS)
             with self.successor(old.port) as new:
                 new.line()
                 wait_until(lambda: "drains" in old.said(), "the old one to drain")
-                client.echoes(b"after")
                 with old.connect() as other:
                     other.echoes(b"with the new one")
-                client.close()
+                client.shutdown(socket.SHUT_WR)
+                received = 0
+                while some := client.recv(1 << 20):
+                    received += len(some)
+                self.assertEqual(received, sent)
                 self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
+
+    def test_a_client_of_a_proxy_is_known_to_the_next_program(self):
+        """It sends its PROXY header once."""
+        with self.server("--proxy-from", HOST, "--drain-timeout", "60min") as old, old.connect() as client:
+            client.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 4711 80\r\n")
+            client.echoes(b"before")
+            with self.successor(old.port, "--proxy-from", HOST) as new:
+                new.line()
+                self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
+                client.echoes(b"after")
+
+    def test_the_new_one_dies_while_connections_go_along(self):
+        """Those that had not gone are served on by the old one."""
+        with self.server("--drain-spread", "0s", "--drain-timeout", "60min") as old, contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(old.connect()) for _ in range(100)]
+            for client in clients:
+                client.echoes(b"before")
+            asking = stack.enter_context(socket.socket(socket.AF_UNIX))
+            asking.connect(self.path)
+            asking.sendall(b"ringlet 1 take\n")
+            self.receive_offers(asking)
+            asking.sendall(b"ready\n")
+            told, descriptors, _, _ = socket.recv_fds(asking, 100, 5)
+            self.assertEqual(told, b"yours\n")
+            self.assertEqual(len(descriptors), 1)
+            os.close(descriptors[0])  # nobody receives any more
+            asking.sendall(b"serving\n")
+            wait_until(lambda: "drains" in old.said(), "the old one to drain")
+            for client in clients:
+                client.echoes(b"still here")
+            for client in clients:
+                client.close()
+            self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
 
     def test_a_new_one_that_is_killed_changes_nothing(self):
         """At each of its words, and after it said that it is ready."""

@@ -59,6 +59,8 @@ public:
         case Errc::hand_over_busy:
             return "another program is taking over from the server that runs here: wait until it "
                    "serves";
+        case Errc::handed_over:
+            return "the connection goes on in the next program: nothing is left to do for it here";
         case Errc::invalid_range:
             return "not a range of addresses: write an address, or ADDRESS/BITS with zeros behind "
                    "the bits, as 10.0.0.0/8 or fd00::/8, or unix: for all Unix sockets";
@@ -82,6 +84,7 @@ public:
         case Errc::io_uring_disabled:
         case Errc::io_uring_forbidden: return std::errc::operation_not_permitted;
         case Errc::hand_over_busy: return std::errc::device_or_resource_busy;
+        case Errc::handed_over: return std::errc::operation_canceled;
         case Errc::io_uring_missing:
         case Errc::io_uring_too_old: return std::errc::function_not_supported;
         case Errc::io_uring_unsupported: return std::errc::operation_not_supported;

@@ -62,6 +62,11 @@ Result<Endpoint> Socket::peer() const {
     return ask(&Kernel::peer);
 }
 
+std::optional<Endpoint> Socket::named_peer() const {
+    if (!has_named_peer_) return std::nullopt;
+    return named_peers().of(*this);
+}
+
 void Socket::name_peer(const Endpoint& peer) {
     named_peers().name(*this, peer);
     has_named_peer_ = true;

@@ -10,11 +10,14 @@
 #include <ringlet/detail/socket.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/liveness.hpp>
+#include <ringlet/stream_socket.hpp>
 #include <ringlet/unique_fd.hpp>
 
 #include "base/kernel.hpp"
 
+#include <cerrno>
 #include <cstdint>
+#include <optional>
 
 namespace ringlet {
 
@@ -95,10 +98,17 @@ public:
     }
 
     void cancel_requests() noexcept;
+    void cancel_receive() noexcept { use_.loop->cancel(inbound, ECANCELED); }
+
+    /// Something of it is not in the kernel's socket: what is being sent, or was received for nobody yet.
+    [[nodiscard]] bool keeps_to_its_ring() const noexcept {
+        return outbound.state != Operation::State::idle || use_.loop->receives_ahead();
+    }
 
     /// Where the other side is: what `name_peer` said last, or the kernel knows.
     [[nodiscard]] Result<Endpoint> peer() const;
     void name_peer(const Endpoint& peer);
+    [[nodiscard]] std::optional<Endpoint> named_peer() const;
 
     void limit_idle_time() noexcept;
 
@@ -126,6 +136,11 @@ private:
     DescriptorUse use_;           // since the first request
     Wait* closer_ = nullptr;
 };
+
+/// Puts a connection into the table of a loop's ring: it is no descriptor of the process any more.
+///
+/// Errors    As `Ring::adopt`; the connection is closed then.
+Result<StreamSocket> keep_in_table(LoopCore& loop, UniqueFd connection);
 
 /// Aborts: somebody used what owns nothing, and the message names the task that did.
 [[noreturn, gnu::cold]] void used_empty(const char* what);

@@ -35,6 +35,17 @@ StreamSocket::StreamSocket(UniqueFd fd) {
     socket_ = SocketHandle(new Socket(std::move(fd)));
 }
 
+Result<StreamSocket> keep_in_table(LoopCore& loop, UniqueFd connection) {
+    class Kept : public StreamSocket {
+    public:
+        explicit Kept(SocketHandle socket) : StreamSocket(std::move(socket)) {}
+    };
+    check_kind(connection.get());
+    auto place = loop.adopt(std::move(connection));
+    if (!place) return place.error();
+    return StreamSocket(Kept(SocketHandle(new Socket(*place, loop))));
+}
+
 Socket& StreamSocket::socket() const {
     if (!socket_) [[unlikely]]
         used_empty("a stream");

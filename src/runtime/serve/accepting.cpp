@@ -1,7 +1,12 @@
 #include <ringlet/deadline.hpp>
+#include <ringlet/error.hpp>
+#include <ringlet/readiness.hpp>
 #include <ringlet/sleep.hpp>
+#include <ringlet/yield.hpp>
 
 #include "base/kernel.hpp"
+#include "net/socket_state.hpp"
+#include "serve/connection_channel.hpp"
 #include "serve/server_state.hpp"
 
 #include <algorithm>
@@ -82,8 +87,9 @@ Task<Result<void>> Server::State::pause_accepting() {
     co_return paused;
 }
 
-void Server::State::leave_listeners() {
+void Server::State::leave_listeners(UniqueFd channel) {
     is_given_away_ = true;
+    if (channel) here_.departures.open(std::move(channel));
     for (StreamListener& listener : listeners)
         if (listener) listener.give_away();
     stop_up_to(1);
@@ -211,27 +217,85 @@ Task<Result<void>> Server::State::take(BoundedTaskGroup& connections, StreamSock
         auto free = co_await wait_for_room(connections);
         if (!free) co_return free;
     }
-    if (const auto idler = room.idler_worker(); idler && loop->direct_descriptor_limit() == 0) {
+    if (const auto idler = room.idler_worker(); idler && stream.native_handle() >= 0) {
         UniqueFd moved(::fcntl(stream.native_handle(), F_DUPFD_CLOEXEC, 0));
-        if (moved && room.give(*idler, std::move(moved), is_unix)) {
+        if (moved && room.give(*idler, std::move(moved), is_unix, handed_over().get()))
             co_return Result<void>();
-        }
     }
     begin(connections, std::move(stream), is_unix, Place(*this));
     co_return Result<void>();
 }
 
-void Server::State::take_from_another(StreamSocket stream, bool is_unix) {
-    Given given{.stream = std::move(stream), .is_unix = is_unix, .at = Place(*this)};
-    if (connections_ == nullptr)
-        return given_early_.push_back(std::move(given)); // it has not begun
-    begin(*connections_, std::move(given.stream), is_unix, std::move(given.at));
+void Server::State::take_from_another(StreamSocket stream, bool is_unix,
+                                      std::shared_ptr<const HandedOver> along) {
+    given_.push_back({.stream = std::move(stream),
+                      .is_unix = is_unix,
+                      .at = Place(*this),
+                      .along = std::move(along)});
+    was_given_.set();
+}
+
+// In a task of this server: what a handler asks of it, it inherits.
+Task<> Server::State::take_given() {
+    for (;;) {
+        auto given = co_await was_given_.wait();
+        if (!given) co_return;
+        was_given_.clear();
+        for (Given& one : std::exchange(given_, {})) {
+            handed_over().set(std::move(one.along));
+            begin(*connections_, std::move(one.stream), one.is_unix, std::move(one.at));
+        }
+    }
+}
+
+// Until all that can have come: the program before this one has ended, or this one drains.
+Task<> Server::State::receive_arrivals() {
+    constexpr int arrivals_per_turn = 32;
+    for (int left = arrivals_per_turn;;) {
+        auto arrived = receive_connection(arrivals.get());
+        if (arrived.error() == std::errc::resource_unavailable_try_again) {
+            auto ready = co_await readable(arrivals.get());
+            if (!ready) co_return;
+            continue;
+        }
+        if (is_exhaustion(arrived.error())) {
+            auto slept = co_await sleep_for(accept_pause_first);
+            if (!slept) co_return;
+            continue;
+        }
+        if (!arrived || !*arrived) co_return;
+        MovedConnection moved = std::move(**arrived);
+        StreamSocket stream(std::move(moved.fd));
+        auto local = stream.local();
+        const bool is_unix = local && local->is_unix();
+        if (!(is_unix ? calls.local : calls.tcp)) {
+            loop->report(
+                "a connection that was handed over is closed: the handler does not take it");
+            continue;
+        }
+        handed_over().set(std::make_shared<const HandedOver>(std::move(moved.along)));
+        auto taken = co_await take(*connections_, std::move(stream), is_unix);
+        if (!taken) co_return;
+        if (--left > 0) continue;
+        left = arrivals_per_turn;
+        auto turned = co_await yield();
+        if (!turned) co_return;
+    }
 }
 
 void Server::State::begin(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix,
                           Place at) {
+    if (loop->direct_descriptor_limit() > 0 && stream.native_handle() >= 0) {
+        // Handed over, since those that are accepted are in the table already.
+        auto kept = keep_in_table(loop->core(),
+                                  UniqueFd(::fcntl(stream.native_handle(), F_DUPFD_CLOEXEC, 0)));
+        if (kept) stream = std::move(*kept);
+    }
     if (options.idle_timeout.count() > 0 || options.drain_spread.count() > 0)
         stream.limit_idle_time();
+    if (const auto& along = handed_over().get(); along != nullptr && !along->peer.empty()) {
+        if (auto peer = Endpoint::parse(along->peer)) stream.set_peer(*peer);
+    }
     try {
         if (is_unix) {
             begin_as<&Calls::local>(connections, std::move(stream), std::move(at));
@@ -260,7 +324,8 @@ void Server::State::begin_at(BoundedTaskGroup& connections, StreamSocket stream,
     const auto spawn = [&](auto handle) {
         auto begun =
             connections.try_spawn_at(where_it_is_written, std::move(handle), std::move(stream));
-        if (begun) ++report.accepted_count;
+        if (begun)
+            ++(handed_over().get() == nullptr ? report.accepted_count : report.taken_over_count);
     };
     if ((calls.*kind).silent != nullptr) {
         spawn([at = std::move(at)](StreamSocket taken) {
@@ -276,6 +341,7 @@ void Server::State::begin_at(BoundedTaskGroup& connections, StreamSocket stream,
 }
 
 void Server::State::task_failed(const TaskFailure& failure) noexcept {
+    if (failure.error == Errc::handed_over) return;
     ++report.failed_count;
     const bool is_reported = failure.exception != nullptr || options.report_errors;
     if (!is_reported && log.get() == nullptr) return;

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <utility>
 
+#include <fcntl.h>
 #include <pthread.h>
 
 namespace ringlet {
@@ -69,16 +70,19 @@ Result<Server> Workers::Crew::make_server(std::size_t index, Listeners listeners
     own.notify_service_manager = false;
     own.workers = size_;
     // Each may have all of them; 0 remains 0: what its own table holds.
-    auto give_to = [this](std::size_t to, UniqueFd connection, bool is_unix) {
-        return give(to, std::move(connection), is_unix);
+    auto give_to = [this](std::size_t to, UniqueFd connection, bool is_unix,
+                          std::shared_ptr<const HandedOver> along) {
+        return give(to, std::move(connection), is_unix, std::move(along));
     };
     return Server::create(std::move(own), std::move(listeners), RoomShare(room_, index, give_to));
 }
 
-bool Workers::Crew::give(std::size_t index, UniqueFd connection, bool is_unix) {
+bool Workers::Crew::give(std::size_t index, UniqueFd connection, bool is_unix,
+                         std::shared_ptr<const HandedOver> along) {
     const std::lock_guard lock(mutex_);
     Server* server = workers_[index].server;
-    return server != nullptr && stops_ == 0 && server->take(std::move(connection), is_unix);
+    return server != nullptr && stops_ == 0 &&
+           server->take(std::move(connection), is_unix, std::move(along));
 }
 
 void Workers::Crew::serve(Worker& worker, Server& server, std::size_t index, const Job& job) {
@@ -292,7 +296,7 @@ Task<Result<void>> Workers::Crew::ask_all(AskWorker ask) {
     co_return waited;
 }
 
-void Workers::Crew::tell_all(void (*what)(Server::State&)) {
+void Workers::Crew::tell_all(const std::function<void(Server::State&)>& what) {
     const std::lock_guard lock(mutex_);
     for (const Worker& worker : workers_) {
         if (worker.server == nullptr) continue;
@@ -327,9 +331,12 @@ Task<> Workers::Crew::hand_over() {
         },
         .resume = [this] { tell_all([](Server::State& state) { state.resume_accepting(); }); },
         .leave =
-            [this] {
+            [this](UniqueFd channel) {
                 successors_->give_away();
-                tell_all([](Server::State& state) { state.leave_listeners(); });
+                auto shared = std::make_shared<UniqueFd>(std::move(channel));
+                tell_all([shared](Server::State& state) {
+                    state.leave_listeners(UniqueFd(::fcntl(shared->get(), F_DUPFD_CLOEXEC, 0)));
+                });
                 stop_up_to(1);
             },
     };
@@ -353,10 +360,13 @@ namespace {
 
 // The bindings name every field, as in ring/statistics.cpp. `sum.workers` is the caller's.
 void add(ServeReport& sum, const ServeReport& one) {
-    const auto& [accepted_count, failed_count, cancelled_count, accept_pauses, loop, workers] = one;
+    const auto& [accepted_count, failed_count, taken_over_count, handed_over_count, cancelled_count,
+                 accept_pauses, loop, workers] = one;
     static_cast<void>(workers);
     sum.accepted_count += accepted_count;
     sum.failed_count += failed_count;
+    sum.taken_over_count += taken_over_count;
+    sum.handed_over_count += handed_over_count;
     sum.cancelled_count += cancelled_count;
     sum.accept_pauses += accept_pauses;
     sum.loop += loop;

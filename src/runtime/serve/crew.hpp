@@ -86,7 +86,8 @@ private:
 
     void work(std::size_t index, Listeners listeners, std::promise<Result<void>> made);
     Result<Server> make_server(std::size_t index, Listeners listeners);
-    bool give(std::size_t index, UniqueFd connection, bool is_unix);
+    bool give(std::size_t index, UniqueFd connection, bool is_unix,
+              std::shared_ptr<const HandedOver> along);
     void serve(Worker& worker, Server& server, std::size_t index, const Job& job);
     void fail(std::error_code error, std::exception_ptr thrown);
     void stop_up_to(int times);
@@ -94,7 +95,7 @@ private:
     Task<> watch_signals();
     using AskWorker = std::function<Task<Result<void>>(Server::State&)>;
     Task<Result<void>> ask_all(AskWorker ask);
-    void tell_all(void (*what)(Server::State&));
+    void tell_all(const std::function<void(Server::State&)>& what);
     Task<> hand_over();
     Task<> wait_for_all();
     Task<> inform(ServiceManager manager);

@@ -4,6 +4,8 @@
 #include <ringlet/error.hpp>
 #include <ringlet/task_group.hpp>
 
+#include "serve/connection_channel.hpp"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -73,34 +75,43 @@ Result<void> TakeOver::say(std::string_view word) {
     return std::errc::timed_out;
 }
 
+// Some bytes, and the descriptors that came with them. 0: the end.
+Result<std::size_t> TakeOver::receive(std::span<char> bytes, std::vector<UniqueFd>& descriptors) {
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int) * 253)> control;
+    iovec into{.iov_base = bytes.data(), .iov_len = bytes.size()};
+    msghdr message{};
+    message.msg_iov = &into;
+    message.msg_iovlen = 1;
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    ssize_t size = 0;
+    do {
+        size = ::recvmsg(control_.get(), &message, MSG_CMSG_CLOEXEC);
+    } while (size < 0 && errno == EINTR);
+    if (size < 0) return late_or_failed(errno);
+    for (const cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
+         head = CMSG_NXTHDR(&message, const_cast<cmsghdr*>(head))) {
+        if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
+        const std::size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (std::size_t i = 0; i < count; ++i) {
+            int fd = -1;
+            std::memcpy(&fd, CMSG_DATA(head) + i * sizeof fd, sizeof fd);
+            descriptors.emplace_back(fd);
+        }
+    }
+    return static_cast<std::size_t>(size);
+}
+
 // Lines with descriptors, after a line that says how many there are.
 Result<void> TakeOver::receive_offers() {
     std::vector<UniqueFd> descriptors;
     std::optional<std::size_t> wanted;
     for (;;) {
         std::array<char, 4096> bytes;
-        alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int) * 253)> control;
-        iovec into{.iov_base = bytes.data(), .iov_len = bytes.size()};
-        msghdr message{};
-        message.msg_iov = &into;
-        message.msg_iovlen = 1;
-        message.msg_control = control.data();
-        message.msg_controllen = control.size();
-        const ssize_t size = ::recvmsg(control_.get(), &message, MSG_CMSG_CLOEXEC);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return late_or_failed(errno);
-        if (size == 0) return std::errc::connection_aborted;
-        for (const cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
-             head = CMSG_NXTHDR(&message, const_cast<cmsghdr*>(head))) {
-            if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS) continue;
-            const std::size_t count = (head->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-            for (std::size_t i = 0; i < count; ++i) {
-                int fd = -1;
-                std::memcpy(&fd, CMSG_DATA(head) + i * sizeof fd, sizeof fd);
-                descriptors.emplace_back(fd);
-            }
-        }
-        received_.append(bytes.data(), static_cast<std::size_t>(size));
+        auto size = receive(bytes, descriptors);
+        if (!size) return size.error();
+        if (*size == 0) return std::errc::connection_aborted;
+        received_.append(bytes.data(), *size);
         for (std::size_t end; (end = received_.find('\n')) != std::string::npos;) {
             const std::string line = received_.substr(0, end);
             received_.erase(0, end + 1);
@@ -144,14 +155,13 @@ UniqueFd TakeOver::take_own_socket() {
     return own == offers_.end() ? UniqueFd() : std::move(own->fd);
 }
 
-Result<void> TakeOver::expect(std::string_view word) {
+Result<void> TakeOver::expect(std::string_view word, std::vector<UniqueFd>& descriptors) {
     std::string told;
     while (told.size() < word.size()) {
         char byte = 0;
-        const ssize_t size = ::recv(control_.get(), &byte, 1, 0);
-        if (size < 0 && errno == EINTR) continue;
-        if (size < 0) return late_or_failed(errno);
-        if (size == 0) return std::errc::connection_aborted;
+        auto size = receive(std::span(&byte, 1), descriptors);
+        if (!size) return size.error();
+        if (*size == 0) return std::errc::connection_aborted;
         told.push_back(byte);
     }
     if (told != word) return std::errc::protocol_error;
@@ -160,9 +170,11 @@ Result<void> TakeOver::expect(std::string_view word) {
 
 Result<void> TakeOver::begin() {
     if (std::exchange(has_begun_, true)) return {};
+    std::vector<UniqueFd> descriptors;
     auto said = say(word_ready);
-    if (said) said = expect(word_yours);
+    if (said) said = expect(word_yours, descriptors);
     if (has_gone(said.error())) return {}; // who died just now does not accept, either
+    if (said && !descriptors.empty()) channel_ = std::move(descriptors.front());
     return said;
 }
 
@@ -244,7 +256,8 @@ Task<Result<void>> send_offers(UnixStream& stream, const std::vector<OfferedList
 }
 
 // Up to the last word; whatever goes wrong before is the new program's end, and not ours.
-Task<Result<void>> hand_over(UnixStream& stream, const HandOverSteps& steps, bool& was_paused) {
+Task<Result<void>> hand_over(UnixStream& stream, const HandOverSteps& steps, bool& was_paused,
+                             UniqueFd& ours) {
     auto offers = co_await steps.offer();
     if (!offers) co_return offers.error();
     auto sent = co_await send_offers(stream, *offers);
@@ -254,8 +267,14 @@ Task<Result<void>> hand_over(UnixStream& stream, const HandOverSteps& steps, boo
     was_paused = true;
     auto paused = co_await steps.pause();
     if (!paused) co_return paused;
-    auto told = co_await stream.send_all(word_yours);
+    auto channel = make_connection_channel();
+    if (!channel) co_return channel.error();
+    const int theirs = channel->second.get();
+    auto told = co_await stream.send_descriptors(std::as_bytes(std::span(word_yours)),
+                                                 std::span(&theirs, 1));
     if (!told) co_return told;
+    channel->second.reset();
+    ours = std::move(channel->first);
     auto serving = co_await expect_soon(stream, word_serving);
     co_return serving;
 }
@@ -276,12 +295,13 @@ Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_
     is_busy = true;
     bool was_paused = false;
     report("hand-over: a new program has asked for the listeners");
-    auto handed = co_await hand_over(stream, steps, was_paused);
+    UniqueFd channel;
+    auto handed = co_await hand_over(stream, steps, was_paused, channel);
     is_busy = false;
     if (handed) {
         has_gone = true;
         report("hand-over: the new program serves; this one drains");
-        steps.leave();
+        steps.leave(std::move(channel));
         co_return;
     }
     if (was_paused) steps.resume();

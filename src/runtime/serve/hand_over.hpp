@@ -8,6 +8,7 @@
 //       ready        ------------------>                     it would serve at once
 //                    <------------------  yours              the old one accepts no more
 //       serving      ------------------>  drains             it accepts
+//                    <==================  connections at rest, through a channel that came with `yours`
 //
 // Whoever is not there any more before the last word has changed nothing: the old program goes on.
 
@@ -22,6 +23,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,18 +55,22 @@ public:
 
     /// Everything is ready: the old program stops accepting. Once.
     Result<void> begin();
+    /// Where connections of the old program arrive, since `begin`; none if it has ended meanwhile.
+    UniqueFd take_channel() noexcept { return std::move(channel_); }
     /// The first accept has begun.
     void say_serving() noexcept;
 
 private:
     explicit TakeOver(UniqueFd control) noexcept : control_(std::move(control)) {}
     Result<void> say(std::string_view word);
-    Result<void> expect(std::string_view word);
+    Result<void> expect(std::string_view word, std::vector<UniqueFd>& descriptors);
     Result<void> receive_offers();
+    Result<std::size_t> receive(std::span<char> bytes, std::vector<UniqueFd>& descriptors);
 
     UniqueFd control_;
     std::vector<OfferedListener> offers_;
     std::string received_;
+    UniqueFd channel_;
     bool has_begun_ = false;
 };
 
@@ -73,7 +79,8 @@ struct HandOverSteps {
     std::function<Task<Result<std::vector<OfferedListener>>>()> offer;
     std::function<Task<Result<void>>()> pause; ///< accepts no more, and has none in flight
     std::function<void()> resume;
-    std::function<void()> leave; ///< drains; the listeners are another's
+    /// Drains; the listeners are another's, and connections at rest go there through this.
+    std::function<void(UniqueFd channel)> leave;
 };
 
 /// Beside the listeners, the socket at which the next program will ask.

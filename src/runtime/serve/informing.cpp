@@ -83,7 +83,7 @@ Task<> keep_informed(ServiceManager manager, Informant about) {
 Task<> Server::State::inform(ServiceManager manager) {
     Informant about{
         .addresses = addresses,
-        .stopping = draining_,
+        .stopping = here_.draining,
         .connections = [this] { return connections_ != nullptr ? connections_->size() : 0; },
         .turns = [] { return true; }, // or this would not be asked
     };

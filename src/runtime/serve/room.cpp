@@ -43,9 +43,10 @@ std::optional<std::size_t> Room::idler_than(std::size_t worker) const noexcept {
     return idlest;
 }
 
-bool RoomShare::give(std::size_t to, UniqueFd descriptor, bool is_unix) {
+bool RoomShare::give(std::size_t to, UniqueFd descriptor, bool is_unix,
+                     std::shared_ptr<const HandedOver> along) {
     room_->move(worker_, to);
-    if (give_(to, std::move(descriptor), is_unix)) return true;
+    if (give_(to, std::move(descriptor), is_unix, std::move(along))) return true;
     room_->move(to, worker_);
     return false;
 }

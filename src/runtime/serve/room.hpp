@@ -16,6 +16,8 @@
 
 namespace ringlet {
 
+struct HandedOver;
+
 /// Thread    Any.
 class Room {
 public:
@@ -66,7 +68,8 @@ private:
 /// What one worker has of it. Alone, there is nothing to share: its group of connections knows the limit.
 class RoomShare {
 public:
-    using Give = std::function<bool(std::size_t worker, UniqueFd descriptor, bool is_unix)>;
+    using Give = std::function<bool(std::size_t worker, UniqueFd descriptor, bool is_unix,
+                                    std::shared_ptr<const HandedOver> along)>;
 
     RoomShare() = default;
     RoomShare(std::shared_ptr<Room> room, std::size_t worker, Give give)
@@ -91,7 +94,8 @@ public:
         return room_ == nullptr ? std::numeric_limits<std::size_t>::max() : room_->limit();
     }
     /// Gives a connection with its place to another worker; false if that takes none any more: the place is kept.
-    bool give(std::size_t to, UniqueFd descriptor, bool is_unix);
+    bool give(std::size_t to, UniqueFd descriptor, bool is_unix,
+              std::shared_ptr<const HandedOver> along);
     void tell_when_free(std::function<void()> wake) {
         if (room_ != nullptr) room_->tell_when_free(worker_, std::move(wake));
     }

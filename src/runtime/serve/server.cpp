@@ -105,6 +105,7 @@ Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
     if (state_->predecessor) {
         auto begun = state_->predecessor->begin();
         if (!begun) return begun.error();
+        state_->arrivals = state_->predecessor->take_channel();
     }
     const bool is_whole = !state_->room.is_shared();
     if (is_whole)
@@ -156,9 +157,10 @@ std::optional<Endpoint> Server::metrics_address() const {
     return state_->metrics->address();
 }
 
-bool Server::take(UniqueFd connection, bool is_unix) {
-    state_->loop->post([state = state_.get(), is_unix, fd = std::move(connection)]() mutable {
-        state->take_from_another(StreamSocket(std::move(fd)), is_unix);
+bool Server::take(UniqueFd connection, bool is_unix, std::shared_ptr<const HandedOver> along) {
+    state_->loop->post([state = state_.get(), is_unix, fd = std::move(connection),
+                        along = std::move(along)]() mutable {
+        state->take_from_another(StreamSocket(std::move(fd)), is_unix, std::move(along));
     });
     return true;
 }

@@ -7,6 +7,7 @@
 #include <ringlet/task_group.hpp>
 
 #include "serve/backdoor.hpp"
+#include "serve/current_server.hpp"
 #include "serve/hand_over.hpp"
 #include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
@@ -42,12 +43,13 @@ public:
     /// Accepts no more, and has no accept in flight; `resume` undoes it.
     Task<Result<void>> pause_accepting();
     void resume_accepting() { gate_.set(); }
-    /// Drains; the listeners are another program's.
-    void leave_listeners();
+    /// Drains; the listeners are another program's, and connections at rest go there through the channel.
+    void leave_listeners(UniqueFd channel);
     Result<std::vector<OfferedListener>> offer() const;
 
     /// Begins to serve a connection that another worker has accepted, and entered for this one.
-    void take_from_another(StreamSocket stream, bool is_unix);
+    void take_from_another(StreamSocket stream, bool is_unix,
+                           std::shared_ptr<const HandedOver> along);
 
     ServeOptions options;
     Result<EventLoop> loop;
@@ -59,7 +61,8 @@ public:
     std::function<void()> on_accept_failure;
     std::optional<SignalStream> signals; // until run has ended
     RoomShare room;
-    std::optional<TakeOver> predecessor;    // until the first accept
+    std::optional<TakeOver> predecessor; // until the first accept
+    UniqueFd arrivals; // where connections of the program before this one come; of one worker
     std::optional<UnixListener> successors; // where the next program asks; of one worker
     std::optional<MetricsService> metrics;  // of a server that is alone
     std::optional<Backdoor> backdoor;       // of a server that is alone
@@ -95,6 +98,7 @@ private:
         StreamSocket stream;
         bool is_unix;
         Place at;
+        std::shared_ptr<const HandedOver> along;
     };
 
     // ---- accepting
@@ -115,12 +119,16 @@ private:
     template <Call Calls::* kind, class At>
     void begin_at(BoundedTaskGroup& connections, StreamSocket stream, At at);
     [[nodiscard]] static bool is_fatal(std::error_code error);
+    Task<> take_given();
+    Task<> receive_arrivals();
 
     // ---- stopping
     Task<Result<void>> serve_connections(TaskGroup& server, BoundedTaskGroup& connections);
     Task<> drain(BoundedTaskGroup& connections);
     Task<Result<void>> serve_the_queues(BoundedTaskGroup& connections);
     void empty_the_queue(StreamListener& listener, std::vector<Queued>& queue);
+    Task<Result<void>> wait_until_all_have_gone(BoundedTaskGroup& connections);
+    Task<> move_connections(BoundedTaskGroup& connections);
     Task<> end_resting_connections(BoundedTaskGroup& connections);
     Task<> end_idle_connections();
     Task<> watch_signals();
@@ -131,12 +139,14 @@ private:
     std::error_code accept_error_;
     JoinHandle<void> phase_;                  // what a stop ends
     BoundedTaskGroup* connections_ = nullptr; // as long as there is a phase
-    std::vector<Given> given_early_;
+    std::vector<Given> given_;
+    Event was_given_{"connections of other workers"};
+    JoinHandle<void> arriving_;
     Event gate_{"the gate of accepting"}; // set: open
     Event all_at_gate_{"all at the gate"};
     std::size_t accepting_ = 0; // tasks that are not at the gate
     bool is_given_away_ = false;
-    Event draining_{"draining"};
+    CurrentServer here_;
     Event freed_{"room for a connection"};
     Clock::time_point last_accept_{};
     std::error_code paused_for_; // as it was told

@@ -11,7 +11,7 @@ namespace ringlet {
 
 WorkerSnapshot Server::State::snapshot() const {
     WorkerSnapshot now;
-    if (stops_ > 0 || draining_.is_set()) {
+    if (stops_ > 0 || here_.draining.is_set()) {
         now.phase = ServePhase::draining;
     } else if (connections_ != nullptr) {
         now.phase = ServePhase::accepting;

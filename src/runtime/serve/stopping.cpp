@@ -4,6 +4,7 @@
 #include <ringlet/error_output.hpp>
 #include <ringlet/sleep.hpp>
 
+#include "serve/connection_channel.hpp"
 #include "serve/server_state.hpp"
 
 #include <algorithm>
@@ -23,9 +24,11 @@ Task<Result<void>> Server::State::serve() {
     ServiceManager manager;
     if (options.notify_service_manager) manager = ServiceManager::of_environment();
     auto body = [this, &manager](TaskGroup& server) -> Task<Result<void>> {
-        current_draining().set(&draining_);
+        current_server().set(&here_);
         if (signals) server.spawn("signals", [this] { return watch_signals(); });
         if (successors) server.spawn("hand-over", [this] { return hand_over(); });
+        server.spawn("given", [this] { return take_given(); });
+        if (arrivals) arriving_ = server.spawn("arrivals", [this] { return receive_arrivals(); });
         if (metrics) server.spawn("metrics", [this] { return metrics->serve(); });
         if (manager) server.spawn("service manager", [&] { return inform(manager); });
         if (backdoor) server.spawn("backdoor", [this] { return backdoor->serve(); });
@@ -56,14 +59,13 @@ Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
         }
     } at_end{*this};
     connections_ = &connections;
-    for (Given& given : std::exchange(given_early_, {}))
-        begin(connections, std::move(given.stream), given.is_unix, std::move(given.at));
     phase_ = server.spawn("accept", [&] { return accept_from_all(connections); });
     if (stops_ > 0) phase_.cancel(CancelReason::shutdown);
     auto accepted = co_await phase_.join();
     static_cast<void>(accepted); // cut short by a stop, as it should be
 
-    draining_.set();
+    here_.draining.set();
+    if (arrivals) end_receiving(arrivals.get());
     phase_ = server.spawn("drain", [&] { return drain(connections); });
     if (stops_ > 1) phase_.cancel(CancelReason::shutdown);
     auto drained = co_await phase_.join();
@@ -76,7 +78,8 @@ Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
         auto one = co_await listener.close();
         if (closed) closed = one;
     }
-    report.cancelled_count = connections.size();
+    report.cancelled_count = connections.size() + here_.departures.underway_count();
+    report.handed_over_count = here_.departures.gone_count();
     connections.cancel(CancelReason::shutdown);
     // A handler may ignore that for ever. Leaving the loop ends it where it stands.
     if (connections.size() > 0) loop->stop();
@@ -88,12 +91,13 @@ Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
 Task<> Server::State::drain(BoundedTaskGroup& connections) {
     auto wait = [this, &connections]() -> Task<Result<void>> {
         auto all = [this, &connections](TaskGroup& group) -> Task<Result<void>> {
+            group.spawn("hand over connections", [&] { return move_connections(connections); });
             if (options.drain_spread.count() > 0) {
                 group.spawn("rest", [&] { return end_resting_connections(connections); });
             }
             auto served = co_await serve_the_queues(connections);
             if (!served) co_return served;
-            auto idle = co_await connections.wait_until_idle();
+            auto idle = co_await wait_until_all_have_gone(connections);
             group.cancel();
             co_return idle;
         };
@@ -102,6 +106,32 @@ Task<> Server::State::drain(BoundedTaskGroup& connections) {
     };
     auto drained = co_await with_timeout(options.drain_timeout, wait);
     static_cast<void>(drained); // what is left is cancelled
+}
+
+// A connection that is between the programs may come back.
+Task<Result<void>> Server::State::wait_until_all_have_gone(BoundedTaskGroup& connections) {
+    do {
+        if (arriving_) {
+            auto arrived = co_await arriving_.join();
+            static_cast<void>(arrived);
+        }
+        auto idle = co_await connections.wait_until_idle();
+        if (!idle) co_return idle;
+        auto sent = co_await here_.departures.wait_until_sent();
+        if (!sent) co_return sent;
+    } while (connections.size() > 0);
+    co_return Result<void>();
+}
+
+Task<> Server::State::move_connections(BoundedTaskGroup& connections) {
+    auto keep = [&](StreamSocket stream, HandedOver along) -> Task<> {
+        auto local = stream.local();
+        const bool is_unix = local && local->is_unix();
+        handed_over().set(std::make_shared<const HandedOver>(std::move(along)));
+        auto taken = co_await take(connections, std::move(stream), is_unix);
+        static_cast<void>(taken);
+    };
+    co_await here_.departures.send_all(keep);
 }
 
 // Who waits to be accepted is served, as there is room; nobody new comes. For the listeners close before that.
@@ -183,9 +213,9 @@ Task<> Server::State::hand_over() {
         .pause = [this] { return pause_accepting(); },
         .resume = [this] { resume_accepting(); },
         .leave =
-            [this] {
+            [this](UniqueFd channel) {
                 successors->give_away();
-                leave_listeners();
+                leave_listeners(std::move(channel));
             },
     };
     auto report_it = [this](std::string_view line) { loop->report(line); };

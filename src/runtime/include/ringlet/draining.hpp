@@ -2,12 +2,8 @@
 
 #include <ringlet/detail/config.hpp>
 #include <ringlet/event.hpp>
-#include <ringlet/task_local.hpp>
 
 namespace RINGLET_EXPORT ringlet {
-
-/// Of the server that this task serves a connection of; null beside any server.
-[[nodiscard]] TaskLocal<Event*>& current_draining() noexcept;
 
 /// Whether the server that this task serves a connection of has been told to stop: it accepts nobody new, and
 /// waits for its handlers (`ServeOptions::drain_timeout`). False beside any server.

@@ -32,6 +32,7 @@ enum class Errc {
     no_given_socket, ///< the service manager has given no socket of that name
     not_listening,   ///< a descriptor is no stream socket that listens
     hand_over_busy,  ///< another program is already taking over from the server that runs
+    handed_over,     ///< the connection goes on in the program that comes after this one
 };
 
 /// The category of `Errc`. Its messages say what to do.

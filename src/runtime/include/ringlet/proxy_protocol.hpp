@@ -5,6 +5,7 @@
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/endpoint.hpp>
+#include <ringlet/hand_over.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/stream_socket.hpp>
 #include <ringlet/task.hpp>
@@ -200,6 +201,8 @@ public:
 private:
     template <class Handling, class Stream>
     Task<Result<Handling>> begin(Stream stream) {
+        // Its header was read by the program before, and `peer()` knows.
+        if (handed_over_state()) co_return call(std::move(stream), ProxyHeader());
         auto accepted = co_await accept_from_proxy(stream, options_);
         if (!accepted) co_return accepted.error();
         ProxyHeader header;

@@ -14,6 +14,7 @@
 #include <ringlet/copy_both_ways.hpp>
 #include <ringlet/datagram_socket.hpp>
 #include <ringlet/deadline.hpp>
+#include <ringlet/draining.hpp>
 #include <ringlet/duration_histogram.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/error.hpp>
@@ -22,6 +23,7 @@
 #include <ringlet/event_loop.hpp>
 #include <ringlet/file.hpp>
 #include <ringlet/group_options.hpp>
+#include <ringlet/hand_over.hpp>
 #include <ringlet/latch.hpp>
 #include <ringlet/log.hpp>
 #include <ringlet/loop_options.hpp>

@@ -21,8 +21,9 @@
 #include <type_traits>
 #include <vector>
 
-namespace ringlet { // not exported: a private class
+namespace ringlet { // not exported: private classes
 class RoomShare;
+struct HandedOver;
 struct WorkerSnapshot;
 } // namespace ringlet
 
@@ -123,6 +124,9 @@ struct ServeReport {
     std::uint64_t accepted_count = 0;
     /// Connections whose handler returned an error, or threw.
     std::uint64_t failed_count = 0;
+    /// Connections that came from the program before, and that went to the one after (`recv_or_hand_over`).
+    std::uint64_t taken_over_count = 0;
+    std::uint64_t handed_over_count = 0;
     /// Connections that the drain time did not suffice for; they were cancelled.
     std::size_t cancelled_count = 0;
     /// Times that accepting paused because descriptors or memory had run out.
@@ -223,7 +227,8 @@ private:
     // What workers need of one of them. This one handles no signals.
     static Result<Server> create(ServeOptions options, std::vector<StreamListener> listeners,
                                  RoomShare share);
-    bool take(UniqueFd connection, bool is_unix); // of another worker, soon; on any thread
+    bool take(UniqueFd connection, bool is_unix,
+              std::shared_ptr<const HandedOver> along); // of another worker, soon; on any thread
     static std::size_t connections_that_fit(std::size_t workers);
     void stop_up_to(int times);                           // for a stop that it may know already
     void dump(std::string_view title);                    // soon, to stderr

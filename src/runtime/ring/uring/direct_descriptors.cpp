@@ -47,6 +47,10 @@ void DirectDescriptors::prepare_install(io_uring_sqe& entry, Descriptor descript
     entry.flags |= IOSQE_FIXED_FILE;
 }
 
+void DirectDescriptors::prepare_adopt(io_uring_sqe& entry, std::int32_t& place) noexcept {
+    io_uring_prep_rw(IORING_OP_FILES_UPDATE, &entry, -1, &place, 1, IORING_FILE_INDEX_ALLOC);
+}
+
 void DirectDescriptors::close(Descriptor descriptor) noexcept {
     const std::int32_t none = -1;
     io_uring_files_update place{};

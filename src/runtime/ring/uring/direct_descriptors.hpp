@@ -8,6 +8,7 @@
 #include "ring/uring/uring_queues.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 namespace ringlet {
@@ -45,6 +46,9 @@ public:
 
     /// Makes a request one that lends a descriptor of the process.
     static void prepare_install(io_uring_sqe& entry, Descriptor descriptor) noexcept;
+
+    /// Makes a request one that puts a descriptor of the process into any place, and writes there which.
+    static void prepare_adopt(io_uring_sqe& entry, std::int32_t& place) noexcept;
 
     /// Closes what is in a place, as close(2).
     void close(Descriptor descriptor) noexcept;

@@ -76,6 +76,7 @@ public:
     [[nodiscard]] bool take_all_back();
 
     [[nodiscard]] bool has_received(Descriptor descriptor) const noexcept;
+    [[nodiscard]] bool receives_ahead() const noexcept { return multishot_; }
 
     /// When to look for a buffer again at the latest.
     [[nodiscard]] std::optional<Clock::time_point>

@@ -109,19 +109,25 @@ public:
         return direct_ ? direct_->size() : 0;
     }
 
-    // What else finishes meanwhile is kept for the next wait.
     Result<UniqueFd> install(Descriptor descriptor) override {
-        Installation made;
-        io_uring_sqe* entry = queues_.next_entry();
-        DirectDescriptors::prepare_install(*entry, descriptor);
-        io_uring_sqe_set_data64(entry, uring::name_of(made, Tag::install));
-        while (!made.answer) {
-            wait_for_any();
-        }
-        if (*made.answer < 0) return error_from_errno(-*made.answer);
-        return UniqueFd(*made.answer);
+        const std::int32_t answer = answer_at_once(
+            [&](io_uring_sqe& entry) { DirectDescriptors::prepare_install(entry, descriptor); });
+        if (answer < 0) return error_from_errno(-answer);
+        return UniqueFd(answer);
     }
 
+    Result<Descriptor> adopt(UniqueFd fd) override {
+        if (!direct_) return std::errc::operation_not_supported;
+        if (!direct_->reserve()) return std::errc::too_many_files_open;
+        std::int32_t place = fd.get(); // the kernel writes where it has put it
+        const std::int32_t answer = answer_at_once(
+            [&](io_uring_sqe& entry) { DirectDescriptors::prepare_adopt(entry, place); });
+        if (answer == 1) return Descriptor::direct(place);
+        direct_->release();
+        return error_from_errno(answer < 0 ? -answer : EIO);
+    }
+
+    bool receives_ahead() const noexcept override { return receives_.receives_ahead(); }
     bool has_received(Descriptor descriptor) const noexcept override {
         return receives_.has_received(descriptor);
     }
@@ -140,10 +146,23 @@ private:
     using Patience = UringQueues::Patience;
     using Tag = uring::Tag;
 
-    // A descriptor of the process that is asked for.
+    // What the kernel does in the call itself.
     struct alignas(8) Installation {
         std::optional<std::int32_t> answer;
     };
+
+    // What else finishes meanwhile is kept for the next wait.
+    template <class Prepare>
+    std::int32_t answer_at_once(Prepare prepare) {
+        Installation made;
+        io_uring_sqe* entry = queues_.next_entry();
+        prepare(*entry);
+        io_uring_sqe_set_data64(entry, uring::name_of(made, Tag::install));
+        while (!made.answer) {
+            wait_for_any();
+        }
+        return *made.answer;
+    }
 
     // Apart, so that the way of both halves of an echo stays short.
     [[gnu::noinline]] void start_other(Operation& operation) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
+#include <ringlet/hand_over.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/semaphore.hpp>
 #include <ringlet/serve.hpp>
@@ -28,6 +29,8 @@ public:
     TlsHandler& operator=(const TlsHandler&) = delete;
 
     Task<Result<void>> operator()(StreamSocket below) {
+        // Nobody who speaks TLS is handed over: it was begun without.
+        if (handed_over_state()) co_return std::errc::protocol_error;
         auto shaken = co_await shake_hands(std::move(below));
         if (!shaken) co_return shaken.error();
         auto shared = shaken->share(); // to close it when the handler has ended

@@ -184,13 +184,15 @@ public:
     }
     void close(Descriptor descriptor) noexcept { ring_->close(descriptor); }
 
-    /// As `Ring::direct_descriptor_limit` and `Ring::install`.
+    /// As `Ring::direct_descriptor_limit`, `Ring::install` and `Ring::adopt`.
     [[nodiscard]] std::size_t direct_descriptor_limit() const noexcept {
         return ring_->direct_descriptor_limit();
     }
     [[nodiscard]] Result<UniqueFd> install(Descriptor descriptor) {
         return ring_->install(descriptor);
     }
+    [[nodiscard]] Result<Descriptor> adopt(UniqueFd fd) { return ring_->adopt(std::move(fd)); }
+    [[nodiscard]] bool receives_ahead() const noexcept { return ring_->receives_ahead(); }
     [[nodiscard]] bool has_received(Descriptor descriptor) const noexcept {
         return ring_->has_received(descriptor);
     }

@@ -74,9 +74,16 @@ public:
     ///
     /// Errors    `too_many_files_open`, and what else the kernel answers.
     virtual Result<UniqueFd> install(Descriptor) { return std::errc::bad_file_descriptor; }
+    /// The other way: what is a descriptor of the process goes into the ring's own table.
+    ///
+    /// Errors    `too_many_files_open`: the table is full; what else the kernel answers.
+    virtual Result<Descriptor> adopt(UniqueFd) { return std::errc::operation_not_supported; }
 
     /// Whether the ring holds bytes of a descriptor that nobody has received yet, or its end.
     [[nodiscard]] virtual bool has_received(Descriptor) const noexcept { return false; }
+
+    /// Whether it receives what nobody has asked for yet, as `has_received` says.
+    [[nodiscard]] virtual bool receives_ahead() const noexcept { return false; }
 
     [[nodiscard]] virtual RingStats stats() const noexcept = 0;
 
