@@ -274,6 +274,9 @@ class Refusals(unittest.TestCase):
                     ended = run(ECHO_CORO, "--port", 0, "--workers", workers, option, address)
                     self.refuses(ended, USAGE, rf"{option} {re.escape(address)}: .*{named}")
         self.refuses(run(ECHO_CORO, "--port", 0, "--metrics", "no-such-host.invalid:1"), NO_HOST, "--metrics.*unknown host")
+        for option in ("--metrics", "--hand-over"):
+            ended = run(ECHO_CORO, "--port", 0, option, "unix:/no/such/folder/socket")
+            self.refuses(ended, UNAVAILABLE, f"{option.lstrip('-')}: cannot listen on unix:/no/such/folder/socket: .*make its folder")
 
     def test_address_of_another_machine(self):
         self.refuses(run(ECHO_CORO, "--host", "192.0.2.1"), UNAVAILABLE, "192.0.2.1:3200.*address")
