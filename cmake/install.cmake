@@ -80,8 +80,8 @@ if(RINGLET_PROGRAMS)
     if(ringlet_type STREQUAL "SHARED_LIBRARY" AND NOT IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}" AND NOT IS_ABSOLUTE "${CMAKE_INSTALL_BINDIR}")
         file(RELATIVE_PATH to_libraries /prefix/${CMAKE_INSTALL_BINDIR}
             /prefix/${CMAKE_INSTALL_LIBDIR})
-        set_target_properties(echo_coro echo_bench ringlet_doctor PROPERTIES
+        set_target_properties(echo_coro echo_bench ringlet_doctor ringlet_top PROPERTIES
             INSTALL_RPATH "$ORIGIN/${to_libraries}")
     endif()
-    install(TARGETS echo_coro echo_bench ringlet_doctor DESTINATION ${CMAKE_INSTALL_BINDIR})
+    install(TARGETS echo_coro echo_bench ringlet_doctor ringlet_top DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()

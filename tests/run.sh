@@ -142,7 +142,7 @@ for preset in $presets; do
         targets='unit_tests failing_tests tls_tests tls_fuzz stress simulated_stress'
         tests='^(unit[.]|contract[.]|failing[.]|tls[.]|fuzz[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit_tests|tls_tests|stress))'
         if [ -n "$RINGLET_FULL" ]; then
-            targets="$targets echo_coro echo_bench ringlet_doctor deny epoll_echo examples"
+            targets="$targets echo_coro echo_bench ringlet_doctor ringlet_top deny epoll_echo examples"
             tests='^(unit[.]|contract[.]|failing[.]|tls[.]|fuzz[.]|stress|simulated_stress[.]..*seeds|epoll[.]|with|integration[.](echo|examples|faults|kernel_faults|doctor|tls|unix_sockets))'
             [ "$preset" = asan ] || targets="$targets tls_libfuzzer"
         fi
@@ -156,7 +156,7 @@ for preset in $presets; do
             echo "SKIP: preset $preset: $(tail -n 1 "$results/$preset.root.txt")" | tee "$results/$preset.skipped"
             continue
         fi
-        targets='unit_tests failing_tests tls_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor deny epoll_echo examples'
+        targets='unit_tests failing_tests tls_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor ringlet_top deny epoll_echo examples'
         tests='^(unit|contract|failing|tls|stress|simulated_stress|epoll|integration)[.]'
         without='-LE ^full$'
         of=dev

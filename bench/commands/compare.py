@@ -6,7 +6,6 @@ both, and each pair gives one ratio. The result is the median of the ratios with
 """
 
 import functools
-import json
 import pathlib
 import statistics
 import sys
@@ -21,6 +20,8 @@ from measuring import positive_number, show_progress
 from pairs import FEWEST_PAIRS, measure_pairs, paired_ratio
 from processes import end_by_signals
 from rows import command_of, refuse_missing
+from samples import HELP as SAMPLES
+from samples import Samples
 
 EPILOG = """\
 A server is one of these names, or any command with {port} in it:
@@ -72,7 +73,7 @@ def read_options(arguments):
                         help="what the client runs on: it decides how a server can group its answers (both)")  # fmt: skip
     parser.add_argument("--tls", action="store_true", help="the client speaks TLS, and takes any certificate")
     parser.add_argument("--syscalls", action="store_true", help="count system calls too (strace)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all samples here")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     return parser.parse_args(arguments)
 
 
@@ -139,19 +140,19 @@ def compare(options, backend):
 
 def main():
     options = read_options(sys.argv[1:])
+    samples = Samples(options.json)
     end_by_signals()
     try:
         for server in options.servers:
             command_of(server, 1)  # an unknown name is told before anything runs
-        building.prepare("echo_coro", "echo_bench", "ringlet_doctor", groups=["bench"], optional=C_PEERS)
+        building.prepare("echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top", groups=["bench"], optional=C_PEERS)
         both = ("io_uring", "epoll")
         result = []
         for backend in both if options.client_backend == "both" else (options.client_backend,):
             if result:
                 print()
             result.append(compare(options, backend))
-        if options.json:
-            options.json.write_text(json.dumps({"comparisons": result}, indent=2) + "\n")
+        samples.write({"comparisons": result})
     except (Failure, OSError) as error:
         show_progress("")
         print(f"compare: {error}", file=sys.stderr)

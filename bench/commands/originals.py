@@ -8,7 +8,6 @@ small part of what the original does: what the ratio shows is what the way of se
 import contextlib
 import dataclasses
 import functools
-import json
 import pathlib
 import re
 import shutil
@@ -31,6 +30,8 @@ from pairs import FEWEST_PAIRS, measure_pairs, paired_ratio
 from places import BUILD
 from processes import end_by_signals, start, stop
 from rows import command_of
+from samples import HELP as SAMPLES
+from samples import Samples
 
 EPILOG = """\
 examples:
@@ -282,7 +283,7 @@ def read_options(arguments):
     parser.add_argument("--pairs", type=positive_number, default=10, help="pairs of runs (%(default)s)")
     parser.add_argument("--quick", action="store_true", help="short runs, to see that it works")
     parser.add_argument("--list", action="store_true", help="the names of the rows")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all samples here")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     return parser.parse_args(arguments)
 
 
@@ -305,6 +306,7 @@ def measure(row, options, cpus):
 
 def main():
     options = read_options(sys.argv[1:])
+    samples = Samples(options.json)
     end_by_signals()
     try:
         with contextlib.ExitStack() as stack:
@@ -325,9 +327,7 @@ def main():
                   f"{'':20} {'ringlet':>9} {'original':>9}  {'':12} {'ratio':>6}  95 % interval")  # fmt: skip
             wanted = tuple(options.rows) or ("",)
             results = [measure(row, options, cpus) for row in all_rows(folder, behind.port) if row.name.startswith(wanted)]
-            if options.json:
-                told = {"machine": describe_machine(cpus, "loopback"), "rows": results}
-                options.json.write_text(json.dumps(told, indent=2) + "\n")
+            samples.write({"machine": describe_machine(cpus, "loopback"), "rows": results})
     except (Failure, OSError) as error:
         show_progress("")
         print(f"originals: {error}", file=sys.stderr)

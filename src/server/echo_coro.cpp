@@ -11,6 +11,7 @@
 #include "log_options.hpp"
 #include "operator_signals.hpp"
 #include "output.hpp"
+#include "own_addresses.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -70,13 +71,11 @@ struct Settings {
     std::chrono::milliseconds drain_spread{2'000};
     std::chrono::milliseconds keep_alive{120'000};
     std::chrono::milliseconds user_timeout{0};
-    std::string hand_over;
     std::chrono::milliseconds stall_limit{0};
     std::chrono::microseconds busy_poll{0};
     TlsCertificate certificate; // no file: no TLS
     std::string client_authorities;
-    std::string metrics; // none
-    std::string backdoor;
+    OwnAddresses own;
     LogOptions log;
     TaskList task_list = TaskList::summary;
     std::vector<std::string> proxies; // none: clients come themselves
@@ -163,16 +162,16 @@ void add_options(CLI::App& app, Settings& settings) {
                  "Give up a client that does not acknowledge what was sent for so long; 0s, the\n"
                  "default: as the kernel does, about 15 minutes");
     app.add_option(
-           "--hand-over", settings.hand_over,
+           "--hand-over", settings.own.hand_over,
            "unix:/PATH at which the next echo_coro asks for the listening sockets: no client\n"
            "is refused when a new version takes the place of the old one, and connections at\n"
            "rest go along (not through TLS). SIGUSR2 starts it")
         ->type_name("ADDRESS");
-    app.add_option("--metrics", settings.metrics,
+    app.add_option("--metrics", settings.own.metrics,
                    "Serve /metrics (Prometheus), /healthz and /readyz over HTTP on this address:\n"
                    "HOST:PORT, or unix:/PATH. Whoever reaches it may read")
         ->type_name("ADDRESS");
-    app.add_option("--backdoor", settings.backdoor,
+    app.add_option("--backdoor", settings.own.backdoor,
                    "unix:/PATH of a socket, for this user only, that answers commands: what tasks\n"
                    "wait for, what was served; cancels one, changes the level of the log")
         ->type_name("ADDRESS");
@@ -336,6 +335,7 @@ int run(const Settings& settings, char** argv) {
             make_error_code(Errc::invalid_range).message());
         return EX_USAGE;
     }
+    if (const auto refused = refuse_addresses(settings.own)) return *refused;
     const auto log = std::make_shared<Log>(settings.log);
     auto tls = make_tls(settings, *log);
     if (!tls) return EX_NOINPUT;
@@ -351,8 +351,8 @@ int run(const Settings& settings, char** argv) {
     options.loop.features.direct_descriptors =
         settings.direct_descriptors ||
         settings.max_connections + ServeOptions::reserved_descriptors > descriptors;
-    options.metrics = settings.metrics;
-    options.backdoor = settings.backdoor;
+    options.metrics = settings.own.metrics;
+    options.backdoor = settings.own.backdoor;
     options.loop.stall_limit = settings.stall_limit;
     options.loop.busy_poll = settings.busy_poll;
     options.dump_signal = SIGUSR1;
@@ -360,11 +360,12 @@ int run(const Settings& settings, char** argv) {
     options.socket.liveness = {
         .keep_alive = std::chrono::duration_cast<std::chrono::seconds>(settings.keep_alive),
         .user_timeout = settings.user_timeout};
-    options.hand_over = settings.hand_over;
+    options.hand_over = settings.own.hand_over;
     options.hook_signals = {SIGHUP, SIGUSR2};
+    options.reload_signal = SIGHUP;
     options.on_signal = [&](int signal) {
         if (signal == SIGHUP) return reload(*tls, *log);
-        start_anew(!settings.hand_over.empty(), argv, *log);
+        start_anew(!settings.own.hand_over.empty(), argv, *log);
     };
     options.task_list = settings.task_list;
     options.log = log;

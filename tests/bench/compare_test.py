@@ -124,6 +124,14 @@ class Program(unittest.TestCase):
             timeout=PATIENCE_SECONDS,
         )
 
+    def test_writes_json_to_stdout(self):
+        load = ["--pairs", 2, "--connections", 2, "--echoes", 50, "--client-backend", "epoll"]
+        ended = self.run_it("epoll_echo.py", "asyncio_echo.py", *load, "--json", "-")
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertEqual(len(json.loads(ended.stdout)["comparisons"]), 1)
+        self.assertIn("median", ended.stderr)
+        self.assertFalse(pathlib.Path("-").exists())
+
     def test_compares_and_writes_json(self):
         answer = self.build / "answer.json"
         load = ["--pairs", 2, "--connections", 2, "--echoes", 50]

@@ -25,17 +25,31 @@ class Units(unittest.TestCase):
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is missing: install the package systemd")
     def test_systemd_understands_every_line(self):
         """With a program that exists in place of the one that is not installed."""
+        self.verify({})
+
+    @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is missing: install the package systemd")
+    def test_systemd_understands_the_other_way_to_reload(self):
+        version = int(re.search(r"systemd (\d+)", run("systemd-analyze", "--version").stdout)[1])
+        if version < 253:
+            self.skipTest(f"systemd {version} is older than 253: it knows no Type=notify-reload")
+        self.verify({"Type=notify\n": "Type=notify-reload\n", "ExecReload=/bin/kill -HUP $MAINPID\n": ""})
+
+    def verify(self, changes):
         with tempfile.TemporaryDirectory() as folder:
             names = [path.name for path in sorted(DEPLOY.iterdir()) if path.suffix in (".service", ".socket")]
             self.assertEqual(len(names), 3)
             for name in names:
-                pathlib.Path(folder, name).write_text(self.text(name).replace(PROGRAM, shutil.which("true")))
+                text = self.text(name).replace(PROGRAM, shutil.which("true"))
+                for before, after in changes.items():
+                    text = text.replace(before, after)
+                pathlib.Path(folder, name).write_text(text)
             ended = run("systemd-analyze", "verify", *(f"{folder}/{name}" for name in names))
         self.assertEqual([line for line in ended.stderr.splitlines() if "echo_coro" in line], [], ended.stderr)
 
     def test_both_services_tell_systemd_how_they_are(self):
         for name in ("echo_coro.service", "echo_coro_activated.service"):
-            for line in ("Type=notify", "NotifyAccess=main", "WatchdogSec=30s", "Restart=on-failure"):
+            for line in ("Type=notify", "NotifyAccess=main", "WatchdogSec=30s", "Restart=on-failure",
+                         "ExecReload=/bin/kill -HUP $MAINPID"):
                 self.assertIn(f"\n{line}\n", self.text(name), name)
             self.assertRegex(self.text(name), r"\nRestrictAddressFamilies=.*\bAF_UNIX\b")
 

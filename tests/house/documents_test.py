@@ -102,10 +102,15 @@ def missing_paths(text):
 
 
 def missing_cases(text):
-    """Test cases that are named as `tests/unit/NAME_test.cpp`, "case", and do not exist."""
+    """Test cases that are named as `tests/unit/NAME_test.cpp`, "case", and do not exist; of Python "test_it"."""
+    def is_there(path, case):
+        if not (ROOT / path).exists():
+            return False
+        begin = f"def {case}(self" if path.endswith(".py") else f'TEST_CASE("{case}")'
+        return begin in with_whole_names((ROOT / path).read_text())
+
     named = re.findall(r'`(tests/[\w/.]+)`, "([^"]+)"', text)
-    return [case for path, case in named
-            if not (ROOT / path).exists() or f'TEST_CASE("{case}")' not in with_whole_names((ROOT / path).read_text())]
+    return [case for path, case in named if not is_there(path, case)]
 
 
 def with_whole_names(source):
@@ -243,6 +248,9 @@ class RulesFindMistakes(unittest.TestCase):
         self.assertEqual(missing_cases(good.replace("three", "four")),
                          ["version is four numbers with dots"])
         self.assertEqual(missing_cases('`tests/unit/none_test.cpp`, "a"'), ["a"])
+        own = '`tests/house/documents_test.py`, "test_every_promise_has_a_test"'
+        self.assertEqual(missing_cases(own), [])
+        self.assertEqual(missing_cases(own.replace("every", "no")), ["test_no_promise_has_a_test"])
 
     def test_floors(self):
         text = "| 1 | `loop` | c, d | x |\n| 0 | `base` | e |\n| 12 | no floor | x |\n"

@@ -262,6 +262,22 @@ class Refusals(unittest.TestCase):
     def test_unknown_host(self):
         self.refuses(run(ECHO_CORO, "--host", "no-such-host.invalid"), NO_HOST, "unknown host")
 
+    def test_addresses_beside_that_of_the_clients(self):
+        for option, address, named in (("--metrics", "nonsense", "not an address"), ("--metrics", "1.2.3.4:x", "not an address"),
+                                       ("--backdoor", "nonsense", "write unix:/PATH"),
+                                       ("--backdoor", f"{HOST}:9320", "write unix:/PATH"),
+                                       ("--backdoor", f"unix:/{'x' * 108}", "write unix:/PATH"),
+                                       ("--hand-over", "nonsense", "write unix:/PATH"),
+                                       ("--hand-over", f"{HOST}:9320", "write unix:/PATH")):
+            for workers in ("1", "2"):
+                with self.subTest(option=option, address=address, workers=workers):
+                    ended = run(ECHO_CORO, "--port", 0, "--workers", workers, option, address)
+                    self.refuses(ended, USAGE, rf"{option} {re.escape(address)}: .*{named}")
+        self.refuses(run(ECHO_CORO, "--port", 0, "--metrics", "no-such-host.invalid:1"), NO_HOST, "--metrics.*unknown host")
+        for option in ("--metrics", "--hand-over"):
+            ended = run(ECHO_CORO, "--port", 0, option, "unix:/no/such/folder/socket")
+            self.refuses(ended, UNAVAILABLE, f"{option.lstrip('-')}: cannot listen on unix:/no/such/folder/socket: .*make its folder")
+
     def test_address_of_another_machine(self):
         self.refuses(run(ECHO_CORO, "--host", "192.0.2.1"), UNAVAILABLE, "192.0.2.1:3200.*address")
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import urllib.error
 import urllib.request
@@ -90,9 +91,32 @@ class Metrics(unittest.TestCase):
                     scrape = server.scrape()
                     self.assertEqual(scrape.total("ringlet_connections"), 10)
                     self.assertEqual(scrape.total("ringlet_connections_accepted_total"), 10)
-                    self.assertGreaterEqual(scrape.total("ringlet_operations_in_flight"), 10)
+                    self.assertEqual(self.in_flight(scrape, "recv"), 10)
+                    self.assertEqual(self.in_flight(scrape, "send"), 0)
+                    self.assertEqual(self.in_flight(scrape, "accept"), workers)
                 wait_until(lambda: server.scrape().total("ringlet_connections") == 0, "all to be gone")
                 self.assertEqual(server.scrape().total("ringlet_connections_accepted_total"), 10)
+
+    def in_flight(self, scrape, kind):
+        return sum(value for (name, labels), value in scrape.samples.items()
+                   if name == "ringlet_operations_in_flight" and dict(labels)["kind"] == kind)
+
+    def test_bytes_are_those_of_the_clients(self):
+        with Measured("--workers", 2) as server, contextlib.ExitStack() as stack:
+            for size in (1, 10, 1000, 100_000):
+                client = stack.enter_context(server.connect())
+                for _ in range(3):
+                    client.echoes(b"x" * size)
+            scrape = server.scrape()  # which the workers do not serve
+            self.assertEqual(scrape.total("ringlet_received_bytes_total"), 3 * 101_011)
+            self.assertEqual(scrape.total("ringlet_sent_bytes_total"), 3 * 101_011)
+
+    def test_the_process_says_when_it_began(self):
+        before = time.time()
+        with Measured() as server:
+            first = server.scrape().value("process_start_time_seconds")
+            self.assertLess(abs(first - before), PATIENCE_SECONDS)
+            self.assertEqual(server.scrape().value("process_start_time_seconds"), first)
 
     def test_scrapes_while_load_runs(self):
         for workers in (1, 2):

@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import tempfile
+import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
@@ -37,6 +38,28 @@ class Notified(unittest.TestCase):
                     server.process.send_signal(signal.SIGTERM)
                     self.assertEqual(manager.until("STOPPING=1"), ["STOPPING=1", f"STATUS=draining 1 connection {where}"])
                 self.assertEqual(server.wait("the drain"), 0)
+
+    def test_a_reload_is_told_before_and_after(self):
+        for name, workers in zip(self.names(), (1, 2)):
+            manager = self.manager(name)
+            with self.subTest(name), EchoCoro("--workers", workers, env={**os.environ, "NOTIFY_SOCKET": name}) as server:
+                server.expected_errors = r"(echo_coro: SIGHUP: there is no certificate to read again\n)+"
+                manager.until("READY=1")
+                for _ in range(3):
+                    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+                    server.process.send_signal(signal.SIGHUP)
+                    reloading, moment = manager.until("RELOADING=1")
+                    self.assertRegex(moment, r"\AMONOTONIC_USEC=\d+\Z")
+                    self.assertGreaterEqual(int(moment.partition("=")[2]), before)
+                    self.assertEqual(manager.until("READY=1"), ["READY=1"])
+                with server.connect() as client:
+                    client.echoes()
+                    server.process.send_signal(signal.SIGTERM)
+                    manager.until("STOPPING=1")
+                    server.process.send_signal(signal.SIGHUP)
+                    wait_until(lambda: server.said().count("SIGHUP") == 4, "the reload of one that stops")
+                self.assertEqual(server.wait("the drain"), 0)
+                self.assertTrue(manager.is_silent_of("RELOADING"))
 
     def test_the_watchdog_is_fed(self):
         """Unit tests have a loop that is stuck."""

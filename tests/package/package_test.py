@@ -122,7 +122,7 @@ class Package(unittest.TestCase):
     def test_add_subdirectory(self):
         project = self.write_project(f"""\
 add_subdirectory({ROOT} ringlet)
-foreach(target echo_coro echo_bench ringlet_doctor unit_tests micro)
+foreach(target echo_coro echo_bench ringlet_doctor ringlet_top unit_tests micro)
     if(TARGET ${{target}})
         message(FATAL_ERROR "${{target}} is built in a stranger's project")
     endif()
@@ -211,7 +211,7 @@ endforeach()""")
         if not programs.ECHO_CORO.exists():
             self.skipTest("built without the programs (RINGLET_PROGRAMS=OFF)")
         prefix = self.install()
-        for name in ("echo_coro", "echo_bench", "ringlet_doctor"):
+        for name in ("echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top"):
             self.assertTrue(run(prefix / "bin" / name, "--version").startswith(f"{name} "))
 
     def test_version_that_does_not_fit_is_refused(self):
@@ -291,7 +291,7 @@ endforeach()""")
         if not programs.ECHO_CORO.exists():
             self.skipTest("built without the programs (RINGLET_PROGRAMS=OFF)")
         prefix = self.install()
-        for name in ("echo_coro", "echo_bench", "ringlet_doctor"):
+        for name in ("echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top"):
             self.assertNotRegex(run("readelf", "-d", prefix / "bin" / name), "RUNPATH|RPATH")
 
     def test_static_library_in_a_shared_object(self):

@@ -39,13 +39,19 @@ constexpr std::pair<std::string_view, unsigned> answers[] = {
     {"KILL", SECCOMP_RET_KILL_PROCESS},     {"EPERM", SECCOMP_RET_ERRNO | EPERM},
     {"ENOSYS", SECCOMP_RET_ERRNO | ENOSYS}, {"EOPNOTSUPP", SECCOMP_RET_ERRNO | EOPNOTSUPP},
     {"ENOMEM", SECCOMP_RET_ERRNO | ENOMEM}, {"EINVAL", SECCOMP_RET_ERRNO | EINVAL},
+    {"EIO", SECCOMP_RET_ERRNO | EIO},       {"ECONNABORTED", SECCOMP_RET_ERRNO | ECONNABORTED},
 };
 
 constexpr std::pair<std::string_view, long> system_calls[] = {
     {"io_uring_setup", SYS_io_uring_setup},
     {"io_uring_enter", SYS_io_uring_enter},
     {"io_uring_register", SYS_io_uring_register},
+    {"accept4", SYS_accept4},
     {"epoll_create1", SYS_epoll_create1},
+    {"epoll_pwait", SYS_epoll_pwait},
+#ifdef SYS_epoll_wait
+    {"epoll_wait", SYS_epoll_wait},
+#endif
     {"sched_setaffinity", SYS_sched_setaffinity},
     {"epoll_pwait2", 441}, // Linux 5.11; older headers do not know it
     {"pidfd_open", 434},   // Linux 5.3

@@ -25,6 +25,7 @@ SANITIZED = bool(os.environ.get("RINGLET_SANITIZE"))
 ECHO_CORO = BUILD / "src/server/echo_coro"
 ECHO_BENCH = BUILD / "src/client/echo_bench"
 RINGLET_DOCTOR = BUILD / "src/doctor/ringlet_doctor"
+RINGLET_TOP = BUILD / "src/top/ringlet_top"
 DENY = BUILD / "tests/deny"
 BACKEND = os.environ.get("RINGLET_BACKEND", "io_uring")
 

@@ -84,3 +84,10 @@ class Manager:
             if message.startswith(beginning):
                 return message.split("\n")
         raise AssertionError(f"waiting for {beginning}; there came: {self.seen}")
+
+    def is_silent_of(self, beginning):
+        """Whether nothing that begins so is among what has come since."""
+        while select.select([self.socket], [], [], 0)[0]:
+            if self.socket.recv(4096).decode().startswith(beginning):
+                return False
+        return True

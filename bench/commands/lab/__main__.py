@@ -74,6 +74,8 @@ def read_options(arguments):
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     options = parser.parse_args(arguments)
     folder = "lab-quick" if options.quick else "lab"
+    if str(options.output) == "-":
+        parser.error("--output names a folder, which stdout is not")
     options.output = options.output or ROOT / "build" / folder
     return options
 

@@ -66,8 +66,8 @@ def measure(options, backends):
 
 
 def prepare(options):
-    """What is installed can be packed, so all programs are built, the doctor too."""
-    programs = ["echo_coro", "echo_bench", "ringlet_doctor"]
+    """What is installed can be packed, so all programs are built, the doctor and the table too."""
+    programs = ["echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top"]
     if options.lab:
         programs += ["ladder", "uring_echo", "epoll_echo"]
     optional = [("libev_echo could not be built: its row is left out", "libev_echo")]

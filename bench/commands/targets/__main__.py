@@ -5,7 +5,6 @@ the same two CPUs; the row has the median of the paired ratios and its 95 % boot
 Throughput is compared, too, but never alone: on a shared machine it swings threefold.
 """
 
-import json
 import pathlib
 import sys
 
@@ -16,6 +15,8 @@ import measuring
 from measuring import INTERRUPTED, Failure, Missing
 from pairs import FEWEST_PAIRS
 from processes import end_by_signals
+from samples import HELP as SAMPLES
+from samples import Samples
 from table import HEADINGS, as_json, cells, layout
 from targets import TARGETS, Extent
 
@@ -60,7 +61,7 @@ def read_options(arguments):
         action="store_true",
         help="a tenth of the load and 2 pairs: shows that everything works, and measures nothing",
     )
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all samples here")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     options = parser.parse_args(arguments)
     options.pairs = options.pairs or (QUICK_PAIRS if options.quick else 10)
     names = [target.name for target in TARGETS]
@@ -97,6 +98,7 @@ def measure_all(targets, extent):
 
 def measure(options):
     """Prints the table; returns whether every run was well."""
+    samples = Samples(options.json)
     wanted = options.only or [target.name for target in TARGETS]
     targets = [target for target in TARGETS if target.name in wanted]
     extent = Extent(options.pairs, options.quick, measuring.choose_cpus())
@@ -110,11 +112,10 @@ def measure(options):
     print()
     for line in layout([HEADINGS, *(cells(*row) for row in rows)]):
         print(line)
-    if options.json:
-        told = {"machine": machine, "pairs": options.pairs, "quick": options.quick}
-        told["targets"] = [as_json(*row) for row in rows]
-        told["failures"] = failures
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
+    told = {"machine": machine, "pairs": options.pairs, "quick": options.quick}
+    told["targets"] = [as_json(*row) for row in rows]
+    told["failures"] = failures
+    samples.write(told)
     for failure in failures:
         print(f"targets: {failure}", file=sys.stderr)
     return not failures

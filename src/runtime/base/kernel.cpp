@@ -98,7 +98,8 @@ public:
         if (is_blocking) ::fcntl(listener, F_SETFL, flags | O_NONBLOCK);
         std::size_t count = 0;
         int error = 0;
-        while (count < taken.size()) {
+        // Clients that have gone are passed over, so many of them: their error may last.
+        for (std::size_t left = 2 * taken.size(); left > 0 && count < taken.size(); --left) {
             UniqueFd fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
             if (!fd) error = errno;
             if (!fd && error != EINTR && error != ECONNABORTED) break;

@@ -57,6 +57,9 @@ void LoopCore::turn() noexcept {
 // An answer of the kernel goes to its operation.
 inline void LoopCore::settle(const Completion& completion) {
     Operation& operation = *completion.operation;
+    const auto kind = static_cast<std::size_t>(operation.opcode);
+    if (completion.result > 0) // of those that move no bytes nobody reads it
+        moved_bytes_[kind] += static_cast<std::size_t>(completion.result);
     const bool finished = operation.finish(completion.result);
     if (&operation == &wake_) {
         mail_waiting_ = true;
@@ -65,6 +68,7 @@ inline void LoopCore::settle(const Completion& completion) {
     if (operation.is_linked()) operation.unlink();
     if (finished) {
         --in_flight_count_;
+        --in_flight_of_[kind];
         if (operation.result == -ECANCELED) [[unlikely]]
             operation.Wait::scope->note_answered();
         ready_.push(operation);
@@ -367,21 +371,6 @@ void LoopCore::assert_thread() const {
     RINGLET_ASSERT(thread_ == std::this_thread::get_id(),
                    "a loop is created, run and destroyed on one thread: only post and stop may be "
                    "called from others");
-}
-
-LoopStats LoopCore::stats() const noexcept {
-    return {.turns = turns_,
-            .resumptions = resumptions_,
-            .live_tasks = live_tasks_,
-            .operations_in_flight = in_flight_count_,
-            .armed_timers = timers_.size(),
-            .busy_polls = busy_polls_,
-            .idle_timeouts = idle_timeouts_,
-            .expired_deadlines = expired_deadlines_,
-            .turn_times = turn_times_ ? turn_times_->turns : DurationHistogram(),
-            .ready_waits = turn_times_ ? turn_times_->ready_waits : DurationHistogram(),
-            .backend = backend_.backend,
-            .ring = ring_->stats()};
 }
 
 void LoopCore::report(std::string_view line) const noexcept { report_line(options_.report, line); }

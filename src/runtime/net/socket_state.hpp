@@ -16,8 +16,10 @@
 #include "base/kernel.hpp"
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 
 namespace ringlet {
 
@@ -60,6 +62,13 @@ public:
     [[nodiscard]] Result<bool> ask_idle() const {
         if (use_.loop != nullptr && use_.loop->has_received(descriptor_)) return false;
         return ask(&Kernel::is_idle);
+    }
+
+    /// Sends what there is room for now.
+    [[nodiscard]] Result<std::size_t> send_now(std::span<const std::byte> bytes) const {
+        auto sent = ask([bytes](Kernel& kernel, int fd) { return kernel.send_now(fd, bytes); });
+        if (sent && use_.loop != nullptr) use_.loop->note_sent_bytes(*sent);
+        return sent;
     }
 
     /// The request in each direction: a listener accepts on the inbound one, connect uses the

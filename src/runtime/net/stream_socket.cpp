@@ -106,7 +106,7 @@ Result<std::size_t> StreamSocket::try_send(std::span<const std::byte> bytes) {
     if (bytes.empty()) return std::size_t{0};
     // Asks that nothing is in flight, and says what is.
     configure_send(socket(), bytes, Operation::Extent::some);
-    return socket().ask([bytes](Kernel& kernel, int fd) { return kernel.send_now(fd, bytes); });
+    return socket().send_now(bytes);
 }
 
 std::size_t StreamSocket::last_sent_bytes() const noexcept {

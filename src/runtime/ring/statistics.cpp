@@ -21,13 +21,30 @@ RingStats& operator+=(RingStats& sum, const RingStats& other) noexcept {
     return sum;
 }
 
+OperationsInFlight& operator+=(OperationsInFlight& sum, const OperationsInFlight& other) noexcept {
+    const auto& [accept, connect, recv, send, read, write, poll, blocking_job] = other;
+    sum.accept += accept;
+    sum.connect += connect;
+    sum.recv += recv;
+    sum.send += send;
+    sum.read += read;
+    sum.write += write;
+    sum.poll += poll;
+    sum.blocking_job += blocking_job;
+    return sum;
+}
+
 LoopStats& operator+=(LoopStats& sum, const LoopStats& other) noexcept {
-    const auto& [turns, resumptions, live_tasks, operations_in_flight, armed_timers, busy_polls,
-                 idle_timeouts, expired_deadlines, turn_times, ready_waits, backend, ring] = other;
+    const auto& [turns, resumptions, live_tasks, operations_in_flight, in_flight, received_bytes,
+                 sent_bytes, armed_timers, busy_polls, idle_timeouts, expired_deadlines, turn_times,
+                 ready_waits, backend, ring] = other;
     sum.turns += turns;
     sum.resumptions += resumptions;
     sum.live_tasks += live_tasks;
     sum.operations_in_flight += operations_in_flight;
+    sum.in_flight += in_flight;
+    sum.received_bytes += received_bytes;
+    sum.sent_bytes += sent_bytes;
     sum.armed_timers += armed_timers;
     sum.busy_polls += busy_polls;
     sum.idle_timeouts += idle_timeouts;

@@ -40,6 +40,8 @@ bool is_of_one_client(std::error_code error) {
            error.value() == EHOSTDOWN || error.value() == ENONET;
 }
 
+constexpr std::size_t lost_clients_limit = 64;
+
 } // namespace
 
 // The listening socket itself is at fault, and the next try would fail as well.
@@ -58,16 +60,14 @@ Task<> Server::State::accept_from_all(BoundedTaskGroup& connections) {
     static_cast<void>(accepted); // cut short by a stop, as it should be
 }
 
-// Closed while the listeners are handed over. Whoever had them meanwhile may have made them not wait.
-Task<Result<void>> Server::State::wait_at_the_gate(StreamListener& listener) {
+// Closed while the listeners are handed over.
+Task<Result<void>> Server::State::wait_at_the_gate() {
     if (!gate_.is_set()) {
         if (--accepting_ == 0) all_at_gate_.set();
         auto open = co_await gate_.wait();
         ++accepting_;
         if (!open) co_return open;
     }
-    if (loop->backend().backend == Backend::io_uring)
-        Kernel::of_this_thread().make_blocking(listener.native_handle());
     if (predecessor) predecessor->say_serving();
     predecessor.reset();
     co_return Result<void>();
@@ -109,6 +109,7 @@ Result<std::vector<OfferedListener>> Server::State::offer() const {
 Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& connections) {
     const bool is_unix = listener.local().is_unix();
     auto pause_time = accept_pause_first;
+    std::size_t lost_in_a_row = 0;
     struct Accepting {
         std::size_t& count;
         ~Accepting() { --count; }
@@ -117,11 +118,12 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
         // Clients beyond the limit wait in the backlog.
         auto room_here = co_await wait_for_room(connections);
         if (!room_here) co_return;
-        auto open = co_await wait_at_the_gate(listener);
+        auto open = co_await wait_at_the_gate();
         if (!open) co_return;
         auto stream = co_await listener.accept();
         if (stream) {
             pause_time = accept_pause_first;
+            lost_in_a_row = 0;
             auto taken = co_await take(connections, std::move(*stream), is_unix);
             if (!taken) co_return;
             auto others = co_await take_waiting(connections, listener, is_unix);
@@ -138,7 +140,8 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
             stop_up_to(1);
             co_return;
         }
-        if (is_of_one_client(error)) continue;
+        // So many in a row are not of one client each: an error that lasts must not fill the turns.
+        if (is_of_one_client(error) && ++lost_in_a_row < lost_clients_limit) continue;
         auto paused = co_await pause(error, pause_time);
         if (!paused) co_return;
     }

@@ -2,12 +2,10 @@
 
 #include <ringlet/deadline.hpp>
 #include <ringlet/reader.hpp>
-#include <ringlet/readiness.hpp>
 #include <ringlet/serve.hpp>
-#include <ringlet/sleep.hpp>
-#include <ringlet/task_group.hpp>
 #include <ringlet/thread_channel.hpp>
 
+#include "serve/next_client.hpp"
 #include "task/task_tree.hpp"
 
 #include <charconv>
@@ -95,30 +93,9 @@ Backdoor::Backdoor(StreamListener listener, EventLoop& loop, std::size_t workers
     : listener_(std::move(listener)), loop_(&loop), workers_(workers), log_(std::move(log)),
       ask_(std::move(ask)) {}
 
-// Not by `accept`: a ring with direct descriptors would take a place from its table.
 Task<> Backdoor::serve() {
-    auto body = [this](BoundedTaskGroup& clients) -> Task<> {
-        for (;;) {
-            auto room = co_await clients.wait_for_room();
-            if (!room) co_return;
-            auto is_there = co_await readable(listener_.native_handle());
-            if (!is_there) co_return;
-            auto taken = listener_.accept_waiting(1);
-            if (!taken) {
-                auto slept = co_await sleep_for(accept_pause);
-                if (!slept) co_return;
-                continue;
-            }
-            for (StreamSocket& stream : *taken) {
-                static_cast<void>(clients.try_spawn(
-                    "backdoor", [this](StreamSocket own) { return serve_client(std::move(own)); },
-                    std::move(stream)));
-            }
-        }
-    };
-    const GroupOptions options{.name = "backdoor", .on_failure = OnFailure::report};
-    auto served = co_await with_bounded_task_group(connections_limit, body, options);
-    static_cast<void>(served); // cut short, as it should be
+    return serve_clients(listener_, "backdoor", connections_limit,
+                         [this](StreamSocket own) { return serve_client(std::move(own)); });
 }
 
 Task<> Backdoor::serve_client(StreamSocket stream) {

@@ -44,7 +44,6 @@ public:
     static constexpr std::size_t connections_limit = 4;
     /// How long workers may take to answer.
     static constexpr std::chrono::milliseconds patience{2000};
-    static constexpr std::chrono::milliseconds accept_pause{100};
 
 private:
     Task<> serve_client(StreamSocket stream);

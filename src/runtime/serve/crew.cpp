@@ -5,6 +5,7 @@
 
 #include "base/cpus.hpp"
 #include "base/kernel.hpp"
+#include "serve/informing.hpp"
 #include "serve/listeners.hpp"
 #include "serve/server_log.hpp"
 #include "serve/server_state.hpp"
@@ -209,10 +210,10 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
 
 Task<> Workers::Crew::watch_signals() {
     for (;;) {
-        auto seen = co_await signals_->next();
+        auto seen = co_await next_signal(*signals_, options_);
         if (!seen) co_return;
         if (std::ranges::count(options_.hook_signals, *seen) > 0) {
-            if (options_.on_signal) options_.on_signal(*seen);
+            call_hook(*loop_, options_, *seen, stopping_.is_set());
         } else if (*seen == options_.dump_signal) {
             dump();
         } else {

@@ -5,6 +5,7 @@
 #include <ringlet/task_group.hpp>
 
 #include "serve/connection_channel.hpp"
+#include "serve/next_client.hpp"
 
 #include <algorithm>
 #include <array>
@@ -317,10 +318,9 @@ Task<> answer_successors(UnixListener& listener, HandOverSteps& steps,
     bool has_gone = false;
     auto body = [&](TaskGroup& group) -> Task<> {
         while (!has_gone) {
-            auto stream = co_await listener.accept();
-            if (stream.error() == std::errc::operation_canceled) co_return;
-            if (!stream) continue;
-            group.spawn("hand-over", [&, one = std::move(*stream)]() mutable {
+            auto stream = co_await next_client(listener);
+            if (!stream) co_return;
+            group.spawn("hand-over", [&, one = UnixStream(std::move(*stream))]() mutable {
                 return answer_successor(std::move(one), steps, is_busy, has_gone, report);
             });
         }

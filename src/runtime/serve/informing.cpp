@@ -7,6 +7,7 @@
 #include "serve/server_state.hpp"
 
 #include <algorithm>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -76,6 +77,44 @@ Task<> keep_informed(ServiceManager manager, Informant about) {
         }
         if (!waited && waited.error() != std::errc::timed_out) co_return;
     }
+}
+
+// ---- reloading ----------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::chrono::milliseconds tell_again_after{100};
+constexpr int tell_attempts_limit = 50;
+
+// Of a manager that has no room for so long nobody knows when it will have some.
+Task<> tell(bool (ServiceManager::*what)() const, const ServiceManager& manager) {
+    for (int attempt = 0; attempt < tell_attempts_limit && !(manager.*what)(); ++attempt) {
+        auto slept = co_await sleep_for(tell_again_after);
+        if (!slept) co_return;
+    }
+}
+
+Task<> reload(ServiceManager manager, std::function<void(int)> hook, int signal) {
+    co_await tell(&ServiceManager::reloading, manager);
+    std::exception_ptr thrown;
+    try {
+        hook(signal);
+    } catch (...) {
+        thrown = std::current_exception();
+    }
+    co_await tell(&ServiceManager::reloaded, manager);
+    if (thrown) std::rethrow_exception(thrown);
+}
+
+} // namespace
+
+void call_hook(EventLoop& loop, const ServeOptions& options, int signal, bool is_stopping) {
+    if (!options.on_signal) return;
+    if (signal == options.reload_signal && options.notify_service_manager && !is_stopping) {
+        if (auto manager = ServiceManager::of_environment())
+            return loop.spawn("reload", reload, std::move(manager), options.on_signal, signal);
+    }
+    options.on_signal(signal);
 }
 
 // ---- one worker ---------------------------------------------------------------------------------

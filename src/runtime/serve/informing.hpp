@@ -6,6 +6,8 @@
 #include <ringlet/clock.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/event.hpp>
+#include <ringlet/event_loop.hpp>
+#include <ringlet/server.hpp>
 #include <ringlet/task.hpp>
 
 #include "serve/service_manager.hpp"
@@ -33,6 +35,10 @@ inline constexpr std::chrono::seconds status_interval{2};
 /// Tells until it is cancelled. A message for which there was no room is sent again; of a watchdog's time a quarter passes
 /// between two of them.
 Task<> keep_informed(ServiceManager manager, Informant about);
+
+/// Calls `ServeOptions::on_signal`. Of the signal that reloads the manager is told before and after it: then it is called
+/// by a task of the loop, since a manager may have to be waited for.
+void call_hook(EventLoop& loop, const ServeOptions& options, int signal, bool is_stopping);
 
 /// `serving 12 connections on 127.0.0.1:3200`.
 [[nodiscard]] std::string status_of(const Informant& about);

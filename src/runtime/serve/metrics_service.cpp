@@ -1,12 +1,10 @@
 #include "serve/metrics_service.hpp"
 
 #include <ringlet/deadline.hpp>
-#include <ringlet/readiness.hpp>
 #include <ringlet/serve.hpp>
-#include <ringlet/sleep.hpp>
-#include <ringlet/task_group.hpp>
 
 #include "serve/metrics_text.hpp"
+#include "serve/next_client.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -81,30 +79,9 @@ Result<StreamListener> MetricsService::bind(const ServeOptions& options) {
 MetricsService::MetricsService(StreamListener listener, Source source)
     : listener_(std::move(listener)), source_(std::move(source)) {}
 
-// Not by `accept`: a ring with direct descriptors would take a place from its table.
 Task<> MetricsService::serve() {
-    auto body = [this](BoundedTaskGroup& clients) -> Task<> {
-        for (;;) {
-            auto room = co_await clients.wait_for_room();
-            if (!room) co_return;
-            auto is_there = co_await readable(listener_.native_handle());
-            if (!is_there) co_return;
-            auto taken = listener_.accept_waiting(1);
-            if (!taken) {
-                auto slept = co_await sleep_for(accept_pause);
-                if (!slept) co_return;
-                continue;
-            }
-            for (StreamSocket& stream : *taken) {
-                static_cast<void>(clients.try_spawn(
-                    "metrics", [this](StreamSocket own) { return serve_client(std::move(own)); },
-                    std::move(stream)));
-            }
-        }
-    };
-    const GroupOptions options{.name = "metrics", .on_failure = OnFailure::report};
-    auto served = co_await with_bounded_task_group(connections_limit, body, options);
-    static_cast<void>(served); // cut short, as it should be
+    return serve_clients(listener_, "metrics", connections_limit,
+                         [this](StreamSocket own) { return serve_client(std::move(own)); });
 }
 
 Task<> MetricsService::serve_client(StreamSocket stream) {

@@ -40,7 +40,6 @@ public:
     static constexpr std::size_t connections_limit = 16;
     /// From the connection to its end. Prometheus itself gives up after ten seconds.
     static constexpr std::chrono::seconds exchange_time_limit{10};
-    static constexpr std::chrono::milliseconds accept_pause{100};
 
 private:
     Task<> serve_client(StreamSocket stream);

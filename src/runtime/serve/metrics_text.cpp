@@ -1,8 +1,11 @@
 #include "serve/metrics_text.hpp"
 
+#include <ringlet/unique_fd.hpp>
 #include <ringlet/version.hpp>
 
+#include <algorithm>
 #include <array>
+#include <charconv>
 #include <chrono>
 #include <concepts>
 #include <cstddef>
@@ -10,7 +13,12 @@
 #include <ctime>
 #include <initializer_list>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
+
+#include <fcntl.h>
+#include <unistd.h>
 
 namespace ringlet {
 
@@ -24,11 +32,17 @@ constexpr std::string_view compiler = "gcc " __VERSION__;
 
 using Labels = std::initializer_list<std::pair<std::string_view, std::string_view>>;
 
+constexpr std::uint64_t nanoseconds_per_second = 1'000'000'000;
+
+std::uint64_t nanoseconds_of(const timespec& time) {
+    return static_cast<std::uint64_t>(time.tv_sec) * nanoseconds_per_second +
+           static_cast<std::uint64_t>(time.tv_nsec);
+}
+
 // Exact, without zeros at the end.
 std::string seconds_of(std::uint64_t nanoseconds) {
-    constexpr std::uint64_t per_second = 1'000'000'000;
-    std::string text = std::to_string(nanoseconds / per_second);
-    std::string fraction = std::to_string(nanoseconds % per_second);
+    std::string text = std::to_string(nanoseconds / nanoseconds_per_second);
+    std::string fraction = std::to_string(nanoseconds % nanoseconds_per_second);
     fraction.insert(0, 9 - fraction.size(), '0');
     fraction.resize(fraction.find_last_not_of('0') + 1);
     if (!fraction.empty()) text += "." + fraction;
@@ -178,10 +192,6 @@ constexpr std::array gauges{
     Row{"ringlet_task_memory_bytes",
         "Memory of frames, records and sockets. It may come back on another worker.",
         [](const WorkerSnapshot& of) { return not_negative(of.task_bytes); }},
-    Row{"ringlet_operations_in_flight", "Operations that the kernel has and has not answered.",
-        [](const WorkerSnapshot& of) -> std::uint64_t {
-            return of.report.loop.operations_in_flight;
-        }},
     Row{"ringlet_timers", "Timers that are armed.",
         [](const WorkerSnapshot& of) -> std::uint64_t { return of.report.loop.armed_timers; }},
     Row{"ringlet_buffers_lent", "Receive buffers that handlers hold.",
@@ -195,6 +205,10 @@ constexpr std::array counters{
         [](const WorkerSnapshot& of) { return of.report.failed_count; }},
     Row{"ringlet_connections_cancelled", "Connections that were cut off at the end of a drain.",
         [](const WorkerSnapshot& of) { return of.report.cancelled_count; }},
+    Row{"ringlet_received_bytes", "Bytes that sockets received, on the wire if through TLS.",
+        [](const WorkerSnapshot& of) { return of.report.loop.received_bytes; }},
+    Row{"ringlet_sent_bytes", "Bytes that sockets sent, on the wire if through TLS.",
+        [](const WorkerSnapshot& of) { return of.report.loop.sent_bytes; }},
     Row{"ringlet_buffer_waits", "Receives that had to wait for a buffer.",
         [](const WorkerSnapshot& of) { return of.report.loop.ring.buffer_shortages; }},
     Row{"ringlet_parked_receives", "Receives that gave their memory back after a long wait.",
@@ -233,6 +247,22 @@ void write_rows(Page& page, const ServerState& server) {
     }
 }
 
+void write_operations(Page& page, const ServerState& server) {
+    page.begin_gauge("ringlet_operations_in_flight",
+                     "Operations that the kernel has and has not answered, by kind.");
+    each_worker(server, [&](const std::string& worker, const WorkerSnapshot& of) {
+        const auto& [accept, connect, recv, send, read, write, poll, blocking_job] =
+            of.report.loop.in_flight;
+        const std::pair<std::string_view, std::size_t> kinds[] = {
+            {"accept", accept}, {"connect", connect},
+            {"recv", recv},     {"send", send},
+            {"read", read},     {"write", write},
+            {"poll", poll},     {"blocking_job", blocking_job}};
+        for (const auto& [kind, count] : kinds)
+            page.sample({{"worker", worker}, {"kind", kind}}, count);
+    });
+}
+
 void write_causes(Page& page, const ServerState& server) {
     page.begin_counter("ringlet_accept_pauses", "Pauses of accepting, by what caused them.");
     each_worker(server, [&](const std::string& worker, const WorkerSnapshot& of) {
@@ -261,13 +291,40 @@ void write_times(Page& page, const ServerState& server) {
     });
 }
 
-// By the name that every client library of Prometheus gives it.
+// Since 1970; 0 if it is not known. proc(5): the 22nd field of stat, in ticks since the machine was started.
+std::uint64_t read_start_nanoseconds() {
+    const UniqueFd stat(::open("/proc/self/stat", O_RDONLY | O_CLOEXEC));
+    std::array<char, 1024> memory{};
+    const ssize_t size = ::read(stat.get(), memory.data(), memory.size());
+    timespec now{};
+    timespec up{};
+    if (size <= 0 || ::clock_gettime(CLOCK_REALTIME, &now) != 0 ||
+        ::clock_gettime(CLOCK_BOOTTIME, &up) != 0) {
+        return 0;
+    }
+    std::string_view text(memory.data(), static_cast<std::size_t>(size));
+    text.remove_prefix(std::min(text.rfind(')'), text.size())); // a name may have spaces
+    for (int field = 2; field < 22; ++field)
+        text.remove_prefix(std::min(text.find(' ') + 1, text.size()));
+    std::uint64_t ticks = 0;
+    const auto read = std::from_chars(text.data(), text.data() + text.size(), ticks);
+    const auto per_second = static_cast<std::uint64_t>(::sysconf(_SC_CLK_TCK));
+    if (read.ec != std::errc{} || per_second == 0) return 0;
+    const std::uint64_t started = ticks * (nanoseconds_per_second / per_second);
+    return nanoseconds_of(now) - (nanoseconds_of(up) - started);
+}
+
+// By the names that every client library of Prometheus gives them.
 void write_process(Page& page) {
+    static const std::uint64_t start = read_start_nanoseconds(); // so that it never changes
+    if (start > 0) {
+        page.begin_gauge("process_start_time_seconds", "When the process began, since 1970.");
+        page.sample({}, seconds_of(start));
+    }
     timespec used{};
     if (::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used) != 0) return;
     page.begin_counter("process_cpu_seconds", "CPU time of the process, user and system.");
-    page.sample({}, seconds_of(static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000 +
-                               static_cast<std::uint64_t>(used.tv_nsec)));
+    page.sample({}, seconds_of(nanoseconds_of(used)));
 }
 
 } // namespace
@@ -276,6 +333,7 @@ std::string metrics_text(const ServerState& server, MetricsFormat format) {
     Page page(format);
     write_server(page, server);
     write_rows(page, server);
+    write_operations(page, server);
     write_causes(page, server);
     write_times(page, server);
     write_process(page);

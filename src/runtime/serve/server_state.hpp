@@ -107,7 +107,7 @@ private:
     Task<> watch_pause();
     void note_room() noexcept; // for the log
     Task<Result<void>> wait_for_room(BoundedTaskGroup& connections);
-    Task<Result<void>> wait_at_the_gate(StreamListener& listener);
+    Task<Result<void>> wait_at_the_gate();
     Task<> hand_over();
     Task<Result<void>> pause(std::error_code error, std::chrono::milliseconds& time);
     Task<Result<void>> take_waiting(BoundedTaskGroup& connections, StreamListener& listener,

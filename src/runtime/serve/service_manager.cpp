@@ -71,6 +71,8 @@ bool ServiceManager::reloading() const {
     return tell("RELOADING=1\nMONOTONIC_USEC=" + std::to_string(us));
 }
 
+bool ServiceManager::reloaded() const { return tell("READY=1"); }
+
 bool ServiceManager::status(std::string_view status) const {
     return tell(std::string_view(status_line(status)).substr(1));
 }

@@ -37,8 +37,9 @@ public:
     bool ready(std::string_view status) const;
     /// It stops.
     bool stopping(std::string_view status) const;
-    /// The configuration is being loaded anew; `ready` follows when it is.
+    /// The configuration is being loaded anew; `reloaded` follows when it is.
     bool reloading() const;
+    bool reloaded() const;
     bool status(std::string_view status) const;
     bool alive() const;
 

@@ -1,7 +1,10 @@
 #include "serve/stop_signals.hpp"
 
+#include <ringlet/sleep.hpp>
+
 #include "base/kernel.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -56,6 +59,18 @@ Result<SignalStream> watch_stop_signals(const ServeOptions& options) {
                 "or with SIGTERM and SIGINT blocked");
     }
     return watch;
+}
+
+Task<Result<int>> next_signal(SignalStream& signals, const ServeOptions& options) {
+    for (auto pause = Server::accept_pause_first;;) {
+        auto seen = co_await signals.next();
+        if (seen || seen.error() == std::errc::operation_canceled) co_return seen;
+        if (pause == Server::accept_pause_first)
+            report_line(options.loop.report, "signals cannot be read: " + seen.error().message());
+        auto slept = co_await sleep_for(pause);
+        if (!slept) co_return slept.error();
+        pause = std::min(2 * pause, Server::accept_pause_limit);
+    }
 }
 
 } // namespace ringlet

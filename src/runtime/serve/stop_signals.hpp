@@ -5,11 +5,18 @@
 #include <ringlet/result.hpp>
 #include <ringlet/server.hpp>
 #include <ringlet/signal_stream.hpp>
+#include <ringlet/task.hpp>
 
 namespace ringlet {
 
 /// SIGTERM, SIGINT, and `ServeOptions::dump_signal`. Other threads that do not block SIGTERM are reported: the kernel
 /// may give it to one of them, and it ends the program there.
 Result<SignalStream> watch_stop_signals(const ServeOptions& options);
+
+/// The next one. A server that watches its signals no more could not be stopped: an error is reported once, and
+/// asked away with pauses.
+///
+/// Errors    `operation_canceled`, no other.
+Task<Result<int>> next_signal(SignalStream& signals, const ServeOptions& options);
 
 } // namespace ringlet

@@ -5,7 +5,9 @@
 #include <ringlet/sleep.hpp>
 
 #include "serve/connection_channel.hpp"
+#include "serve/informing.hpp"
 #include "serve/server_state.hpp"
+#include "serve/stop_signals.hpp"
 
 #include <algorithm>
 #include <string>
@@ -224,10 +226,10 @@ Task<> Server::State::hand_over() {
 
 Task<> Server::State::watch_signals() {
     for (;;) {
-        auto seen = co_await signals->next();
+        auto seen = co_await next_signal(*signals, options);
         if (!seen) co_return;
         if (std::ranges::count(options.hook_signals, *seen) > 0) {
-            if (options.on_signal) options.on_signal(*seen);
+            call_hook(*loop, options, *seen, draining_.is_set());
         } else if (*seen == options.dump_signal) {
             dump("");
         } else {

@@ -1,6 +1,7 @@
 #include "serve/informing.hpp"
 
 #include <ringlet/server.hpp>
+#include <ringlet/sleep.hpp>
 #include <ringlet/workers.hpp>
 
 #include "echo.hpp"
@@ -9,9 +10,12 @@
 #include "serving_thread.hpp"
 
 #include <chrono>
+#include <csignal>
 #include <future>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -89,6 +93,74 @@ TEST_CASE("READY is sent again if there was no room for it") {
     CHECK(manager.until("READY=1").starts_with("READY=1\nSTATUS=serving "));
     server.stop();
     CHECK(server.finish().accepted_count == 1);
+}
+
+TEST_CASE("a reload is told before and after its hook, also when that throws") {
+    NotifySocket manager;
+    const Variable variable("NOTIFY_SOCKET", manager.variable());
+    std::vector<std::string> said;
+    LoopOptions loop_options;
+    loop_options.report = [&](std::string_view line) { said.emplace_back(line); };
+    auto loop = EventLoop::create(loop_options);
+    REQUIRE(loop);
+    ServeOptions options;
+    options.reload_signal = SIGHUP;
+    int called = 0;
+    std::string first;
+    options.on_signal = [&](int) {
+        first = manager.next();
+        if (++called == 2) throw std::runtime_error("no such file");
+    };
+    auto call = [&](int signal, bool is_stopping) {
+        auto run = loop->run([&]() -> Task<> {
+            call_hook(*loop, options, signal, is_stopping);
+            auto slept = co_await sleep_for(1ms);
+            static_cast<void>(slept);
+        });
+        CHECK(run);
+    };
+    for (int i = 1; i <= 2; ++i) {
+        call(SIGHUP, false);
+        CHECK(called == i);
+        CHECK(first.starts_with("RELOADING=1\nMONOTONIC_USEC="));
+        CHECK(manager.next() == "READY=1");
+    }
+    REQUIRE(said.size() == 1);
+    CHECK(said[0].find("no such file") != std::string::npos);
+
+    // Another signal, one that comes while the server stops, and one when the manager has no say.
+    call(SIGUSR2, false);
+    call(SIGHUP, true);
+    options.notify_service_manager = false;
+    call(SIGHUP, false);
+    CHECK(called == 5);
+    CHECK(manager.next().empty());
+}
+
+TEST_CASE("a reload waits for room to tell of it") {
+    NotifySocket manager;
+    const ServiceManager other(manager.address(), 0s);
+    while (other.status("full")) {
+    }
+    const Variable variable("NOTIFY_SOCKET", manager.variable());
+    auto loop = EventLoop::create();
+    REQUIRE(loop);
+    ServeOptions options;
+    options.reload_signal = SIGHUP;
+    bool called = false;
+    options.on_signal = [&](int) { called = true; };
+    auto run = loop->run([&]() -> Task<> {
+        call_hook(*loop, options, SIGHUP, false);
+        auto slept = co_await sleep_for(20ms);
+        CHECK_FALSE(called);
+        while (!manager.next().empty()) {
+        }
+        for (int i = 0; i < 1000 && !called && slept; ++i) slept = co_await sleep_for(10ms);
+    });
+    CHECK(run);
+    CHECK(called);
+    CHECK(manager.next().starts_with("RELOADING=1\n"));
+    CHECK(manager.next() == "READY=1");
 }
 
 // The handler of one connection holds its loop up, as one does that computes or waits in a system call.

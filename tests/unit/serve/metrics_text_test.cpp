@@ -24,6 +24,9 @@ ServerState sample() {
     one.phase = ServePhase::draining;
     one.report.accepted_count = 7;
     one.report.loop.idle_timeouts = 3;
+    one.report.loop.received_bytes = 123;
+    one.report.loop.sent_bytes = 456;
+    one.report.loop.in_flight = {.accept = 1, .recv = 9, .blocking_job = 2};
     one.live_connections = 5;
     one.pauses = {.at_limit = 1, .exhausted = 2, .other = 4};
     one.task_bytes = -8; // other workers' memory came back here
@@ -49,6 +52,12 @@ TEST_CASE("metrics: each number has its name, its worker and its cause") {
           "ringlet_accept_pauses_total{worker=\"0\",cause=\"limit\"} 1",
           "ringlet_accept_pauses_total{worker=\"0\",cause=\"exhausted\"} 2",
           "ringlet_accept_pauses_total{worker=\"0\",cause=\"other\"} 4",
+          "ringlet_received_bytes_total{worker=\"0\"} 123",
+          "ringlet_sent_bytes_total{worker=\"0\"} 456",
+          "ringlet_operations_in_flight{worker=\"0\",kind=\"accept\"} 1",
+          "ringlet_operations_in_flight{worker=\"0\",kind=\"recv\"} 9",
+          "ringlet_operations_in_flight{worker=\"0\",kind=\"poll\"} 0",
+          "ringlet_operations_in_flight{worker=\"0\",kind=\"blocking_job\"} 2",
           "ringlet_timeouts_total{worker=\"0\",kind=\"idle\"} 3",
           "ringlet_phase{worker=\"0\",phase=\"draining\"} 1",
           "ringlet_phase{worker=\"0\",phase=\"accepting\"} 0",

@@ -50,6 +50,9 @@ struct ServeOptions {
     /// the next program. Needs `handle_signals`. It must not block.
     std::function<void(int)> on_signal = {};
     std::vector<int> hook_signals = {};
+    /// The one of `hook_signals`, as SIGHUP, that loads something anew: the service manager is told when that begins, and
+    /// when it is done. 0: none.
+    int reload_signal = 0;
 
     /// Connections served at once, by all workers together. At the limit accepting pauses: further
     /// clients wait in the listener's backlog and are served when others leave. 0: as many as the

@@ -26,12 +26,30 @@ struct RingStats {
 /// Adds what another ring counted.
 RingStats& operator+=(RingStats& sum, const RingStats& other) noexcept;
 
+/// Operations in flight, by what they wait for.
+struct OperationsInFlight {
+    std::size_t accept = 0;
+    std::size_t connect = 0;
+    std::size_t recv = 0; ///< of bytes, datagrams and descriptors
+    std::size_t send = 0;
+    std::size_t read = 0; ///< of what is no socket, as the next two
+    std::size_t write = 0;
+    std::size_t poll = 0;
+    std::size_t blocking_job = 0; ///< of `run_blocking`, on another thread
+};
+
+/// Adds what another loop has.
+OperationsInFlight& operator+=(OperationsInFlight& sum, const OperationsInFlight& other) noexcept;
+
 /// What a loop has done since it was made, and holds now.
 struct LoopStats {
     std::uint64_t turns = 0;
     std::uint64_t resumptions = 0;
     std::size_t live_tasks = 0;
     std::size_t operations_in_flight = 0;
+    OperationsInFlight in_flight;     ///< the same by kind
+    std::uint64_t received_bytes = 0; ///< of sockets; of TLS what went over the wire
+    std::uint64_t sent_bytes = 0;
     std::size_t armed_timers = 0;
     std::uint64_t busy_polls = 0;        ///< waits in which it looked before it slept
     std::uint64_t idle_timeouts = 0;     ///< operations that `cancel_idle` ended

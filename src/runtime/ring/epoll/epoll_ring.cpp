@@ -320,7 +320,10 @@ private:
         constexpr std::int64_t limit = std::numeric_limits<int>::max();
         const int timeout_ms =
             deadline ? static_cast<int>(std::min<std::int64_t>(rounded, limit)) : -1;
-        return ::epoll_wait(epoll_.get(), events_.data(), events_limit, timeout_ms);
+        const int count = ::epoll_wait(epoll_.get(), events_.data(), events_limit, timeout_ms);
+        // Whatever it is, it lasts: to go on would keep a core busy, with nobody served.
+        RINGLET_ASSERT(count >= 0 || errno == EINTR, "the kernel refuses epoll_wait");
+        return count;
     }
 
     std::span<const Completion> hand_over() {

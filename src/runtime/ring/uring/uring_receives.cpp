@@ -64,6 +64,12 @@ void UringReceives::wait_for_buffer(Operation& operation) {
     queue(operation);
 }
 
+void UringReceives::wait_until_ready(Operation& operation) {
+    if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
+    operation.parking = Operation::Parking::polls;
+    uring::submit_poll(queues_, operation.descriptor, POLLIN, uring::name_of(operation));
+}
+
 bool UringReceives::cancel(Operation& operation) {
     if (waits_for_multishot(operation)) {
         MultishotReceiver& receiver = *find(operation.descriptor);
@@ -134,7 +140,10 @@ void UringReceives::follow(MultishotReceiver& receiver, const MultishotReceiver:
         return uring::submit_receive(queues_, *step.operation);
     case Request::wait_for_buffer: return wait_for_buffer(*step.operation);
     }
-    if (step.operation != nullptr) finished_.add(*step.operation, step.result);
+    if (step.operation == nullptr) return;
+    const bool is_pooled = step.operation->takes_buffer(); // the others are the ring's
+    if (step.result == -EAGAIN && is_pooled) return wait_until_ready(*step.operation);
+    finished_.add(*step.operation, step.result);
 }
 
 void UringReceives::arm(MultishotReceiver& receiver) {

@@ -64,6 +64,8 @@ public:
         if (operation.parking != Operation::Parking::no && go_on_parking(operation, entry)) return;
         if (entry.res == -ENOBUFS && provided_) [[unlikely]]
             return wait_for_buffer(operation);
+        if (entry.res == -EAGAIN) [[unlikely]]
+            return wait_until_ready(operation);
         finished_.add(operation, entry.res);
     }
 
@@ -106,6 +108,8 @@ private:
     // Waits for a buffer, or has its answer.
     void queue(Operation& operation);
     void wait_for_buffer(Operation& operation);
+    // A poll takes its place: see UringRing::wait_until_ready.
+    void wait_until_ready(Operation& operation);
     void start_shared(Operation& operation, bool is_its_turn);
     void follow(MultishotReceiver& receiver, const MultishotReceiver::Step& step);
     void arm(MultishotReceiver& receiver);

@@ -24,7 +24,8 @@ enum class Tag : std::uint64_t {
     install,
     recv_buffer,
     multishot_receive,
-    zero_copy_send
+    zero_copy_send,
+    readiness ///< of the operation's descriptor, before it is tried again
 };
 constexpr std::uint64_t tag_bits = 7;
 

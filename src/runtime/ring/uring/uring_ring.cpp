@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace ringlet {
@@ -71,7 +72,10 @@ public:
             }
         }
         if (receives_.cancel(operation)) return;
-        submit_cancellation(uring::name_of(operation));
+        const bool polls =
+            operation.parking == Operation::Parking::polls && !operation.takes_buffer();
+        submit_cancellation(polls ? uring::name_of(operation, Tag::readiness)
+                                  : uring::name_of(operation));
     }
 
     void park(Operation& operation) override { receives_.park(operation); }
@@ -219,6 +223,7 @@ private:
             ++copied_sends_;
         }
         const int answer = operation.result;
+        if (answer == -EAGAIN) return wait_until_ready(operation);
         const bool is_refused =
             answer == -EOPNOTSUPP || answer == -EINVAL || answer == -ENOMEM || answer == -ENOBUFS;
         if (is_refused && !operation.cancel_requested) return submit_copying(operation);
@@ -278,9 +283,9 @@ private:
         case Request::take_back: return submit_cancellation(name_of(listener));
         case Request::single_shot: return submit_accept(*step.operation);
         }
-        if (step.operation != nullptr) {
-            finished_.add(*step.operation, step.result);
-        }
+        if (step.operation == nullptr) return;
+        if (step.result == -EAGAIN) return wait_until_ready(*step.operation);
+        finished_.add(*step.operation, step.result);
     }
 
     // Takes the multishot back and waits for its last answer: until then it holds the listener's file,
@@ -315,12 +320,46 @@ private:
         if (tag == Tag::recv_buffer) return receives_.settle(entry);
         if (tag != Tag::operation) [[unlikely]]
             return settle_rare(tag, entry);
+        if (entry.res == -EAGAIN && entry.user_data != 0) [[unlikely]]
+            return settle_unready(entry);
         if (entry.user_data != 0) [[likely]]
             finished_.add(*uring::address_in<Operation>(entry), entry.res);
     }
 
+    // ---- descriptors that others have made non-blocking ------------------------------------------
+
+    // The mode belongs to whoever shares the descriptor, as an epoll loop at the same listener or a program at the
+    // same terminal: it is not ours to change. A request that is tried again at once would keep both of us busy.
+    void wait_until_ready(Operation& operation) {
+        if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
+        operation.parking = Operation::Parking::polls;
+        uring::submit_poll(queues_, operation.descriptor,
+                           operation.is_outbound() ? POLLOUT : POLLIN,
+                           uring::name_of(operation, Tag::readiness));
+    }
+
+    [[gnu::noinline]] void settle_unready(const io_uring_cqe& entry) {
+        auto& operation = *uring::address_in<Operation>(entry);
+        check_loan(operation);
+        // A Unix socket answers so when its listener's queue is full (connect(2)).
+        if (operation.opcode == Opcode::connect) return finished_.add(operation, entry.res);
+        wait_until_ready(operation);
+    }
+
+    void settle_readiness(const io_uring_cqe& entry) {
+        auto& operation = *uring::address_in<Operation>(entry);
+        check_loan(operation);
+        operation.parking = Operation::Parking::no;
+        if (entry.res < 0) return finished_.add(operation, entry.res);
+        if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
+        start(operation);
+    }
+
+    // ---- answers that are rare -------------------------------------------------------------------
+
     [[gnu::noinline]] void settle_rare(Tag tag, const io_uring_cqe& entry) {
         if (tag == Tag::zero_copy_send) return settle_zero_copy(entry);
+        if (tag == Tag::readiness) return settle_readiness(entry);
         if (tag == Tag::multishot_receive) return receives_.settle_multishot(entry);
         if (tag == Tag::multishot_accept) return settle_shared(entry);
         if (tag == Tag::install) {
@@ -330,6 +369,7 @@ private:
         if (direct_ && entry.res < 0) direct_->release();
         // Of whatever listener: on another one the next accept is only a little dearer.
         backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
+        if (entry.res == -EAGAIN) return settle_unready(entry);
         finished_.add(*uring::address_in<Operation>(entry), entry.res);
     }
 

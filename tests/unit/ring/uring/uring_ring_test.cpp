@@ -6,6 +6,8 @@
 #include "request.hpp"
 
 #include "base/sanitizer.hpp"
+#include "ring/epoll/epoll_ring.hpp"
+#include "ring/uring/uring_queues.hpp"
 #include "ring/uring/uring_ring.hpp"
 
 #include <array>
@@ -21,6 +23,7 @@
 #include <vector>
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -589,4 +592,235 @@ TEST_CASE("UringRing hands a parked receive over once when it is cancelled") {
     CHECK(faster.answer() == -ECANCELED);
     std::array<char, 8> bytes{};
     CHECK(::read(faster.pair.left.get(), bytes.data(), bytes.size()) == 5);
+}
+
+// ---- a mode that somebody else has chosen -------------------------------------------------------
+
+namespace {
+
+// Answers that come within some time, of which each is taken as a loop takes it.
+std::vector<Completion> watch_for(Ring& ring, std::chrono::milliseconds time) {
+    std::vector<Completion> all;
+    const auto end = Clock::now() + time;
+    while (Clock::now() < end) {
+        for (const Completion& one : wait_once(ring, end)) {
+            if (one.operation->finish(one.result)) {
+                all.push_back(one);
+            } else {
+                ring.start(*one.operation);
+            }
+        }
+    }
+    return all;
+}
+
+void make_non_blocking(int fd) { REQUIRE(::fcntl(fd, F_SETFL, O_NONBLOCK) == 0); }
+
+constexpr std::uint64_t few = 20; // submissions, where a busy loop makes thousands
+
+} // namespace
+
+TEST_CASE("UringRing waits at a descriptor that somebody has made non-blocking, and is not busy") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    for (const Opcode opcode : {Opcode::recv, Opcode::recv_buffer, Opcode::read_some,
+                                Opcode::read_buffer, Opcode::send}) {
+        CAPTURE(to_string(opcode));
+        const auto ring = make_ring();
+        const auto pair = make_pair();
+        make_non_blocking(pair.left.get());
+        const bool sends = opcode == Opcode::send;
+        std::array<char, 4096> bytes{};
+        while (sends && ::write(pair.left.get(), bytes.data(), bytes.size()) > 0) {
+        }
+        Request request;
+        if (opcode == Opcode::recv_buffer || opcode == Opcode::read_buffer) {
+            request.operation.configure(opcode, pair.left.get(), nullptr, 64);
+            request.operation.state = Operation::State::in_flight;
+            ring->start(request.operation);
+        } else {
+            request.start(*ring, opcode, pair.left.get());
+        }
+        CHECK(watch_for(*ring, 100ms).empty());
+        CHECK(ring->stats().submissions < few);
+        if (sends) {
+            for (int i = 0;
+                 i < 1000 && ::recv(pair.right.get(), bytes.data(), bytes.size(), MSG_DONTWAIT) > 0;
+                 ++i) {
+            }
+        } else {
+            REQUIRE(::write(pair.right.get(), "hello", 5) == 5);
+        }
+        const auto answers = watch_for(*ring, 100ms);
+        REQUIRE(answers.size() == 1);
+        CHECK(answers[0].result == (sends ? 64 : 5));
+        CHECK(ring->stats().submissions < few);
+
+        // Cancelled while it waits.
+        if (sends) continue;
+        Request second;
+        second.operation.configure(opcode, pair.left.get(), nullptr, 64);
+        if (!second.operation.takes_buffer()) second.configure(opcode, pair.left.get());
+        second.operation.state = Operation::State::in_flight;
+        ring->start(second.operation);
+        CHECK(watch_for(*ring, 20ms).empty());
+        second.operation.cancel_requested = true;
+        ring->cancel(second.operation);
+        const auto cancelled = watch_for(*ring, 50ms);
+        REQUIRE(cancelled.size() == 1);
+        CHECK(cancelled[0].result == -ECANCELED);
+    }
+}
+
+TEST_CASE("UringRing and EpollRing share a listener: each takes clients, and neither is busy") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    for (const bool multishot : {false, true}) {
+        CAPTURE(multishot);
+        RingFeatures features;
+        features.multishot_accept = multishot;
+        auto made = make_uring_ring({.entries = 64, .features = features});
+        REQUIRE(made);
+        const auto uring = std::move(*made);
+        auto made_epoll = make_epoll_ring({});
+        REQUIRE(made_epoll);
+        const auto epoll = std::move(*made_epoll);
+
+        const UniqueFd listener = testing::bound_socket(testing::loopback(), 100);
+        const UniqueFd same(::fcntl(listener.get(), F_DUPFD_CLOEXEC, 0));
+        const Endpoint address = testing::address_of(listener.get());
+        Request first;
+        Request other;
+        first.start(*uring, Opcode::accept, listener.get());
+        CHECK(look(*uring).empty()); // in flight before the other comes
+        other.start(*epoll, Opcode::accept, same.get());
+        CHECK(look(*epoll).empty()); // which has made the listener non-blocking for both
+
+        std::vector<UniqueFd> clients;
+        int of_uring = 0;
+        int of_epoll = 0;
+        const auto take = [&](Ring& ring, Request& request, int fd, int& count) {
+            for (const Completion& one : watch_for(ring, 10ms)) {
+                REQUIRE(one.result >= 0);
+                UniqueFd(one.result).reset();
+                ++count;
+                request.start(ring, Opcode::accept, fd);
+            }
+        };
+        for (int i = 0; i < 10; ++i) {
+            clients.push_back(testing::connect_to(address));
+            if (i % 2 == 0) take(*epoll, other, same.get(), of_epoll);
+            take(*uring, first, listener.get(), of_uring);
+            take(*epoll, other, same.get(), of_epoll);
+        }
+        CHECK(of_uring + of_epoll == 10);
+        CHECK(of_uring > 0);
+        const auto before = uring->stats().submissions;
+        CHECK(before < 100);
+        CHECK(watch_for(*uring, 100ms).empty());
+        CHECK(uring->stats().submissions - before < few);
+        first.operation.cancel_requested = other.operation.cancel_requested = true;
+        uring->cancel(first.operation);
+        epoll->cancel(other.operation);
+        const auto cancelled = watch_for(*uring, 50ms);
+        REQUIRE(cancelled.size() == 1);
+        CHECK(cancelled[0].result == -ECANCELED);
+        CHECK(watch_for(*epoll, 10ms).size() == 1);
+    }
+}
+
+namespace {
+
+// Puts another answer in the place of the kernel's, which has come and was not looked at. Kernels of today wait at a
+// descriptor that is non-blocking; older ones answer EAGAIN, again and again.
+bool replace_answer(const Operation& operation, std::int32_t before, std::int32_t after) {
+    std::ifstream maps("/proc/self/maps");
+    bool replaced = false;
+    for (std::string line; std::getline(maps, line);) {
+        std::uintptr_t begin = 0;
+        std::uintptr_t end = 0;
+        if (line.find("[io_uring]") == line.npos ||
+            std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) != 2) {
+            continue;
+        }
+        for (std::uintptr_t at = begin; at + sizeof(io_uring_cqe) <= end; at += 8) {
+            auto* entry = reinterpret_cast<io_uring_cqe*>(at);
+            const auto named = static_cast<std::uintptr_t>(entry->user_data) & ~std::uintptr_t{7};
+            if (named != reinterpret_cast<std::uintptr_t>(&operation) || entry->res != before)
+                continue;
+            entry->res = after;
+            replaced = true;
+        }
+    }
+    return replaced;
+}
+
+// Ends when the kernel has answered, and that was replaced by EAGAIN. It works when the thread comes out of a call.
+void answer_again(const Operation& operation, std::int32_t before) {
+    for (int i = 0; i < 10'000 && !replace_answer(operation, before, -EAGAIN); ++i)
+        ::poll(nullptr, 0, 1);
+}
+
+} // namespace
+
+TEST_CASE("UringRing polls after EAGAIN: the operation is not handed over, and not tried at once") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    for (const bool cancels : {false, true}) {
+        for (const Opcode opcode : {Opcode::recv, Opcode::recv_buffer, Opcode::read_some}) {
+            CAPTURE(to_string(opcode));
+            CAPTURE(cancels);
+            RingFeatures features;
+            features.defer_taskrun = false; // so that answers come without being asked for
+            features.provided_buffers = false;
+            auto made = make_uring_ring({.entries = 64, .features = features});
+            REQUIRE(made);
+            Ring& ring = **made;
+            const auto pair = make_pair();
+            Request request;
+            Operation& operation = request.configure(opcode, pair.left.get());
+            if (operation.takes_buffer()) operation.data = nullptr;
+            ring.start(operation);
+            CHECK(look(ring).empty());
+            REQUIRE(::write(pair.right.get(), "lost", 4) == 4);
+            answer_again(operation, 4);
+            CHECK(watch_for(ring, 20ms).empty());
+            CHECK(ring.stats().completions == 0);
+            operation.cancel_requested = cancels;
+            if (cancels) ring.cancel(operation);
+            if (!cancels) REQUIRE(::write(pair.right.get(), "hello", 5) == 5);
+            const auto answers = watch_for(ring, 50ms);
+            REQUIRE(answers.size() == 1);
+            CHECK(answers[0].result == (cancels ? -ECANCELED : 5));
+        }
+    }
+}
+
+TEST_CASE("UringRing polls after an accept that was answered EAGAIN") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    RingFeatures features;
+    features.defer_taskrun = false;
+    auto made = make_uring_ring({.entries = 64, .features = features});
+    REQUIRE(made);
+    Ring& ring = **made;
+    const UniqueFd listener = testing::bound_socket(testing::loopback(), 100);
+    const Endpoint address = testing::address_of(listener.get());
+    for (const bool cancels : {false, true}) {
+        CAPTURE(cancels);
+        const auto before = ring.stats().completions;
+        Request request;
+        request.start(ring, Opcode::accept, listener.get());
+        CHECK(look(ring).empty());
+        const UniqueFd client = testing::connect_to(address);
+        const UniqueFd probe(::dup(STDERR_FILENO)); // which is behind the accepted one
+        const int accepted = probe.get() - 1;
+        answer_again(request.operation, accepted);
+        ::close(accepted);
+        CHECK(watch_for(ring, 20ms).empty());
+        CHECK(ring.stats().completions == before);
+        request.operation.cancel_requested = cancels;
+        if (cancels) ring.cancel(request.operation);
+        const UniqueFd second = cancels ? UniqueFd() : testing::connect_to(address);
+        const auto answers = watch_for(ring, 50ms);
+        REQUIRE(answers.size() == 1);
+        CHECK((cancels ? answers[0].result == -ECANCELED : answers[0].result >= 0));
+        if (answers[0].result >= 0) UniqueFd(answers[0].result).reset();
+    }
 }

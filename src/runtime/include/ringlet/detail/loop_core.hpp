@@ -18,6 +18,7 @@
 #include <ringlet/task_list.hpp>
 #include <ringlet/unique_fd.hpp>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -156,6 +157,7 @@ public:
         operation.state = Operation::State::in_flight;
         keep_age(operation);
         ++in_flight_count_;
+        ++in_flight_of_[static_cast<std::size_t>(operation.opcode)];
         unsubmitted_ = true;
         ring_->start(operation);
         return true;
@@ -195,6 +197,11 @@ public:
     [[nodiscard]] bool receives_ahead() const noexcept { return ring_->receives_ahead(); }
     [[nodiscard]] bool has_received(Descriptor descriptor) const noexcept {
         return ring_->has_received(descriptor);
+    }
+
+    /// Bytes went out, not by an operation.
+    void note_sent_bytes(std::size_t count) noexcept {
+        moved_bytes_[static_cast<std::size_t>(Opcode::send)] += count;
     }
 
     [[nodiscard]] Timers& timers() noexcept { return timers_; }
@@ -313,6 +320,9 @@ private:
     int own_threads_ = 0;
     std::size_t live_tasks_ = 0;
     std::size_t in_flight_count_ = 0;
+    // By opcode. A ring may make a plain send of one without a copy: only their sum is right.
+    std::array<std::size_t, opcode_count> in_flight_of_{};
+    std::array<std::uint64_t, opcode_count> moved_bytes_{};
     std::uint64_t turns_ = 0;
     std::uint64_t resumptions_ = 0;
     std::uint64_t resumptions_at_collect_ = 0;

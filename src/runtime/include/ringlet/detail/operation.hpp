@@ -29,6 +29,7 @@ enum class Opcode : std::uint8_t {
     write_at,      ///< the same
     send_zero_copy ///< a ring that cannot makes a `send` of it
 };
+inline constexpr std::size_t opcode_count = static_cast<std::size_t>(Opcode::send_zero_copy) + 1;
 
 /// The name of an opcode, for messages and dumps.
 [[nodiscard]] const char* to_string(Opcode opcode) noexcept;
