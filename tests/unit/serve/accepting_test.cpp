@@ -218,3 +218,18 @@ TEST_CASE("room: a place is given once, and who waits is told") {
     room.tell_when_free(0, [&] { told += 10; }); // there is room
     CHECK(told == 11);
 }
+
+TEST_CASE("room: a place that is left after the close remains empty") {
+    Room room(2, 2);
+    CHECK(room.try_enter(0));
+    CHECK(room.try_enter(1));
+    bool told = false;
+    room.tell_when_free(1, [&] { told = true; });
+    room.close();
+    room.leave(0);
+    room.tell_when_free(0, [&] { told = true; });
+    CHECK_FALSE(told);
+    CHECK(room.free_places() == 0);
+    CHECK_FALSE(room.try_enter(1));
+    CHECK(room.live() == 1);
+}
