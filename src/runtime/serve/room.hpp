@@ -35,6 +35,7 @@ public:
     /// From now on a place that is left remains empty.
     void close() noexcept { is_closed_.store(true); }
     [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
+    [[nodiscard]] std::size_t worker_count() const noexcept { return shares_.size(); }
     [[nodiscard]] std::size_t free_places() const noexcept {
         const std::size_t live = live_.load();
         return live < limit_ && !is_closed_.load() ? limit_ - live : 0;
@@ -67,7 +68,7 @@ private:
     std::vector<Share> shares_;
 };
 
-/// What one worker has of it. Alone, there is nothing to share: its group of connections knows the limit.
+/// What one worker has of it. Alone, with one listener, it needs none: its group of connections knows the limit.
 class RoomShare {
 public:
     using Give = std::function<bool(std::size_t worker, UniqueFd descriptor, bool is_unix)>;
@@ -76,7 +77,9 @@ public:
     RoomShare(std::shared_ptr<Room> room, std::size_t worker, Give give)
         : room_(std::move(room)), worker_(worker), give_(std::move(give)) {}
 
-    [[nodiscard]] bool is_shared() const noexcept { return room_ != nullptr; }
+    [[nodiscard]] bool is_shared() const noexcept {
+        return room_ != nullptr && room_->worker_count() > 1;
+    }
     [[nodiscard]] std::size_t worker() const noexcept { return worker_; }
     [[nodiscard]] bool try_enter() noexcept {
         return room_ == nullptr || room_->try_enter(worker_);
