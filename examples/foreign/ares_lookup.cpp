@@ -105,8 +105,8 @@ private:
             std::chrono::seconds(left.tv_sec) + std::chrono::microseconds(left.tv_usec);
         auto body = [&](TaskGroup& group) -> Task<> {
             for (const auto& [fd, events] : *wanted_) {
-                group.spawn("watch", [this, fd = fd, events = events, &group] {
-                    return watch(fd, events, &group);
+                group.spawn("watch", [this, one = fd, awaited = events, &group] {
+                    return watch(one, awaited, &group);
                 });
             }
             co_return;

@@ -65,7 +65,7 @@ private:
     bool has_more() const;
     bool has_ended_early() const { return result_.interrupted || result_.gave_up; }
     std::uint64_t count_never_sent() const;
-    std::uint64_t count_waiting() const;
+    std::uint64_t count_waiting(Clock::time_point at) const;
 
     Task<> wait_for_the_end();
     Task<> drive(std::uint64_t index);
@@ -95,6 +95,7 @@ private:
     std::string last_failure_;
     Clock::time_point begin_;
     Clock::time_point end_;
+    Clock::time_point ended_early_; // if it has
     LoadResult result_;
 };
 
@@ -120,7 +121,9 @@ LoadResult Phase::run(Clock::time_point begin) {
     result_.wall = Clock::now() - begin_;
     result_.cpu = cpu_time(share_) - cpu_before;
     result_.cpu_wait = cpu_wait_time() - cpu_wait_before;
-    result_.unfinished += requests_under_way_;
+    // Only now: in the turn that ended it some may have begun that waited before.
+    result_.unfinished =
+        requests_under_way_ + (has_ended_early() ? count_waiting(ended_early_) : 0);
     result_.never_sent = count_never_sent();
     result_.errors += result_.never_sent;
     if (result_.never_sent > 0) {
@@ -153,11 +156,11 @@ std::uint64_t Phase::count_never_sent() const {
     return share_.count_of(static_cast<std::uint64_t>(all)) - requests_begun_;
 }
 
-// Open loop: how many are due by now, and wait for a connection.
-std::uint64_t Phase::count_waiting() const {
+// Open loop: how many were due by then, and wait for a connection.
+std::uint64_t Phase::count_waiting(Clock::time_point at) const {
     if (options_.rate <= 0) return 0;
-    const auto now = std::min(Clock::now(), is_timed() ? end_ : Clock::time_point::max());
-    const double due = std::chrono::duration<double>(now - begin_).count() * options_.rate;
+    const auto until = std::min(at, is_timed() ? end_ : Clock::time_point::max());
+    const double due = std::chrono::duration<double>(until - begin_).count() * options_.rate;
     std::uint64_t count = share_.count_of(static_cast<std::uint64_t>(due) + 1); // the first at once
     if (!is_timed()) count = std::min(count, planned_requests() - result_.errors);
     return count > requests_begun_ ? count - requests_begun_ : 0;
@@ -298,7 +301,7 @@ Task<> Phase::watch_for_interruption() {
 
 void Phase::end_early(bool& why) {
     why = true;
-    result_.unfinished = count_waiting();
+    ended_early_ = Clock::now();
     result_.last_failure = last_failure_;
     loop_.stop();
 }

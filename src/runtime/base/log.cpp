@@ -110,7 +110,8 @@ std::string escaped(std::string_view text, bool quotes) {
     return safe;
 }
 
-std::string quoted(std::string_view text) { return '"' + escaped(text, true) + '"'; }
+// Not `quoted`: for a std::string that is std::quoted, where something has included <iomanip>.
+std::string in_quotes(std::string_view text) { return '"' + escaped(text, true) + '"'; }
 
 bool needs_quotes(std::string_view text) noexcept {
     return text.empty() || std::ranges::any_of(text, [](char letter) {
@@ -127,7 +128,7 @@ void append_pair(std::string& line, std::string_view name, std::string_view valu
         line += is_plain ? letter : '_';
     }
     line += '=';
-    line += needs_quotes(value) ? quoted(value) : std::string(value);
+    line += needs_quotes(value) ? in_quotes(value) : std::string(value);
 }
 
 // Messages that differ in numbers only are one.
@@ -165,12 +166,12 @@ std::string as_logfmt(std::string_view time, LogLevel level, std::string_view me
 std::string as_json(std::string_view time, LogLevel level, std::string_view message,
                     Fields fields) {
     std::string line = "{";
-    if (!time.empty()) line.append("\"time\":").append(quoted(time)).append(",");
-    line.append("\"level\":").append(quoted(to_string(level)));
-    line.append(",\"message\":").append(quoted(message));
+    if (!time.empty()) line.append("\"time\":").append(in_quotes(time)).append(",");
+    line.append("\"level\":").append(in_quotes(to_string(level)));
+    line.append(",\"message\":").append(in_quotes(message));
     for (const LogField& field : fields) {
-        line.append(",").append(quoted(field.name())).append(":");
-        line += field.is_number() ? field.value() : quoted(field.value());
+        line.append(",").append(in_quotes(field.name())).append(":");
+        line += field.is_number() ? field.value() : in_quotes(field.value());
     }
     return line + "}";
 }

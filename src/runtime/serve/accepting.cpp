@@ -216,7 +216,7 @@ Task<Result<void>> Server::State::take_waiting(BoundedTaskGroup& connections,
 Task<Result<void>> Server::State::take(BoundedTaskGroup& connections, StreamSocket stream,
                                        bool is_unix) {
     last_accept_ = Clock::now();
-    while (!room.try_enter()) { // another worker has taken the last
+    while (!room.try_enter()) { // another worker, or another listener, has taken the last
         auto free = co_await wait_for_room(connections);
         if (!free) co_return free;
     }

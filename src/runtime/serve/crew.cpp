@@ -243,6 +243,8 @@ void Workers::Crew::stop_up_to(int times) {
 
 void Workers::Crew::tell_stops(int times) {
     stops_ = times;
+    // Or else one that still drains would take clients from its queue to where another has just ended some.
+    if (times > 1 && room_) room_->close();
     if (loop_) loop_->post([this] { stopping_.set(); });
     for (const Worker& worker : workers_) {
         if (worker.server != nullptr) worker.server->stop_up_to(times);

@@ -7,7 +7,7 @@ namespace ringlet {
 void Room::leave(std::size_t worker) noexcept {
     shares_[worker].live.fetch_sub(1, std::memory_order_relaxed);
     live_.fetch_sub(1);
-    if (waiting_.load() == 0) return;
+    if (waiting_.load() == 0 || is_closed_.load()) return;
     const std::lock_guard lock(mutex_);
     for (Share& share : shares_) { // all: one that is woken may have nobody to accept
         if (!share.wake) continue;
@@ -23,7 +23,7 @@ void Room::tell_when_free(std::size_t worker, std::function<void()> wake) {
     if (!shares_[worker].wake) return;
     waiting_.fetch_add(1);
     // One that left before it could see that somebody waits.
-    if (live_.load() < limit_) {
+    if (free_places() > 0) {
         waiting_.fetch_sub(1);
         std::exchange(shares_[worker].wake, nullptr)();
     }

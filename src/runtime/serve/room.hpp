@@ -25,7 +25,8 @@ public:
 
     /// Takes a place for a worker, if there is one.
     bool try_enter(std::size_t worker) noexcept {
-        if (live_.fetch_add(1) >= limit_) {
+        // The order matters: who finds a place that was left after `close` sees that it is closed.
+        if (live_.fetch_add(1) >= limit_ || is_closed_.load()) {
             live_.fetch_sub(1);
             return false;
         }
@@ -33,10 +34,13 @@ public:
         return true;
     }
     void leave(std::size_t worker) noexcept;
+    /// From now on a place that is left remains empty.
+    void close() noexcept { is_closed_.store(true); }
     [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
+    [[nodiscard]] std::size_t worker_count() const noexcept { return shares_.size(); }
     [[nodiscard]] std::size_t free_places() const noexcept {
-        const std::size_t live = live_.load(std::memory_order_relaxed);
-        return live < limit_ ? limit_ - live : 0;
+        const std::size_t live = live_.load();
+        return live < limit_ && !is_closed_.load() ? limit_ - live : 0;
     }
     [[nodiscard]] std::size_t live() const noexcept {
         return live_.load(std::memory_order_relaxed);
@@ -60,12 +64,13 @@ private:
 
     std::size_t limit_;
     std::atomic<std::size_t> live_{0};
+    std::atomic<bool> is_closed_{false};
     std::atomic<std::size_t> waiting_{0};
     std::mutex mutex_;
     std::vector<Share> shares_;
 };
 
-/// What one worker has of it. Alone, there is nothing to share: its group of connections knows the limit.
+/// What one worker has of it. Alone, with one listener, it needs none: its group of connections knows the limit.
 class RoomShare {
 public:
     using Give = std::function<bool(std::size_t worker, UniqueFd descriptor, bool is_unix,
@@ -75,7 +80,9 @@ public:
     RoomShare(std::shared_ptr<Room> room, std::size_t worker, Give give)
         : room_(std::move(room)), worker_(worker), give_(std::move(give)) {}
 
-    [[nodiscard]] bool is_shared() const noexcept { return room_ != nullptr; }
+    [[nodiscard]] bool is_shared() const noexcept {
+        return room_ != nullptr && room_->worker_count() > 1;
+    }
     [[nodiscard]] std::size_t worker() const noexcept { return worker_; }
     [[nodiscard]] bool try_enter() noexcept {
         return room_ == nullptr || room_->try_enter(worker_);

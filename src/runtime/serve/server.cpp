@@ -35,6 +35,9 @@ Server::State::State(ServeOptions chosen, std::vector<StreamListener> listening,
     } else if (direct > 0) {
         limit = limit == 0 ? direct : std::min(limit, direct);
     }
+    // Each listener accepts one more as long as there is a place: who comes too late has to wait for the next.
+    if (!room.is_shared() && listeners.size() > 1)
+        room = RoomShare(std::make_shared<Room>(limit, 1), 0, nullptr);
 }
 
 Result<Server> Server::create(ServeOptions options) {

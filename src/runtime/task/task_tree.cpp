@@ -93,13 +93,16 @@ std::string line_of(const Kind& kind, const Alike& alike, Clock::time_point now)
     return is_cancelled ? text + "; cancelled" : text;
 }
 
-// The largest first.
+// The largest first; those that are equally large by their kinds. (std::stable_sort of libstdc++ 12 uses what is
+// deprecated, of which clang++ warns.)
 std::string lines_of(const Groups& groups, Clock::time_point now) {
     std::vector<const Groups::value_type*> sorted;
     sorted.reserve(groups.size());
     for (const auto& group : groups) sorted.push_back(&group);
-    std::ranges::stable_sort(
-        sorted, [](const auto* a, const auto* b) { return a->second.count > b->second.count; });
+    std::ranges::sort(sorted, [](const auto* a, const auto* b) {
+        if (a->second.count != b->second.count) return a->second.count > b->second.count;
+        return a->first < b->first;
+    });
     std::string text;
     std::size_t left_out = 0;
     for (std::size_t index = 0; index < sorted.size(); ++index) {

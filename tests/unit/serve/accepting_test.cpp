@@ -129,6 +129,38 @@ TEST_CASE("a server listens on several addresses, of several kinds") {
     }
 }
 
+TEST_CASE("a client beyond the limit waits, whichever address it came to") {
+    ServeOptions options = quiet_options();
+    options.listen = "127.0.0.1:0, 127.0.0.2:0";
+    for (const std::size_t workers : {1U, 2U}) {
+        CAPTURE(workers);
+        options.workers = workers;
+        options.max_connections = workers;
+        auto served = Workers::create(options);
+        REQUIRE(served);
+        const std::vector<Endpoint> addresses = served->locals();
+        REQUIRE(addresses.size() == 2);
+        std::thread clients([&] {
+            std::vector<UniqueFd> first;
+            for (std::size_t i = 0; i < workers; ++i) {
+                first.push_back(connect_to(addresses[0]));
+                CHECK(echoes(first.back(), "first"));
+            }
+            const UniqueFd late = connect_to(addresses[1]);
+            CHECK(write_all(late.get(), "late"));
+            CHECK_FALSE(is_readable(late.get(), 50));
+            first.clear();
+            waiting_for("one that waited, after another has left");
+            CHECK(read_up_to(late.get(), 4) == "late");
+            served->stop();
+        });
+        auto report = served->run(echo);
+        clients.join();
+        REQUIRE(report);
+        CHECK(report->accepted_count == workers + 1);
+    }
+}
+
 TEST_CASE("a name stands for all of its addresses that this machine has, at one port") {
     auto addresses = resolve_listen("localhost:0");
     REQUIRE(addresses);
@@ -217,4 +249,19 @@ TEST_CASE("room: a place is given once, and who waits is told") {
     CHECK(told == 1);
     room.tell_when_free(0, [&] { told += 10; }); // there is room
     CHECK(told == 11);
+}
+
+TEST_CASE("room: a place that is left after the close remains empty") {
+    Room room(2, 2);
+    CHECK(room.try_enter(0));
+    CHECK(room.try_enter(1));
+    bool told = false;
+    room.tell_when_free(1, [&] { told = true; });
+    room.close();
+    room.leave(0);
+    room.tell_when_free(0, [&] { told = true; });
+    CHECK_FALSE(told);
+    CHECK(room.free_places() == 0);
+    CHECK_FALSE(room.try_enter(1));
+    CHECK(room.live() == 1);
 }

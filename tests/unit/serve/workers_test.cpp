@@ -375,6 +375,29 @@ TEST_CASE("max_connections is that of all workers together, whichever has them")
     CHECK(report.cancelled_count == 5);
 }
 
+TEST_CASE("what the second stop ends makes no room for those who wait") {
+    ServeOptions options = options_of(8);
+    options.max_connections = 16;
+    WorkersThread workers(options, [](TcpStream stream) -> Task<> {
+        auto greeted = co_await stream.send_all(bytes_of("!"));
+        if (!greeted) co_return;
+        static_cast<void>(co_await stream.recv());
+    });
+    const std::vector<UniqueFd> clients = connect_many(workers.address(), enough_clients);
+    waiting_for("as many clients as there is room for");
+    const auto is_greeted = [](const UniqueFd& client) { return is_readable(client.get(), 0); };
+    while (std::ranges::count_if(clients, is_greeted) < 16) std::this_thread::yield();
+    workers.stop();
+    waiting_for("all workers to refuse new clients");
+    until_refused(workers.address());
+    // Soon each has taken those who wait from its queue: the second stop comes to one worker before the others.
+    std::this_thread::sleep_for(2 * Server::settle_time);
+    workers.stop();
+    const ServeReport report = workers.finish();
+    CHECK(report.accepted_count == 16);
+    CHECK(report.cancelled_count == 16);
+}
+
 TEST_CASE("there are as many workers as were asked for, as CPUs for 0, and never too many") {
     ServeOptions options = options_of(8);
     options.max_connections = 3;
