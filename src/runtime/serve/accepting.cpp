@@ -4,7 +4,6 @@
 #include <ringlet/sleep.hpp>
 #include <ringlet/yield.hpp>
 
-#include "base/kernel.hpp"
 #include "net/socket_state.hpp"
 #include "serve/connection_channel.hpp"
 #include "serve/server_state.hpp"
