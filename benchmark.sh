@@ -44,6 +44,8 @@ case ${1-} in
 log) shift ;;
 field) shift && set -- --field "$@" ;;
 compare) shift && command=compare.py ;;
+accept) shift && command=accept.py ;;
+spread) shift && command=spread.py ;;
 originals) shift && command=originals.py ;;
 targets) shift && command=targets ;;
 report) shift && command=report ;;

@@ -17,6 +17,8 @@ commands; each explains its own options with --help:
   log        the log below; this is what runs without a command
   field      the log with the rows of the field, as --field
   compare    two servers by their CPU time per echo, in pairs of runs that take turns
+  accept     how soon a crowd is served that connects at once
+  spread     how evenly connections are spread over workers
   targets    what ringlet wants to reach, as one table
   lab        what a coroutine per connection costs, as --lab
   report     a page with pictures of what the lab has measured
