@@ -12,6 +12,7 @@
 #include "operator_signals.hpp"
 #include "output.hpp"
 #include "own_addresses.hpp"
+#include "server_lines.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -220,73 +221,6 @@ std::string listen_address(const Settings& settings) {
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
-std::string addresses_of(const Workers& workers) {
-    std::string text;
-    for (const Endpoint& address : workers.locals())
-        text += (text.empty() ? "" : ", ") + address.to_string();
-    return text;
-}
-
-std::string where_metrics_are(const Workers& workers) {
-    const auto address = workers.metrics_address();
-    return address ? ", metrics on " + address->to_string() : "";
-}
-
-void print_start(const Workers& workers, bool given, bool pinned, bool tls,
-                 std::size_t descriptors) {
-    print("echo_coro listens on {}{}{}, backend {}, {} {}worker{}, at most {} connections "
-          "({} {}descriptors{}){}\n",
-          addresses_of(workers), given ? " (given by the service manager)" : "",
-          tls ? " (TLS)" : "", workers.backend().to_string(), workers.size(),
-          pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
-          descriptors, workers.has_direct_descriptors() ? "direct " : "",
-          workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "",
-          where_metrics_are(workers));
-}
-
-// Less is served at once than was asked for.
-void warn_of_limit(Log& log, const Workers& workers, std::size_t wanted, std::size_t descriptors) {
-    if (workers.has_direct_descriptors()) {
-        if (workers.max_connections() >= wanted) return;
-        log.write(
-            LogLevel::warning,
-            fmt::format("--max-connections {} is more than the {} descriptors of each worker: "
-                        "{} are served at once (--workers {}, or raise 'ulimit -n')",
-                        wanted, descriptors, workers.max_connections(),
-                        (wanted + descriptors - 1) / descriptors));
-    } else if (workers.max_connections() > descriptors) {
-        log.write(
-            LogLevel::warning,
-            fmt::format("--max-connections {} is more than the {} descriptors of this process: "
-                        "accepting will pause at that limit (see 'ulimit -n')",
-                        wanted, descriptors));
-    }
-}
-
-void print_end(const ServeReport& report) {
-    for (std::size_t index = 0; index < report.workers.size(); ++index) {
-        const ServeReport& worker = report.workers[index];
-        print("worker {}: {} connections served, {} cancelled, {} system calls on {}, "
-              "{} completions\n",
-              index, worker.accepted_count, worker.cancelled_count, worker.loop.ring.system_calls,
-              to_string(worker.loop.backend), worker.loop.ring.completions);
-    }
-    print("echo_coro stopped: {} connections served, {} cancelled after the drain time\n",
-          report.accepted_count, report.cancelled_count);
-    if (report.taken_over_count + report.handed_over_count > 0) {
-        print("{} connections came from the program before, {} went to the next one\n",
-              report.taken_over_count, report.handed_over_count);
-    }
-    // Of several workers, some may have been refused io_uring.
-    const std::string backend =
-        report.workers.empty() ? fmt::format(" on {}", to_string(report.loop.backend)) : "";
-    const RingStats& ring = report.loop.ring;
-    print("{} system calls{}, {} completions, {} pauses of accepting, "
-          "{} waits for a buffer, {} overflows of the completion queue\n",
-          ring.system_calls, backend, ring.completions, report.accept_pauses, ring.buffer_shortages,
-          ring.completion_overflows);
-}
-
 // The server reads them from here on. One that comes after it has ended, while we print what was done,
 // asks for nothing any more, and must not take our exit status.
 void block_signals() {
@@ -389,9 +323,9 @@ int run(const Settings& settings, char** argv) {
     const auto serve = [&](auto handler) {
         return run_behind_proxies(*workers, settings, *log, std::move(handler));
     };
-    auto report = *tls                         ? serve(with_tls(**tls, echo<TlsStream>))
-                  : settings.hand_over.empty() ? serve(echo<StreamSocket>)
-                                               : serve(echo_or_hand_over);
+    auto report = *tls                             ? serve(with_tls(**tls, echo<TlsStream>))
+                  : settings.own.hand_over.empty() ? serve(echo<StreamSocket>)
+                                                   : serve(echo_or_hand_over);
     if (!report) return refuse(report.error());
     if (!settings.quiet) print_end(*report);
     return end_output("echo_coro", EX_OK);

@@ -244,6 +244,11 @@ const Case cases[] = {
          auto answer = co_await world.stream->recv();
          co_return without_value(answer);
      }},
+    {"RecvOrHandOverAwaiter", "recv_or_hand_over",
+     [](World& world) -> Task<Result<void>> {
+         auto answer = co_await recv_or_hand_over(*world.stream);
+         co_return without_value(answer);
+     }},
     {"SocketAwaiter", "recv into memory",
      [](World& world) -> Task<Result<void>> {
          auto answer = co_await world.stream->recv(std::span(world.memory));

@@ -229,7 +229,7 @@ Task<> Server::State::watch_signals() {
         auto seen = co_await next_signal(*signals, options);
         if (!seen) co_return;
         if (std::ranges::count(options.hook_signals, *seen) > 0) {
-            call_hook(*loop, options, *seen, draining_.is_set());
+            call_hook(*loop, options, *seen, here_.draining.is_set());
         } else if (*seen == options.dump_signal) {
             dump("");
         } else {

@@ -1,4 +1,5 @@
 #include <ringlet/proxy_protocol.hpp>
+#include <ringlet/with_proxy_protocol.hpp>
 
 #include "death.hpp"
 #include "net.hpp"

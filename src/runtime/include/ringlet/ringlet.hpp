@@ -57,6 +57,7 @@
 #include <ringlet/unix_stream.hpp>
 #include <ringlet/version.hpp>
 #include <ringlet/when.hpp>
+#include <ringlet/with_proxy_protocol.hpp>
 #include <ringlet/workers.hpp>
 #include <ringlet/writer.hpp>
 #include <ringlet/yield.hpp>

@@ -1,0 +1,17 @@
+#pragma once
+
+// What echo_coro says of itself when it starts, and when it has ended.
+
+#include <ringlet/log.hpp>
+#include <ringlet/workers.hpp>
+
+#include <cstddef>
+
+void print_start(const ringlet::Workers& workers, bool given, bool pinned, bool tls,
+                 std::size_t descriptors);
+
+/// Less is served at once than was asked for.
+void warn_of_limit(ringlet::Log& log, const ringlet::Workers& workers, std::size_t wanted,
+                   std::size_t descriptors);
+
+void print_end(const ringlet::ServeReport& report);
