@@ -46,6 +46,7 @@ field) shift && set -- --field "$@" ;;
 compare) shift && command=compare.py ;;
 accept) shift && command=accept.py ;;
 spread) shift && command=spread.py ;;
+hand-over) shift && command=hand_over.py ;;
 originals) shift && command=originals.py ;;
 targets) shift && command=targets ;;
 report) shift && command=report ;;

@@ -19,6 +19,7 @@ commands; each explains its own options with --help:
   compare    two servers by their CPU time per echo, in pairs of runs that take turns
   accept     how soon a crowd is served that connects at once
   spread     how evenly connections are spread over workers
+  hand-over  what clients notice of ten new versions in a row, and what a connection costs that moves
   targets    what ringlet wants to reach, as one table
   lab        what a coroutine per connection costs, as --lab
   report     a page with pictures of what the lab has measured
