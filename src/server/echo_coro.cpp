@@ -208,7 +208,7 @@ void add_options(CLI::App& app, Settings& settings) {
         "the listening sockets over (--hand-over). Errors are one\n"
         "line on stderr and an exit status of sysexits(3): 64 bad option, 68 unknown host,\n"
         "66 a certificate or key cannot be used, 69 port in use or --backend io_uring refused,\n"
-        "74 stdout cannot be written, 77 no permission.\n"
+        "71 another error of the system, 74 stdout cannot be written, 77 no permission.\n"
         "\n"
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
 }

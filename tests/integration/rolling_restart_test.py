@@ -14,9 +14,11 @@ import tempfile
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from machines import Machines, why_no_machines
 from programs import ECHO_BENCH, ECHO_CORO, PATIENCE_SECONDS, ROOT, Program, wait_until
 
 NET = f"127.{192 + os.getpid() % 32}.{os.getpid() // 32 % 256}"  # where nobody else takes a port meanwhile
+WHY_NO_MACHINES = why_no_machines()
 SERVERS = {"one": f"{NET}.11", "two": f"{NET}.12", "three": f"{NET}.13"}
 
 
@@ -35,6 +37,20 @@ def configuration(folder, port):
         assert old in text, f"deploy/haproxy.cfg has no {old!r}"
         text = text.replace(old, new)
     return text
+
+
+def state_in(folder):
+    """What HAProxy thinks of each server."""
+    try:
+        with socket.socket(socket.AF_UNIX) as stats:
+            stats.settimeout(PATIENCE_SECONDS)
+            stats.connect(f"{folder}/stats")
+            stats.sendall(b"show stat\n")
+            with stats.makefile() as answer:
+                rows = [line.split(",") for line in answer if line.startswith("servers,")]
+    except OSError:
+        return {}
+    return {row[1]: row[17].split()[0] for row in rows if row[1] in SERVERS}
 
 
 @unittest.skipUnless(shutil.which("haproxy"), "haproxy is not installed")
@@ -56,17 +72,7 @@ class RollingRestart(unittest.TestCase):
             program.ends_by(signal.SIGUSR1)  # SIGTERM ends it as one that was killed
 
     def state(self):
-        """What HAProxy thinks of each server."""
-        try:
-            with socket.socket(socket.AF_UNIX) as stats:
-                stats.settimeout(PATIENCE_SECONDS)
-                stats.connect(f"{self.folder}/stats")
-                stats.sendall(b"show stat\n")
-                with stats.makefile() as answer:
-                    rows = [line.split(",") for line in answer if line.startswith("servers,")]
-        except OSError:
-            return {}
-        return {row[1]: row[17].split()[0] for row in rows if row[1] in SERVERS}
+        return state_in(self.folder)
 
     def start(self, name):
         server = Program(ECHO_CORO, "--listen", f"{SERVERS[name]}:{self.port}", "--proxy-from", f"{NET}.0/24,127.0.0.1",
@@ -100,6 +106,53 @@ class RollingRestart(unittest.TestCase):
             total = json.loads(result.read_text())["total"]
             self.assertGreater(total["connections"] if "connections" in total else 1, 0)
             stack.pop_all().close()
+
+
+@unittest.skipUnless(shutil.which("haproxy"), "haproxy is not installed")
+@unittest.skipIf(WHY_NO_MACHINES, WHY_NO_MACHINES)
+class OnMachines(unittest.TestCase):
+    """HAProxy, its clients and each server have a network of their own, and deploy/haproxy.cfg is used as it is, with its
+    ports and its health check; only the addresses are others."""
+
+    def start(self, stack, machine, proxy):
+        server = Program(*machine.on(ECHO_CORO, "--host", machine.address, "--port", 3200, "--proxy-from", proxy.address,
+                                     "--metrics", f"{machine.address}:9320", "--drain-timeout", "10s"))
+        stack.enter_context(server)
+        server.line()
+        return server
+
+    def test_nobody_notices(self):
+        with contextlib.ExitStack() as stack:
+            folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ringlet-rolling-")))
+            proxy, clients, *rest = stack.enter_context(Machines(2 + len(SERVERS)))
+            machines = dict(zip(SERVERS, rest))
+            text = (ROOT / "deploy/haproxy.cfg").read_text().replace("global\n", f"global\n    stats socket {folder}/stats\n")
+            for number, machine in enumerate(rest, 11):
+                self.assertIn(f"10.0.0.{number}:3200", text)
+                text = text.replace(f"10.0.0.{number}:", f"{machine.address}:")
+            (folder / "haproxy.cfg").write_text(text)
+            servers = {name: self.start(stack, machine, proxy) for name, machine in machines.items()}
+            haproxy = stack.enter_context(Program(*proxy.on(shutil.which("haproxy"), "-q", "-db", "-f", folder / "haproxy.cfg")))
+            haproxy.expected_errors = r"(?s).*"
+            wait_until(lambda: state_in(folder) == dict.fromkeys(SERVERS, "UP"), "HAProxy to find its servers")
+            result = folder / "result.json"
+            load = subprocess.Popen(
+                clients.on(ECHO_BENCH, "-t", "8", "--churn", "-e", "20", "--duration", "10min", "--json", result,
+                           "--no-progress", f"{proxy.address}:3200"),
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)  # fmt: skip
+            stack.callback(load.kill)
+            for name, machine in machines.items():
+                self.assertEqual(servers[name].ends_by(signal.SIGTERM), 0, servers[name].said())
+                wait_until(lambda: state_in(folder).get(name) == "DOWN", f"HAProxy to miss {name}")
+                servers[name] = self.start(stack, machine, proxy)
+                wait_until(lambda: state_in(folder).get(name) == "UP", f"HAProxy to find {name} again")
+            self.assertEqual(load.poll(), None, "the load ended before the restarts")
+            load.send_signal(signal.SIGINT)
+            said, _ = load.communicate(timeout=PATIENCE_SECONDS)
+            total = json.loads(result.read_text())["total"]
+            self.assertEqual((total["errors"], total["connections_failed"], total["first_error"]), (0, 0, ""), said)
+            self.assertGreater(total["connections_made"], 100)
+            haproxy.ends_by(signal.SIGUSR1)
 
 
 if __name__ == "__main__":

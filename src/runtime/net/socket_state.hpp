@@ -151,6 +151,9 @@ private:
 /// Errors    As `Ring::adopt`; the connection is closed then.
 Result<StreamSocket> keep_in_table(LoopCore& loop, UniqueFd connection);
 
+/// Another name of a connection among the descriptors of the process, whether it has one there or not.
+Result<UniqueFd> another_descriptor_of(const StreamSocket& stream);
+
 /// Aborts: somebody used what owns nothing, and the message names the task that did.
 [[noreturn, gnu::cold]] void used_empty(const char* what);
 

@@ -7,6 +7,9 @@
 #include "base/kernel.hpp"
 #include "net/socket_state.hpp"
 
+#include <cerrno>
+
+#include <fcntl.h>
 #include <sys/socket.h>
 
 namespace ringlet {
@@ -44,6 +47,18 @@ Result<StreamSocket> keep_in_table(LoopCore& loop, UniqueFd connection) {
     auto place = loop.adopt(std::move(connection));
     if (!place) return place.error();
     return StreamSocket(Kept(SocketHandle(new Socket(*place, loop))));
+}
+
+Result<UniqueFd> another_descriptor_of(const StreamSocket& stream) {
+    class Open : public StreamSocket {
+    public:
+        using StreamSocket::socket;
+    };
+    return (stream.*(&Open::socket))().ask([](Kernel&, int fd) -> Result<UniqueFd> {
+        UniqueFd another(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+        if (!another) return error_from_errno(errno);
+        return another;
+    });
 }
 
 Socket& StreamSocket::socket() const {

@@ -14,8 +14,6 @@
 #include <source_location>
 #include <string>
 
-#include <fcntl.h>
-
 namespace ringlet {
 
 namespace {
@@ -199,7 +197,6 @@ Task<Result<void>> Server::State::wait_for_room(BoundedTaskGroup& connections) {
 // Those who wait already, in the same turn: otherwise a crowd that arrives at once would get one place in each turn.
 Task<Result<void>> Server::State::take_waiting(BoundedTaskGroup& connections,
                                                StreamListener& listener, bool is_unix) {
-    if (loop->direct_descriptor_limit() > 0) co_return Result<void>();
     const std::size_t free_here = options.max_connections - connections.size();
     auto waiting =
         listener.accept_waiting(std::min({accepts_per_turn - 1, free_here, room.free_places()}));
@@ -219,9 +216,9 @@ Task<Result<void>> Server::State::take(BoundedTaskGroup& connections, StreamSock
         auto free = co_await wait_for_room(connections);
         if (!free) co_return free;
     }
-    if (const auto idler = room.idler_worker(); idler && stream.native_handle() >= 0) {
-        UniqueFd moved(::fcntl(stream.native_handle(), F_DUPFD_CLOEXEC, 0));
-        if (moved && room.give(*idler, std::move(moved), is_unix, handed_over().get()))
+    if (const auto idler = room.idler_worker()) {
+        auto moved = another_descriptor_of(stream);
+        if (moved && room.give(*idler, std::move(*moved), is_unix, handed_over().get()))
             co_return Result<void>();
     }
     begin(connections, std::move(stream), is_unix, Place(*this));
@@ -253,6 +250,10 @@ Task<> Server::State::take_given() {
 // Until all that can have come: the program before this one has ended, or this one drains.
 Task<> Server::State::receive_arrivals() {
     constexpr int arrivals_per_turn = 32;
+    struct NobodyReceives { // so that the program before keeps what it has
+        UniqueFd& channel;
+        ~NobodyReceives() { channel.reset(); }
+    } const at_end{arrivals};
     for (int left = arrivals_per_turn;;) {
         auto arrived = receive_connection(arrivals.get());
         if (arrived.error() == std::errc::resource_unavailable_try_again) {
@@ -288,9 +289,10 @@ Task<> Server::State::receive_arrivals() {
 void Server::State::begin(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix,
                           Place at) {
     if (loop->direct_descriptor_limit() > 0 && stream.native_handle() >= 0) {
-        // Handed over, since those that are accepted are in the table already.
-        auto kept = keep_in_table(loop->core(),
-                                  UniqueFd(::fcntl(stream.native_handle(), F_DUPFD_CLOEXEC, 0)));
+        // From the queue, or from elsewhere: only an accept puts it there by itself.
+        auto another = another_descriptor_of(stream);
+        auto kept = another ? keep_in_table(loop->core(), std::move(*another))
+                            : Result<StreamSocket>(another.error());
         if (kept) stream = std::move(*kept);
     }
     if (options.idle_timeout.count() > 0 || options.drain_spread.count() > 0)

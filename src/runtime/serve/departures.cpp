@@ -103,6 +103,10 @@ void Departures::ask_some() {
 }
 
 Task<> Departures::send_all(Keep keep) {
+    struct NobodyGoes { // whose receive is asked back from now on
+        UniqueFd& channel;
+        ~NobodyGoes() { channel.reset(); }
+    } const at_end{channel_};
     for (;;) {
         auto somebody = co_await somebody_rests_.wait();
         if (!somebody) co_return;

@@ -201,6 +201,10 @@ constexpr std::array gauges{
 constexpr std::array counters{
     Row{"ringlet_connections_accepted", "Connections whose handler began here.",
         [](const WorkerSnapshot& of) { return of.report.accepted_count; }},
+    Row{"ringlet_connections_taken_over", "Connections that came from the program before.",
+        [](const WorkerSnapshot& of) { return of.report.taken_over_count; }},
+    Row{"ringlet_connections_handed_over", "Connections that went to the next program.",
+        [](const WorkerSnapshot& of) { return of.report.handed_over_count; }},
     Row{"ringlet_connections_failed", "Handlers that ended with an error or an exception.",
         [](const WorkerSnapshot& of) { return of.report.failed_count; }},
     Row{"ringlet_connections_cancelled", "Connections that were cut off at the end of a drain.",

@@ -17,6 +17,7 @@ WorkerSnapshot Server::State::snapshot() const {
         now.phase = ServePhase::accepting;
     }
     now.report = report;
+    now.report.handed_over_count = here_.departures.gone_count();
     now.report.loop = loop->stats();
     now.live_connections = connections_ != nullptr ? connections_->size() : 0;
     now.pauses = pauses_;

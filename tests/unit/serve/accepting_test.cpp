@@ -41,23 +41,28 @@ int option_of(int fd, int level, int name) {
 // ---- many at once -------------------------------------------------------------------------------
 
 TEST_CASE("those who wait in the queue are taken together") {
-    auto server = Server::create(quiet_options());
-    REQUIRE(server);
-    std::vector<UniqueFd> clients;
-    for (int i = 0; i < 200; ++i) clients.push_back(connect_to(server->local()));
-    std::size_t served = 0;
-    std::uint64_t turns = 0;
-    auto handler = [&](TcpStream) -> Task<> {
-        if (++served == clients.size()) {
-            turns = server->loop().stats().turns;
-            server->stop();
-        }
-        co_return;
-    };
-    auto report = server->run(handler);
-    REQUIRE(report);
-    CHECK(report->accepted_count == 200);
-    CHECK(turns <= 20); // 200 / accepts_per_turn, and a few; one by one there would be 200
+    for (const bool direct : {false, true}) {
+        CAPTURE(direct);
+        ServeOptions options = quiet_options();
+        options.loop.features.direct_descriptors = direct;
+        auto server = Server::create(options);
+        REQUIRE(server);
+        std::vector<UniqueFd> clients;
+        for (int i = 0; i < 200; ++i) clients.push_back(connect_to(server->local()));
+        std::size_t served = 0;
+        std::uint64_t turns = 0;
+        auto handler = [&](TcpStream) -> Task<> {
+            if (++served == clients.size()) {
+                turns = server->loop().stats().turns;
+                server->stop();
+            }
+            co_return;
+        };
+        auto report = server->run(handler);
+        REQUIRE(report);
+        CHECK(report->accepted_count == 200);
+        CHECK(turns <= 20); // 200 / accepts_per_turn, and a few; one by one there would be 200
+    }
 }
 
 TEST_CASE("accepted connections are watched: their peers are asked whether they live") {
@@ -192,10 +197,13 @@ TEST_CASE("a list of addresses with a bad one is refused") {
 // ---- workers ------------------------------------------------------------------------------------
 
 TEST_CASE("workers have evenly many connections, however the kernel spreads them") {
-    for (const std::size_t count : {8U, 100U}) {
+    for (const auto [count, direct] :
+         {std::pair(8U, false), std::pair(100U, false), std::pair(100U, true)}) {
         CAPTURE(count);
+        CAPTURE(direct);
         ServeOptions options = quiet_options();
         options.workers = 4;
+        options.loop.features.direct_descriptors = direct;
         WorkersThread workers(options, echo);
         std::vector<UniqueFd> clients;
         for (std::size_t i = 0; i < count; ++i) {

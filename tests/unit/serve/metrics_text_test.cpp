@@ -23,6 +23,8 @@ ServerState sample() {
     WorkerSnapshot one;
     one.phase = ServePhase::draining;
     one.report.accepted_count = 7;
+    one.report.taken_over_count = 5;
+    one.report.handed_over_count = 6;
     one.report.loop.idle_timeouts = 3;
     one.report.loop.received_bytes = 123;
     one.report.loop.sent_bytes = 456;
@@ -47,8 +49,11 @@ ServerState sample() {
 TEST_CASE("metrics: each number has its name, its worker and its cause") {
     const std::string text = metrics_text(sample(), MetricsFormat::prometheus);
     for (const std::string_view line :
-         {"ringlet_connections_limit 100", "ringlet_connections{worker=\"0\"} 5",
+         {"ringlet_connections_limit 100",
+          "ringlet_connections{worker=\"0\"} 5",
           "ringlet_connections_accepted_total{worker=\"0\"} 7",
+          "ringlet_connections_taken_over_total{worker=\"0\"} 5",
+          "ringlet_connections_handed_over_total{worker=\"0\"} 6",
           "ringlet_accept_pauses_total{worker=\"0\",cause=\"limit\"} 1",
           "ringlet_accept_pauses_total{worker=\"0\",cause=\"exhausted\"} 2",
           "ringlet_accept_pauses_total{worker=\"0\",cause=\"other\"} 4",
@@ -62,7 +67,8 @@ TEST_CASE("metrics: each number has its name, its worker and its cause") {
           "ringlet_phase{worker=\"0\",phase=\"draining\"} 1",
           "ringlet_phase{worker=\"0\",phase=\"accepting\"} 0",
           "ringlet_task_memory_bytes{worker=\"0\"} 0",
-          "# TYPE ringlet_connections_accepted_total counter", "# TYPE ringlet_build_info gauge"}) {
+          "# TYPE ringlet_connections_accepted_total counter",
+          "# TYPE ringlet_build_info gauge"}) {
         CAPTURE(line);
         CHECK(has_line(text, line));
     }

@@ -22,7 +22,9 @@ namespace RINGLET_EXPORT ringlet {
 class [[nodiscard]] RecvOrHandOverAwaiter final : public RecvBufferAwaiter, public ListHook {
 public:
     RecvOrHandOverAwaiter(StreamSocket& stream, std::string_view state);
-    RecvOrHandOverAwaiter(const RecvOrHandOverAwaiter&) = delete;
+    /// Before it is awaited.
+    RecvOrHandOverAwaiter(const RecvOrHandOverAwaiter& other) noexcept
+        : RecvBufferAwaiter(other), ListHook(), stream_(other.stream_), state_(other.state_) {}
     RecvOrHandOverAwaiter& operator=(const RecvOrHandOverAwaiter&) = delete;
     ~RecvOrHandOverAwaiter() {
         if (departures_ != nullptr) forget();
