@@ -1,11 +1,13 @@
 // The main of the unit tests. Prints a line for each case, which tests/support/summary.py counts:
 //     ::case passed|failed NAME
 //     ::case skipped NAME :: REASON
-// A case that hangs ends with a message that says what it was waiting for.
+// A case that hangs ends with a message that says what it was waiting for. Whatever it names has its time anew: a case
+// that goes on is no case that hangs.
 
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "support.hpp"
 
+#include <atomic>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -14,12 +16,13 @@
 
 namespace {
 
-constexpr unsigned case_limit_seconds = 300;
+constexpr unsigned case_limit_seconds = 300; // since it has named something
 constexpr int skip_status = 77;
 unsigned skipped_count = 0;
 const char* skip_reason = nullptr; // of the case that runs
 unsigned run_count = 0;
-bool has_run = false; // and not only listed cases, say
+bool has_run = false;               // and not only listed cases, say
+std::atomic<pid_t> case_runs_in{0}; // not in a child of this process, which has limits of its own
 const char* volatile current_case = "";
 const char* volatile awaited = "nothing that the test has named (testing::waiting_for)";
 
@@ -41,9 +44,11 @@ struct Watchdog : doctest::IReporter {
     void test_case_start(const doctest::TestCaseData& data) override {
         current_case = data.m_name;
         skip_reason = nullptr;
+        case_runs_in = ::getpid();
         ::alarm(case_limit_seconds);
     }
     void test_case_end(const doctest::CurrentTestCaseStats& stats) override {
+        case_runs_in = 0;
         ::alarm(0);
         const char* status = stats.failure_flags != 0 ? "failed" : "passed";
         if (stats.failure_flags == 0 && skip_reason != nullptr) {
@@ -79,7 +84,10 @@ void skipped(const char* reason) {
     ++skipped_count;
 }
 
-void waiting_for(const char* what) { awaited = what; }
+void waiting_for(const char* what) {
+    awaited = what;
+    if (case_runs_in == ::getpid()) ::alarm(case_limit_seconds);
+}
 
 } // namespace ringlet::testing
 

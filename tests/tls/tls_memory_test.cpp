@@ -4,6 +4,7 @@
 
 #include <ringlet/detail/frame_pool.hpp>
 
+#include <atomic>
 #include <cstdlib>
 #include <vector>
 
@@ -16,8 +17,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// What OpenSSL has in use, in bytes: it is told where to take its memory before it has any.
-long openssl_bytes = 0;
+// What OpenSSL has in use, in bytes, on all threads: it is told where to take its memory before it has any.
+std::atomic<long> openssl_bytes{0};
 
 void* take(std::size_t size, const char*, int) {
     void* memory = std::malloc(size);
