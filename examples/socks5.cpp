@@ -80,7 +80,8 @@ Task<Result<std::string>> read_target(TcpStream& stream, Reader<TcpStream>& read
         if (!read) co_return read.error();
         std::array<char, INET6_ADDRSTRLEN> text{};
         ::inet_ntop(type == 1 ? AF_INET : AF_INET6, number.data(), text.data(), text.size());
-        host = type == 1 ? text.data() : "[" + std::string(text.data()) + "]";
+        host = text.data();
+        if (type == 4) host.insert(0, "[").append("]");
     } else if (type == 3) {
         auto size = co_await read_bytes<1>(reader);
         if (!size) co_return size.error();

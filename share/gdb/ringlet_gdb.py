@@ -31,7 +31,8 @@ WORDS = {
 
 def without_parameters(signature):
     """Without what stands in the last parentheses, if the signature ends with them."""
-    signature = signature.split(" [with ")[0].removesuffix(" const")
+    # g++ writes ` [with T = int]`, clang ` [T = int]`.
+    signature = re.sub(r" \[(with )?[\w:]+ = .*\]$", "", signature).removesuffix(" const")
     depth = 0
     for at in range(len(signature) - 1, -1, -1):
         depth += (signature[at] == ")") - (signature[at] == "(")

@@ -131,16 +131,16 @@ int talk(Cut& cut) {
 
 TEST_CASE("a handshake, a talk and a goodbye that are cut at each operation of the stream below") {
     Cut none;
-    const int all = talk(none);
-    CHECK(all >= 10); // three messages of the handshake, tickets, the talk, both goodbyes
+    CHECK(talk(none) >= 10); // three messages of the handshake, tickets, the talk, both goodbyes
     const auto open = open_descriptors();
     for (const bool while_it_waits : {false, true}) {
-        for (int at = 1; at <= all; ++at) {
+        // Until one has fewer operations: how many it has depends on what arrives together.
+        for (int at = 1, begun = 1; begun >= at; ++at) {
             CAPTURE(at);
             CAPTURE(while_it_waits);
             Cut cut{.at = at, .while_it_waits = while_it_waits};
-            const int begun = talk(cut);
-            CHECK(begun >= at); // it was reached
+            begun = talk(cut);
+            if (begun < at) CHECK(at > 10);
             CHECK(open_descriptors() == open);
             CHECK(Buffer::lent_count() == 0);
         }

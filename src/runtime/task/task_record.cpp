@@ -6,9 +6,21 @@ namespace ringlet {
 
 namespace {
 
+// Cuts off what a template was made with: g++ writes ` [with T = int]`, clang ` [T = int]`.
+std::string_view without_arguments(std::string_view signature) {
+    if (!signature.ends_with(']')) return signature;
+    std::size_t depth = 0;
+    for (std::size_t at = signature.size(); at-- > 0;) {
+        if (signature[at] == ']') ++depth;
+        if (signature[at] == '[' && --depth == 0)
+            return signature.substr(0, at > 0 && signature[at - 1] == ' ' ? at - 1 : at);
+    }
+    return signature;
+}
+
 // Cuts `signature` before the parenthesis that opens its parameter list.
 std::string_view without_parameters(std::string_view signature) {
-    signature = signature.substr(0, signature.find(" [with "));
+    signature = without_arguments(signature);
     if (signature.ends_with(" const")) signature.remove_suffix(6);
     if (!signature.ends_with(')')) return signature;
     std::size_t depth = 0;

@@ -189,6 +189,9 @@ TEST_CASE("TaskRecord has the name of its coroutine function, as people say it")
     CHECK(short_task_name("ringlet::Task<void> {anonymous}::echo(ringlet::TcpStream)") == "echo");
     CHECK(short_task_name("Task<> n::S::member(int) const") == "n::S::member");
     CHECK(short_task_name("T n::S::tmpl(X) [with X = double]") == "n::S::tmpl");
+    CHECK(short_task_name("Task<> n::echo(T) [T = int[3], U = n::Stream]") == "n::echo");
+    CHECK(short_task_name("int n::S<int>::tmpl(X) const [T = int, X = double]") ==
+          "n::S<int>::tmpl");
     CHECK(short_task_name("main()::<lambda(int)>") == "lambda in main");
     CHECK(short_task_name("auto main()::(anonymous class)::operator()(int) const") ==
           "lambda in main");
