@@ -197,8 +197,10 @@ TEST_CASE("a list of addresses with a bad one is refused") {
 // ---- workers ------------------------------------------------------------------------------------
 
 TEST_CASE("workers have evenly many connections, however the kernel spreads them") {
-    for (const auto [count, direct] :
-         {std::pair(8U, false), std::pair(100U, false), std::pair(100U, true)}) {
+    using Way = std::pair<std::size_t, bool>;
+    for (const auto& [connections, in_table] : {Way(8, false), Way(100, false), Way(100, true)}) {
+        const std::size_t count = connections; // clang 19 captures no binding in a lambda
+        const bool direct = in_table;
         CAPTURE(count);
         CAPTURE(direct);
         ServeOptions options = quiet_options();
