@@ -224,7 +224,7 @@ def measure(options, folder):
 
 def measure_with(servers, options, folder):
     # A new version takes longer with more connections; each has a generous time.
-    each = options.pause + 3 + (options.idle + options.echoing) / 10000
+    each = options.pause + 1 + (options.idle + options.echoing) / 20000
     duration = int((options.rounds + options.kills) * each + 10)
     with contextlib.ExitStack() as stack:
         before = connections_of_machine()
