@@ -30,8 +30,7 @@ WORDS = {
 
 
 def without_parameters(signature):
-    """Without what stands in the last parentheses, if the signature ends with them."""
-    # g++ writes ` [with T = int]`, clang ` [T = int]`.
+    """Without what stands in the last parentheses, and what a template was made with: ` [with T = int]`, ` [T = int]`."""
     signature = re.sub(r" \[(with )?[\w:]+ = .*\]$", "", signature).removesuffix(" const")
     depth = 0
     for at in range(len(signature) - 1, -1, -1):
