@@ -240,6 +240,7 @@ Task<> Server::State::take_given() {
         auto given = co_await was_given_.wait();
         if (!given) co_return;
         was_given_.clear();
+        if (connections_ == nullptr) co_return; // the last letters of others: the drain is over
         for (Given& one : std::exchange(given_, {})) {
             handed_over().set(std::move(one.along));
             begin(*connections_, std::move(one.stream), one.is_unix, std::move(one.at));
@@ -267,6 +268,7 @@ Task<> Server::State::receive_arrivals() {
             continue;
         }
         if (!arrived || !*arrived) co_return;
+        if (connections_ == nullptr) co_return;
         MovedConnection moved = std::move(**arrived);
         StreamSocket stream(std::move(moved.fd));
         auto local = stream.local();
