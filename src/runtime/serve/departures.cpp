@@ -37,11 +37,11 @@ void RecvOrHandOverAwaiter::forget() noexcept { departures_->remove(*this); }
 
 Result<Buffer> RecvOrHandOverAwaiter::await_resume() {
     Departures* departures = departures_;
-    const bool was_asked = is_asked_;
-    const bool is_cancelled = operation_->Wait::scope->is_cancelled();
+    // One that never waited has no scope, and was not asked.
+    const bool may_leave = is_asked_ && !operation_->Wait::scope->is_cancelled();
     Socket* socket = socket_;
     auto received = RecvBufferAwaiter::await_resume();
-    const bool leaves = was_asked && !is_cancelled && *stream_ &&
+    const bool leaves = may_leave && *stream_ &&
                         received.error() == std::errc::operation_canceled &&
                         departures->depart(*stream_, *socket, state_);
     if (departures != nullptr) forget();
