@@ -3,6 +3,7 @@
 #include <ringlet/error.hpp>
 
 #include "base/kernel.hpp"
+#include "net/socket_file.hpp"
 #include "net/socket_state.hpp"
 
 #include <ringlet/detail/assert.hpp>
@@ -22,28 +23,6 @@
 namespace ringlet {
 
 // ---- binding ------------------------------------------------------------------------------------
-
-/// Goes with the last listener at it, unless another server has made one of the same name since.
-class StreamListener::SocketFile {
-public:
-    explicit SocketFile(std::string path) : path_(std::move(path)) {
-        struct stat made{};
-        if (::lstat(path_.c_str(), &made) == 0) inode_ = made.st_ino;
-    }
-    SocketFile(const SocketFile&) = delete;
-    SocketFile& operator=(const SocketFile&) = delete;
-    ~SocketFile() {
-        struct stat now{};
-        if (inode_ && ::lstat(path_.c_str(), &now) == 0 && now.st_ino == *inode_)
-            ::unlink(path_.c_str());
-    }
-
-    void keep() noexcept { inode_.reset(); }
-
-private:
-    std::string path_;
-    std::optional<ino_t> inode_;
-};
 
 Result<StreamListener> StreamListener::bind(const Endpoint& endpoint,
                                             const ListenOptions& options) {
@@ -101,7 +80,7 @@ Result<StreamListener> StreamListener::bind_unix(const Endpoint& endpoint,
     if (!bound) return bound.error();
     std::shared_ptr<SocketFile> file;
     if (is_real && !endpoint.path().empty())
-        file = std::make_shared<SocketFile>(std::string(endpoint.path()));
+        file = std::make_shared<SocketFile>(std::string(endpoint.path()), true);
     auto listens = kernel.listen(fd.get(), options.backlog);
     if (!listens) return listens.error();
     StreamListener listener(SocketHandle(new Socket(std::move(fd))));
@@ -167,7 +146,7 @@ Result<StreamListener> StreamListener::take_over(UniqueFd socket) {
     StreamListener listener(SocketHandle(new Socket(std::move(socket))));
     const Endpoint local = listener.local();
     if (local.is_unix() && !local.path().empty())
-        listener.file_ = std::make_shared<SocketFile>(std::string(local.path()));
+        listener.file_ = std::make_shared<SocketFile>(std::string(local.path()), false);
     return listener;
 }
 
@@ -178,7 +157,7 @@ Result<UniqueFd> StreamListener::duplicate() const {
 }
 
 void StreamListener::give_away() noexcept {
-    if (file_ != nullptr) file_->keep();
+    if (file_ != nullptr) file_->set_owned(false);
 }
 
 // Another name of the same socket.

@@ -11,11 +11,4 @@ Result<UnixListener> UnixListener::bind(const Endpoint& endpoint, const ListenOp
     return UnixListener(std::move(*listener));
 }
 
-Result<UnixListener> UnixListener::take_over(UniqueFd socket) {
-    auto listener = StreamListener::take_over(std::move(socket));
-    if (!listener) return listener.error();
-    if (!listener->local().is_unix()) return std::errc::address_family_not_supported;
-    return UnixListener(std::move(*listener));
-}
-
 } // namespace ringlet

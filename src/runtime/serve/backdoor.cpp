@@ -5,7 +5,6 @@
 #include <ringlet/serve.hpp>
 #include <ringlet/thread_channel.hpp>
 
-#include "serve/next_client.hpp"
 #include "task/task_tree.hpp"
 
 #include <charconv>
@@ -70,7 +69,7 @@ std::string stats_of(const WorkerSnapshot& now) {
 
 } // namespace
 
-std::optional<StreamListener> Backdoor::bind(const ServeOptions& options) {
+std::optional<StreamListener> Backdoor::bind(const ServeOptions& options, TakeOver* taken) {
     if (options.backdoor.empty()) return std::nullopt;
     auto endpoint = Endpoint::resolve(options.backdoor);
     std::error_code error = endpoint.error();
@@ -80,7 +79,7 @@ std::optional<StreamListener> Backdoor::bind(const ServeOptions& options) {
         ListenOptions own;
         own.backlog = static_cast<int>(connections_limit);
         own.mode = 0600;
-        auto listener = StreamListener::bind(*endpoint, own);
+        auto listener = ServiceListener::take_or_bind(*endpoint, backdoor_service, own, taken);
         if (listener) return std::move(*listener);
         error = listener.error();
     }
@@ -90,12 +89,12 @@ std::optional<StreamListener> Backdoor::bind(const ServeOptions& options) {
 
 Backdoor::Backdoor(StreamListener listener, EventLoop& loop, std::size_t workers,
                    std::shared_ptr<Log> log, Ask ask)
-    : listener_(std::move(listener)), loop_(&loop), workers_(workers), log_(std::move(log)),
-      ask_(std::move(ask)) {}
+    : listener_(std::move(listener), backdoor_service), loop_(&loop), workers_(workers),
+      log_(std::move(log)), ask_(std::move(ask)) {}
 
 Task<> Backdoor::serve() {
-    return serve_clients(listener_, "backdoor", connections_limit,
-                         [this](StreamSocket own) { return serve_client(std::move(own)); });
+    return listener_.serve_clients(
+        connections_limit, [this](StreamSocket own) { return serve_client(std::move(own)); });
 }
 
 Task<> Backdoor::serve_client(StreamSocket stream) {

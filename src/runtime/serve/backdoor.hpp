@@ -9,6 +9,7 @@
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/task.hpp>
 
+#include "serve/service_listener.hpp"
 #include "serve/snapshot.hpp"
 
 #include <chrono>
@@ -31,11 +32,14 @@ public:
     /// Passes a question on to a worker, which gives its answer on its own thread. False: the worker has ended.
     using Ask = std::function<bool(std::size_t worker, Question question, Answer answer)>;
 
-    /// Listens on `ServeOptions::backdoor`. Nothing, if that is empty or cannot be; why has been reported.
-    static std::optional<StreamListener> bind(const ServeOptions& options);
+    /// Listens on `ServeOptions::backdoor`, with the socket of the program before if that listens there. Nothing, if
+    /// it is empty or cannot be; why has been reported.
+    static std::optional<StreamListener> bind(const ServeOptions& options, TakeOver* taken);
 
     Backdoor(StreamListener listener, EventLoop& loop, std::size_t workers,
              std::shared_ptr<Log> log, Ask ask);
+
+    [[nodiscard]] ServiceListener& listener() noexcept { return listener_; }
 
     /// Until it is cancelled.
     Task<> serve();
@@ -51,7 +55,7 @@ private:
     Task<std::string> ask_all(Question question);
     std::string set_level(std::string_view name);
 
-    StreamListener listener_;
+    ServiceListener listener_;
     EventLoop* loop_;
     std::size_t workers_;
     std::shared_ptr<Log> log_;

@@ -136,15 +136,16 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
     auto begun = start_hand_over(options_.hand_over);
     if (!begun) return begun.error();
     taken_ = std::move(begun->taken);
-    successors_ = std::move(begun->successors);
-    auto listeners = bind_all(addresses, size_, options_.socket, taken_ ? &*taken_ : nullptr);
+    if (begun->successors) successors_.emplace(std::move(*begun->successors), hand_over_service);
+    TakeOver* const taken = taken_ ? &*taken_ : nullptr;
+    auto listeners = bind_all(addresses, size_, options_.socket, taken);
     if (!listeners) return listeners.error();
     for (const StreamListener& listener : listeners->front())
         if (std::ranges::count(addresses_, listener.local()) == 0)
             addresses_.push_back(listener.local());
-    auto measured = start_metrics();
+    auto measured = start_metrics(taken);
     if (!measured) return measured;
-    start_backdoor();
+    start_backdoor(taken);
     const std::size_t limit = options_.max_connections;
     room_ =
         std::make_shared<Room>(limit == 0 ? std::numeric_limits<std::size_t>::max() : limit, size_);
@@ -325,7 +326,7 @@ Task<> Workers::Crew::hand_over() {
             };
             auto asked = co_await ask_all(ask);
             if (!asked) co_return asked.error();
-            co_return with_own_socket(std::move(offers->all), *successors_);
+            co_return std::move(offers->all);
         },
         .pause = [this]() -> Task<Result<void>> {
             AskWorker ask = [](Server::State& state) { return state.pause_accepting(); };
@@ -335,7 +336,6 @@ Task<> Workers::Crew::hand_over() {
         .resume = [this] { tell_all([](Server::State& state) { state.resume_accepting(); }); },
         .leave =
             [this](UniqueFd channel) {
-                successors_->give_away();
                 auto shared = std::make_shared<UniqueFd>(std::move(channel));
                 tell_all([shared](Server::State& state) {
                     state.leave_listeners(UniqueFd(::fcntl(shared->get(), F_DUPFD_CLOEXEC, 0)));
@@ -343,6 +343,9 @@ Task<> Workers::Crew::hand_over() {
                 stop_up_to(1);
             },
     };
+    steps.services.push_back(&*successors_);
+    if (metrics_) steps.services.push_back(&metrics_->listener());
+    if (backdoor_) steps.services.push_back(&backdoor_->listener());
     auto report = [this](std::string_view line) { report_line(options_.loop.report, line); };
     co_await answer_successors(*successors_, steps, report);
 }

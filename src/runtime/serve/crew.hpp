@@ -101,8 +101,8 @@ private:
     Task<> inform(ServiceManager manager);
     bool have_turned();
     void dump();
-    Result<void> start_metrics();
-    void start_backdoor();
+    Result<void> start_metrics(TakeOver* taken);
+    void start_backdoor(TakeOver* taken);
     bool ask(std::size_t index, WorkerSurvey::Answer answer);
     Task<ServerState> describe();
     void end();
@@ -118,7 +118,7 @@ private:
     Result<EventLoop> loop_;
     std::optional<SignalStream> signals_;
     std::optional<TakeOver> taken_;
-    std::optional<UnixListener> successors_;
+    std::optional<ServiceListener> successors_;
     std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
     std::optional<WorkerSurvey> survey_;
     std::optional<MetricsService> metrics_;

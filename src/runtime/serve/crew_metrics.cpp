@@ -6,9 +6,9 @@
 
 namespace ringlet {
 
-Result<void> Workers::Crew::start_metrics() {
+Result<void> Workers::Crew::start_metrics(TakeOver* taken) {
     if (options_.metrics.empty()) return {};
-    auto listener = MetricsService::bind(options_);
+    auto listener = MetricsService::bind(options_, taken);
     if (!listener) return listener.error();
     survey_.emplace(*loop_, size_, [this](std::size_t index, WorkerSurvey::Answer answer) {
         return ask(index, std::move(answer));
@@ -32,8 +32,8 @@ Task<ServerState> Workers::Crew::describe() {
     co_return server;
 }
 
-void Workers::Crew::start_backdoor() {
-    auto listener = Backdoor::bind(options_);
+void Workers::Crew::start_backdoor(TakeOver* taken) {
+    auto listener = Backdoor::bind(options_, taken);
     if (!listener) return;
     auto ask = [this](std::size_t index, Backdoor::Question question, Backdoor::Answer answer) {
         const std::lock_guard lock(mutex_);

@@ -4,8 +4,9 @@
 #include <ringlet/error.hpp>
 #include <ringlet/task_group.hpp>
 
+#include <ringlet/unix_stream.hpp>
+
 #include "serve/connection_channel.hpp"
-#include "serve/next_client.hpp"
 
 #include <algorithm>
 #include <array>
@@ -28,7 +29,6 @@ constexpr std::string_view word_ready = "ready\n";
 constexpr std::string_view word_yours = "yours\n";
 constexpr std::string_view word_serving = "serving\n";
 constexpr std::string_view word_busy = "busy\n";
-constexpr std::string_view own_socket = "hand-over";
 constexpr std::size_t offers_in_a_message = 200; // fewer than SCM_MAX_FD
 
 std::error_code late_or_failed(int error) {
@@ -38,6 +38,17 @@ std::error_code late_or_failed(int error) {
 bool has_gone(std::error_code error) {
     return error == std::errc::connection_aborted || error == std::errc::broken_pipe ||
            error == std::errc::connection_reset;
+}
+
+// A line each: the address, and before it the service if it is one's.
+std::string line_of(const OfferedListener& offer) {
+    return (offer.service.empty() ? offer.address : offer.service + ' ' + offer.address) + '\n';
+}
+
+OfferedListener read_offer(const std::string& line) {
+    const std::size_t end = line.find_first_of(" :");
+    if (end == line.npos || line[end] == ':') return {.address = line, .fd = UniqueFd()};
+    return {.address = line.substr(end + 1), .fd = UniqueFd(), .service = line.substr(0, end)};
 }
 
 bool is_same_user(int fd) {
@@ -124,7 +135,7 @@ Result<void> TakeOver::receive_offers() {
                 wanted = count;
                 continue;
             }
-            offers_.push_back({.address = line, .fd = UniqueFd()});
+            offers_.push_back(read_offer(line));
         }
         if (wanted && offers_.size() == *wanted && descriptors.size() == *wanted) break;
         if (wanted && (offers_.size() > *wanted || descriptors.size() > *wanted))
@@ -134,13 +145,14 @@ Result<void> TakeOver::receive_offers() {
     return {};
 }
 
-std::vector<UniqueFd> TakeOver::take(const Endpoint& address) {
+std::vector<UniqueFd> TakeOver::take_descriptors(const Endpoint& address,
+                                                 std::string_view service) {
     std::vector<UniqueFd> taken;
     std::uint16_t port = address.port();
     for (OfferedListener& offer : offers_) {
-        if (!offer.fd) continue;
+        if (!offer.fd || offer.service != service) continue;
         auto offered = Endpoint::parse(offer.address);
-        if (!offered) continue; // our own socket
+        if (!offered) continue;
         Endpoint same = address;
         if (!address.is_unix() && !offered->is_unix()) {
             if (port == 0) port = offered->port();
@@ -151,9 +163,19 @@ std::vector<UniqueFd> TakeOver::take(const Endpoint& address) {
     return taken;
 }
 
-UniqueFd TakeOver::take_own_socket() {
-    const auto own = std::ranges::find(offers_, own_socket, &OfferedListener::address);
-    return own == offers_.end() ? UniqueFd() : std::move(own->fd);
+Result<std::vector<StreamListener>> TakeOver::take(const Endpoint& address,
+                                                   std::string_view service) {
+    std::vector<UniqueFd> descriptors = take_descriptors(address, service);
+    // One Unix socket under several numbers, that of each worker.
+    if (address.is_unix() && descriptors.size() > 1) descriptors.resize(1);
+    std::vector<StreamListener> listeners;
+    for (UniqueFd& fd : descriptors) {
+        auto listener = StreamListener::take_over(std::move(fd));
+        if (!listener) return listener.error();
+        if (listener->file_ != nullptr) files_.push_back(listener->file_);
+        listeners.push_back(std::move(*listener));
+    }
+    return listeners;
 }
 
 Result<void> TakeOver::expect(std::string_view word, std::vector<UniqueFd>& descriptors) {
@@ -182,6 +204,7 @@ Result<void> TakeOver::begin() {
 void TakeOver::say_serving() noexcept {
     static_cast<void>(say(word_serving));
     control_.reset();
+    for (const std::shared_ptr<SocketFile>& file : files_) file->set_owned(true);
 }
 
 Result<HandOverStart> start_hand_over(const std::string& path) {
@@ -193,28 +216,14 @@ Result<HandOverStart> start_hand_over(const std::string& path) {
     auto taken = TakeOver::ask(*at);
     if (!taken) return taken.error();
     start.taken = std::move(*taken);
-    UniqueFd own = start.taken ? start.taken->take_own_socket() : UniqueFd();
-    if (own) {
-        auto adopted = UnixListener::take_over(std::move(own));
-        if (!adopted) return adopted.error();
-        start.successors.emplace(std::move(*adopted));
-        return start;
-    }
-    auto bound = UnixListener::bind(*at, {.mode = 0600});
-    if (!bound) return bound.error();
-    start.successors.emplace(std::move(*bound));
+    auto successors = ServiceListener::take_or_bind(*at, hand_over_service, {.mode = 0600},
+                                                    start.taken ? &*start.taken : nullptr);
+    if (!successors) return successors.error();
+    start.successors = std::move(*successors);
     return start;
 }
 
 // ---- the old program ----------------------------------------------------------------------------
-
-Result<std::vector<OfferedListener>> with_own_socket(std::vector<OfferedListener> offers,
-                                                     const UnixListener& own) {
-    auto fd = own.duplicate();
-    if (!fd) return fd.error();
-    offers.push_back({.address = std::string(own_socket), .fd = std::move(*fd)});
-    return offers;
-}
 
 namespace {
 
@@ -247,7 +256,7 @@ Task<Result<void>> send_offers(UnixStream& stream, const std::vector<OfferedList
         std::vector<int> descriptors;
         text.clear();
         for (const OfferedListener& offer : part) {
-            text += offer.address + "\n";
+            text += line_of(offer);
             descriptors.push_back(offer.fd.get());
         }
         auto sent = co_await stream.send_descriptors(std::as_bytes(std::span(text)), descriptors);
@@ -261,6 +270,13 @@ Task<Result<void>> hand_over(UnixStream& stream, const HandOverSteps& steps, boo
                              UniqueFd& ours) {
     auto offers = co_await steps.offer();
     if (!offers) co_return offers.error();
+    for (const ServiceListener* service : steps.services) {
+        auto fd = service->duplicate();
+        if (!fd) co_return fd.error();
+        offers->push_back({.address = service->address().to_string(),
+                           .fd = std::move(*fd),
+                           .service = service->name()});
+    }
     auto sent = co_await send_offers(stream, *offers);
     if (!sent) co_return sent;
     auto ready = co_await expect_word(stream, word_ready); // it may take its time
@@ -302,6 +318,7 @@ Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_
     if (handed) {
         has_gone = true;
         report("hand-over: the new program serves; this one drains");
+        for (ServiceListener* service : steps.services) service->leave();
         steps.leave(std::move(channel));
         co_return;
     }
@@ -312,13 +329,13 @@ Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_
 
 } // namespace
 
-Task<> answer_successors(UnixListener& listener, HandOverSteps& steps,
+Task<> answer_successors(ServiceListener& listener, HandOverSteps& steps,
                          std::function<void(std::string_view)> report) {
     bool is_busy = false;
     bool has_gone = false;
     auto body = [&](TaskGroup& group) -> Task<> {
-        while (!has_gone) {
-            auto stream = co_await next_client(listener);
+        for (;;) {
+            auto stream = co_await listener.next_client();
             if (!stream) co_return;
             group.spawn("hand-over", [&, one = UnixStream(std::move(*stream))]() mutable {
                 return answer_successor(std::move(one), steps, is_busy, has_gone, report);

@@ -17,11 +17,13 @@
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/task.hpp>
 #include <ringlet/unique_fd.hpp>
-#include <ringlet/unix_listener.hpp>
-#include <ringlet/unix_stream.hpp>
+
+#include "net/socket_file.hpp"
+#include "serve/service_listener.hpp"
 
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,6 +39,7 @@ inline constexpr std::chrono::seconds hand_over_patience{5};
 struct OfferedListener {
     std::string address;
     UniqueFd fd;
+    std::string service = {}; // empty: the server itself
 };
 
 /// The new program's side, which blocks: nothing is served yet.
@@ -48,10 +51,10 @@ public:
     ///           `timed_out`; `protocol_error`.
     static Result<std::optional<TakeOver>> ask(const Endpoint& at);
 
-    /// The socket of this address, if it was offered; port 0 takes any port of its host.
-    std::vector<UniqueFd> take(const Endpoint& address);
-    /// The socket at which the next program will ask.
-    UniqueFd take_own_socket();
+    /// The sockets of this address, if they were offered for this; port 0 takes any port of its host. Their files
+    /// remain the old program's until `say_serving`.
+    Result<std::vector<StreamListener>> take(const Endpoint& address,
+                                             std::string_view service = {});
 
     /// Everything is ready: the old program stops accepting. Once.
     Result<void> begin();
@@ -65,10 +68,13 @@ private:
     Result<void> say(std::string_view word);
     Result<void> expect(std::string_view word, std::vector<UniqueFd>& descriptors);
     Result<void> receive_offers();
+    [[nodiscard]] std::vector<UniqueFd> take_descriptors(const Endpoint& address,
+                                                         std::string_view service);
     Result<std::size_t> receive(std::span<char> bytes, std::vector<UniqueFd>& descriptors);
 
     UniqueFd control_;
     std::vector<OfferedListener> offers_;
+    std::vector<std::shared_ptr<SocketFile>> files_; // ours when we serve
     std::string received_;
     UniqueFd channel_;
     bool has_begun_ = false;
@@ -81,21 +87,19 @@ struct HandOverSteps {
     std::function<void()> resume;
     /// Drains; the listeners are another's, and connections at rest go there through this.
     std::function<void(UniqueFd channel)> leave;
+    /// Go along.
+    std::vector<ServiceListener*> services;
 };
-
-/// Beside the listeners, the socket at which the next program will ask.
-Result<std::vector<OfferedListener>> with_own_socket(std::vector<OfferedListener> offers,
-                                                     const UnixListener& own);
 
 /// What a server with `ServeOptions::hand_over` begins with: what it takes over, and where the next program asks.
 struct HandOverStart {
     std::optional<TakeOver> taken;
-    std::optional<UnixListener> successors;
+    std::optional<StreamListener> successors;
 };
 Result<HandOverStart> start_hand_over(const std::string& path);
 
-/// The old program's side: a task beside the server.
-Task<> answer_successors(UnixListener& listener, HandOverSteps& steps,
+/// The old program's side: a task beside the server, until a new program serves.
+Task<> answer_successors(ServiceListener& listener, HandOverSteps& steps,
                          std::function<void(std::string_view)> report);
 
 } // namespace ringlet

@@ -85,19 +85,14 @@ bool is_not_of_this_machine(std::error_code error) {
 // As many as workers at least.
 Result<std::vector<StreamListener>> take_or_bind(const Endpoint& wanted, std::size_t workers,
                                                  const ListenOptions& options, TakeOver* taken) {
-    std::vector<UniqueFd> offered;
-    if (taken != nullptr) offered = taken->take(wanted);
-    if (offered.empty()) return StreamListener::bind_several(wanted, workers, options);
-    std::vector<StreamListener> listeners;
-    for (UniqueFd& fd : offered) {
-        auto listener = StreamListener::take_over(std::move(fd));
-        if (!listener) return listener.error();
-        listeners.push_back(std::move(*listener));
-    }
-    if (listeners.size() >= workers) return listeners;
-    auto more = listeners.front().several_more(workers - listeners.size(), options);
+    if (taken == nullptr) return StreamListener::bind_several(wanted, workers, options);
+    auto listeners = taken->take(wanted);
+    if (!listeners) return listeners;
+    if (listeners->empty()) return StreamListener::bind_several(wanted, workers, options);
+    if (listeners->size() >= workers) return listeners;
+    auto more = listeners->front().several_more(workers - listeners->size(), options);
     if (!more) return more.error();
-    for (StreamListener& listener : *more) listeners.push_back(std::move(listener));
+    for (StreamListener& listener : *more) listeners->push_back(std::move(listener));
     return listeners;
 }
 

@@ -4,7 +4,6 @@
 #include <ringlet/serve.hpp>
 
 #include "serve/metrics_text.hpp"
-#include "serve/next_client.hpp"
 
 #include <algorithm>
 #include <optional>
@@ -61,14 +60,13 @@ std::string not_ready(const ServerState& server) {
 
 } // namespace
 
-Result<StreamListener> MetricsService::bind(const ServeOptions& options) {
+Result<StreamListener> MetricsService::bind(const ServeOptions& options, TakeOver* taken) {
     auto endpoint = Endpoint::resolve(options.metrics);
     std::error_code error = endpoint.error();
     if (endpoint) {
         ListenOptions own;
         own.backlog = static_cast<int>(connections_limit);
-        own.reuse_port = !options.hand_over.empty(); // with the program that takes over
-        auto listener = StreamListener::bind(*endpoint, own);
+        auto listener = ServiceListener::take_or_bind(*endpoint, metrics_service, own, taken);
         if (listener) return listener;
         error = listener.error();
     }
@@ -77,11 +75,11 @@ Result<StreamListener> MetricsService::bind(const ServeOptions& options) {
 }
 
 MetricsService::MetricsService(StreamListener listener, Source source)
-    : listener_(std::move(listener)), source_(std::move(source)) {}
+    : listener_(std::move(listener), metrics_service), source_(std::move(source)) {}
 
 Task<> MetricsService::serve() {
-    return serve_clients(listener_, "metrics", connections_limit,
-                         [this](StreamSocket own) { return serve_client(std::move(own)); });
+    return listener_.serve_clients(
+        connections_limit, [this](StreamSocket own) { return serve_client(std::move(own)); });
 }
 
 Task<> MetricsService::serve_client(StreamSocket stream) {

@@ -8,6 +8,7 @@
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/task.hpp>
 
+#include "serve/service_listener.hpp"
 #include "serve/snapshot.hpp"
 
 #include <chrono>
@@ -25,13 +26,14 @@ public:
     /// Asks for what is known; it answers within a bounded time.
     using Source = std::function<Task<ServerState>()>;
 
-    /// Listens on `ServeOptions::metrics`.
+    /// Listens on `ServeOptions::metrics`, with the socket of the program before if that listens there.
     ///
     /// Errors    `metrics_unavailable`; why has been given to `LoopOptions::report`.
-    static Result<StreamListener> bind(const ServeOptions& options);
+    static Result<StreamListener> bind(const ServeOptions& options, TakeOver* taken);
 
     MetricsService(StreamListener listener, Source source);
-    [[nodiscard]] Endpoint address() const { return listener_.local(); }
+    [[nodiscard]] const Endpoint& address() const noexcept { return listener_.address(); }
+    [[nodiscard]] ServiceListener& listener() noexcept { return listener_; }
 
     /// Until it is cancelled.
     Task<> serve();
@@ -46,7 +48,7 @@ private:
     Task<> exchange(StreamSocket& stream);
     Task<std::string> answer(std::string_view head);
 
-    StreamListener listener_;
+    ServiceListener listener_;
     Source source_;
 };
 

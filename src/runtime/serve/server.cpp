@@ -54,16 +54,16 @@ Result<Server> Server::create(ServeOptions options) {
     // Not before the signals: a client that could connect is not lost to one.
     auto start = start_hand_over(options.hand_over);
     if (!start) return start.error();
-    auto listeners =
-        bind_all(*addresses, 1, options.socket, start->taken ? &*start->taken : nullptr);
+    TakeOver* const taken = start->taken ? &*start->taken : nullptr;
+    auto listeners = bind_all(*addresses, 1, options.socket, taken);
     if (!listeners) return listeners.error();
     std::optional<StreamListener> metrics;
     if (!options.metrics.empty()) {
-        auto bound = MetricsService::bind(options);
+        auto bound = MetricsService::bind(options, taken);
         if (!bound) return bound.error();
         metrics = std::move(*bound);
     }
-    auto backdoor = Backdoor::bind(options);
+    auto backdoor = Backdoor::bind(options, taken);
     auto server = create(std::move(options), std::move(listeners->front()), RoomShare());
     if (!server) return server;
     State& state = *server->state_;
@@ -77,7 +77,8 @@ Result<Server> Server::create(ServeOptions options) {
         };
         state.backdoor.emplace(std::move(*backdoor), *state.loop, 1, state.options.log, ask);
     }
-    state.successors = std::move(start->successors);
+    if (start->successors)
+        state.successors.emplace(std::move(*start->successors), hand_over_service);
     state.predecessor = std::move(start->taken);
     return server;
 }

@@ -63,9 +63,9 @@ public:
     RoomShare room;
     std::optional<TakeOver> predecessor; // until the first accept
     UniqueFd arrivals; // where connections of the program before this one come; of one worker
-    std::optional<UnixListener> successors; // where the next program asks; of one worker
-    std::optional<MetricsService> metrics;  // of a server that is alone
-    std::optional<Backdoor> backdoor;       // of a server that is alone
+    std::optional<ServiceListener> successors; // where the next program asks; of one worker
+    std::optional<MetricsService> metrics;     // of a server that is alone
+    std::optional<Backdoor> backdoor;          // of a server that is alone
     WorkerLog log;
 
 private:

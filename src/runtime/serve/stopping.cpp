@@ -209,17 +209,15 @@ Task<> Server::State::hand_over() {
     HandOverSteps steps{
         .offer = [this]() -> Task<Result<std::vector<OfferedListener>>> {
             auto offers = offer();
-            if (!offers) co_return offers;
-            co_return with_own_socket(std::move(*offers), *successors);
+            co_return offers;
         },
         .pause = [this] { return pause_accepting(); },
         .resume = [this] { resume_accepting(); },
-        .leave =
-            [this](UniqueFd channel) {
-                successors->give_away();
-                leave_listeners(std::move(channel));
-            },
+        .leave = [this](UniqueFd channel) { leave_listeners(std::move(channel)); },
     };
+    steps.services.push_back(&*successors);
+    if (metrics) steps.services.push_back(&metrics->listener());
+    if (backdoor) steps.services.push_back(&backdoor->listener());
     auto report_it = [this](std::string_view line) { loop->report(line); };
     co_await answer_successors(*successors, steps, report_it);
 }

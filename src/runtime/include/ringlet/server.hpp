@@ -42,8 +42,8 @@ struct ServeOptions {
 
     /// A Unix socket (`unix:/PATH`, made with mode 0600) at which the next program asks for the listeners; empty: none.
     /// Whoever starts with a path at which a server of the same user answers takes its listeners over when it is ready
-    /// to serve, and then that one drains: no client is refused, and none in a queue is lost. If it does not come to
-    /// serve, the old one goes on. docs/guides/operations.md has more.
+    /// to serve, with `metrics` and `backdoor` where they are the same, and then that one drains: no client is refused,
+    /// and none in a queue is lost. If it does not come to serve, the old one goes on. docs/guides/operations.md has more.
     std::string hand_over = {};
 
     /// Called on the thread that watches the signals, for one of `hook_signals`: to reload a certificate, or to start

@@ -18,6 +18,10 @@
 
 #include <sys/types.h>
 
+namespace ringlet {
+class SocketFile;
+}
+
 namespace RINGLET_EXPORT ringlet {
 
 /// How a listener listens. Accepted connections inherit the socket options.
@@ -86,11 +90,6 @@ public:
     static Result<std::vector<StreamListener>> adopt_several(UniqueFd socket, std::size_t count,
                                                              const ListenOptions& options = {});
 
-    /// Takes over the socket of a program before this one, and its file, if it has one. Accepts when that has ceased to.
-    ///
-    /// Errors    `not_listening`.
-    static Result<StreamListener> take_over(UniqueFd socket);
-
     /// Owns nothing; every use of it aborts.
     StreamListener() noexcept = default;
 
@@ -155,10 +154,11 @@ protected:
 private:
     friend class TcpListener;
     friend class UnixListener;
-    class SocketFile; // what bind(2) made in the file system
+    friend class TakeOver;
 
     explicit StreamListener(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
     static Result<StreamListener> bind_unix(const Endpoint& endpoint, const ListenOptions& options);
+    static Result<StreamListener> take_over(UniqueFd socket);
     static Result<StreamListener> bind_tcp(const Endpoint& endpoint, const ListenOptions& options);
     static Result<std::vector<StreamListener>> share_out(StreamListener first, std::size_t count);
     Result<StreamListener> share() const;

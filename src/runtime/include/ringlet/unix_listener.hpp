@@ -23,9 +23,6 @@ public:
     ///           `no_such_file_or_directory`: of the folder. `address_family_not_supported` for another kind of address.
     static Result<UnixListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
-    /// As `StreamListener::take_over`.
-    static Result<UnixListener> take_over(UniqueFd socket);
-
     /// Owns nothing; every use of it aborts.
     UnixListener() noexcept = default;
 

@@ -1,4 +1,4 @@
-#include "serve/next_client.hpp"
+#include "serve/service_listener.hpp"
 
 #include <ringlet/deadline.hpp>
 #include <ringlet/event_loop.hpp>
@@ -40,7 +40,7 @@ std::vector<Backend> backends() {
 }
 
 // Gives 0, or where it went wrong.
-Task<Result<int>> goes_on(EventLoop& loop, StreamListener& listener, std::vector<UniqueFd>& fill) {
+Task<Result<int>> goes_on(EventLoop& loop, ServiceListener& listener, std::vector<UniqueFd>& fill) {
     int served = 0;
     auto serve = [&served](StreamSocket stream) -> Task<> {
         ++served;
@@ -48,7 +48,7 @@ Task<Result<int>> goes_on(EventLoop& loop, StreamListener& listener, std::vector
         static_cast<void>(sent);
     };
     auto body = [&](TaskGroup& group) -> Task<Result<int>> {
-        group.spawn([&] { return serve_clients(listener, "few", 4, serve); });
+        group.spawn([&] { return listener.serve_clients(4, serve); });
         const auto before = loop.stats().turns;
         auto slept = co_await sleep_for(250ms);
         if (!slept) co_return slept.error();
@@ -70,9 +70,9 @@ TEST_CASE("a service takes its clients one after the other, and so many at a tim
         CAPTURE(to_string(backend));
         auto loop = EventLoop::create({.backend = backend});
         REQUIRE(loop);
-        StreamListener listener = listen();
+        ServiceListener listener(listen(), "few");
         std::vector<UniqueFd> clients;
-        for (int i = 0; i < 5; ++i) clients.push_back(connect_to(listener.local()));
+        for (int i = 0; i < 5; ++i) clients.push_back(connect_to(listener.address()));
         std::size_t now = 0;
         std::size_t most = 0;
         int served = 0;
@@ -83,7 +83,7 @@ TEST_CASE("a service takes its clients one after the other, and so many at a tim
             --now;
             if (++served == 5) loop->stop();
         };
-        auto run = loop->run([&] { return serve_clients(listener, "few", 2, serve); });
+        auto run = loop->run([&] { return listener.serve_clients(2, serve); });
         static_cast<void>(run); // stopped
         CHECK(served == 5);
         CHECK(most == 2);
@@ -97,8 +97,8 @@ TEST_CASE("a service goes on when descriptors come back") {
             const rlimit limit{.rlim_cur = 64, .rlim_max = 64};
             if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) return 2;
             auto loop = EventLoop::create({.backend = backend});
-            StreamListener listener = listen();
-            const UniqueFd client = connect_to(listener.local());
+            ServiceListener listener(listen(), "few");
+            const UniqueFd client = connect_to(listener.address());
             std::vector<UniqueFd> fill;
             for (int fd = ::dup(STDERR_FILENO); fd >= 0; fd = ::dup(STDERR_FILENO))
                 fill.emplace_back(fd);
@@ -113,10 +113,10 @@ TEST_CASE("a service goes on when descriptors come back") {
 TEST_CASE("the wait for a client ends when it is cancelled") {
     auto loop = EventLoop::create();
     REQUIRE(loop);
-    StreamListener listener = listen();
+    ServiceListener listener(listen(), "few");
     auto result = loop->run([&]() -> Task<Result<void>> {
         auto wait = [&]() -> Task<Result<void>> {
-            auto client = co_await next_client(listener);
+            auto client = co_await listener.next_client();
             co_return client.error();
         };
         auto waited = co_await with_timeout(10ms, wait);

@@ -1,0 +1,79 @@
+#include "serve/service_listener.hpp"
+
+#include <ringlet/deadline.hpp>
+#include <ringlet/readiness.hpp>
+#include <ringlet/server.hpp>
+#include <ringlet/task_group.hpp>
+#include <ringlet/when.hpp>
+
+#include "serve/hand_over.hpp"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+
+namespace ringlet {
+
+Result<StreamListener> ServiceListener::take_or_bind(const Endpoint& address, const char* name,
+                                                     const ListenOptions& options,
+                                                     TakeOver* taken) {
+    if (taken != nullptr) {
+        auto offered = taken->take(address, name);
+        if (!offered) return offered.error();
+        if (!offered->empty()) return std::move(offered->front());
+    }
+    return StreamListener::bind(address, options);
+}
+
+// The program before, or after, may be faster at a client that both have seen: accept4(2) must not wait then.
+ServiceListener::ServiceListener(StreamListener listener, const char* name)
+    : listener_(std::move(listener)), address_(listener_.local()), name_(name) {
+    const int flags = ::fcntl(listener_.native_handle(), F_GETFL);
+    if (flags >= 0) ::fcntl(listener_.native_handle(), F_SETFL, flags | O_NONBLOCK);
+}
+
+// Whoever was there and has gone, or was another's, costs a pause too: readiness alone must not keep the loop busy.
+Task<Result<StreamSocket>> ServiceListener::next_client() {
+    for (auto pause = Server::accept_pause_first;;) {
+        auto seen = co_await when_any(readable(listener_.native_handle()), left_.wait());
+        const auto& is_there = std::get<0>(seen.results);
+        if (left_.is_set() || is_there.error() == std::errc::operation_canceled)
+            co_return std::errc::operation_canceled;
+        if (is_there) {
+            auto taken = listener_.accept_waiting(1);
+            if (taken && !taken->empty()) co_return std::move(taken->front());
+        }
+        auto left = co_await with_timeout(pause, left_.wait());
+        if (left.error() != std::errc::timed_out) co_return std::errc::operation_canceled;
+        pause = std::min(2 * pause, Server::accept_pause_limit);
+    }
+}
+
+Task<> ServiceListener::serve_clients(std::size_t limit,
+                                      std::function<Task<>(StreamSocket)> serve) {
+    auto body = [&](BoundedTaskGroup& clients) -> Task<> {
+        for (;;) {
+            auto room = co_await clients.wait_for_room();
+            if (!room) co_return;
+            auto client = co_await next_client();
+            if (!client) break;
+            static_cast<void>(clients.try_spawn(name_, serve, std::move(*client)));
+        }
+        if (!left_.is_set()) co_return;
+        auto closed =
+            co_await listener_.close(); // or its queue would have somebody who does not answer
+        static_cast<void>(closed);
+    };
+    const GroupOptions options{.name = name_, .on_failure = OnFailure::report};
+    auto served = co_await with_bounded_task_group(limit, body, options);
+    static_cast<void>(served); // cut short, as it should be
+}
+
+void ServiceListener::leave() noexcept {
+    listener_.give_away();
+    left_.set();
+}
+
+} // namespace ringlet

@@ -1,0 +1,62 @@
+#pragma once
+
+// Where a service beside the server's own connections accepts: metrics, commands, the next program. Keeps the promises
+// that no error, known or not and however long it lasts, ends the service or makes it busy, and that at a hand-over the
+// next program answers, and nobody who has asked is left without an answer.
+
+#include <ringlet/endpoint.hpp>
+#include <ringlet/event.hpp>
+#include <ringlet/result.hpp>
+#include <ringlet/stream_listener.hpp>
+#include <ringlet/stream_socket.hpp>
+#include <ringlet/task.hpp>
+
+#include <cstddef>
+#include <functional>
+
+namespace ringlet {
+
+class TakeOver;
+
+/// The names of services.
+inline constexpr const char* hand_over_service = "hand-over";
+inline constexpr const char* metrics_service = "metrics";
+inline constexpr const char* backdoor_service = "backdoor";
+
+/// Lifetime  Outlives what awaits on it.
+/// Thread    The one of the loop that it serves on.
+class ServiceListener {
+public:
+    /// That of the program before, if it offered it; else one of its own.
+    static Result<StreamListener> take_or_bind(const Endpoint& address, const char* name,
+                                               const ListenOptions& options, TakeOver* taken);
+
+    /// `name` is that of the service, of its tasks, and in a hand-over.
+    ServiceListener(StreamListener listener, const char* name);
+
+    [[nodiscard]] const char* name() const noexcept { return name_; }
+    [[nodiscard]] const Endpoint& address() const noexcept { return address_; }
+
+    /// The next client. Not by `accept`: a ring with direct descriptors would take a place from its table.
+    ///
+    /// Suspends  Until one comes. After an error it waits, each time longer, up to `Server::accept_pause_limit`.
+    /// Cancel    Ends with `operation_canceled`.
+    /// Errors    `operation_canceled` after `leave`, too, and no other.
+    Task<Result<StreamSocket>> next_client();
+
+    /// Serves clients until it is cancelled, so many at a time; the others wait in the listener's queue. After `leave`,
+    /// until those that are served have gone.
+    Task<> serve_clients(std::size_t limit, std::function<Task<>(StreamSocket)> serve);
+
+    /// For the next program, which answers here from `leave` on.
+    [[nodiscard]] Result<UniqueFd> duplicate() const { return listener_.duplicate(); }
+    void leave() noexcept;
+
+private:
+    StreamListener listener_;
+    Endpoint address_;
+    const char* name_;
+    Event left_{"the next program"};
+};
+
+} // namespace ringlet
