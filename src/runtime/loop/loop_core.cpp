@@ -110,6 +110,8 @@ void LoopCore::collect() {
 inline void LoopCore::resume_ready() {
     if (mail_waiting_) {
         mail_waiting_ = false;
+        RINGLET_ASSERT(wake_.result != -EBADF, "the descriptor that wakes this loop was closed: "
+                                               "closefrom(3) and the like come before the loop");
         wake_.consume();
         watch_for_wake();
         mailbox_.deliver_all();

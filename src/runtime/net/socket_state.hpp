@@ -146,10 +146,9 @@ private:
     Wait* closer_ = nullptr;
 };
 
-/// Puts a connection into the table of a loop's ring: it is no descriptor of the process any more.
-///
-/// Errors    As `Ring::adopt`; the connection is closed then.
-Result<StreamSocket> keep_in_table(LoopCore& loop, UniqueFd connection);
+/// Puts a connection, on which nothing is in flight, into the table of a loop's ring: it is no descriptor of the process
+/// any more. If there is no place it stays what it was.
+void keep_in_table(LoopCore& loop, StreamSocket& stream);
 
 /// Another name of a connection among the descriptors of the process, whether it has one there or not.
 Result<UniqueFd> another_descriptor_of(const StreamSocket& stream);

@@ -38,15 +38,13 @@ StreamSocket::StreamSocket(UniqueFd fd) {
     socket_ = SocketHandle(new Socket(std::move(fd)));
 }
 
-Result<StreamSocket> keep_in_table(LoopCore& loop, UniqueFd connection) {
+void keep_in_table(LoopCore& loop, StreamSocket& stream) {
     class Kept : public StreamSocket {
     public:
         explicit Kept(SocketHandle socket) : StreamSocket(std::move(socket)) {}
     };
-    check_kind(connection.get());
-    auto place = loop.adopt(std::move(connection));
-    if (!place) return place.error();
-    return StreamSocket(Kept(SocketHandle(new Socket(*place, loop))));
+    auto place = loop.adopt(stream.native_handle());
+    if (place) stream = Kept(SocketHandle(new Socket(*place, loop)));
 }
 
 Result<UniqueFd> another_descriptor_of(const StreamSocket& stream) {

@@ -290,13 +290,9 @@ Task<> Server::State::receive_arrivals() {
 
 void Server::State::begin(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix,
                           Place at) {
-    if (loop->direct_descriptor_limit() > 0 && stream.native_handle() >= 0) {
-        // From the queue, or from elsewhere: only an accept puts it there by itself.
-        auto another = another_descriptor_of(stream);
-        auto kept = another ? keep_in_table(loop->core(), std::move(*another))
-                            : Result<StreamSocket>(another.error());
-        if (kept) stream = std::move(*kept);
-    }
+    // From the queue, or from elsewhere: only an accept puts it there by itself.
+    if (loop->direct_descriptor_limit() > 0 && stream.native_handle() >= 0)
+        keep_in_table(loop->core(), stream);
     if (options.idle_timeout.count() > 0 || options.drain_spread.count() > 0)
         stream.limit_idle_time();
     if (const auto& along = handed_over().get(); along != nullptr && !along->peer.empty()) {

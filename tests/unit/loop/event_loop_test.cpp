@@ -9,13 +9,16 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <filesystem>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include <pthread.h>
+#include <unistd.h>
 
 using namespace ringlet;
 using namespace ringlet::testing;
@@ -270,6 +273,25 @@ TEST_CASE("without a hook the report goes to stderr") {
     CHECK(ending.status == 0);
     CHECK(ending.errors.starts_with("ringlet: task \"lambda in "));
     CHECK(ending.errors.ends_with(" ended with an exception: burst\n"));
+}
+
+TEST_CASE("a loop whose descriptors somebody has closed says so, and does not turn without end") {
+    const Ending ending = end_of_child([] {
+        auto loop = EventLoop::create();
+        for (int fd = 3; fd < 64; ++fd) {
+            const std::string name = "/proc/self/fd/" + std::to_string(fd);
+            std::error_code gone;
+            const auto what = std::filesystem::read_symlink(name, gone);
+            if (what == "anon_inode:[eventfd]") ::close(fd);
+        }
+        auto result = loop->run([]() -> Task<> {
+            auto slept = co_await sleep_for(10s);
+            static_cast<void>(slept);
+        });
+        return result ? 0 : 1;
+    });
+    CHECK(ending.signal == SIGABRT);
+    CHECK(ending.says("the descriptor that wakes this loop was closed"));
 }
 
 // ---- leaving ------------------------------------------------------------------------------------

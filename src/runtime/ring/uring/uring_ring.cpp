@@ -120,10 +120,10 @@ public:
         return UniqueFd(answer);
     }
 
-    Result<Descriptor> adopt(UniqueFd fd) override {
+    Result<Descriptor> adopt(int fd) override {
         if (!direct_) return std::errc::operation_not_supported;
         if (!direct_->reserve()) return std::errc::too_many_files_open;
-        std::int32_t place = fd.get(); // the kernel writes where it has put it
+        std::int32_t place = fd; // the kernel writes where it has put it
         const std::int32_t answer = answer_at_once(
             [&](io_uring_sqe& entry) { DirectDescriptors::prepare_adopt(entry, place); });
         if (answer == 1) return Descriptor::direct(place);

@@ -193,7 +193,7 @@ public:
     [[nodiscard]] Result<UniqueFd> install(Descriptor descriptor) {
         return ring_->install(descriptor);
     }
-    [[nodiscard]] Result<Descriptor> adopt(UniqueFd fd) { return ring_->adopt(std::move(fd)); }
+    [[nodiscard]] Result<Descriptor> adopt(int fd) { return ring_->adopt(fd); }
     [[nodiscard]] bool receives_ahead() const noexcept { return ring_->receives_ahead(); }
     [[nodiscard]] bool has_received(Descriptor descriptor) const noexcept {
         return ring_->has_received(descriptor);

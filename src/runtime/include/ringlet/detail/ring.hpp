@@ -74,10 +74,10 @@ public:
     ///
     /// Errors    `too_many_files_open`, and what else the kernel answers.
     virtual Result<UniqueFd> install(Descriptor) { return std::errc::bad_file_descriptor; }
-    /// The other way: what is a descriptor of the process goes into the ring's own table.
+    /// The other way: another name, in the ring's own table, of what is a descriptor of the process and remains that.
     ///
     /// Errors    `too_many_files_open`: the table is full; what else the kernel answers.
-    virtual Result<Descriptor> adopt(UniqueFd) { return std::errc::operation_not_supported; }
+    virtual Result<Descriptor> adopt(int) { return std::errc::operation_not_supported; }
 
     /// Whether the ring holds bytes of a descriptor that nobody has received yet, or its end.
     [[nodiscard]] virtual bool has_received(Descriptor) const noexcept { return false; }
