@@ -56,7 +56,7 @@ python3-eventlet pypy3" ;;
     test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2 nftables chromium fonts-dejavu-core \
 libboost-context-dev mmdebstrap curl bind9-dnsutils redis-server redis-tools postgresql libpq-dev \
 libhiredis-dev libc-ares-dev libcurl4-openssl-dev libldns-dev openssl sslscan nmap nghttp2-client wrk haproxy \
-nginx-light libnginx-mod-stream gdb prometheus" ;;
+nginx-light libnginx-mod-stream gdb prometheus systemd" ;;
     report) echo "chromium fonts-dejavu-core valgrind libboost-context-dev" ;;
     originals) echo "redis-server redis-tools nginx-light libnginx-mod-stream openssl wrk haproxy \
 dnsmasq-base dnsperf microsocks libldns-dev" ;;

@@ -299,7 +299,8 @@ int run(const Settings& settings, char** argv) {
     options.reload_signal = SIGHUP;
     options.on_signal = [&](int signal) {
         if (signal == SIGHUP) return reload(*tls, *log);
-        start_anew(!settings.own.hand_over.empty(), argv, *log);
+        if (settings.own.hand_over.empty()) return refuse_to_start_anew(*log);
+        start_anew(argv, settings.takes_given_sockets ? "--listen=fd:" : nullptr, *log);
     };
     options.task_list = settings.task_list;
     options.log = log;
@@ -312,7 +313,7 @@ int run(const Settings& settings, char** argv) {
     if (!addresses) return refuse(addresses.error());
     options.addresses = std::move(*addresses);
     const bool given = std::ranges::any_of(options.addresses, [](const ListenAddress& address) {
-        return !address.descriptor_name.empty();
+        return address.descriptor_name.has_value();
     });
     block_signals();
     auto workers = Workers::create(options);
@@ -342,7 +343,7 @@ int main(int argc, char** argv) {
     const auto ended =
         parse_command_line(app, argc, argv, [&](CLI::App& to) { add_options(to, settings); });
     if (ended) return *ended;
-    settings.takes_given_sockets = app.get_option("--port")->empty() &&
+    settings.takes_given_sockets = settings.listen.empty() && app.get_option("--port")->empty() &&
                                    app.get_option("--host")->empty() &&
                                    !given_socket_names().empty();
     return run(settings, argv);

@@ -2,33 +2,64 @@
 
 #include <fmt/format.h>
 
+#include <array>
+#include <cerrno>
 #include <csignal>
+#include <cstddef>
+#include <string>
 #include <system_error>
+#include <vector>
 
-#include <spawn.h>
+#include <sched.h>
 #include <unistd.h>
 
 namespace ringlet {
 
-void start_anew(bool hands_over, char** argv, Log& log) {
-    if (!hands_over) {
-        return log.write(LogLevel::warning,
-                         "SIGUSR2 needs --hand-over: without it both would want the port");
-    }
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigemptyset(&none);
-    posix_spawnattr_init(&attributes);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    pid_t pid = 0;
-    const int error = posix_spawnp(&pid, argv[0], nullptr, &attributes, argv, environ);
-    posix_spawnattr_destroy(&attributes);
-    if (error != 0) {
-        log.write(LogLevel::error, fmt::format("{} could not be started: {}", argv[0],
-                                               std::generic_category().message(error)));
-    } else {
+namespace {
+
+struct Start {
+    char* const* argv;
+    sigset_t mask;
+    int error = 0;
+};
+
+// In memory that the parent shares, which stands still until this has ended: nothing but system calls.
+int become(void* argument) {
+    auto& start = *static_cast<Start*>(argument);
+    ::sigprocmask(SIG_SETMASK, &start.mask, nullptr);
+    ::execvp(start.argv[0], start.argv);
+    start.error = errno;
+    ::_exit(127);
+}
+
+// A child of our parent, not of ours: the service manager watches it as it watches us, and one that fails to start leaves
+// no zombie here. The first process of a container has no such parent. Returns its number, or a negative errno.
+pid_t start_beside(char* const* argv) {
+    constexpr int shared = CLONE_VM | CLONE_VFORK | SIGCHLD;
+    Start start{.argv = argv, .mask = {}};
+    sigemptyset(&start.mask);
+    alignas(16) static std::array<std::byte, 65'536> stack; // SIGUSR2 comes one after the other
+    void* const top = stack.data() + stack.size();
+    pid_t pid = ::clone(become, top, shared | CLONE_PARENT, &start);
+    if (pid < 0 && errno == EINVAL) pid = ::clone(become, top, shared, &start);
+    if (pid < 0) return -errno;
+    return start.error != 0 ? -start.error : pid;
+}
+
+} // namespace
+
+void start_anew(char** argv, const char* more, Log& log) {
+    std::vector<char*> arguments;
+    for (char** one = argv; *one != nullptr; ++one) arguments.push_back(*one);
+    std::string last(more != nullptr ? more : "");
+    if (more != nullptr) arguments.push_back(last.data());
+    arguments.push_back(nullptr);
+    const pid_t pid = start_beside(arguments.data());
+    if (pid > 0) {
         log.write(LogLevel::warning, fmt::format("started anew as process {}", pid));
+    } else {
+        log.write(LogLevel::error, fmt::format("{} could not be started: {}", argv[0],
+                                               std::generic_category().message(-pid)));
     }
 }
 

@@ -20,8 +20,12 @@ inline void reload(std::optional<TlsContext>& tls, Log& log) {
                                    (cause.empty() ? reloaded.error().message() : cause));
 }
 
-/// Starts the same program with the same arguments. What happens to that is its own affair: it takes the listeners
-/// over when it can serve.
-void start_anew(bool hands_over, char** argv, Log& log);
+/// Starts the same program with the same arguments, and one more unless that is null. What happens to it is its own
+/// affair: it takes the listeners over when it can serve.
+void start_anew(char** argv, const char* more, Log& log);
+
+inline void refuse_to_start_anew(Log& log) {
+    log.write(LogLevel::warning, "SIGUSR2 needs --hand-over: without it both would want the port");
+}
 
 } // namespace ringlet

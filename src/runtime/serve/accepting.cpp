@@ -6,6 +6,7 @@
 
 #include "net/socket_state.hpp"
 #include "serve/connection_channel.hpp"
+#include "serve/given_sockets.hpp"
 #include "serve/server_state.hpp"
 
 #include <algorithm>
@@ -98,7 +99,10 @@ Result<std::vector<OfferedListener>> Server::State::offer() const {
         if (!listener) return std::errc::operation_canceled; // it drains already
         auto fd = listener.duplicate();
         if (!fd) return fd.error();
-        offers.push_back({.address = listener.local().to_string(), .fd = std::move(*fd)});
+        const Endpoint local = listener.local();
+        offers.push_back({.address = local.to_string(),
+                          .fd = std::move(*fd),
+                          .service = GivenSockets::service_of_this_process(local)});
     }
     return offers;
 }

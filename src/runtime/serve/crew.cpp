@@ -186,6 +186,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
         if (taken_) {
             auto begun = taken_->begin();
             if (!begun) return begun.error();
+            predecessor_leaving_ = taken_->leaving();
             workers_.front().server->state_->predecessor = std::exchange(taken_, std::nullopt);
         }
         has_gone_ = true;
@@ -194,7 +195,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
         if (successors_) loop_->spawn("hand-over", [this] { return hand_over(); });
         if (metrics_) loop_->spawn("metrics", [this] { return metrics_->serve(); });
-        if (auto manager = ServiceManager::of_environment();
+        if (auto manager = ServiceManager::of_environment(static_cast<bool>(predecessor_leaving_));
             manager && options_.notify_service_manager)
             loop_->spawn("service manager", [this, manager] { return inform(manager); });
         if (backdoor_) loop_->spawn("backdoor", [this] { return backdoor_->serve(); });
@@ -341,6 +342,11 @@ Task<> Workers::Crew::hand_over() {
                     state.leave_listeners(UniqueFd(::fcntl(shared->get(), F_DUPFD_CLOEXEC, 0)));
                 });
                 stop_up_to(1);
+            },
+        .introduce =
+            [this](pid_t successor) {
+                is_followed_ = true;
+                return introduce(options_, successor);
             },
     };
     steps.services.push_back(&*successors_);

@@ -118,6 +118,7 @@ private:
     Result<EventLoop> loop_;
     std::optional<SignalStream> signals_;
     std::optional<TakeOver> taken_;
+    UniqueFd predecessor_leaving_;
     std::optional<ServiceListener> successors_;
     std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
     std::optional<WorkerSurvey> survey_;
@@ -130,6 +131,7 @@ private:
 
     // ---- of the loop that waits for all
     Event stopping_{"stopping"};
+    bool is_followed_ = false;
     std::weak_ptr<bool> letters_; // on their way to loops that have not turned since
 
     std::mutex mutex_; // for what follows, and Worker::server

@@ -3,7 +3,10 @@
 #include <ringlet/error.hpp>
 #include <ringlet/listen_address.hpp>
 
+#include "base/kernel.hpp"
+
 #include <algorithm>
+#include <atomic>
 #include <charconv>
 #include <cstdlib>
 #include <memory>
@@ -70,10 +73,22 @@ std::vector<GivenSockets::Socket> take_from_environment() {
     return sockets;
 }
 
+namespace {
+
+std::atomic<GivenSockets*> of_process = nullptr;
+
+} // namespace
+
 // Never destroyed: what nobody took ends with the process.
 GivenSockets& GivenSockets::of_this_process() {
     static GivenSockets* const sockets = new GivenSockets(take_from_environment());
+    of_process = sockets;
     return *sockets;
+}
+
+std::string GivenSockets::service_of_this_process(const Endpoint& address) {
+    GivenSockets* const sockets = of_process;
+    return sockets == nullptr ? std::string() : sockets->service_at(address);
 }
 
 Result<std::vector<int>> GivenSockets::find(std::string_view name) const {
@@ -91,9 +106,27 @@ Result<std::vector<int>> GivenSockets::find(std::string_view name) const {
 Result<UniqueFd> GivenSockets::take(int number) {
     const std::lock_guard lock(mutex_);
     for (Socket& socket : sockets_) {
-        if (socket.number == number && socket.descriptor) return std::move(socket.descriptor);
+        if (socket.number != number || !socket.descriptor) continue;
+        const auto address = Kernel::of_this_thread().local(socket.descriptor.get());
+        if (address) socket.address = *address;
+        return std::move(socket.descriptor);
     }
     return Errc::no_given_socket;
+}
+
+void GivenSockets::add(Socket socket) {
+    const std::lock_guard lock(mutex_);
+    if (std::ranges::count(sockets_, socket.number, &Socket::number) == 0)
+        sockets_.push_back(std::move(socket));
+}
+
+std::string GivenSockets::service_at(const Endpoint& address) const {
+    const std::lock_guard lock(mutex_);
+    for (const Socket& socket : sockets_) {
+        if (!socket.descriptor && socket.address == address)
+            return "fd:" + std::to_string(socket.number) + ":" + socket.name;
+    }
+    return {};
 }
 
 std::vector<std::string> GivenSockets::free_names() const {

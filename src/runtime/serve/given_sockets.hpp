@@ -3,6 +3,7 @@
 // The listening sockets that a service manager has opened before it started this process (sd_listen_fds(3)): systemd, or
 // whoever speaks its protocol. Keeps the promise that each is taken once, and that no child of ours sees them.
 
+#include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/unique_fd.hpp>
 
@@ -23,6 +24,7 @@ public:
         int number; // as it was given, and as `fd:3` names it
         std::string name;
         UniqueFd descriptor; // empty: it has been taken
+        Endpoint address = {};
     };
 
     /// Those of this process. The first call reads the environment and removes what it read from there, as unsetenv(3)
@@ -35,6 +37,14 @@ public:
     ///
     /// Errors    `no_given_socket`.
     [[nodiscard]] Result<std::vector<int>> find(std::string_view name) const;
+
+    /// Adds one that the program before had been given, unless there is one of that number.
+    void add(Socket socket);
+
+    /// What the address of one is in a hand-over: `fd:3:web`. Empty: it was not given.
+    [[nodiscard]] std::string service_at(const Endpoint& address) const;
+    /// The same. It reads no environment: where nobody asked for given sockets, there are none.
+    [[nodiscard]] static std::string service_of_this_process(const Endpoint& address);
 
     /// Errors    `no_given_socket`, also for one that has been taken.
     [[nodiscard]] Result<UniqueFd> take(int number);

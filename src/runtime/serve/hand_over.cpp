@@ -7,6 +7,7 @@
 #include <ringlet/unix_stream.hpp>
 
 #include "serve/connection_channel.hpp"
+#include "serve/given_sockets.hpp"
 
 #include <algorithm>
 #include <array>
@@ -16,6 +17,7 @@
 #include <span>
 #include <utility>
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -40,21 +42,26 @@ bool has_gone(std::error_code error) {
            error == std::errc::connection_reset;
 }
 
-// A line each: the address, and before it the service if it is one's.
+constexpr std::string_view given_prefix = "fd:";
+
+// A line each: the address, and behind a tab whose it is.
 std::string line_of(const OfferedListener& offer) {
-    return (offer.service.empty() ? offer.address : offer.service + ' ' + offer.address) + '\n';
+    return offer.address + '\t' + offer.service + '\n';
 }
 
 OfferedListener read_offer(const std::string& line) {
-    const std::size_t end = line.find_first_of(" :");
-    if (end == line.npos || line[end] == ':') return {.address = line, .fd = UniqueFd()};
-    return {.address = line.substr(end + 1), .fd = UniqueFd(), .service = line.substr(0, end)};
+    const std::size_t end = std::min(line.rfind('\t'), line.size());
+    return {.address = line.substr(0, end),
+            .fd = UniqueFd(),
+            .service = line.substr(std::min(end + 1, line.size()))};
 }
 
-bool is_same_user(int fd) {
+// The process at the other end, if it is of the same user; else 0.
+pid_t same_user(int fd) {
     ucred peer{};
     socklen_t size = sizeof peer;
-    return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.uid == ::geteuid();
+    const bool is_known = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
+    return is_known && peer.uid == ::geteuid() ? peer.pid : 0;
 }
 
 } // namespace
@@ -71,7 +78,7 @@ Result<std::optional<TakeOver>> TakeOver::ask(const Endpoint& at) {
         if (errno == ENOENT || errno == ECONNREFUSED) return std::optional<TakeOver>();
         return error_from_errno(errno);
     }
-    if (!is_same_user(fd.get())) return std::errc::permission_denied;
+    if (same_user(fd.get()) == 0) return std::errc::permission_denied;
     TakeOver taking(std::move(fd));
     auto done = taking.say(word_take);
     if (done) done = taking.receive_offers();
@@ -150,7 +157,8 @@ std::vector<UniqueFd> TakeOver::take_descriptors(const Endpoint& address,
     std::vector<UniqueFd> taken;
     std::uint16_t port = address.port();
     for (OfferedListener& offer : offers_) {
-        if (!offer.fd || offer.service != service) continue;
+        const bool is_given = offer.service.starts_with(given_prefix);
+        if (!offer.fd || (is_given ? !service.empty() : offer.service != service)) continue;
         auto offered = Endpoint::parse(offer.address);
         if (!offered) continue;
         Endpoint same = address;
@@ -177,6 +185,22 @@ Result<std::vector<StreamListener>> TakeOver::take(const Endpoint& address,
     }
     return listeners;
 }
+
+void TakeOver::give(GivenSockets& given) {
+    for (OfferedListener& offer : offers_) {
+        if (!offer.fd || !offer.service.starts_with(given_prefix)) continue;
+        const std::string_view rest = std::string_view(offer.service).substr(given_prefix.size());
+        int number = 0;
+        const auto read = std::from_chars(rest.data(), rest.data() + rest.size(), number);
+        const std::size_t name = rest.find(':');
+        if (read.ec != std::errc() || name == rest.npos) continue;
+        given.add({.number = number,
+                   .name = std::string(rest.substr(name + 1)),
+                   .descriptor = std::move(offer.fd)});
+    }
+}
+
+UniqueFd TakeOver::leaving() const { return UniqueFd(::fcntl(control_.get(), F_DUPFD_CLOEXEC, 0)); }
 
 Result<void> TakeOver::expect(std::string_view word, std::vector<UniqueFd>& descriptors) {
     std::string told;
@@ -298,7 +322,8 @@ Task<Result<void>> hand_over(UnixStream& stream, const HandOverSteps& steps, boo
 
 Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_busy,
                         bool& has_gone, const std::function<void(std::string_view)>& report) {
-    if (!is_same_user(stream.native_handle())) {
+    const pid_t successor = same_user(stream.native_handle());
+    if (successor == 0) {
         report("hand-over refused: it was asked for by another user");
         co_return;
     }
@@ -319,6 +344,7 @@ Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_
         has_gone = true;
         report("hand-over: the new program serves; this one drains");
         for (ServiceListener* service : steps.services) service->leave();
+        co_await steps.introduce(successor);
         steps.leave(std::move(channel));
         co_return;
     }

@@ -30,7 +30,11 @@
 #include <string_view>
 #include <vector>
 
+#include <sys/types.h>
+
 namespace ringlet {
+
+class GivenSockets;
 
 /// How long each side waits for the other's next word.
 inline constexpr std::chrono::seconds hand_over_patience{5};
@@ -39,7 +43,8 @@ inline constexpr std::chrono::seconds hand_over_patience{5};
 struct OfferedListener {
     std::string address;
     UniqueFd fd;
-    std::string service = {}; // empty: the server itself
+    std::string service =
+        {}; // empty: the server itself; or `fd:NUMBER:NAME`, as it was given to that
 };
 
 /// The new program's side, which blocks: nothing is served yet.
@@ -55,11 +60,15 @@ public:
     /// remain the old program's until `say_serving`.
     Result<std::vector<StreamListener>> take(const Endpoint& address,
                                              std::string_view service = {});
+    /// Those that a service manager had given to the old program, and that have not been taken by their address.
+    void give(GivenSockets& given);
 
     /// Everything is ready: the old program stops accepting. Once.
     Result<void> begin();
     /// Where connections of the old program arrive, since `begin`; none if it has ended meanwhile.
     UniqueFd take_channel() noexcept { return std::move(channel_); }
+    /// Becomes readable when the old program has left, or has gone.
+    [[nodiscard]] UniqueFd leaving() const;
     /// The first accept has begun.
     void say_serving() noexcept;
 
@@ -87,6 +96,8 @@ struct HandOverSteps {
     std::function<void()> resume;
     /// Drains; the listeners are another's, and connections at rest go there through this.
     std::function<void(UniqueFd channel)> leave;
+    /// Tells others who serves from now on.
+    std::function<Task<>(pid_t successor)> introduce;
     /// Go along.
     std::vector<ServiceListener*> services;
 };

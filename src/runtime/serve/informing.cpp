@@ -1,6 +1,7 @@
 #include "serve/informing.hpp"
 
 #include <ringlet/deadline.hpp>
+#include <ringlet/readiness.hpp>
 #include <ringlet/sleep.hpp>
 
 #include "serve/crew.hpp"
@@ -67,7 +68,14 @@ Task<> keep_informed(ServiceManager manager, Informant about) {
         step =
             std::clamp<Clock::duration>(manager.watchdog() / 4, std::chrono::milliseconds(1), step);
     Telling telling(manager, about);
-    for (;;) {
+    // What it told before that would not be heard: it is not the service yet.
+    if (about.predecessor_leaving) {
+        auto left =
+            co_await with_timeout(hand_over_patience, readable(about.predecessor_leaving.get()));
+        if (left.error() == std::errc::operation_canceled) co_return;
+        about.predecessor_leaving.reset();
+    }
+    while (!about.is_followed) {
         telling.tell_news(Clock::now());
         Result<void> waited;
         if (about.stopping.is_set()) {
@@ -87,26 +95,32 @@ constexpr std::chrono::milliseconds tell_again_after{100};
 constexpr int tell_attempts_limit = 50;
 
 // Of a manager that has no room for so long nobody knows when it will have some.
-Task<> tell(bool (ServiceManager::*what)() const, const ServiceManager& manager) {
-    for (int attempt = 0; attempt < tell_attempts_limit && !(manager.*what)(); ++attempt) {
+Task<> tell(std::function<bool()> what) {
+    for (int attempt = 0; attempt < tell_attempts_limit && !what(); ++attempt) {
         auto slept = co_await sleep_for(tell_again_after);
         if (!slept) co_return;
     }
 }
 
 Task<> reload(ServiceManager manager, std::function<void(int)> hook, int signal) {
-    co_await tell(&ServiceManager::reloading, manager);
+    co_await tell([&] { return manager.reloading(); });
     std::exception_ptr thrown;
     try {
         hook(signal);
     } catch (...) {
         thrown = std::current_exception();
     }
-    co_await tell(&ServiceManager::reloaded, manager);
+    co_await tell([&] { return manager.reloaded(); });
     if (thrown) std::rethrow_exception(thrown);
 }
 
 } // namespace
+
+Task<> introduce(const ServeOptions& options, pid_t successor) {
+    if (!options.notify_service_manager) co_return;
+    const ServiceManager manager = ServiceManager::of_environment();
+    co_await tell([&] { return manager.followed_by(successor); });
+}
 
 void call_hook(EventLoop& loop, const ServeOptions& options, int signal, bool is_stopping) {
     if (!options.on_signal) return;
@@ -125,6 +139,8 @@ Task<> Server::State::inform(ServiceManager manager) {
         .stopping = here_.draining,
         .connections = [this] { return connections_ != nullptr ? connections_->size() : 0; },
         .turns = [] { return true; }, // or this would not be asked
+        .is_followed = is_followed_,
+        .predecessor_leaving = std::move(predecessor_leaving),
     };
     return keep_informed(std::move(manager), std::move(about));
 }
@@ -137,6 +153,8 @@ Task<> Workers::Crew::inform(ServiceManager manager) {
         .stopping = stopping_,
         .connections = [this] { return room_->live(); },
         .turns = [this] { return have_turned(); },
+        .is_followed = is_followed_,
+        .predecessor_leaving = std::move(predecessor_leaving_),
     };
     return keep_informed(std::move(manager), std::move(about));
 }

@@ -9,6 +9,7 @@
 #include <ringlet/event_loop.hpp>
 #include <ringlet/server.hpp>
 #include <ringlet/task.hpp>
+#include <ringlet/unique_fd.hpp>
 
 #include "serve/service_manager.hpp"
 
@@ -17,6 +18,8 @@
 #include <functional>
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 namespace ringlet {
 
@@ -27,6 +30,10 @@ struct Informant {
     std::function<std::size_t()> connections;
     /// Whether all loops have turned since this was asked last.
     std::function<bool()> turns;
+    /// The next program tells it from now on.
+    const bool& is_followed;
+    /// Is readable when the program before tells nothing any more; empty: there was none.
+    UniqueFd predecessor_leaving = {};
 };
 
 /// How often the line about its work may change, at most.
@@ -35,6 +42,9 @@ inline constexpr std::chrono::seconds status_interval{2};
 /// Tells until it is cancelled. A message for which there was no room is sent again; of a watchdog's time a quarter passes
 /// between two of them.
 Task<> keep_informed(ServiceManager manager, Informant about);
+
+/// Tells the manager which process the service is from now on.
+Task<> introduce(const ServeOptions& options, pid_t successor);
 
 /// Calls `ServeOptions::on_signal`. Of the signal that reloads the manager is told before and after it: then it is called
 /// by a task of the loop, since a manager may have to be waited for.

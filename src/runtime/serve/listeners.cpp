@@ -15,15 +15,6 @@ namespace {
 
 constexpr std::string_view given_prefix = "fd:";
 
-// By number: those of one name, or all, may be several.
-Result<void> add_given(std::string_view name, std::vector<ListenAddress>& addresses) {
-    auto found = GivenSockets::of_this_process().find(name);
-    if (!found) return found.error();
-    for (const int number : *found)
-        addresses.push_back({.endpoint = {}, .descriptor_name = std::to_string(number)});
-    return {};
-}
-
 Result<void> add_resolved(std::string_view address, std::vector<ListenAddress>& addresses) {
     auto found = Endpoint::resolve_all(address);
     if (!found) return found.error();
@@ -42,8 +33,8 @@ Result<std::vector<ListenAddress>> resolve_listen(std::string_view listen) {
         while (one.starts_with(' ')) // "A, B"
             one.remove_prefix(1);
         if (one.starts_with(given_prefix)) {
-            auto added = add_given(one.substr(given_prefix.size()), addresses);
-            if (!added) return added.error();
+            const std::string_view name = one.substr(given_prefix.size());
+            addresses.push_back({.endpoint = {}, .descriptor_name = std::string(name)});
         } else {
             auto added = add_resolved(one, addresses);
             if (!added) return added.error();
@@ -104,8 +95,9 @@ void add(std::vector<StreamListener> listeners,
 }
 
 Result<void> adopt_given(const std::string& name, const ListenOptions& options,
-                         std::vector<std::vector<StreamListener>>& of_workers) {
+                         std::vector<std::vector<StreamListener>>& of_workers, TakeOver* taken) {
     GivenSockets& given = GivenSockets::of_this_process();
+    if (taken != nullptr) taken->give(given);
     auto numbers = given.find(name);
     if (!numbers) return numbers.error();
     for (const int number : *numbers) {
@@ -129,8 +121,8 @@ bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
     std::uint16_t port =
         0; // that the kernel chose, and the other addresses of the same name have too
     for (const ListenAddress& address : addresses) {
-        if (!address.descriptor_name.empty()) {
-            auto adopted = adopt_given(address.descriptor_name, options, of_workers);
+        if (address.descriptor_name) {
+            auto adopted = adopt_given(*address.descriptor_name, options, of_workers, taken);
             if (!adopted) return adopted.error();
             continue;
         }

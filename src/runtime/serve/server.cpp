@@ -110,6 +110,7 @@ Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
         auto begun = state_->predecessor->begin();
         if (!begun) return begun.error();
         state_->arrivals = state_->predecessor->take_channel();
+        state_->predecessor_leaving = state_->predecessor->leaving();
     }
     const bool is_whole = !state_->room.is_shared();
     if (is_whole)

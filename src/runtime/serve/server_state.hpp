@@ -62,6 +62,7 @@ public:
     std::optional<SignalStream> signals; // until run has ended
     RoomShare room;
     std::optional<TakeOver> predecessor; // until the first accept
+    UniqueFd predecessor_leaving;        // see TakeOver::leaving
     UniqueFd arrivals; // where connections of the program before this one come; of one worker
     std::optional<ServiceListener> successors; // where the next program asks; of one worker
     std::optional<MetricsService> metrics;     // of a server that is alone
@@ -146,6 +147,7 @@ private:
     Event all_at_gate_{"all at the gate"};
     std::size_t accepting_ = 0; // tasks that are not at the gate
     bool is_given_away_ = false;
+    bool is_followed_ = false; // for the service manager
     CurrentServer here_;
     Event freed_{"room for a connection"};
     Clock::time_point last_accept_{};

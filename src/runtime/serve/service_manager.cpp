@@ -47,12 +47,12 @@ Clock::duration read_watchdog(const char* time_us, const char* pid, pid_t own_pi
     return saturated(std::chrono::microseconds(positive_number(time_us).value_or(0)));
 }
 
-ServiceManager ServiceManager::of_environment() {
+ServiceManager ServiceManager::of_environment(bool is_successor) {
     if (!Kernel::of_this_thread().situation().empty()) return {};
     const auto socket = read_notify_socket(std::getenv("NOTIFY_SOCKET"));
     if (!socket) return {};
-    return {*socket,
-            read_watchdog(std::getenv("WATCHDOG_USEC"), std::getenv("WATCHDOG_PID"), ::getpid())};
+    const char* const watched = is_successor ? nullptr : std::getenv("WATCHDOG_PID");
+    return {*socket, read_watchdog(std::getenv("WATCHDOG_USEC"), watched, ::getpid())};
 }
 
 bool ServiceManager::ready(std::string_view status) const {
@@ -75,6 +75,10 @@ bool ServiceManager::reloaded() const { return tell("READY=1"); }
 
 bool ServiceManager::status(std::string_view status) const {
     return tell(std::string_view(status_line(status)).substr(1));
+}
+
+bool ServiceManager::followed_by(pid_t successor) const {
+    return tell("MAINPID=" + std::to_string(successor));
 }
 
 bool ServiceManager::alive() const { return tell("WATCHDOG=1"); }

@@ -19,7 +19,8 @@ class ServiceManager {
 public:
     /// The one that NOTIFY_SOCKET names, with a watchdog if WATCHDOG_USEC says so and WATCHDOG_PID is this process or
     /// not set. There is none in a simulation.
-    static ServiceManager of_environment();
+    /// A successor has WATCHDOG_PID of the program before, and is what is watched now.
+    static ServiceManager of_environment(bool is_successor = false);
 
     /// There is none: nothing is told.
     ServiceManager() = default;
@@ -41,6 +42,8 @@ public:
     bool reloading() const;
     bool reloaded() const;
     bool status(std::string_view status) const;
+    /// The service is this process from now on. What the one that tells it says afterwards is not heard.
+    bool followed_by(pid_t successor) const;
     bool alive() const;
 
 private:

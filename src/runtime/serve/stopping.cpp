@@ -24,7 +24,8 @@ void Server::State::stop_up_to(int times) {
 
 Task<Result<void>> Server::State::serve() {
     ServiceManager manager;
-    if (options.notify_service_manager) manager = ServiceManager::of_environment();
+    if (options.notify_service_manager)
+        manager = ServiceManager::of_environment(static_cast<bool>(predecessor_leaving));
     auto body = [this, &manager](TaskGroup& server) -> Task<Result<void>> {
         current_server().set(&here_);
         if (signals) server.spawn("signals", [this] { return watch_signals(); });
@@ -214,6 +215,11 @@ Task<> Server::State::hand_over() {
         .pause = [this] { return pause_accepting(); },
         .resume = [this] { resume_accepting(); },
         .leave = [this](UniqueFd channel) { leave_listeners(std::move(channel)); },
+        .introduce =
+            [this](pid_t successor) {
+                is_followed_ = true;
+                return introduce(options, successor);
+            },
     };
     steps.services.push_back(&*successors);
     if (metrics) steps.services.push_back(&metrics->listener());

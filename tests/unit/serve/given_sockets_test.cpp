@@ -99,6 +99,21 @@ TEST_CASE("a given socket is taken once") {
     CHECK(given.free_names() == Names{"admin", "web"});
 }
 
+TEST_CASE("a given socket keeps its number and its name in the next program") {
+    GivenSockets given({});
+    UniqueFd web = bound_socket(loopback(), 1);
+    const Endpoint address = address_of(web.get());
+    CHECK(given.service_at(address).empty());
+    given.add({.number = 3, .name = "web", .descriptor = std::move(web)});
+    given.add({.number = 3, .name = "other", .descriptor = UniqueFd()}); // that of another worker
+    CHECK(numbers(given, "web") == std::vector{3});
+    CHECK(given.find("other").error() == Errc::no_given_socket);
+    CHECK(given.service_at(address).empty()); // not before it is taken
+    const auto taken = given.take(3);
+    REQUIRE(taken);
+    CHECK(given.service_at(address) == "fd:3:web");
+}
+
 TEST_CASE("a refusal of a given socket names those that there are") {
     const GivenSockets given = three_sockets();
     CHECK(given.explain("http") ==
@@ -110,12 +125,12 @@ TEST_CASE("a refusal of a given socket names those that there are") {
 TEST_CASE("fd:NAME of a process that was given nothing is refused, wherever it stands") {
     for (const char* listen : {"fd:", "fd:web", "fd:3", "127.0.0.1:0, fd:web"}) {
         INFO(listen);
-        CHECK(resolve_listen(listen).error() == Errc::no_given_socket);
+        const auto addresses = resolve_listen(listen);
+        REQUIRE(addresses);
+        CHECK(bind_all(*addresses, 1, {}, nullptr).error() == Errc::no_given_socket);
         CHECK(explain_given(listen).find("fd:") == 0);
     }
     CHECK(given_socket_names().empty());
-    const std::vector<ListenAddress> named = {{.endpoint = {}, .descriptor_name = "web"}};
-    CHECK(bind_all(named, 1, {}, nullptr).error() == Errc::no_given_socket);
 }
 
 // In a process of its own, where descriptors 3 and 4 are not the test's.

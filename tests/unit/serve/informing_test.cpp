@@ -36,10 +36,12 @@ ServeOptions told_options(std::size_t workers) {
 TEST_CASE("the line about a server's work has its connections and its addresses") {
     Event stopping;
     std::size_t count = 12;
+    const bool is_followed = false;
     Informant about{.addresses = {loopback("127.0.0.1:3200")},
                     .stopping = stopping,
                     .connections = [&] { return count; },
-                    .turns = {}};
+                    .turns = {},
+                    .is_followed = is_followed};
     CHECK(status_of(about) == "serving 12 connections on 127.0.0.1:3200");
     count = 1;
     about.addresses.push_back(loopback("unix:@echo"));

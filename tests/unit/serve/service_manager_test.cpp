@@ -63,6 +63,8 @@ TEST_CASE("a service manager gets one datagram for each thing") {
     CHECK(manager.next() == "WATCHDOG=1");
     CHECK(told.stopping("draining"));
     CHECK(manager.next() == "STOPPING=1\nSTATUS=draining");
+    CHECK(told.followed_by(4711));
+    CHECK(manager.next() == "MAINPID=4711");
     CHECK(manager.next().empty());
 }
 

@@ -4,6 +4,7 @@
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,9 +14,9 @@ namespace RINGLET_EXPORT ringlet {
 /// One of the addresses that a server listens on.
 struct ListenAddress {
     Endpoint endpoint;
-    /// Of a listening socket that the service manager has opened: its name, or its number. Empty: the server binds
-    /// `endpoint`.
-    std::string descriptor_name = {};
+    /// Of listening sockets that the service manager has opened: their name, the number of one, or empty for all. Null:
+    /// the server binds `endpoint`.
+    std::optional<std::string> descriptor_name = {};
     /// One of several that a name stands for, as `localhost` does: it need not exist on this machine, if another does.
     bool is_alternative = false;
 };
@@ -24,7 +25,8 @@ struct ListenAddress {
 /// the look-up and the listening, such as to block signals, puts the answer into `ServeOptions::addresses`.
 ///
 /// Suspends  Never: it blocks as getaddrinfo(3) does.
-/// Errors    As `Endpoint::resolve_all`; `no_given_socket` if the service manager gave none that `fd:NAME` stands for.
+/// Errors    As `Endpoint::resolve_all`. Whether there are sockets that `fd:NAME` stands for is seen when the server is
+///           made: the program before may have them (`ServeOptions::hand_over`).
 [[nodiscard]] Result<std::vector<ListenAddress>> resolve_listen(std::string_view listen);
 
 /// The names of the listening sockets that a service manager has opened for this process and that no server has taken
