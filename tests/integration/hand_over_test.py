@@ -283,6 +283,13 @@ class HandOver(unittest.TestCase):
                     for number in range(8):
                         last = stack.enter_context(self.successor(first.port, *own))
                         self.assertIn(f"{HOST}:{first.port}", last.line(), f"start {number}")
+                    command = map(str, (ECHO_CORO, "--port", first.port, "--hand-over", f"unix:{self.path}", *own))
+                    with subprocess.Popen(list(command), stdout=subprocess.PIPE) as killed:
+                        killed.stdout.readline()
+                        self.assertEqual(last.process.wait(PATIENCE_SECONDS), 0)
+                        killed.kill()
+                    after = stack.enter_context(self.successor(first.port, *own))
+                    self.assertIn(f"{HOST}:{first.port}", after.line(), "a start after one that was killed")
                 self.assertIsNone(first.process.poll())
 
     def test_a_new_one_that_cannot_start_takes_no_file_away(self):

@@ -42,8 +42,6 @@ bool has_gone(std::error_code error) {
            error == std::errc::connection_reset;
 }
 
-constexpr std::string_view given_prefix = "fd:";
-
 // A line each: the address, and behind a tab whose it is.
 std::string line_of(const OfferedListener& offer) {
     return offer.address + '\t' + offer.service + '\n';
@@ -56,12 +54,13 @@ OfferedListener read_offer(const std::string& line) {
             .service = line.substr(std::min(end + 1, line.size()))};
 }
 
-// The process at the other end, if it is of the same user; else 0.
-pid_t same_user(int fd) {
+// The process at the other end, if it is of the same user. Its number is 0 if it is in another PID namespace.
+std::optional<pid_t> same_user(int fd) {
     ucred peer{};
     socklen_t size = sizeof peer;
     const bool is_known = ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0;
-    return is_known && peer.uid == ::geteuid() ? peer.pid : 0;
+    if (!is_known || peer.uid != ::geteuid()) return std::nullopt;
+    return peer.pid;
 }
 
 } // namespace
@@ -78,7 +77,7 @@ Result<std::optional<TakeOver>> TakeOver::ask(const Endpoint& at) {
         if (errno == ENOENT || errno == ECONNREFUSED) return std::optional<TakeOver>();
         return error_from_errno(errno);
     }
-    if (same_user(fd.get()) == 0) return std::errc::permission_denied;
+    if (!same_user(fd.get())) return std::errc::permission_denied;
     TakeOver taking(std::move(fd));
     auto done = taking.say(word_take);
     if (done) done = taking.receive_offers();
@@ -152,13 +151,12 @@ Result<void> TakeOver::receive_offers() {
     return {};
 }
 
-std::vector<UniqueFd> TakeOver::take_descriptors(const Endpoint& address,
-                                                 std::string_view service) {
-    std::vector<UniqueFd> taken;
+std::vector<OfferedListener> TakeOver::take_offers(const Endpoint& address,
+                                                   std::string_view service) {
+    std::vector<OfferedListener> taken;
     std::uint16_t port = address.port();
     for (OfferedListener& offer : offers_) {
-        const bool is_given = offer.service.starts_with(given_prefix);
-        if (!offer.fd || (is_given ? !service.empty() : offer.service != service)) continue;
+        if (!offer.fd || (offer.is_given() ? !service.empty() : offer.service != service)) continue;
         auto offered = Endpoint::parse(offer.address);
         if (!offered) continue;
         Endpoint same = address;
@@ -166,21 +164,21 @@ std::vector<UniqueFd> TakeOver::take_descriptors(const Endpoint& address,
             if (port == 0) port = offered->port();
             same.set_port(port);
         }
-        if (*offered == same) taken.push_back(std::move(offer.fd));
+        if (*offered == same) taken.push_back(std::move(offer));
     }
     return taken;
 }
 
 Result<std::vector<StreamListener>> TakeOver::take(const Endpoint& address,
                                                    std::string_view service) {
-    std::vector<UniqueFd> descriptors = take_descriptors(address, service);
-    // One Unix socket under several numbers, that of each worker.
-    if (address.is_unix() && descriptors.size() > 1) descriptors.resize(1);
+    std::vector<OfferedListener> offers = take_offers(address, service);
     std::vector<StreamListener> listeners;
-    for (UniqueFd& fd : descriptors) {
-        auto listener = StreamListener::take_over(std::move(fd));
+    for (OfferedListener& offer : offers) {
+        if (address.is_unix() && !listeners.empty())
+            break; // the same socket, as another worker has it
+        auto listener = StreamListener::take_over(std::move(offer.fd));
         if (!listener) return listener.error();
-        if (listener->file_ != nullptr) files_.push_back(listener->file_);
+        if (listener->file_ != nullptr && !offer.is_given()) files_.push_back(listener->file_);
         listeners.push_back(std::move(*listener));
     }
     return listeners;
@@ -188,8 +186,9 @@ Result<std::vector<StreamListener>> TakeOver::take(const Endpoint& address,
 
 void TakeOver::give(GivenSockets& given) {
     for (OfferedListener& offer : offers_) {
-        if (!offer.fd || !offer.service.starts_with(given_prefix)) continue;
-        const std::string_view rest = std::string_view(offer.service).substr(given_prefix.size());
+        if (!offer.fd || !offer.is_given()) continue;
+        const std::string_view rest =
+            std::string_view(offer.service).substr(OfferedListener::given_prefix.size());
         int number = 0;
         const auto read = std::from_chars(rest.data(), rest.data() + rest.size(), number);
         const std::size_t name = rest.find(':');
@@ -322,8 +321,8 @@ Task<Result<void>> hand_over(UnixStream& stream, const HandOverSteps& steps, boo
 
 Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_busy,
                         bool& has_gone, const std::function<void(std::string_view)>& report) {
-    const pid_t successor = same_user(stream.native_handle());
-    if (successor == 0) {
+    const auto successor = same_user(stream.native_handle());
+    if (!successor) {
         report("hand-over refused: it was asked for by another user");
         co_return;
     }
@@ -344,7 +343,7 @@ Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_
         has_gone = true;
         report("hand-over: the new program serves; this one drains");
         for (ServiceListener* service : steps.services) service->leave();
-        co_await steps.introduce(successor);
+        if (*successor > 0) co_await steps.introduce(*successor);
         steps.leave(std::move(channel));
         co_return;
     }
@@ -370,6 +369,7 @@ Task<> answer_successors(ServiceListener& listener, HandOverSteps& steps,
     };
     auto answered = co_await with_task_group(body);
     static_cast<void>(answered);
+    co_await listener.close();
 }
 
 } // namespace ringlet

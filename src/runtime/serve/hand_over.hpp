@@ -43,8 +43,11 @@ inline constexpr std::chrono::seconds hand_over_patience{5};
 struct OfferedListener {
     std::string address;
     UniqueFd fd;
-    std::string service =
-        {}; // empty: the server itself; or `fd:NUMBER:NAME`, as it was given to that
+    std::string service = {}; // empty: the server itself; or as it was given, `fd:NUMBER:NAME`
+
+    /// By a service manager, whose file it is.
+    [[nodiscard]] bool is_given() const noexcept { return service.starts_with(given_prefix); }
+    static constexpr std::string_view given_prefix = "fd:";
 };
 
 /// The new program's side, which blocks: nothing is served yet.
@@ -77,8 +80,8 @@ private:
     Result<void> say(std::string_view word);
     Result<void> expect(std::string_view word, std::vector<UniqueFd>& descriptors);
     Result<void> receive_offers();
-    [[nodiscard]] std::vector<UniqueFd> take_descriptors(const Endpoint& address,
-                                                         std::string_view service);
+    [[nodiscard]] std::vector<OfferedListener> take_offers(const Endpoint& address,
+                                                           std::string_view service);
     Result<std::size_t> receive(std::span<char> bytes, std::vector<UniqueFd>& descriptors);
 
     UniqueFd control_;

@@ -61,14 +61,18 @@ Task<> ServiceListener::serve_clients(std::size_t limit,
             if (!client) break;
             static_cast<void>(clients.try_spawn(name_, serve, std::move(*client)));
         }
-        if (!left_.is_set()) co_return;
-        auto closed =
-            co_await listener_.close(); // or its queue would have somebody who does not answer
-        static_cast<void>(closed);
+        co_await close();
     };
     const GroupOptions options{.name = name_, .on_failure = OnFailure::report};
     auto served = co_await with_bounded_task_group(limit, body, options);
     static_cast<void>(served); // cut short, as it should be
+}
+
+// Or its queue would have somebody who does not answer.
+Task<> ServiceListener::close() {
+    if (!left_.is_set()) co_return;
+    auto closed = co_await listener_.close();
+    static_cast<void>(closed);
 }
 
 void ServiceListener::leave() noexcept {

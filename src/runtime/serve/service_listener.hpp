@@ -51,6 +51,8 @@ public:
     /// For the next program, which answers here from `leave` on.
     [[nodiscard]] Result<UniqueFd> duplicate() const { return listener_.duplicate(); }
     void leave() noexcept;
+    /// After `leave`, when nobody waits for a client any more.
+    Task<> close();
 
 private:
     StreamListener listener_;
