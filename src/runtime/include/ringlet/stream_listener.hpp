@@ -18,9 +18,10 @@
 
 #include <sys/types.h>
 
-namespace ringlet {
+namespace ringlet { // not exported
 class SocketFile;
-}
+class TakeOver;
+} // namespace ringlet
 
 namespace RINGLET_EXPORT ringlet {
 
