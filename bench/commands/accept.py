@@ -23,12 +23,14 @@ import building
 import crowd
 import measuring
 from machine import raise_file_limit
-from measuring import INTERRUPTED, UNAVAILABLE, Failure, choose_cpus, command_line, congestion_control, describe_machine
-from measuring import positive_number, running_server, show_progress
+from measuring import choose_cpus, command_line, congestion_control, describe_machine
+from measuring import positive_number, run_command, running_server, show_progress
 from pairs import FEWEST_PAIRS, paired_ratio
 from places import PYTHON3
-from processes import end_by_signals, start, stop
+from processes import Failure, start, stop
 from rows import command_of, refuse_missing
+from samples import HELP as SAMPLES
+from samples import Samples
 
 SERVERS = ["echo_coro", "echo_coro --backend epoll", "libev_echo", "asyncio_echo.py"]
 BEFORE_SECONDS = 1
@@ -54,7 +56,7 @@ def read_options(arguments):
         ("--limit", 30, "seconds after which those who had no echo are counted as missing"),
     ):
         parser.add_argument(name, type=positive_number, default=default, help=f"{text} (%(default)s)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all samples here")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     return parser.parse_args(arguments)
 
 
@@ -150,6 +152,7 @@ def table(samples, options):
 
 
 def run(options):
+    file = Samples(options.json)
     for server in options.servers:
         command_of(server, 1)  # an unknown name is told before anything runs
     building.prepare("echo_coro", groups=["bench"], optional=[
@@ -168,25 +171,9 @@ def run(options):
           "95 % interval; rates are echoes a second of all that were served before.\n")  # fmt: skip
     for line in table(samples, options):
         print(line)
-    if options.json:
-        told = {"machine": describe_machine(cpus, congestion), "clients": options.clients,
-                "established": options.established, "runs": samples}  # fmt: skip
-        options.json.write_text(json.dumps(told, indent=2) + "\n")
-
-
-def main():
-    options = read_options(sys.argv[1:])
-    end_by_signals()
-    try:
-        run(options)
-    except (Failure, OSError) as error:
-        show_progress("")
-        print(f"accept: {error}", file=sys.stderr)
-        sys.exit(UNAVAILABLE)
-    except KeyboardInterrupt:
-        show_progress("")
-        sys.exit(INTERRUPTED)
+    file.write({"machine": describe_machine(cpus, congestion), "clients": options.clients,
+                "established": options.established, "runs": samples})  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    run_command(read_options, run)

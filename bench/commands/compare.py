@@ -14,11 +14,10 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
 
 import building
 from cost import count_system_calls, measure_cpu, needs
-from measuring import INTERRUPTED, UNAVAILABLE, Failure, Load
+from measuring import Load
 from measuring import choose_cpus, command_line, congestion_control, describe_machine
-from measuring import positive_number, show_progress
+from measuring import positive_number, run_command, show_progress
 from pairs import FEWEST_PAIRS, measure_pairs, paired_ratio
-from processes import end_by_signals
 from rows import command_of, refuse_missing
 from samples import HELP as SAMPLES
 from samples import Samples
@@ -138,29 +137,19 @@ def compare(options, backend):
     }
 
 
-def main():
-    options = read_options(sys.argv[1:])
+def run(options):
     samples = Samples(options.json)
-    end_by_signals()
-    try:
-        for server in options.servers:
-            command_of(server, 1)  # an unknown name is told before anything runs
-        building.prepare("echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top", groups=["bench"], optional=C_PEERS)
-        both = ("io_uring", "epoll")
-        result = []
-        for backend in both if options.client_backend == "both" else (options.client_backend,):
-            if result:
-                print()
-            result.append(compare(options, backend))
-        samples.write({"comparisons": result})
-    except (Failure, OSError) as error:
-        show_progress("")
-        print(f"compare: {error}", file=sys.stderr)
-        sys.exit(UNAVAILABLE)
-    except KeyboardInterrupt:
-        show_progress("")
-        sys.exit(INTERRUPTED)
+    for server in options.servers:
+        command_of(server, 1)  # an unknown name is told before anything runs
+    building.prepare("echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top", groups=["bench"], optional=C_PEERS)
+    both = ("io_uring", "epoll")
+    result = []
+    for backend in both if options.client_backend == "both" else (options.client_backend,):
+        if result:
+            print()
+        result.append(compare(options, backend))
+    samples.write({"comparisons": result})
 
 
 if __name__ == "__main__":
-    main()
+    run_command(read_options, run)

@@ -25,9 +25,11 @@ sys.path.insert(1, str(HARNESS))
 
 import building
 from machine import raise_file_limit
-from measuring import INTERRUPTED, UNAVAILABLE, Failure, command_line, free_port, positive_number, show_progress
+from measuring import Failure, command_line, free_port, positive_number, run_command, say, show_progress
 from places import BUILD
-from processes import end_by_signals, start, stop
+from processes import start, stop
+from samples import HELP as SAMPLES
+from samples import Samples
 
 PATIENCE_SECONDS = 120
 PROBE_PAUSE = 0.002
@@ -53,7 +55,7 @@ def read_options(arguments):
         parser.add_argument(name, type=positive_number, default=default, help=f"{text} (%(default)s)")
     parser.add_argument("--pause", type=float, default=2.0, metavar="SECONDS", help="between two (%(default)s)")
     parser.add_argument("--backend", default="auto", help="of the servers (%(default)s)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write what was measured here")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     parser.add_argument("--chart", type=pathlib.Path, metavar="FILE", help="draw each echo of one connection here (SVG)")
     return parser.parse_args(arguments)
 
@@ -341,6 +343,7 @@ def chart(told):
 
 
 def run(options):
+    file = Samples(options.json)
     building.prepare("echo_coro", groups=["bench"])
     raise_file_limit()
     with tempfile.TemporaryDirectory(prefix="ringlet-hand-over-") as folder:
@@ -348,29 +351,14 @@ def run(options):
     show_progress("")
     for line in report(told, options):
         print(line)
-    if options.json:
-        options.json.write_text(json.dumps(told) + "\n")
+    file.write(told)
     if options.chart:
         options.chart.write_text(chart(told))
     wrong = errors_of(told, options)
     for line in wrong:
-        print(f"hand-over: {line}", file=sys.stderr)
+        say(line)
     return 1 if wrong else 0
 
 
-def main():
-    options = read_options(sys.argv[1:])
-    end_by_signals()
-    try:
-        sys.exit(run(options))
-    except (Failure, OSError, subprocess.TimeoutExpired) as error:
-        show_progress("")
-        print(f"hand-over: {error}", file=sys.stderr)
-        sys.exit(UNAVAILABLE)
-    except KeyboardInterrupt:
-        show_progress("")
-        sys.exit(INTERRUPTED)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(read_options, run)

@@ -12,7 +12,6 @@ import pathlib
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,12 +22,12 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
 import building
 import encrypted
 from cost import cpu_nanoseconds
-from measuring import HOST, INTERRUPTED, START_SECONDS_LIMIT, UNAVAILABLE, Failure, Load, Missing
+from measuring import HOST, START_SECONDS_LIMIT, Failure, Load, Missing
 from measuring import alone, choose_cpus, command_line, describe_machine, free_port, last_words, positive_number
-from measuring import run_to_its_end, running_server, show_progress
+from measuring import run_command, run_to_its_end, running_server, show_progress
 from pairs import FEWEST_PAIRS, measure_pairs, paired_ratio
 from places import BUILD
-from processes import end_by_signals, start, stop
+from processes import start, stop
 from rows import command_of
 from samples import HELP as SAMPLES
 from samples import Samples
@@ -304,38 +303,28 @@ def measure(row, options, cpus):
             "ratio": dict(zip(("median", "low", "high"), ratio))}  # fmt: skip
 
 
-def main():
-    options = read_options(sys.argv[1:])
+def run(options):
     samples = Samples(options.json)
-    end_by_signals()
-    try:
-        with contextlib.ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringlet-originals-"))
-            names = [row.name for row in all_rows(folder, 0)]
-            unknown = [name for name in options.rows if not any(row.startswith(name) for row in names)]
-            if unknown:
-                raise Missing(f"no row begins with '{unknown[0]}': the rows are {', '.join(names)}")
-            if options.list:
-                print("\n".join(names))
-                return
-            building.prepare("echo_coro", "echo_bench", "examples", "tls_epoll_echo", groups=["bench"])
-            pathlib.Path(folder, "file").write_bytes(b"x" * FILE_BYTES)
-            cpus = choose_cpus()
-            stack.enter_context(alone())
-            behind = stack.enter_context(running_server("echo_coro", cpus[1]))
-            print(f"server CPU per request [us]; {options.pairs} pairs; ratio: ringlet's divided by the original's\n\n"
-                  f"{'':20} {'ringlet':>9} {'original':>9}  {'':12} {'ratio':>6}  95 % interval")  # fmt: skip
-            wanted = tuple(options.rows) or ("",)
-            results = [measure(row, options, cpus) for row in all_rows(folder, behind.port) if row.name.startswith(wanted)]
-            samples.write({"machine": describe_machine(cpus, "loopback"), "rows": results})
-    except (Failure, OSError) as error:
-        show_progress("")
-        print(f"originals: {error}", file=sys.stderr)
-        sys.exit(UNAVAILABLE)
-    except KeyboardInterrupt:
-        show_progress("")
-        sys.exit(INTERRUPTED)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringlet-originals-"))
+        names = [row.name for row in all_rows(folder, 0)]
+        unknown = [name for name in options.rows if not any(row.startswith(name) for row in names)]
+        if unknown:
+            raise Missing(f"no row begins with '{unknown[0]}': the rows are {', '.join(names)}")
+        if options.list:
+            print("\n".join(names))
+            return
+        building.prepare("echo_coro", "echo_bench", "examples", "tls_epoll_echo", groups=["bench"])
+        pathlib.Path(folder, "file").write_bytes(b"x" * FILE_BYTES)
+        cpus = choose_cpus()
+        stack.enter_context(alone())
+        behind = stack.enter_context(running_server("echo_coro", cpus[1]))
+        print(f"server CPU per request [us]; {options.pairs} pairs; ratio: ringlet's divided by the original's\n\n"
+              f"{'':20} {'ringlet':>9} {'original':>9}  {'':12} {'ratio':>6}  95 % interval")  # fmt: skip
+        wanted = tuple(options.rows) or ("",)
+        results = [measure(row, options, cpus) for row in all_rows(folder, behind.port) if row.name.startswith(wanted)]
+        samples.write({"machine": describe_machine(cpus, "loopback"), "rows": results})
 
 
 if __name__ == "__main__":
-    main()
+    run_command(read_options, run)

@@ -7,7 +7,6 @@ chooses. A share is that of all connections divided by what would be even: 1 is 
 """
 
 import contextlib
-import json
 import pathlib
 import re
 import select
@@ -22,10 +21,11 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
 import building
 import measuring
 from machine import raise_file_limit
-from measuring import HOST, INTERRUPTED, UNAVAILABLE, Failure, choose_cpus, command_line, free_port
-from measuring import positive_number, running_server, show_progress
+from measuring import HOST, Failure, choose_cpus, command_line, free_port
+from measuring import positive_number, run_command, running_server, show_progress
 from places import BUILD
-from processes import end_by_signals
+from samples import HELP as SAMPLES
+from samples import Samples
 
 KERNEL, COUNTS_SECONDS_LIMIT, ECHO_SECONDS_LIMIT = "SO_REUSEPORT alone", 20, 60
 
@@ -43,7 +43,7 @@ def read_options(arguments):
         parser.add_argument(name, type=positive_number, nargs="+", default=default, metavar="N",
                             help=f"these numbers of them ({' '.join(map(str, default))})")  # fmt: skip
     parser.add_argument("--backend", choices=("io_uring", "epoll"), default="io_uring", help="of echo_coro (%(default)s)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write all counts here")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     return parser.parse_args(arguments)
 
 
@@ -155,28 +155,18 @@ def lines(rows):
             yield f"{workers:<8}{count:>11,}  {name:30}{most:26}{least}"
 
 
-def main():
-    options = read_options(sys.argv[1:])
-    end_by_signals()
-    try:
-        building.prepare("echo_coro")
-        raise_file_limit()
-        rows = measure(options)
-        print(f"{options.rounds} rounds; echo_coro on {options.backend}; median, and from the smallest to the largest of all rounds\n")
-        for line in lines(rows):
-            print(line)
-        if options.json:
-            told = [{"workers": workers, "connections": count, "counts": ways} for (workers, count), ways in rows.items()]
-            machine = measuring.describe_machine(choose_cpus(), measuring.congestion_control_now())
-            options.json.write_text(json.dumps({"machine": machine, "backend": options.backend, "rows": told}, indent=2) + "\n")
-    except (Failure, OSError) as error:
-        show_progress("")
-        print(f"spread: {error}", file=sys.stderr)
-        sys.exit(UNAVAILABLE)
-    except KeyboardInterrupt:
-        show_progress("")
-        sys.exit(INTERRUPTED)
+def run(options):
+    file = Samples(options.json)
+    building.prepare("echo_coro")
+    raise_file_limit()
+    rows = measure(options)
+    print(f"{options.rounds} rounds; echo_coro on {options.backend}; median, and from the smallest to the largest of all rounds\n")
+    for line in lines(rows):
+        print(line)
+    told = [{"workers": workers, "connections": count, "counts": ways} for (workers, count), ways in rows.items()]
+    machine = measuring.describe_machine(choose_cpus(), measuring.congestion_control_now())
+    file.write({"machine": machine, "backend": options.backend, "rows": told})
 
 
 if __name__ == "__main__":
-    main()
+    run_command(read_options, run)

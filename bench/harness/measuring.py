@@ -17,7 +17,7 @@ import tempfile
 import time
 
 from places import BUILD
-from processes import Failure, Missing, is_listening, signals_held, start, stop
+from processes import Failure, Missing, end_by_signals, is_listening, signals_held, start, stop
 from rows import command_of
 
 CONGESTION_CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
@@ -305,7 +305,8 @@ def drop_what_cannot_be_said():
 def say(text):
     """One line for people who watch, after our own name."""
     show_progress("")
-    print(f"{pathlib.Path(sys.argv[0]).stem}: {text}", file=sys.stderr, flush=True)
+    name = pathlib.Path(sys.argv[0]).stem.replace("_", "-")
+    print(f"{name}: {text}", file=sys.stderr, flush=True)
 
 
 progress_prefix = ""
@@ -359,3 +360,17 @@ def positive_number(text):
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"'{text}' is not a positive number")
     return int(text)
+
+
+def run_command(read_options, run):
+    """A command from its arguments to its exit status, which `run` returns (None: 0)."""
+    options = read_options(sys.argv[1:])
+    end_by_signals()
+    try:
+        sys.exit(run(options))
+    except (Failure, OSError, subprocess.TimeoutExpired) as error:
+        say(str(error))
+        sys.exit(UNAVAILABLE)
+    except KeyboardInterrupt:
+        show_progress("")
+        sys.exit(INTERRUPTED)
