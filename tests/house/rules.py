@@ -56,6 +56,7 @@ TESTED_ELSEWHERE = {
     "liveness": "the options of accepted and of connected sockets: accepting_test",
     "room": "what workers share: accepting_test",
     "server_state": "server_test, accepting_test, draining_test",
+    "services": "metrics, backdoor and the next program: hand_over_services_test.py",
     "body_remains": "aborts, with the group's name: body_test",
     "group_options": "what a group makes of them: task_group_test",
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",

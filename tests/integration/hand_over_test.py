@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import ECHO_CORO, HOST, PATIENCE_SECONDS, UNAVAILABLE, Connection, EchoCoro, Program, run, wait_until
+from hand_over import HandOverCase
+from programs import ECHO_CORO, HOST, PATIENCE_SECONDS, UNAVAILABLE, Connection, EchoCoro, run, wait_until
 
 
 class Churn:
@@ -47,24 +47,7 @@ class Churn:
         wait_until(lambda: self.count > count + 10, "clients to be served")
 
 
-class HandOver(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="ringlet-hand-over-")
-        self.addCleanup(folder.cleanup)
-        self.path = str(pathlib.Path(folder.name, "next.sock"))
-
-    def server(self, *options, port=0):
-        """The later --port is the one that counts for a first server only: later ones are told the port."""
-        address = ("--port", port) if port else ()
-        server = EchoCoro("--hand-over", f"unix:{self.path}", *address, *options)
-        server.expected_errors = r"(?s).*"
-        return server
-
-    def successor(self, port, *options):
-        program = Program(ECHO_CORO, "--port", port, "--hand-over", f"unix:{self.path}", *options)
-        program.expected_errors = r"(?s).*"
-        return program
-
+class HandOver(HandOverCase):
     def change(self, *options, rounds=4):
         with contextlib.ExitStack() as stack:
             old = stack.enter_context(self.server(*options))
@@ -222,63 +205,11 @@ class HandOver(unittest.TestCase):
             if "drains" not in old.said():
                 self.assertEqual(churn.wrong, [])
 
-    def ask_metrics(self, address, path="/metrics"):
-        name = address.removeprefix("unix:")
-        family, to = (socket.AF_UNIX, name) if name != address else (socket.AF_INET, (HOST, int(address.split(":")[1])))
-        with socket.socket(family) as asking:
-            asking.settimeout(PATIENCE_SECONDS)
-            asking.connect(to)
-            asking.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % path.encode())
-            asking.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: asking.recv(65536), b"")).decode()
-
-    def ask_backdoor(self, path):
-        with socket.socket(socket.AF_UNIX) as asking:
-            asking.settimeout(PATIENCE_SECONDS)
-            asking.connect(path)
-            asking.sendall(b"stats\n")
-            asking.shutdown(socket.SHUT_WR)
-            return b"".join(iter(lambda: asking.recv(65536), b"")).decode()
-
-    @contextlib.contextmanager
-    def stuck_client(self, server):
-        """Whoever serves it drains for long."""
-        with server.connect() as client:
-            client.settimeout(0.2)
-            with contextlib.suppress(TimeoutError):
-                while True:
-                    client.send(b"x" * 65536)
-            yield
-
-    def test_metrics_and_the_backdoor_are_the_new_ones_while_the_old_one_drains(self):
-        """And their files stay, when the old one ends."""
-        folder = pathlib.Path(self.path).parent
-        with socket.socket() as probe:
-            probe.bind((HOST, 0))
-            port = probe.getsockname()[1]
-        door = str(folder / "door")
-        for workers in (1, 2):
-            for metrics in (f"{HOST}:{port}", f"unix:{folder}/metrics"):
-                own = ("--metrics", metrics, "--backdoor", f"unix:{door}", "--workers", workers, "--drain-timeout", "60min")
-                with self.subTest(workers=workers, metrics=metrics), self.server(*own) as old:
-                    with self.stuck_client(old), self.successor(old.port, *own) as new:
-                        self.assertIn(f"metrics on {metrics}", new.line())
-                        wait_until(lambda: "drains" in old.said(), "the old one to drain")
-                        for _ in range(20):
-                            self.assertIn("ringlet_connections_accepted_total{worker=\"0\"} 0\n", self.ask_metrics(metrics))
-                            self.assertIn("accepted=0 ", self.ask_backdoor(door))
-                        wait_until(lambda: " 200 " in self.ask_metrics(metrics, "/readyz"), "the new one to be ready")
-                        self.assertEqual(old.ends_by(signal.SIGTERM), 0)
-                        self.ask_backdoor(door)
-                        self.ask_metrics(metrics)
-                        self.assertEqual(new.ends_by(signal.SIGTERM), 0)
-                        self.assertEqual(os.listdir(folder), [])
-
     def test_a_third_takes_over_from_the_second_while_the_first_drains(self):
         """It asks the second, though the first has the same socket."""
         for workers in (1, 2):
             own = ("--workers", workers, "--drain-timeout", "60min")
-            with self.subTest(workers=workers), self.server(*own) as first, self.stuck_client(first):
+            with self.subTest(workers=workers), self.server(*own) as first, self.stuck_client(first.port):
                 with contextlib.ExitStack() as stack:
                     for number in range(8):
                         last = stack.enter_context(self.successor(first.port, *own))
@@ -291,31 +222,6 @@ class HandOver(unittest.TestCase):
                     after = stack.enter_context(self.successor(first.port, *own))
                     self.assertIn(f"{HOST}:{first.port}", after.line(), "a start after one that was killed")
                 self.assertIsNone(first.process.poll())
-
-    def test_a_new_one_that_cannot_start_takes_no_file_away(self):
-        folder = pathlib.Path(self.path).parent
-        listens, door, metrics = (f"unix:{folder}/{name}" for name in ("listens", "door", "metrics"))
-        for workers in (1, 2):
-            own = ("--backdoor", door, "--hand-over", f"unix:{self.path}", "--workers", workers)
-            good = ("--listen", listens, "--metrics", metrics)
-            with self.subTest(workers=workers), Program(ECHO_CORO, *own, *good) as old:
-                old.expected_errors = r"(?s).*"
-                old.line()
-                files = sorted(os.listdir(folder))
-                self.assertEqual(len(files), 4)
-                for wrong in (("--listen", f"{listens},203.0.113.9:1"),
-                              ("--listen", listens, "--metrics", "203.0.113.9:1")):
-                    refused = run(ECHO_CORO, *own, *wrong)
-                    self.assertEqual(refused.returncode, UNAVAILABLE, refused.stderr)
-                    self.assertEqual(sorted(os.listdir(folder)), files)
-                with socket.socket(socket.AF_UNIX) as client:
-                    client.connect(listens.removeprefix("unix:"))
-                    client.sendall(b"x")
-                    self.assertEqual(client.recv(1), b"x")
-                self.ask_metrics(metrics)
-                self.ask_backdoor(door.removeprefix("unix:"))
-                self.assertEqual(old.ends_by(signal.SIGTERM), 0)
-                self.assertEqual(os.listdir(folder), [])
 
     def test_a_third_while_the_second_takes_over_is_refused(self):
         with self.server() as old, socket.socket(socket.AF_UNIX) as second:

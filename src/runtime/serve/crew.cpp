@@ -1,6 +1,5 @@
 #include "serve/crew.hpp"
 
-#include <ringlet/deadline.hpp>
 #include <ringlet/detail/assert.hpp>
 
 #include "base/cpus.hpp"
@@ -12,14 +11,12 @@
 #include "serve/stop_signals.hpp"
 
 #include <algorithm>
-#include <functional>
 #include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include <fcntl.h>
 #include <pthread.h>
 
 namespace ringlet {
@@ -136,7 +133,8 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
     auto begun = start_hand_over(options_.hand_over);
     if (!begun) return begun.error();
     taken_ = std::move(begun->taken);
-    if (begun->successors) successors_.emplace(std::move(*begun->successors), hand_over_service);
+    if (begun->successors)
+        services_.successors.emplace(std::move(*begun->successors), hand_over_service);
     TakeOver* const taken = taken_ ? &*taken_ : nullptr;
     auto listeners = bind_all(addresses, size_, options_.socket, taken);
     if (!listeners) return listeners.error();
@@ -187,18 +185,20 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
             auto begun = taken_->begin();
             if (!begun) return begun.error();
             predecessor_leaving_ = taken_->leaving();
+            services_.wait_for(*taken_);
             workers_.front().server->state_->predecessor = std::exchange(taken_, std::nullopt);
         }
         has_gone_ = true;
         log_start(options_.log.get(), addresses_, options_, backend_);
         go_.set_value({.handlers = &handlers, .calls = calls});
         if (signals_) loop_->spawn("signals", [this] { return watch_signals(); });
-        if (successors_) loop_->spawn("hand-over", [this] { return hand_over(); });
-        if (metrics_) loop_->spawn("metrics", [this] { return metrics_->serve(); });
+        auto& [successors, metrics, backdoor] = services_;
+        if (successors) loop_->spawn("hand-over", [this] { return hand_over(); });
+        if (metrics) loop_->spawn("metrics", [&service = *metrics] { return service.serve(); });
         if (auto manager = ServiceManager::of_environment(static_cast<bool>(predecessor_leaving_));
             manager && options_.notify_service_manager)
             loop_->spawn("service manager", [this, manager] { return inform(manager); });
-        if (backdoor_) loop_->spawn("backdoor", [this] { return backdoor_->serve(); });
+        if (backdoor) loop_->spawn("backdoor", [&service = *backdoor] { return service.serve(); });
         waited = loop_->run([this] { return wait_for_all(); });
     }
     signals_.reset();
@@ -259,101 +259,6 @@ void Workers::Crew::dump() {
         Server* server = workers_[index].server;
         if (server != nullptr) server->dump("worker " + std::to_string(index));
     }
-}
-
-// ---- the program that comes after this one ------------------------------------------------------
-
-namespace {
-
-using Answers = ThreadChannel<Result<void>>;
-
-Task<> answer_for_one(std::function<Task<Result<void>>()> ask, Answers::Sender sender) {
-    auto answer = co_await ask();
-    static_cast<void>(sender.try_send(std::move(answer)));
-}
-
-} // namespace
-
-// On their own threads. Nobody answers for a worker that has ended: the time is up then.
-Task<Result<void>> Workers::Crew::ask_all(AskWorker ask) {
-    Answers answers(*loop_, size_);
-    {
-        const std::lock_guard lock(mutex_);
-        for (const Worker& worker : workers_) {
-            if (worker.server == nullptr) co_return std::errc::operation_canceled;
-            Server::State* state = worker.server->state_.get();
-            std::function<Task<Result<void>>()> ask_it = [ask, state] { return ask(*state); };
-            state->loop->post([state, ask_it, sender = answers.sender()]() mutable {
-                state->loop->spawn("hand-over", answer_for_one, std::move(ask_it),
-                                   std::move(sender));
-            });
-        }
-    }
-    auto wait = [&]() -> Task<Result<void>> {
-        for (std::size_t left = size_; left > 0; --left) {
-            auto answer = co_await answers.recv();
-            if (!answer) co_return answer.error();
-            if (!*answer) co_return *answer;
-        }
-        co_return Result<void>();
-    };
-    auto waited = co_await with_timeout(2 * hand_over_patience, wait);
-    co_return waited;
-}
-
-void Workers::Crew::tell_all(const std::function<void(Server::State&)>& what) {
-    const std::lock_guard lock(mutex_);
-    for (const Worker& worker : workers_) {
-        if (worker.server == nullptr) continue;
-        Server::State* state = worker.server->state_.get();
-        state->loop->post([state, what] { what(*state); });
-    }
-}
-
-Task<> Workers::Crew::hand_over() {
-    struct Offers {
-        std::mutex mutex;
-        std::vector<OfferedListener> all;
-    };
-    HandOverSteps steps{
-        .offer = [this]() -> Task<Result<std::vector<OfferedListener>>> {
-            auto offers = std::make_shared<Offers>();
-            AskWorker ask = [offers](Server::State& state) -> Task<Result<void>> {
-                auto own = state.offer();
-                if (!own) co_return own.error();
-                const std::lock_guard lock(offers->mutex);
-                for (OfferedListener& one : *own) offers->all.push_back(std::move(one));
-                co_return Result<void>();
-            };
-            auto asked = co_await ask_all(ask);
-            if (!asked) co_return asked.error();
-            co_return std::move(offers->all);
-        },
-        .pause = [this]() -> Task<Result<void>> {
-            AskWorker ask = [](Server::State& state) { return state.pause_accepting(); };
-            auto paused = co_await ask_all(ask);
-            co_return paused;
-        },
-        .resume = [this] { tell_all([](Server::State& state) { state.resume_accepting(); }); },
-        .leave =
-            [this](UniqueFd channel) {
-                auto shared = std::make_shared<UniqueFd>(std::move(channel));
-                tell_all([shared](Server::State& state) {
-                    state.leave_listeners(UniqueFd(::fcntl(shared->get(), F_DUPFD_CLOEXEC, 0)));
-                });
-                stop_up_to(1);
-            },
-        .introduce =
-            [this](pid_t successor) {
-                is_followed_ = true;
-                return introduce(options_, successor);
-            },
-    };
-    steps.services.push_back(&*successors_);
-    if (metrics_) steps.services.push_back(&metrics_->listener());
-    if (backdoor_) steps.services.push_back(&backdoor_->listener());
-    auto report = [this](std::string_view line) { report_line(options_.loop.report, line); };
-    co_await answer_successors(*successors_, steps, report);
 }
 
 void Workers::Crew::end() {

@@ -8,11 +8,10 @@
 
 #include <ringlet/signal_stream.hpp>
 
-#include "serve/backdoor.hpp"
 #include "serve/hand_over.hpp"
-#include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
 #include "serve/service_manager.hpp"
+#include "serve/services.hpp"
 #include "serve/worker_survey.hpp"
 
 #include <cstddef>
@@ -119,11 +118,9 @@ private:
     std::optional<SignalStream> signals_;
     std::optional<TakeOver> taken_;
     UniqueFd predecessor_leaving_;
-    std::optional<ServiceListener> successors_;
     std::optional<ThreadChannel<std::size_t>> ended_; // the index of each worker, at its end
     std::optional<WorkerSurvey> survey_;
-    std::optional<MetricsService> metrics_;
-    std::optional<Backdoor> backdoor_;
+    Services services_;
     std::vector<Worker> workers_;
     std::promise<Job> go_;
     std::shared_future<Job> job_{go_.get_future()};

@@ -13,7 +13,7 @@ Result<void> Workers::Crew::start_metrics(TakeOver* taken) {
     survey_.emplace(*loop_, size_, [this](std::size_t index, WorkerSurvey::Answer answer) {
         return ask(index, std::move(answer));
     });
-    metrics_.emplace(std::move(*listener), [this] { return describe(); });
+    services_.metrics.emplace(std::move(*listener), [this] { return describe(); });
     return {};
 }
 
@@ -43,12 +43,12 @@ void Workers::Crew::start_backdoor(TakeOver* taken) {
                         const WorkerSnapshot& now) { answer(question(server->loop(), now)); });
         return true;
     };
-    backdoor_.emplace(std::move(*listener), *loop_, size_, options_.log, ask);
+    services_.backdoor.emplace(std::move(*listener), *loop_, size_, options_.log, ask);
 }
 
 std::optional<Endpoint> Workers::Crew::metrics_address() const {
-    if (!metrics_) return std::nullopt;
-    return metrics_->address();
+    if (!services_.metrics) return std::nullopt;
+    return services_.metrics->address();
 }
 
 } // namespace ringlet

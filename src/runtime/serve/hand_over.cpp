@@ -2,8 +2,8 @@
 
 #include <ringlet/deadline.hpp>
 #include <ringlet/error.hpp>
+#include <ringlet/readiness.hpp>
 #include <ringlet/task_group.hpp>
-
 #include <ringlet/unix_stream.hpp>
 
 #include "serve/connection_channel.hpp"
@@ -228,6 +228,14 @@ void TakeOver::say_serving() noexcept {
     static_cast<void>(say(word_serving));
     control_.reset();
     for (const std::shared_ptr<SocketFile>& file : files_) file->set_owned(true);
+}
+
+Task<Result<void>> wait_for_predecessor(UniqueFd& leaving) {
+    if (!leaving) co_return Result<void>();
+    auto left = co_await with_timeout(hand_over_patience, readable(leaving.get()));
+    if (left.error() == std::errc::operation_canceled) co_return left;
+    leaving.reset();
+    co_return Result<void>();
 }
 
 Result<HandOverStart> start_hand_over(const std::string& path) {

@@ -70,7 +70,7 @@ public:
     Result<void> begin();
     /// Where connections of the old program arrive, since `begin`; none if it has ended meanwhile.
     UniqueFd take_channel() noexcept { return std::move(channel_); }
-    /// Becomes readable when the old program has left, or has gone.
+    /// Becomes readable when the old program has left, or has gone: for `wait_for_predecessor`.
     [[nodiscard]] UniqueFd leaving() const;
     /// The first accept has begun.
     void say_serving() noexcept;
@@ -91,6 +91,11 @@ private:
     UniqueFd channel_;
     bool has_begun_ = false;
 };
+
+/// Returns when the old program has left, or has had `hand_over_patience` for it; at once if there was none.
+///
+/// Errors    `operation_canceled`, and no other.
+Task<Result<void>> wait_for_predecessor(UniqueFd& leaving);
 
 /// What the old program does for it.
 struct HandOverSteps {

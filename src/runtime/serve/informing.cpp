@@ -1,7 +1,6 @@
 #include "serve/informing.hpp"
 
 #include <ringlet/deadline.hpp>
-#include <ringlet/readiness.hpp>
 #include <ringlet/sleep.hpp>
 
 #include "serve/crew.hpp"
@@ -69,12 +68,8 @@ Task<> keep_informed(ServiceManager manager, Informant about) {
             std::clamp<Clock::duration>(manager.watchdog() / 4, std::chrono::milliseconds(1), step);
     Telling telling(manager, about);
     // What it told before that would not be heard: it is not the service yet.
-    if (about.predecessor_leaving) {
-        auto left =
-            co_await with_timeout(hand_over_patience, readable(about.predecessor_leaving.get()));
-        if (left.error() == std::errc::operation_canceled) co_return;
-        about.predecessor_leaving.reset();
-    }
+    auto alone = co_await wait_for_predecessor(about.predecessor_leaving);
+    if (!alone) co_return;
     while (!about.is_followed) {
         telling.tell_news(Clock::now());
         Result<void> waited;

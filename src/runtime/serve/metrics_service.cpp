@@ -138,8 +138,10 @@ Task<std::string> MetricsService::answer(std::string_view head) {
     if (wants_metrics) {
         text = response("200 OK", content_type(request->format),
                         metrics_text(server, request->format), "Vary: Accept\r\n");
-    } else {
-        text = health(wants_health ? worker_that_is_stuck(server) : not_ready(server));
+    } else if (wants_health) {
+        text = health(worker_that_is_stuck(server));
+    } else { // who had connected before a hand-over asks about the address, where the next program serves
+        text = health(listener_.has_left() ? std::string() : not_ready(server));
     }
     if (wants_head) text.resize(text.find("\r\n\r\n") + 4);
     co_return text;

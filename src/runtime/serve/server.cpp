@@ -68,17 +68,19 @@ Result<Server> Server::create(ServeOptions options) {
     if (!server) return server;
     State& state = *server->state_;
     state.signals = std::move(signals);
-    if (metrics) state.metrics.emplace(std::move(*metrics), [&state] { return state.describe(); });
+    Services& services = state.services;
+    if (metrics)
+        services.metrics.emplace(std::move(*metrics), [&state] { return state.describe(); });
     if (backdoor) {
         auto ask = [&state](std::size_t, const Backdoor::Question& question,
                             const Backdoor::Answer& answer) {
             answer(question(*state.loop, state.snapshot()));
             return true;
         };
-        state.backdoor.emplace(std::move(*backdoor), *state.loop, 1, state.options.log, ask);
+        services.backdoor.emplace(std::move(*backdoor), *state.loop, 1, state.options.log, ask);
     }
     if (start->successors)
-        state.successors.emplace(std::move(*start->successors), hand_over_service);
+        services.successors.emplace(std::move(*start->successors), hand_over_service);
     state.predecessor = std::move(start->taken);
     return server;
 }
@@ -111,6 +113,7 @@ Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
         if (!begun) return begun.error();
         state_->arrivals = state_->predecessor->take_channel();
         state_->predecessor_leaving = state_->predecessor->leaving();
+        state_->services.wait_for(*state_->predecessor);
     }
     const bool is_whole = !state_->room.is_shared();
     if (is_whole)
@@ -158,8 +161,9 @@ Endpoint Server::local() const { return state_->addresses.front(); }
 const std::vector<Endpoint>& Server::locals() const noexcept { return state_->addresses; }
 
 std::optional<Endpoint> Server::metrics_address() const {
-    if (!state_->metrics) return std::nullopt;
-    return state_->metrics->address();
+    const auto& metrics = state_->services.metrics;
+    if (!metrics) return std::nullopt;
+    return metrics->address();
 }
 
 bool Server::take(UniqueFd connection, bool is_unix, std::shared_ptr<const HandedOver> along) {

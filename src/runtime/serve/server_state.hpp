@@ -6,13 +6,12 @@
 #include <ringlet/signal_stream.hpp>
 #include <ringlet/task_group.hpp>
 
-#include "serve/backdoor.hpp"
 #include "serve/current_server.hpp"
 #include "serve/hand_over.hpp"
-#include "serve/metrics_service.hpp"
 #include "serve/room.hpp"
 #include "serve/server_log.hpp"
 #include "serve/service_manager.hpp"
+#include "serve/services.hpp"
 #include "serve/snapshot.hpp"
 
 #include <chrono>
@@ -64,9 +63,7 @@ public:
     std::optional<TakeOver> predecessor; // until the first accept
     UniqueFd predecessor_leaving;        // see TakeOver::leaving
     UniqueFd arrivals; // where connections of the program before this one come; of one worker
-    std::optional<ServiceListener> successors; // where the next program asks; of one worker
-    std::optional<MetricsService> metrics;     // of a server that is alone
-    std::optional<Backdoor> backdoor;          // of a server that is alone
+    Services services; // of a server that is alone
     WorkerLog log;
 
 private:

@@ -36,6 +36,8 @@ ServiceListener::ServiceListener(StreamListener listener, const char* name)
 
 // Whoever was there and has gone, or was another's, costs a pause too: readiness alone must not keep the loop busy.
 Task<Result<StreamSocket>> ServiceListener::next_client() {
+    auto alone = co_await wait_for_predecessor(predecessor_leaving_);
+    if (!alone) co_return alone.error();
     for (auto pause = Server::accept_pause_first;;) {
         auto seen = co_await when_any(readable(listener_.native_handle()), left_.wait());
         const auto& is_there = std::get<0>(seen.results);
@@ -70,7 +72,7 @@ Task<> ServiceListener::serve_clients(std::size_t limit,
 
 // Or its queue would have somebody who does not answer.
 Task<> ServiceListener::close() {
-    if (!left_.is_set()) co_return;
+    if (!has_left()) co_return;
     auto closed = co_await listener_.close();
     static_cast<void>(closed);
 }

@@ -1,8 +1,8 @@
 #pragma once
 
 // Where a service beside the server's own connections accepts: metrics, commands, the next program. Keeps the promises
-// that no error, known or not and however long it lasts, ends the service or makes it busy, and that at a hand-over the
-// next program answers, and nobody who has asked is left without an answer.
+// that no error, known or not and however long it lasts, ends the service or makes it busy, and that at a hand-over one
+// program answers at a time, and nobody who has asked is left without an answer.
 
 #include <ringlet/endpoint.hpp>
 #include <ringlet/event.hpp>
@@ -10,9 +10,11 @@
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/stream_socket.hpp>
 #include <ringlet/task.hpp>
+#include <ringlet/unique_fd.hpp>
 
 #include <cstddef>
 #include <functional>
+#include <utility>
 
 namespace ringlet {
 
@@ -37,6 +39,9 @@ public:
     [[nodiscard]] const char* name() const noexcept { return name_; }
     [[nodiscard]] const Endpoint& address() const noexcept { return address_; }
 
+    /// Serves nobody before the program before this one has left. `leaving` is as of `TakeOver::leaving`.
+    void wait_for(UniqueFd leaving) noexcept { predecessor_leaving_ = std::move(leaving); }
+
     /// The next client. Not by `accept`: a ring with direct descriptors would take a place from its table.
     ///
     /// Suspends  Until one comes. After an error it waits, each time longer, up to `Server::accept_pause_limit`.
@@ -51,6 +56,7 @@ public:
     /// For the next program, which answers here from `leave` on.
     [[nodiscard]] Result<UniqueFd> duplicate() const { return listener_.duplicate(); }
     void leave() noexcept;
+    [[nodiscard]] bool has_left() const noexcept { return left_.is_set(); }
     /// After `leave`, when nobody waits for a client any more.
     Task<> close();
 
@@ -58,6 +64,7 @@ private:
     StreamListener listener_;
     Endpoint address_;
     const char* name_;
+    UniqueFd predecessor_leaving_;
     Event left_{"the next program"};
 };
 

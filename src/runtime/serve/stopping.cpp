@@ -29,12 +29,13 @@ Task<Result<void>> Server::State::serve() {
     auto body = [this, &manager](TaskGroup& server) -> Task<Result<void>> {
         current_server().set(&here_);
         if (signals) server.spawn("signals", [this] { return watch_signals(); });
+        auto& [successors, metrics, backdoor] = services;
         if (successors) server.spawn("hand-over", [this] { return hand_over(); });
         server.spawn("given", [this] { return take_given(); });
         if (arrivals) arriving_ = server.spawn("arrivals", [this] { return receive_arrivals(); });
-        if (metrics) server.spawn("metrics", [this] { return metrics->serve(); });
+        if (metrics) server.spawn("metrics", [&service = *metrics] { return service.serve(); });
         if (manager) server.spawn("service manager", [&] { return inform(manager); });
-        if (backdoor) server.spawn("backdoor", [this] { return backdoor->serve(); });
+        if (backdoor) server.spawn("backdoor", [&service = *backdoor] { return service.serve(); });
         if (options.idle_timeout.count() > 0) {
             server.spawn("idle timeout", [this] { return end_idle_connections(); });
         }
@@ -221,11 +222,9 @@ Task<> Server::State::hand_over() {
                 return introduce(options, successor);
             },
     };
-    steps.services.push_back(&*successors);
-    if (metrics) steps.services.push_back(&metrics->listener());
-    if (backdoor) steps.services.push_back(&backdoor->listener());
+    steps.services = services.listeners();
     auto report_it = [this](std::string_view line) { loop->report(line); };
-    co_await answer_successors(*successors, steps, report_it);
+    co_await answer_successors(*services.successors, steps, report_it);
 }
 
 Task<> Server::State::watch_signals() {
