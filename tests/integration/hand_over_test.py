@@ -12,7 +12,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from hand_over import HandOverCase
+from hand_over_case import HandOverCase
 from programs import ECHO_CORO, HOST, PATIENCE_SECONDS, UNAVAILABLE, Connection, EchoCoro, run, wait_until
 
 
