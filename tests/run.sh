@@ -10,7 +10,7 @@ usage: tests/run.sh [--full | PRESET...]
 
 Installs what is missing (cmake/install_dependencies.sh), builds, and runs the tests.
 
-Without an argument: what a change needs while it is made, about twelve minutes on two cores.
+Without an argument: what a change needs while it is made, about half an hour on two cores.
   dev            g++, -O0: unit tests and programs on both kernels, the simulation, a second liburing,
                  the measuring tools, the packages, the house rules
   asan           g++ with ASan and UBSan: unit tests on both kernels, stress and simulation

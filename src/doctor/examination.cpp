@@ -20,7 +20,7 @@ using ringlet::Errc;
 namespace {
 
 std::string describe_failure(const Answer& answer) {
-    if (answer.killed_by == SIGSYS) return "a seccomp filter kills whoever asks (SIGSYS)";
+    if (answer.killed_by == SIGSYS) return "a seccomp filter kills any process that asks (SIGSYS)";
     if (answer.error.category() == ringlet::error_category()) return "refused";
     const std::string name = name_of(answer);
     return answer.error ? fmt::format("{} ({})", name, answer.error.message()) : name;

@@ -147,8 +147,9 @@ Finding seccomp(const RingAnswers& ring) {
                               ring.refusal_is(Errc::io_uring_locked_memory);
     if (others_fault) return finding;
     finding.verdict = Verdict::low;
-    finding.value += ring.refusal().killed_by == SIGSYS ? ", and kills whoever asks for io_uring"
-                                                        : ", and may be what refuses io_uring";
+    finding.value += ring.refusal().killed_by == SIGSYS
+                         ? ", and kills any process that asks for io_uring"
+                         : ", and may be what refuses io_uring";
     finding.advice = fmt::format(
         "to find out, start once without it: docker run --security-opt seccomp=unconfined ... "
         "(Podman: the same option; Kubernetes: seccompProfile: {{type: Unconfined}}; systemd: "

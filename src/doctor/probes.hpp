@@ -1,7 +1,7 @@
 #pragma once
 
 // What the kernel answers when it is really asked. Each probe asks in a child process of its own: a
-// seccomp filter may kill whoever asks, and then it kills the child.
+// seccomp filter may kill the process that asks, and then it kills the child.
 
 #include <ringlet/error.hpp>
 

@@ -43,7 +43,7 @@ Where something can be changed the next line says how, after an arrow.
 
 machine    the kernel, the sysctl that disables io_uring, the seccomp filter of this process
 io_uring   setup, noop, ringlet_ring: needed. The others: what ringlet uses where the kernel has
-           it. Each is really tried, in a child process, because a filter may kill whoever asks
+           it. Each is really tried, in a child process: a filter may kill a process that asks
 epoll      what ringlet falls back to
 other      what else a program may use: the loopback interface, child processes, datagrams, TLS
 limits     descriptors (one for each connection), locked memory (200 KiB for each loop), clients

@@ -11,6 +11,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import rules
+import unity
 
 ROOT = pathlib.Path(os.environ.get("RINGLET_SOURCE_DIR",
                                    pathlib.Path(__file__).resolve().parents[2])).resolve()
@@ -80,6 +81,9 @@ class Tree(unittest.TestCase):
     def test_sources_are_formatted(self):
         self.kept(rules.sources_are_formatted, clang_format())
 
+    def test_unity_builds_find_no_name_twice(self):
+        self.kept(unity.no_name_twice_in_a_unity_build)
+
     def test_ci_runs_the_tests_and_nothing_else(self):
         self.kept(rules.ci_runs_the_tests_and_nothing_else)
 
@@ -120,6 +124,20 @@ class PlantedTree(unittest.TestCase):
                    "wait.hpp:5: task looks up to ringlet/ringlet.hpp",
                    "timers.cpp:2: loop looks up to net/socket_state.hpp",
                    "uring_ring.cpp:1: one kernel knows of the other")
+
+    def test_name_that_is_there_twice(self):
+        self.plant("src/runtime/base/one.cpp",
+                   "namespace ringlet {\nnamespace {\nusing std::byte;\nconstexpr int limit = (1 << 3);\n"
+                   "struct Piece : Base {\n    int limits() { return 1; }\n};\n"
+                   "template <class T>\nint size_of(const T& of, int = 4) noexcept {\n    return limit;\n}\n"
+                   "const char* name_of(int) { return {}; }\n} // namespace\nint outside() { return 1; }\n}\n")
+        self.plant("src/runtime/net/two.cpp",
+                   "namespace {\nusing std::byte;\nstd::array<int, 3> limit{1, 2, 3};\nclass Piece;\nclass Piece final {\n};\n"
+                   "int size_of(const T& one, int two) { return 2; }\nconst char* name_of(long) { return {}; }\n}\n"
+                   "int outside() { return 1; }\n")
+        self.plant("tests/unit/net/two_test.cpp", "namespace {\nint limit = 1;\n}\n")
+        self.finds(unity.no_name_twice_in_a_unity_build, "net/two.cpp:3: limit is in src/runtime/base/one.cpp",
+                   "net/two.cpp:4: Piece is in", "net/two.cpp:7: size_of(const T&, int) is in")
 
     def test_file_without_a_floor(self):
         self.plant("src/runtime/newcomer.hpp", "#pragma once\n")

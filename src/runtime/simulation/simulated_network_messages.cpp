@@ -43,7 +43,7 @@ void each_control(const msghdr& header, Take take) {
 }
 
 template <class Info>
-Info data_of(const cmsghdr& control) {
+Info info_of(const cmsghdr& control) {
     Info info{};
     std::memcpy(&info, CMSG_DATA(&control), sizeof info);
     return info;
@@ -107,7 +107,7 @@ Result<std::vector<UniqueFd>> SimulatedNetwork::duplicate(const msghdr& message)
     return duplicates;
 }
 
-// What came with the next byte, to who has asked for it; else it is closed.
+// Gives what came with the next byte to the receive that asked for it; otherwise it is closed.
 void SimulatedNetwork::hand_over(Socket& socket, msghdr* message) {
     if (message != nullptr) message->msg_flags = 0;
     const std::size_t room = message != nullptr ? std::exchange(message->msg_controllen, 0) : 0;
@@ -180,17 +180,17 @@ std::optional<std::int32_t> SimulatedNetwork::send_datagrams(Socket& socket, con
     std::size_t segment_bytes = std::max<std::size_t>(bytes.size(), 1);
     each_control(message, [&](const cmsghdr& control) {
         if (control.cmsg_level == IPPROTO_UDP && control.cmsg_type == UDP_SEGMENT) {
-            segment_bytes = data_of<std::uint16_t>(control);
+            segment_bytes = info_of<std::uint16_t>(control);
         }
         sockaddr_storage from{};
         std::memcpy(&from, datagram.from.data(), datagram.from.size_bytes());
         if (control.cmsg_level == IPPROTO_IP && control.cmsg_type == IP_PKTINFO) {
             reinterpret_cast<sockaddr_in&>(from).sin_addr =
-                data_of<in_pktinfo>(control).ipi_spec_dst;
+                info_of<in_pktinfo>(control).ipi_spec_dst;
         }
         if (control.cmsg_level == IPPROTO_IPV6 && control.cmsg_type == IPV6_PKTINFO) {
             reinterpret_cast<sockaddr_in6&>(from).sin6_addr =
-                data_of<in6_pktinfo>(control).ipi6_addr;
+                info_of<in6_pktinfo>(control).ipi6_addr;
         }
         datagram.from = Endpoint::from_sockaddr(from, datagram.from.size_bytes());
     });

@@ -38,7 +38,7 @@ Endpoint SimulatedNetwork::loopback_of(int family) {
     return Endpoint::parse(family == AF_INET6 ? "[::1]:0" : "127.0.0.1:0").value();
 }
 
-// Any address is, for who sends, this machine's.
+// To a sender, every address is this machine's.
 Endpoint SimulatedNetwork::seen_from_here(const Endpoint& endpoint) {
     if (!is_any_address(endpoint)) return endpoint;
     Endpoint seen = loopback_of(endpoint.family());

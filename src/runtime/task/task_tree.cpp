@@ -53,9 +53,9 @@ std::string line_of(const TaskRecord& task, Clock::time_point now) {
 }
 
 // What tasks of one group have in common.
-using Kind = std::tuple<std::string_view, std::string_view, unsigned, std::string, bool>;
+using TaskKind = std::tuple<std::string_view, std::string_view, unsigned, std::string, bool>;
 
-Kind kind_of(const TaskRecord& task) {
+TaskKind kind_of(const TaskRecord& task) {
     const Wait* wait = wait_of(task);
     return {task.name, task.spawned_at.file_name(), task.spawned_at.line(),
             wait != nullptr ? wait->describe_kind() : std::string(),
@@ -79,9 +79,9 @@ struct Alike {
     }
 };
 
-using Groups = std::map<Kind, Alike>;
+using Groups = std::map<TaskKind, Alike>;
 
-std::string line_of(const Kind& kind, const Alike& alike, Clock::time_point now) {
+std::string line_of(const TaskKind& kind, const Alike& alike, Clock::time_point now) {
     const auto& [name, file, line, waits_for, is_cancelled] = kind;
     std::string text = std::to_string(alike.count) + " times " + alike.example->to_string();
     if (const Wait* wait = wait_of(*alike.example)) {

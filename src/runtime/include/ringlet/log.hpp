@@ -89,7 +89,7 @@ private:
     bool is_negative_ = false;
 };
 
-/// Writes lines for operators, and never waits for who reads them.
+/// Writes lines for operators, and never waits for a reader.
 ///
 ///     Log log({.format = LogFormat::json});
 ///     log.write(LogLevel::notice, "the cache was emptied", {{"entries", count}});

@@ -177,8 +177,8 @@ public:
         });
     }
 
-    /// As `recv()` of the stream: what is there already, or what comes next. So a reader is a `ByteSource` for who
-    /// goes on after a head has been read.
+    /// As `recv()` of the stream: what is there already, or what comes next. So a reader is a `ByteSource`, for the
+    /// body that follows a head.
     [[nodiscard]] Task<Result<Buffer>> recv() {
         if (auto whole = buffer_.take_buffer()) co_return std::move(*whole);
         if (buffer_.size() > 0) {

@@ -34,7 +34,7 @@ public:
     /// or the rest of one that went out in part.
     void skip(std::size_t transferred_bytes) noexcept;
 
-    /// What remains, for who reads it himself: see `skip`.
+    /// What remains, for a caller that reads it by itself: see `skip`.
     [[nodiscard]] const iovec* begin() const noexcept { return header.msg_iov; }
     [[nodiscard]] const iovec* end() const noexcept { return header.msg_iov + header.msg_iovlen; }
 
