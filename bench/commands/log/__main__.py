@@ -71,6 +71,8 @@ def prepare(options):
     if options.lab:
         programs += ["ladder", "uring_echo", "epoll_echo"]
     optional = [("libev_echo could not be built: its row is left out", "libev_echo")]
+    if options.lab:
+        optional.append(("tls_epoll_echo could not be built: the part tls is without C", "tls_epoll_echo"))
     with_field = any(row.in_field for row in options.rows)
     if with_field:
         optional.append(("not all of the field could be built: some of its rows are left out", "field_peers"))
