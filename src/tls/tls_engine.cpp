@@ -19,9 +19,6 @@ namespace ringlet {
 
 namespace {
 
-// Shorter ones go out with those of other connections, by one system call.
-constexpr std::size_t long_record_bytes = 4096;
-
 TlsEngine& engine_behind(BIO* bio) noexcept { return *static_cast<TlsEngine*>(BIO_get_data(bio)); }
 
 int bio_read(BIO* bio, char* memory, int size) {
@@ -76,11 +73,8 @@ int TlsEngine::take_input(std::span<char> memory) noexcept {
 
 // Called by C code, which no exception may pass.
 int TlsEngine::add_output(std::span<const char> bytes) noexcept {
-    std::span<const std::byte> left = std::as_bytes(bytes);
-    if (outlet_ != nullptr && output_.empty() && left.size() >= long_record_bytes)
-        left = left.subspan(outlet_(outlet_stream_, left));
     try {
-        output_.append(left);
+        output_.append(std::as_bytes(bytes));
     } catch (const std::bad_alloc&) {
         out_of_memory_ = true; // a part of a record may be in there
         return -1;

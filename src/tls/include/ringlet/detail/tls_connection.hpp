@@ -47,9 +47,7 @@ public:
     using Handle = TlsHandle<Transport>;
 
     TlsConnection(Transport below, const TlsContext& context, std::string host)
-        : engine(context, std::move(host)), transport(std::move(below)) {
-        if constexpr (has_descriptor) engine.set_outlet(send_at_once, this);
-    }
+        : engine(context, std::move(host)), transport(std::move(below)) {}
 
     // ---- receiving
 
@@ -91,7 +89,7 @@ public:
         auto refused = co_await self->begin_send();
         if (!refused) co_return refused;
         do {
-            auto sent = co_await self->send_next(bytes, false);
+            auto sent = co_await self->send_next(bytes);
             if (!sent) co_return sent;
         } while (!bytes.empty());
         self->is_cut = false;
@@ -102,7 +100,7 @@ public:
         const Busy busy(self->is_writing);
         auto begun = co_await self->begin_send();
         if (!begun) co_return begun.error();
-        auto sent = co_await self->send_next(bytes, true);
+        auto sent = co_await self->send_next(bytes);
         if (!sent) co_return sent.error();
         self->is_cut = false;
         co_return self->sent_bytes;
@@ -121,11 +119,11 @@ public:
                 if (error) co_return error;
                 if (encrypted_bytes < TlsConnectionLimits::send_limit_bytes) break;
                 encrypted_bytes = 0;
-                auto sent = co_await self->send_made(false);
+                auto sent = co_await flush(self);
                 if (!sent) co_return sent;
             }
         }
-        auto sent = co_await self->send_made(true);
+        auto sent = co_await flush(self);
         self->is_cut = !sent;
         co_return sent;
     }
@@ -219,7 +217,7 @@ public:
     /// Sends what there is room for now, where the stream below can do that.
     void send_now() noexcept {
         if (is_sending || has_ended || cannot_send || !transport) return;
-        if constexpr (can_try_to_send) {
+        if constexpr (requires(std::span<const std::byte> bytes) { transport.try_send(bytes); }) {
             while (!engine.output().empty()) {
                 std::array<Piece, 1> room;
                 const auto first = engine.output().pieces(room).front();
@@ -256,11 +254,6 @@ public:
     bool is_cut = false; // the last send did not end as it should
 
 private:
-    static constexpr bool can_try_to_send =
-        requires(Transport& to, std::span<const std::byte> bytes) { to.try_send(bytes); };
-    static constexpr bool has_descriptor =
-        can_try_to_send && requires(Transport& of) { of.native_handle(); };
-
     /// Set as long as it lives.
     class Busy {
     public:
@@ -317,32 +310,13 @@ private:
         return {};
     }
 
-    Task<Result<void>> send_next(std::span<const std::byte>& bytes, bool is_all) {
+    Task<Result<void>> send_next(std::span<const std::byte>& bytes) {
         std::size_t encrypted_bytes = 0;
         const auto error = encrypt(bytes, encrypted_bytes);
         if (error) co_return error;
-        Task<Result<void>> sending = send_made(is_all || bytes.empty());
-        auto sent = co_await std::move(sending);
+        Task<Result<void>> flushing = flush(Handle(this));
+        auto sent = co_await std::move(flushing);
         co_return sent;
-    }
-
-    // What went out at once has let nobody else have a turn.
-    Task<Result<void>> send_made(bool is_all) {
-        return engine.output().empty() ? give_way(is_all) : flush(Handle(this));
-    }
-    static Task<Result<void>> give_way(bool is_all) {
-        auto turned = co_await yield();
-        if (is_all) co_return Result<void>();
-        co_return turned;
-    }
-
-    // A direct descriptor has none, and would take three system calls.
-    static std::size_t send_at_once(void* self, std::span<const std::byte> bytes) noexcept {
-        auto& own = *static_cast<TlsConnection*>(self);
-        if (own.is_sending || own.has_ended || own.cannot_send || own.transport.native_handle() < 0)
-            return 0;
-        auto sent = own.transport.try_send(bytes);
-        return sent ? *sent : 0; // the send that follows fails as well
     }
 
     // What was not sent stays in `leaving`, or the connection is broken.

@@ -45,13 +45,6 @@ public:
     void feed(Buffer arrived) noexcept;
     /// What is to be sent. Whoever takes it sends all of it, or puts it back.
     [[nodiscard]] TlsOutput& output() noexcept { return output_; }
-    /// Sends what there is room for now, and returns how many bytes that were.
-    using Outlet = std::size_t (*)(void* stream, std::span<const std::byte> bytes) noexcept;
-    /// Long records go there first, if nothing is before them in `output`: that saves a copy.
-    void set_outlet(Outlet outlet, void* stream) noexcept {
-        outlet_ = outlet;
-        outlet_stream_ = stream;
-    }
 
     // ---- the inside
 
@@ -111,8 +104,6 @@ private:
     Buffer input_;
     std::size_t input_taken_bytes_ = 0;
     TlsOutput output_;
-    Outlet outlet_ = nullptr;
-    void* outlet_stream_ = nullptr;
     std::error_code error_;
     std::string failure_;
     bool is_server_;
