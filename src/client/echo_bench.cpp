@@ -3,6 +3,7 @@
 
 #include "command_line.hpp"
 #include "counted.hpp"
+#include "descriptor_limit.hpp"
 #include "environment.hpp"
 #include "first_process.hpp"
 #include "hold.hpp"
@@ -32,7 +33,6 @@
 #include <utility>
 #include <vector>
 
-#include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -66,15 +66,6 @@ std::optional<Refusal> read_message(Settings& settings) {
                                    load.pipeline, load.message.size(), message_bytes_limit >> 20)};
     }
     return std::nullopt;
-}
-
-// As many descriptors as we may have. Returns what we got.
-std::uint64_t raise_descriptor_limit() {
-    rlimit limit{};
-    ::getrlimit(RLIMIT_NOFILE, &limit);
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-    return limit.rlim_cur;
 }
 
 // One descriptor per coroutine, and a few for the program.

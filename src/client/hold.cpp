@@ -1,5 +1,6 @@
 #include "hold.hpp"
 
+#include "descriptor_limit.hpp"
 #include "memory_use.hpp"
 #include "output.hpp"
 
@@ -12,7 +13,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -233,9 +233,7 @@ struct Memory {
 
 std::optional<Fatal> hold(Interruption& interruption, const HoldOptions& options,
                           HoldResult& result) {
-    rlimit descriptors{};
-    ::getrlimit(RLIMIT_NOFILE, &descriptors);
-    const std::uint64_t limit = descriptors.rlim_cur;
+    const std::uint64_t limit = descriptor_limit().rlim_cur;
     const std::uint64_t each = limit > reserved_descriptors ? limit - reserved_descriptors : 0;
     if (options.connections > each * each) {
         return Fatal{EX_USAGE,

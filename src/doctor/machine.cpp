@@ -1,5 +1,7 @@
 #include "machine.hpp"
 
+#include "descriptor_limit.hpp"
+
 #include <ringlet/error.hpp>
 #include <ringlet/tcp_listener.hpp>
 
@@ -162,8 +164,7 @@ Finding seccomp(const RingAnswers& ring) {
 
 Finding descriptors() {
     Finding finding{.group = "limits", .name = "descriptors"};
-    rlimit limit{};
-    ::getrlimit(RLIMIT_NOFILE, &limit);
+    const rlimit limit = descriptor_limit();
     finding.data = {{"soft", json_limit(limit.rlim_cur)}, {"hard", json_limit(limit.rlim_max)}};
     finding.value = count(limit.rlim_cur) + " for this process";
     if (limit.rlim_max > limit.rlim_cur) {

@@ -6,6 +6,7 @@
 #include "backend_option.hpp"
 #include "busy_poll_option.hpp"
 #include "command_line.hpp"
+#include "descriptor_limit.hpp"
 #include "duration_option.hpp"
 #include "first_process.hpp"
 #include "log_options.hpp"
@@ -27,7 +28,6 @@
 #include <utility>
 #include <vector>
 
-#include <sys/resource.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -82,16 +82,6 @@ struct Settings {
     std::vector<std::string> proxies; // none: clients come themselves
     bool quiet = false;
 };
-
-// As many descriptors as we may have: one connection takes one. Returns what we got.
-std::size_t raise_descriptor_limit() {
-    rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-    limit.rlim_cur = limit.rlim_max;
-    ::setrlimit(RLIMIT_NOFILE, &limit);
-    ::getrlimit(RLIMIT_NOFILE, &limit);
-    return static_cast<std::size_t>(limit.rlim_cur);
-}
 
 void add_workers(CLI::App& app, std::size_t& value) {
     const auto read = [&value](const std::string& text) {

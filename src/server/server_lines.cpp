@@ -26,12 +26,13 @@ std::string where_metrics_are(const Workers& workers) {
 
 void print_start(const Workers& workers, bool given, bool pinned, bool tls,
                  std::size_t descriptors) {
-    print("echo_coro listens on {}{}{}, backend {}, {} {}worker{}, at most {} connections "
+    print("echo_coro listens on {}{}{}, backend {}, {} {}worker{}, at most {} connection{} "
           "({} {}descriptors{}){}\n",
           addresses_of(workers), given ? " (given by the service manager)" : "",
           tls ? " (TLS)" : "", workers.backend().to_string(), workers.size(),
           pinned ? "pinned " : "", workers.size() == 1 ? "" : "s", workers.max_connections(),
-          descriptors, workers.has_direct_descriptors() ? "direct " : "",
+          workers.max_connections() == 1 ? "" : "s", descriptors,
+          workers.has_direct_descriptors() ? "direct " : "",
           workers.has_direct_descriptors() && workers.size() > 1 ? " each" : "",
           where_metrics_are(workers));
 }

@@ -11,7 +11,7 @@ import time
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
-from programs import DENY, ECHO_CORO, PATIENCE_SECONDS, EchoCoro, run, wait_until
+from programs import DENY, ECHO_BENCH, ECHO_CORO, PATIENCE_SECONDS, EchoCoro, run, wait_until
 
 WATCHED_SECONDS = 1.0
 BUSY_SHARE = 0.25  # of a core; a loop that spins takes all of it
@@ -40,6 +40,14 @@ class LastingErrors(unittest.TestCase):
                     before = server.cpu_seconds()
                     time.sleep(WATCHED_SECONDS)
                     self.assertLess(server.cpu_seconds() - before, BUSY_SHARE * WATCHED_SECONDS)
+
+    def test_the_limit_of_descriptors_is_not_told(self):
+        """It is not taken for a limit of none, or of one connection."""
+        with EchoCoro(under=[DENY, "EPERM", "prlimit64", "--"]) as server:
+            self.assertIn("at most 992 connections (1024 descriptors)", server.first_line)
+            measured = run(DENY, "EPERM", "prlimit64", "--", ECHO_BENCH, "-p", server.port, "-t", 20, "-c", 2, "-e", 2)
+            self.assertEqual((measured.returncode, measured.stderr), (0, ""))
+            self.assertIn("errors: 0", measured.stdout)
 
     def test_waiting_is_refused_for_ever(self):
         """There is nothing left to do, and no way to tell clients: it ends at once, and says why."""

@@ -53,6 +53,7 @@ constexpr std::pair<std::string_view, long> system_calls[] = {
     {"epoll_wait", SYS_epoll_wait},
 #endif
     {"sched_setaffinity", SYS_sched_setaffinity},
+    {"prlimit64", SYS_prlimit64},
     {"epoll_pwait2", 441}, // Linux 5.11; older headers do not know it
     {"pidfd_open", 434},   // Linux 5.3
 };
