@@ -295,7 +295,7 @@ int run(const Settings& settings, char** argv) {
     options.task_list = settings.task_list;
     options.log = log;
     const auto refuse = [&](std::error_code error) {
-        if (error != Errc::metrics_unavailable) // that was told, with its own address
+        if (!is_reported(error))
             log->write(LogLevel::error, advice(listen_address(settings), error));
         return exit_status(error);
     };

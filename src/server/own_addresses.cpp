@@ -6,13 +6,9 @@
 
 #include "output.hpp"
 
-#include <cerrno>
-#include <filesystem>
 #include <string_view>
-#include <system_error>
 
 #include <sysexits.h>
-#include <unistd.h>
 
 namespace {
 
@@ -25,22 +21,11 @@ std::optional<int> refuse_path(std::string_view option, const std::string& addre
     return EX_USAGE;
 }
 
-// A backdoor that cannot be made is told, and the server goes without.
-std::optional<int> refuse_folder(const std::string& address) {
-    if (!address.starts_with("unix:/")) return std::nullopt;
-    const std::string folder = std::filesystem::path(address.substr(5)).parent_path();
-    if (::access(folder.c_str(), F_OK) == 0) return std::nullopt;
-    say("echo_coro: --hand-over: {}\n",
-        ringlet::advice(address, std::error_code(errno, std::generic_category())));
-    return EX_UNAVAILABLE;
-}
-
 } // namespace
 
 std::optional<int> refuse_addresses(const OwnAddresses& addresses) {
     if (auto refused = refuse_path("--backdoor", addresses.backdoor)) return refused;
     if (auto refused = refuse_path("--hand-over", addresses.hand_over)) return refused;
-    if (auto refused = refuse_folder(addresses.hand_over)) return refused;
     if (addresses.metrics.empty()) return std::nullopt;
     const auto endpoint = ringlet::Endpoint::resolve(addresses.metrics);
     if (endpoint) return std::nullopt;

@@ -108,6 +108,24 @@ class Services(HandOverCase):
                 checks.join()
                 self.assertEqual(wrong, [])
 
+    def test_where_nothing_can_be_handed_over(self):
+        """The line names that address, not the one that clients connect to."""
+        folder = pathlib.Path(self.path).parent
+        (folder / "file").touch()
+        with socket.socket(socket.AF_UNIX) as mute:
+            mute.bind(str(folder / "mute"))
+            mute.listen()
+            for name, says in (("file", "is no socket"), ("missing/next", "No such file or directory: make its folder"),
+                               ("mute", "does not answer as a server that hands over")):
+                for workers in (1, 2):
+                    with self.subTest(name, workers=workers):
+                        at = f"unix:{folder}/{name}"
+                        refused = run(ECHO_CORO, "--port", 0, "--workers", workers, "--hand-over", at)
+                        self.assertEqual(refused.returncode, UNAVAILABLE)
+                        self.assertEqual(refused.stdout, "")
+                        self.assertRegex(refused.stderr, f"^echo_coro: hand-over: .*{at}.*\n$")
+                        self.assertIn(says, refused.stderr)
+
     def test_a_new_one_that_cannot_start_takes_no_file_away(self):
         folder = pathlib.Path(self.path).parent
         listens, door, metrics = (f"unix:{folder}/{name}" for name in ("listens", "door", "metrics"))

@@ -64,6 +64,9 @@ public:
         case Errc::invalid_range:
             return "not a range of addresses: write an address, or ADDRESS/BITS with zeros behind "
                    "the bits, as 10.0.0.0/8 or fd00::/8, or unix: for all Unix sockets";
+        case Errc::hand_over_unavailable:
+            return "nothing can be taken over or offered at the address for that: see the line "
+                   "before";
         case Errc::metrics_unavailable:
             return "the address of the metrics cannot be listened on: see the line before";
         case Errc::no_given_socket: return "the service manager gave no such socket";

@@ -130,7 +130,7 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
         if (!watch) return watch.error();
         signals_.emplace(std::move(*watch));
     }
-    auto begun = start_hand_over(options_.hand_over);
+    auto begun = start_hand_over(options_);
     if (!begun) return begun.error();
     taken_ = std::move(begun->taken);
     if (begun->successors)
@@ -183,7 +183,7 @@ Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
         const AtEnd at_end{*this};
         if (taken_) {
             auto begun = taken_->begin();
-            if (!begun) return begun.error();
+            if (!begun) return hand_over_failed(options_, begun.error());
             predecessor_leaving_ = taken_->leaving();
             services_.wait_for(*taken_);
             workers_.front().server->state_->predecessor = std::exchange(taken_, std::nullopt);

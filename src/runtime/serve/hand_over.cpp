@@ -3,6 +3,7 @@
 #include <ringlet/deadline.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/readiness.hpp>
+#include <ringlet/serve.hpp>
 #include <ringlet/task_group.hpp>
 #include <ringlet/unix_stream.hpp>
 
@@ -238,18 +239,28 @@ Task<Result<void>> wait_for_predecessor(UniqueFd& leaving) {
     co_return Result<void>();
 }
 
-Result<HandOverStart> start_hand_over(const std::string& path) {
+std::error_code hand_over_failed(const ServeOptions& options, std::error_code why) {
+    if (why == Errc::hand_over_busy) return why;
+    std::string line = advice(options.hand_over, why);
+    if (why == std::errc::timed_out || why == std::errc::protocol_error) {
+        line = "the program at " + options.hand_over +
+               " does not answer as a server that hands over: stop it, or choose another path";
+    }
+    report_to(options.loop, "hand-over: " + line);
+    return Errc::hand_over_unavailable;
+}
+
+Result<HandOverStart> start_hand_over(const ServeOptions& options) {
     HandOverStart start;
-    if (path.empty()) return start;
-    auto at = Endpoint::parse(path);
-    if (!at) return at.error();
-    if (!at->is_unix()) return Errc::invalid_endpoint;
+    if (options.hand_over.empty()) return start;
+    auto at = Endpoint::parse(options.hand_over);
+    if (!at || !at->is_unix()) return hand_over_failed(options, Errc::invalid_endpoint);
     auto taken = TakeOver::ask(*at);
-    if (!taken) return taken.error();
+    if (!taken) return hand_over_failed(options, taken.error());
     start.taken = std::move(*taken);
     auto successors = ServiceListener::take_or_bind(*at, hand_over_service, {.mode = 0600},
                                                     start.taken ? &*start.taken : nullptr);
-    if (!successors) return successors.error();
+    if (!successors) return hand_over_failed(options, successors.error());
     start.successors = std::move(*successors);
     return start;
 }

@@ -14,6 +14,7 @@
 
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
+#include <ringlet/server.hpp>
 #include <ringlet/stream_listener.hpp>
 #include <ringlet/task.hpp>
 #include <ringlet/unique_fd.hpp>
@@ -115,7 +116,11 @@ struct HandOverStart {
     std::optional<TakeOver> taken;
     std::optional<StreamListener> successors;
 };
-Result<HandOverStart> start_hand_over(const std::string& path);
+///
+/// Errors    `hand_over_busy`; `hand_over_unavailable`, and why has been given to `LoopOptions::report`.
+Result<HandOverStart> start_hand_over(const ServeOptions& options);
+/// The same of a `begin` that failed.
+std::error_code hand_over_failed(const ServeOptions& options, std::error_code why);
 
 /// The old program's side: a task beside the server, until a new program serves.
 Task<> answer_successors(ServiceListener& listener, HandOverSteps& steps,

@@ -95,9 +95,12 @@ void report_to_log(ServeOptions& options) {
     };
 }
 
+bool is_reported(std::error_code error) noexcept {
+    return error == Errc::metrics_unavailable || error == Errc::hand_over_unavailable;
+}
+
 void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error) {
-    if (error == Errc::metrics_unavailable) return; // it has been told, with its own address
-    report_to(options, advice(listen, error));
+    if (!is_reported(error)) report_to(options, advice(listen, error));
 }
 
 int exit_status(std::error_code error) noexcept {

@@ -52,7 +52,7 @@ Result<Server> Server::create(ServeOptions options) {
         signals.emplace(std::move(*watch));
     }
     // Not before the signals: a client that could connect is not lost to one.
-    auto start = start_hand_over(options.hand_over);
+    auto start = start_hand_over(options);
     if (!start) return start.error();
     TakeOver* const taken = start->taken ? &*start->taken : nullptr;
     auto listeners = bind_all(*addresses, 1, options.socket, taken);
@@ -110,7 +110,7 @@ Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
     }
     if (state_->predecessor) {
         auto begun = state_->predecessor->begin();
-        if (!begun) return begun.error();
+        if (!begun) return hand_over_failed(state_->options, begun.error());
         state_->arrivals = state_->predecessor->take_channel();
         state_->predecessor_leaving = state_->predecessor->leaving();
         state_->services.wait_for(*state_->predecessor);

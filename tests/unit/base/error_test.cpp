@@ -19,7 +19,7 @@ const std::vector<Errc> every_error = {
     Errc::unknown_backend,  Errc::unknown_feature,      Errc::task_not_ready,
     Errc::message_too_long, Errc::connected_to_itself,  Errc::invalid_range,
     Errc::no_given_socket,  Errc::not_listening,        Errc::metrics_unavailable,
-    Errc::hand_over_busy,   Errc::handed_over,
+    Errc::hand_over_busy,   Errc::handed_over,          Errc::hand_over_unavailable,
 };
 
 } // namespace

@@ -33,6 +33,7 @@ enum class Errc {
     not_listening,   ///< a descriptor is no stream socket that listens
     hand_over_busy,  ///< another program is already taking over from the server that runs
     handed_over,     ///< the connection goes on in the program that comes after this one
+    hand_over_unavailable, ///< nothing can be taken over or offered at `ServeOptions::hand_over`; it has been reported why
 };
 
 /// The category of `Errc`. Its messages say what to do.

@@ -39,7 +39,10 @@ template <class T>
 void report_to(const LoopOptions& options, std::string_view line);
 /// Lets the report hook of these options write to their log, if they have a log and no hook. All that serves calls it.
 void report_to_log(ServeOptions& options);
-/// Gives the line of `advice` to the same.
+/// Whether the hook has been given the reason already, with the address that it is about: `metrics_unavailable` and
+/// `hand_over_unavailable`.
+[[nodiscard]] bool is_reported(std::error_code error) noexcept;
+/// Gives the line of `advice` to the same, unless it was given one.
 void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error);
 
 template <class Handler>
