@@ -89,6 +89,7 @@ class Services(HandOverCase):
                         except OSError as error:
                             wrong.append(repr(error))
 
+                wait_until(lambda: " 200 OK" in self.ask_metrics(metrics, "/readyz"), "the first one to serve")
                 checks = threading.Thread(target=check)
                 checks.start()
                 stack.callback(checks.join)

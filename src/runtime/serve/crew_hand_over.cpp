@@ -103,8 +103,8 @@ Task<> Workers::Crew::hand_over() {
                 is_followed_ = true;
                 return introduce(options_, successor);
             },
+        .services = services_.listeners(),
     };
-    steps.services = services_.listeners();
     auto report = [this](std::string_view line) { report_line(options_.loop.report, line); };
     co_await answer_successors(*services_.successors, steps, report);
 }

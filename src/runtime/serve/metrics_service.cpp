@@ -54,7 +54,8 @@ std::string not_ready(const ServerState& server) {
     const bool one_has_ended =
         std::ranges::any_of(server.workers, [](const WorkerState& one) { return one.has_ended; });
     if (one_has_ended || is_in(ServePhase::draining)) return "draining";
-    if (is_in(ServePhase::starting)) return "starting";
+    // One that accepts is enough: the clients of the others wait in their queues, for as long as a thread takes to start.
+    if (is_in(ServePhase::starting) && !is_in(ServePhase::accepting)) return "starting";
     return worker_that_is_stuck(server);
 }
 

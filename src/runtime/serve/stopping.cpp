@@ -221,8 +221,8 @@ Task<> Server::State::hand_over() {
                 is_followed_ = true;
                 return introduce(options, successor);
             },
+        .services = services.listeners(),
     };
-    steps.services = services.listeners();
     auto report_it = [this](std::string_view line) { loop->report(line); };
     co_await answer_successors(*services.successors, steps, report_it);
 }

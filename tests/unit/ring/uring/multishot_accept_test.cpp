@@ -39,7 +39,8 @@ void check_step(const Step& step, Request request, const Operation* operation = 
 
 } // namespace
 
-TEST_CASE("MultishotListener gives each connection to the accept that waits, or keeps it for the next one") {
+TEST_CASE("MultishotListener gives each connection to the accept that waits, or keeps it for the "
+          "next one") {
     MultishotListener listener(3);
     CHECK(listener.fd() == 3);
     Operation operation;
