@@ -6,6 +6,8 @@
 #include "base/kernel.hpp"
 #include "serve/listeners.hpp"
 
+#include <algorithm>
+
 #include <sysexits.h>
 
 namespace ringlet {
@@ -25,9 +27,23 @@ bool lacks_interface(std::string_view listen) {
     return IN6_IS_ADDR_LINKLOCAL(&address.sin6_addr) && address.sin6_scope_id == 0;
 }
 
+// Of several addresses the one that the error can only be about.
+std::string_view at_fault(std::string_view listen, std::error_code error) {
+    const bool is_of_a_file =
+        error == std::errc::no_such_file_or_directory || error == std::errc::read_only_file_system;
+    std::string_view rest = listen;
+    while (is_of_a_file && !rest.empty()) {
+        const std::size_t comma = std::min(rest.find(','), rest.size());
+        if (rest.starts_with("unix:")) return rest.substr(0, comma);
+        rest.remove_prefix(std::min(comma + 1, rest.size()));
+    }
+    return listen;
+}
+
 } // namespace
 
 std::string advice(std::string_view listen, std::error_code error) {
+    listen = at_fault(listen, error);
     const std::string where(listen);
     if (listen.starts_with("unix:")) {
         if (error == std::errc::address_in_use) {

@@ -68,6 +68,10 @@ TEST_CASE("advice has a line for every error") {
                "needs its interface, as fe80::1%eth0"));
     CHECK_FALSE(says("127.0.0.1:21040", std::errc::invalid_argument, "interface"));
     CHECK(says("127.0.0.1:80", std::errc::resource_unavailable_try_again, "ulimit -u"));
+    CHECK(advice("127.0.0.1:80,unix:/nowhere/x,[::1]:80",
+                 std::make_error_code(std::errc::no_such_file_or_directory))
+              .starts_with("cannot listen on unix:/nowhere/x: "));
+    CHECK(says("127.0.0.1:80,[::1]:80", std::errc::address_in_use, "on 127.0.0.1:80,[::1]:80: "));
     CHECK(advice("nowhere:80", Errc::unknown_host).find("nowhere:80") != std::string::npos);
     CHECK(advice("x", Errc::io_uring_disabled).find("io_uring_disabled") != std::string::npos);
     for (const auto error :
