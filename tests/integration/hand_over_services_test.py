@@ -127,6 +127,18 @@ class Services(HandOverCase):
                         self.assertRegex(refused.stderr, f"^echo_coro: hand-over: .*{at}.*\n$")
                         self.assertIn(says, refused.stderr)
 
+    def test_who_does_not_answer_is_asked_again(self):
+        """It has just handed over, or ended: nobody is there in the end."""
+        with socket.socket(socket.AF_UNIX) as asked:
+            asked.bind(self.path)
+            asked.listen()
+            with Program(ECHO_CORO, "--port", 0, "--hand-over", f"unix:{self.path}") as new:
+                for _ in range(2):
+                    asked.accept()[0].close()
+                os.unlink(self.path)
+                asked.close()
+                self.assertIn("echo_coro listens on", new.line())
+
     def test_a_new_one_that_cannot_start_takes_no_file_away(self):
         folder = pathlib.Path(self.path).parent
         listens, door, metrics = (f"unix:{folder}/{name}" for name in ("listens", "door", "metrics"))

@@ -47,6 +47,16 @@ class Churn:
         wait_until(lambda: self.count > count + 10, "clients to be served")
 
 
+def is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            probe.listen()
+            return True
+    return False
+
+
 class HandOver(HandOverCase):
     def change(self, *options, rounds=4):
         with contextlib.ExitStack() as stack:
@@ -211,14 +221,19 @@ class HandOver(HandOverCase):
             own = ("--workers", workers, "--drain-timeout", "60min")
             with self.subTest(workers=workers), self.server(*own) as first, self.stuck_client(first.port):
                 with contextlib.ExitStack() as stack:
+                    last = first
                     for number in range(8):
-                        last = stack.enter_context(self.successor(first.port, *own))
-                        self.assertIn(f"{HOST}:{first.port}", last.line(), f"start {number}")
+                        new = stack.enter_context(self.successor(first.port, *own))
+                        self.assertIn(f"{HOST}:{first.port}", new.line(), f"start {number}")
+                        wait_until(lambda: "drains" in last.said(), "the one before to drain")
+                        last = new
                     command = map(str, (ECHO_CORO, "--port", first.port, "--hand-over", f"unix:{self.path}", *own))
                     with subprocess.Popen(list(command), stdout=subprocess.PIPE) as killed:
                         killed.stdout.readline()
                         self.assertEqual(last.process.wait(PATIENCE_SECONDS), 0)
                         killed.kill()
+                    # The kernel gives up what an io_uring still waited for a little after the process has ended.
+                    wait_until(lambda: is_free(first.port), "the sockets of the one that was killed to close")
                     after = stack.enter_context(self.successor(first.port, *own))
                     self.assertIn(f"{HOST}:{first.port}", after.line(), "a start after one that was killed")
                 self.assertIsNone(first.process.poll())

@@ -3,7 +3,6 @@
 #include <ringlet/deadline.hpp>
 #include <ringlet/error.hpp>
 #include <ringlet/readiness.hpp>
-#include <ringlet/serve.hpp>
 #include <ringlet/task_group.hpp>
 #include <ringlet/unix_stream.hpp>
 
@@ -16,6 +15,7 @@
 #include <charconv>
 #include <cstring>
 #include <span>
+#include <thread>
 #include <utility>
 
 #include <fcntl.h>
@@ -33,6 +33,7 @@ constexpr std::string_view word_yours = "yours\n";
 constexpr std::string_view word_serving = "serving\n";
 constexpr std::string_view word_busy = "busy\n";
 constexpr std::size_t offers_in_a_message = 200; // fewer than SCM_MAX_FD
+constexpr std::chrono::milliseconds ask_again_after{10};
 
 std::error_code late_or_failed(int error) {
     return error == EAGAIN ? std::make_error_code(std::errc::timed_out) : error_from_errno(error);
@@ -68,7 +69,18 @@ std::optional<pid_t> same_user(int fd) {
 
 // ---- the new program ----------------------------------------------------------------------------
 
+// Who does not answer has just handed over, and there is another at the path, or has just ended, and nobody is.
 Result<std::optional<TakeOver>> TakeOver::ask(const Endpoint& at) {
+    const auto limit = Clock::now() + hand_over_patience;
+    for (;;) {
+        auto asked = ask_once(at);
+        if (!has_gone(asked.error())) return asked;
+        if (Clock::now() > limit) return std::optional<TakeOver>();
+        std::this_thread::sleep_for(ask_again_after);
+    }
+}
+
+Result<std::optional<TakeOver>> TakeOver::ask_once(const Endpoint& at) {
     UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!fd) return error_from_errno(errno);
     const timeval patience{.tv_sec = hand_over_patience.count(), .tv_usec = 0};
@@ -82,7 +94,6 @@ Result<std::optional<TakeOver>> TakeOver::ask(const Endpoint& at) {
     TakeOver taking(std::move(fd));
     auto done = taking.say(word_take);
     if (done) done = taking.receive_offers();
-    if (has_gone(done.error())) return std::optional<TakeOver>(); // it just ended
     if (!done) return done.error();
     return std::optional(std::move(taking));
 }
@@ -239,32 +250,6 @@ Task<Result<void>> wait_for_predecessor(UniqueFd& leaving) {
     co_return Result<void>();
 }
 
-std::error_code hand_over_failed(const ServeOptions& options, std::error_code why) {
-    if (why == Errc::hand_over_busy) return why;
-    std::string line = advice(options.hand_over, why);
-    if (why == std::errc::timed_out || why == std::errc::protocol_error) {
-        line = "the program at " + options.hand_over +
-               " does not answer as a server that hands over: stop it, or choose another path";
-    }
-    report_to(options.loop, "hand-over: " + line);
-    return Errc::hand_over_unavailable;
-}
-
-Result<HandOverStart> start_hand_over(const ServeOptions& options) {
-    HandOverStart start;
-    if (options.hand_over.empty()) return start;
-    auto at = Endpoint::parse(options.hand_over);
-    if (!at || !at->is_unix()) return hand_over_failed(options, Errc::invalid_endpoint);
-    auto taken = TakeOver::ask(*at);
-    if (!taken) return hand_over_failed(options, taken.error());
-    start.taken = std::move(*taken);
-    auto successors = ServiceListener::take_or_bind(*at, hand_over_service, {.mode = 0600},
-                                                    start.taken ? &*start.taken : nullptr);
-    if (!successors) return hand_over_failed(options, successors.error());
-    start.successors = std::move(*successors);
-    return start;
-}
-
 // ---- the old program ----------------------------------------------------------------------------
 
 namespace {
@@ -347,7 +332,8 @@ Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_
     }
     auto asked = co_await expect_soon(stream, word_take);
     if (!asked) co_return;
-    if (is_busy || has_gone) {
+    if (has_gone) co_return; // the next one answers, if it is asked again
+    if (is_busy) {
         auto told = co_await stream.send_all(word_busy);
         static_cast<void>(told);
         co_return;

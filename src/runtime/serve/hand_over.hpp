@@ -78,6 +78,7 @@ public:
 
 private:
     explicit TakeOver(UniqueFd control) noexcept : control_(std::move(control)) {}
+    static Result<std::optional<TakeOver>> ask_once(const Endpoint& at);
     Result<void> say(std::string_view word);
     Result<void> expect(std::string_view word, std::vector<UniqueFd>& descriptors);
     Result<void> receive_offers();
