@@ -7,6 +7,7 @@
 #include <ringlet/detail/tls_engine.hpp>
 
 #include "certificates.hpp"
+#include "engine_output.hpp"
 
 #include <algorithm>
 #include <cstdint>
@@ -44,18 +45,6 @@ const TlsContext& client_context() {
         return *TlsContext::client(options);
     }();
     return context;
-}
-
-std::vector<std::byte> take_output(TlsEngine& engine) {
-    std::vector<std::byte> bytes;
-    while (!engine.output().empty()) {
-        std::array<Piece, 8> room;
-        for (const Piece& piece : engine.output().pieces(room)) {
-            bytes.insert(bytes.end(), piece.bytes().begin(), piece.bytes().end());
-            engine.output().skip(piece.size());
-        }
-    }
-    return bytes;
 }
 
 // As a stream does: handshake first, then everything that can be read, and an answer.

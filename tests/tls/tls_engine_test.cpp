@@ -1,5 +1,6 @@
 #include <ringlet/detail/tls_engine.hpp>
 
+#include "engine_output.hpp"
 #include "tls_pair.hpp"
 
 #include <algorithm>
@@ -16,18 +17,6 @@ namespace {
 
 using Bytes = std::vector<std::byte>;
 using Status = TlsEngine::Status;
-
-Bytes take_output(TlsEngine& engine) {
-    Bytes bytes;
-    while (!engine.output().empty()) {
-        std::array<Piece, 8> room;
-        for (const Piece& piece : engine.output().pieces(room)) {
-            bytes.insert(bytes.end(), piece.bytes().begin(), piece.bytes().end());
-            engine.output().skip(piece.size());
-        }
-    }
-    return bytes;
-}
 
 void read_all(TlsEngine& engine, std::span<std::byte> room, Bytes& received) {
     auto status = Status::done;

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <ringlet/detail/tls_engine.hpp>
+
+#include <array>
+#include <cstddef>
+#include <vector>
+
+namespace ringlet::testing {
+
+/// What the engine has made for the wire; it is gone there.
+inline std::vector<std::byte> take_output(TlsEngine& engine) {
+    std::vector<std::byte> bytes;
+    while (!engine.output().empty()) {
+        std::array<Piece, 8> room;
+        for (const Piece& piece : engine.output().pieces(room)) {
+            bytes.insert(bytes.end(), piece.bytes().begin(), piece.bytes().end());
+            engine.output().skip(piece.size());
+        }
+    }
+    return bytes;
+}
+
+} // namespace ringlet::testing
