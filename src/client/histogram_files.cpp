@@ -1,6 +1,7 @@
 #include "histogram_files.hpp"
 
 #include "histogram_codec.hpp"
+#include "units.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -32,10 +33,6 @@ double deviation(const Histogram& histogram, double mean) {
         sum += distance * distance * static_cast<double>(counts[bucket]);
     }
     return std::sqrt(sum / static_cast<double>(std::max<std::uint64_t>(histogram.count(), 1)));
-}
-
-double seconds(std::chrono::nanoseconds time) {
-    return std::chrono::duration<double>(time).count();
 }
 
 } // namespace

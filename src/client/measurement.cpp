@@ -1,5 +1,7 @@
 #include "measurement.hpp"
 
+#include "units.hpp"
+
 #include <algorithm>
 #include <numeric>
 
@@ -8,10 +10,6 @@
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-double seconds(std::chrono::nanoseconds time) {
-    return std::chrono::duration<double>(time).count();
-}
 
 // From here on the client's one thread is so busy that the server may have waited for it.
 constexpr double busy_share_limit = 0.9;

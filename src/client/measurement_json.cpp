@@ -2,6 +2,7 @@
 
 #include "histogram_codec.hpp"
 #include "measurement.hpp"
+#include "units.hpp"
 
 #include <set>
 
@@ -14,9 +15,6 @@ using Json = nlohmann::ordered_json;
 namespace {
 
 constexpr int schema_version = 2;
-
-double seconds(nanoseconds time) { return duration<double>(time).count(); }
-double microseconds(duration<double, std::nano> time) { return time.count() / 1e3; }
 
 nanoseconds from_seconds(const Json& json) {
     return std::chrono::duration_cast<nanoseconds>(duration<double>(json.get<double>()));

@@ -2,19 +2,16 @@
 
 #include "counted.hpp"
 #include "output.hpp"
+#include "units.hpp"
 
 #include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
 
-using std::chrono::duration;
 using std::chrono::nanoseconds;
 
 namespace {
-
-double seconds(nanoseconds time) { return duration<double>(time).count(); }
-double microseconds(duration<double, std::nano> time) { return time.count() / 1e3; }
 
 // A rate that is reached as far as this is kept.
 constexpr double kept_share = 0.98;

@@ -2,6 +2,7 @@
 
 #include "environment.hpp"
 #include "histogram_files.hpp"
+#include "units.hpp"
 
 #include <utility>
 #include <vector>
@@ -12,10 +13,6 @@
 using Json = nlohmann::ordered_json;
 
 namespace {
-
-double seconds(std::chrono::nanoseconds time) {
-    return std::chrono::duration<double>(time).count();
-}
 
 std::optional<Refusal> write_to(OutputFile& file, const std::string& text) {
     return file.write(text) ? std::nullopt : std::optional(unwritten(file.path()));

@@ -115,14 +115,14 @@ class PlantedTree(unittest.TestCase):
                    "#include <ringlet/missing.hpp>\n#include <ringlet/ringlet.hpp>\n")
         self.plant(f"{public}/serve.hpp", "#include <ringlet/wait.hpp>\n")
         self.plant("src/runtime/serve/serve.cpp", "#include <ringlet/serve.hpp>\n")
-        self.plant("src/runtime/net/socket_state.hpp", "#pragma once\n")
+        self.plant("src/runtime/net/socket.hpp", "#pragma once\n")
         self.plant("src/runtime/loop/timers.cpp",
-                   '#include <vector>\n#  include "net/socket_state.hpp"\n#include <ringlet/wait.hpp>\n')
+                   '#include <vector>\n#  include "net/socket.hpp"\n#include <ringlet/wait.hpp>\n')
         self.plant("src/runtime/ring/uring/uring_ring.cpp", '#include "ring/epoll/epoll_ring.hpp"\n')
         self.plant("src/runtime/ring/epoll/epoll_ring.hpp", "#pragma once\n")
         self.finds(rules.floors_look_down, "wait.hpp:3: task looks up to ringlet/serve.hpp",
                    "wait.hpp:5: task looks up to ringlet/ringlet.hpp",
-                   "timers.cpp:2: loop looks up to net/socket_state.hpp",
+                   "timers.cpp:2: loop looks up to net/socket.hpp",
                    "uring_ring.cpp:1: one kernel knows of the other")
 
     def test_name_that_is_there_twice(self):
@@ -130,14 +130,14 @@ class PlantedTree(unittest.TestCase):
                    "namespace ringlet {\nnamespace {\nusing std::byte;\nconstexpr int limit = (1 << 3);\n"
                    "struct Piece : Base {\n    int limits() { return 1; }\n};\n"
                    "template <class T>\nint size_of(const T& of, int = 4) noexcept {\n    return limit;\n}\n"
-                   "const char* name_of(int) { return {}; }\n} // namespace\nint outside() { return 1; }\n}\n")
+                   "const char* name_of(int) { return {}; }\nint Piece::two() { return 2; }\n} // namespace\nint outside() { return 1; }\n}\n")
         self.plant("src/runtime/net/two.cpp",
                    "namespace {\nusing std::byte;\nstd::array<int, 3> limit{1, 2, 3};\nclass Piece;\nclass Piece final {\n};\n"
-                   "int size_of(const T& one, int two) { return 2; }\nconst char* name_of(long) { return {}; }\n}\n"
+                   "int Piece::two() { return 2; }\nint size_of(const T& one, int two) { return 2; }\nconst char* name_of(long) { return {}; }\n}\n"
                    "int outside() { return 1; }\n")
         self.plant("tests/unit/net/two_test.cpp", "namespace {\nint limit = 1;\n}\n")
         self.finds(unity.no_name_twice_in_a_unity_build, "net/two.cpp:3: limit is in src/runtime/base/one.cpp",
-                   "net/two.cpp:4: Piece is in", "net/two.cpp:7: size_of(const T&, int) is in")
+                   "net/two.cpp:4: Piece is in", "net/two.cpp:8: size_of(const T&, int) is in")
 
     def test_file_without_a_floor(self):
         self.plant("src/runtime/newcomer.hpp", "#pragma once\n")

@@ -5,8 +5,9 @@ import re
 
 import rules
 
-# What is compiled as one: all of the library, and the tests of these folders (tests/CMakeLists.txt).
-TOGETHER = ("src/runtime/**", *(f"tests/unit/{folder}" for folder in ("base", "net", "ring", "sync", "task")))
+# What is compiled as one: each library and program, and the tests of a folder (tests/CMakeLists.txt).
+TOGETHER = ("src/runtime/**", "src/tls", "src/client", "src/doctor", "src/server", "src/top", "tests/stress", "tests/tls",
+            *(f"tests/unit/{folder}" for folder in ("base", "io", "loop", "net", "process", "ring", "serve", "sync", "task")))
 ALONE = ("compiler_test.cpp", "ready_queue_test.cpp")
 
 
@@ -78,6 +79,8 @@ def name_of(head):
         return None
     before_value = without_value(head)
     function = re.match(r"[^()]*?\b(\w+|operator\W+)\s*\((.*)\)[^()]*$", before_value, re.S)
+    if function and before_value[:function.start(1)].endswith("::"):
+        return None # a member: its class is named where it is declared
     if function:
         return f"{function[1]}({', '.join(types_of(function[2]))})"
     variable = re.search(r"([a-zA-Z_]\w*)\s*(?:\[[^\]]*\]\s*)*$", before_value)

@@ -5,6 +5,7 @@
 #include "net.hpp"
 
 #include <ringlet/server.hpp>
+#include <ringlet/workers.hpp>
 
 #include <chrono>
 #include <future>
@@ -89,6 +90,9 @@ private:
     std::promise<void> ended_;
     std::promise<void> released_;
 };
+
+using ServerThread = ServingThread<Server>;
+using WorkersThread = ServingThread<Workers>;
 
 inline bool echoes(const UniqueFd& client, std::string_view text) {
     return write_all(client.get(), text) && read_up_to(client.get(), text.size()) == text;

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 namespace {
 
 // A server that has failed does not pretend to have ended.
-Task<> echo(TlsStream stream) {
+Task<> echo_and_close(TlsStream stream) {
     for (;;) {
         auto chunk = co_await stream.recv();
         if (!chunk) break;
@@ -45,7 +45,7 @@ Task<> talk_to_echo(Simulation& world, Talk& talk) {
         TlsContext context = contexts().server;
         auto stream = co_await TlsStream::accept(std::move(other), std::move(context));
         if (!stream) co_return;
-        co_await echo(std::move(*stream));
+        co_await echo_and_close(std::move(*stream));
     };
     auto ask = [&]() -> Task<> {
         TlsContext context = contexts().client;

@@ -1,5 +1,6 @@
 #include <ringlet/tls.hpp>
 
+#include "echo.hpp"
 #include "tls_pair.hpp"
 
 #include <ringlet/testing/simulation.hpp>
@@ -18,15 +19,6 @@ namespace {
 static_assert(ByteStream<TlsStream> && ByteStream<BasicTlsStream<AnyStream>>);
 static_assert(ByteStream<BasicTlsStream<TlsStream>>);
 
-Task<> echo(TlsStream stream) {
-    for (;;) {
-        auto chunk = co_await stream.recv();
-        if (!chunk || chunk->empty()) co_return;
-        auto sent = co_await stream.send_all(*chunk);
-        if (!sent) co_return;
-    }
-}
-
 } // namespace
 
 TEST_CASE("a handler of TCP runs unchanged through TLS") {
@@ -41,7 +33,7 @@ TEST_CASE("a handler of TCP runs unchanged through TLS") {
         CHECK(client.version() == "TLSv1.3");
         CHECK(server.server_name() == "localhost");
         CHECK(client.peer_name() == "localhost");
-        auto serve_it = [&]() -> Task<> { co_await echo(std::move(server)); };
+        auto serve_it = [&]() -> Task<> { co_await echo_all(std::move(server)); };
         auto ask = [&]() -> Task<> {
             for (const std::size_t size : {1U, 100U, 16'384U, 16'385U, 1'000'003U}) {
                 const auto bytes = pattern(size);
@@ -382,7 +374,7 @@ TEST_CASE("a connection that waits holds no buffer") {
     auto talk = [&]() -> Task<> {
         auto pair = co_await tls_over<StreamSocket>(sockets());
         auto& [client, server] = *pair;
-        auto serve_it = [&]() -> Task<> { co_await echo(std::move(server)); };
+        auto serve_it = [&]() -> Task<> { co_await echo_all(std::move(server)); };
         auto ask = [&]() -> Task<> {
             auto sent = co_await client.send_all("ping");
             CHECK(sent);

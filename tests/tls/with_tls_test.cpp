@@ -1,5 +1,6 @@
 #include <ringlet/with_tls.hpp>
 
+#include "echo.hpp"
 #include "serving_thread.hpp"
 #include "tls_pair.hpp"
 
@@ -13,19 +14,6 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
-
-namespace {
-
-Task<> echo(TlsStream stream) {
-    for (;;) {
-        auto chunk = co_await stream.recv();
-        if (!chunk || chunk->empty()) co_return;
-        auto sent = co_await stream.send_all(*chunk);
-        if (!sent) co_return;
-    }
-}
-
-} // namespace
 
 TEST_CASE("a server shakes hands, serves, counts what failed, and says why") {
     std::mutex mutex;
@@ -41,7 +29,7 @@ TEST_CASE("a server shakes hands, serves, counts what failed, and says why") {
         lines.clear();
         auto serving = quiet_options();
         serving.workers = workers;
-        ServingThread<Workers> server(serving, with_tls(*context, echo));
+        WorkersThread server(serving, with_tls(*context, echo_all<TlsStream>));
         auto talk = [&]() -> Task<> {
             const std::string address = "localhost:" + std::to_string(server.address().port());
             ConnectTlsOptions connecting;
@@ -99,7 +87,7 @@ TEST_CASE("what a handler has sent arrives, however it ends") {
         co_return sent; // and drops it
     };
     auto context = contexts().server;
-    ServingThread<Server> server(quiet_options(), with_tls(context, answer));
+    ServerThread server(quiet_options(), with_tls(context, answer));
     auto talk = [&]() -> Task<> {
         auto below = co_await TcpStream::connect(server.address());
         CHECK(below);
@@ -140,8 +128,8 @@ TEST_CASE(
         co_return sent;
     };
     ProxyOptions proxies{.trusted = {"127.0.0.1"}};
-    ServingThread<Server> server(quiet_options(),
-                                 with_proxy_protocol(proxies, with_tls(*context, tell_peer)));
+    ServerThread server(quiet_options(),
+                        with_proxy_protocol(proxies, with_tls(*context, tell_peer)));
     auto talk = [&]() -> Task<> {
         auto below = co_await TcpStream::connect(server.address());
         CHECK(below);
@@ -176,7 +164,7 @@ TEST_CASE("serve with a certificate that cannot be read says what to do") {
     options.serve = quiet_options();
     options.serve.loop.report = [&lines](std::string_view line) { lines.emplace_back(line); };
     options.tls.certificates = {{"/nowhere/chain.pem", "/nowhere/key.pem"}};
-    auto report = serve(options, echo);
+    auto report = serve(options, echo_all<TlsStream>);
     CHECK(report.error() == TlsErrc::unreadable_file);
     REQUIRE(lines.size() == 1);
     CHECK(lines[0].find("'/nowhere/chain.pem': No such file or directory") != std::string::npos);
@@ -195,7 +183,7 @@ TEST_CASE("a storm of handshakes does not keep those who are served") {
         constexpr int handshakes = 60;
         int ended = 0;
         int echoes = 0;
-        auto serve_it = [&]() -> Task<> { co_await echo(std::move(server)); };
+        auto serve_it = [&]() -> Task<> { co_await echo_all(std::move(server)); };
         auto ask = [&]() -> Task<> {
             while (ended < handshakes) {
                 auto sent = co_await client.send_all("ping");
@@ -207,7 +195,7 @@ TEST_CASE("a storm of handshakes does not keep those who are served") {
             auto closed = co_await client.close();
             CHECK(closed);
         };
-        auto handler = with_tls(*context, echo);
+        auto handler = with_tls(*context, echo_all<TlsStream>);
         auto storm = [&](TaskGroup& group) -> Task<> {
             group.spawn(serve_it);
             group.spawn(ask);

@@ -548,7 +548,7 @@ TEST_CASE("behind a trusted proxy the peer is the client, and everybody else is 
     for (const std::size_t workers : {1U, 2U}) {
         auto options = quiet_options();
         options.workers = workers;
-        ServingThread<Workers> server(options, with_proxy_protocol(proxies, tell_peer));
+        WorkersThread server(options, with_proxy_protocol(proxies, tell_peer));
         const Endpoint address = server.address();
         CHECK(talk(address, "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\nhello") ==
               "192.0.2.1:1000 hello");
@@ -578,7 +578,7 @@ TEST_CASE("an address that is not trusted is refused, and the report says which"
     std::vector<std::string> lines;
     ProxyOptions proxies{.trusted = {"10.0.0.0/8", "::1"}};
     proxies.report = [&lines](std::string_view line) { lines.emplace_back(line); };
-    ServingThread<Server> server(quiet_options(), with_proxy_protocol(proxies, tell_peer));
+    ServerThread server(quiet_options(), with_proxy_protocol(proxies, tell_peer));
     CHECK(talk(server.address(), "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\nhello").empty());
     CHECK(talk(server.address(), "hello").empty());
     server.stop();
@@ -592,7 +592,7 @@ TEST_CASE("a wrong header is reported with what is wrong with it") {
     std::vector<std::string> lines;
     ProxyOptions proxies{.trusted = {"127.0.0.1"}, .timeout = 50ms};
     proxies.report = [&lines](std::string_view line) { lines.emplace_back(line); };
-    ServingThread<Server> server(quiet_options(), with_proxy_protocol(proxies, tell_peer));
+    ServerThread server(quiet_options(), with_proxy_protocol(proxies, tell_peer));
     CHECK(talk(server.address(), "PROXY TCP4 1.2.3.4 5.6.7.8 1 99999\r\n").empty());
     const UniqueFd silent = connect_to(server.address());
     CHECK(is_ended(silent.get()));
@@ -605,7 +605,7 @@ TEST_CASE("a wrong header is reported with what is wrong with it") {
 
 TEST_CASE("others may be served without a header, and one that they send is not believed") {
     ProxyOptions proxies{.trusted = {"10.0.0.0/8"}, .others = ProxyOptions::Others::serve};
-    ServingThread<Server> server(quiet_options(), with_proxy_protocol(proxies, tell_peer));
+    ServerThread server(quiet_options(), with_proxy_protocol(proxies, tell_peer));
     const std::string header = "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n";
     for (const std::string& sent : {std::string("hello"), header + "hello"}) {
         const UniqueFd client = connect_to(server.address());
@@ -620,7 +620,7 @@ TEST_CASE("a handler that asks for the header gets it, with its TLVs") {
     ProxyOptions proxies{.trusted = {"127.0.0.1"}};
     const auto handler = with_proxy_protocol(proxies, tell_header);
     static_assert(!std::is_invocable_v<decltype(handler)&, UnixStream>); // nor is tell_header
-    ServingThread<Server> server(quiet_options(), handler);
+    ServerThread server(quiet_options(), handler);
     const auto block = v4_block + tlv(ProxyTlv::authority, "example.org");
     CHECK(talk(server.address(), binary_header({.block = block}) + "hello") ==
           "version 2 hello from 192.0.2.1:4660 to 198.51.100.2:443 for example.org");
@@ -629,7 +629,7 @@ TEST_CASE("a handler that asks for the header gets it, with its TLVs") {
     CHECK(server.finish().failed_count == 0);
 
     proxies = {.trusted = {}, .others = ProxyOptions::Others::serve};
-    ServingThread<Server> open(quiet_options(), with_proxy_protocol(proxies, tell_header));
+    ServerThread open(quiet_options(), with_proxy_protocol(proxies, tell_header));
     CHECK(talk(open.address(), "hello") == "version 0 hello");
 }
 
@@ -638,7 +638,7 @@ TEST_CASE("a proxy may come through a Unix socket") {
     auto options = quiet_options();
     options.listen = "unix:" + path;
     ProxyOptions proxies{.trusted = {"unix:"}};
-    ServingThread<Server> server(options, with_proxy_protocol(proxies, tell_peer));
+    ServerThread server(options, with_proxy_protocol(proxies, tell_peer));
     CHECK(talk(server.address(), "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\nhello") ==
           "192.0.2.1:1000 hello");
     server.stop();
@@ -652,7 +652,7 @@ TEST_CASE("an exception of the handler goes through") {
         co_return;
     };
     ProxyOptions proxies{.trusted = {"127.0.0.1"}};
-    ServingThread<Server> server(quiet_options(), with_proxy_protocol(proxies, handler));
+    ServerThread server(quiet_options(), with_proxy_protocol(proxies, handler));
     CHECK(talk(server.address(), "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n").empty());
     server.stop();
     server.finish();

@@ -26,9 +26,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-using ServerThread = ServingThread<Server>;
-using WorkersThread = ServingThread<Workers>;
-
 int option_of(int fd, int level, int name) {
     int value = -1;
     socklen_t size = sizeof value;

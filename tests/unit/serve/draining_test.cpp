@@ -16,12 +16,6 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-namespace {
-
-using ServerThread = ServingThread<Server>;
-
-} // namespace
-
 TEST_CASE("a stop loses nobody who was in the queue, also at the limit of connections") {
     for (const char* listen : {"127.0.0.1:0", "unix:@ringlet-stopping-test"}) {
         CAPTURE(listen);

@@ -22,8 +22,6 @@ using namespace std::chrono_literals;
 
 namespace {
 
-using WorkersThread = ServingThread<Workers>;
-
 std::string next_path() {
     static std::atomic<int> count{0};
     return "unix:/tmp/ringlet-hand-over-" + std::to_string(::getpid()) + "-" +

@@ -55,7 +55,7 @@ TEST_CASE("a service manager is told when a server listens, what it does, and th
         CAPTURE(workers);
         NotifySocket manager;
         const Variable variable("NOTIFY_SOCKET", manager.variable());
-        ServingThread<Workers> server(told_options(workers), echo);
+        WorkersThread server(told_options(workers), echo);
         const std::string where = " on " + server.address().to_string();
         CHECK(manager.until("READY=1") == "READY=1\nSTATUS=serving 0 connections" + where);
         UniqueFd client = connect_to(server.address());
@@ -76,7 +76,7 @@ TEST_CASE("a service manager that has not been asked for is told nothing") {
         const Variable variable("NOTIFY_SOCKET", manager.variable());
         ServeOptions options = told_options(workers);
         options.notify_service_manager = false;
-        ServingThread<Workers> server(options, echo);
+        WorkersThread server(options, echo);
         CHECK(echoes(connect_to(server.address()), "hello"));
         server.stop();
         CHECK(server.finish().accepted_count == 1);
@@ -90,7 +90,7 @@ TEST_CASE("READY is sent again if there was no room for it") {
     while (other.status("full")) {
     }
     const Variable variable("NOTIFY_SOCKET", manager.variable());
-    ServingThread<Workers> server(told_options(1), echo);
+    WorkersThread server(told_options(1), echo);
     CHECK(echoes(connect_to(server.address()), "hello")); // it has tried
     CHECK(manager.until("READY=1").starts_with("READY=1\nSTATUS=serving "));
     server.stop();
@@ -181,7 +181,7 @@ TEST_CASE("a watchdog is fed while all loops turn, and not while one is stuck") 
             stuck->set_value();
             released.wait();
         };
-        ServingThread<Workers> server(told_options(workers), handler);
+        WorkersThread server(told_options(workers), handler);
         for (int i = 0; i < 10; ++i) CHECK(manager.until("WATCHDOG=1") == "WATCHDOG=1");
         UniqueFd client = connect_to(server.address());
         CHECK(write_all(client.get(), "stick"));
@@ -200,7 +200,7 @@ TEST_CASE("a watchdog is fed while one worker drains and the others have ended")
     NotifySocket manager;
     const Variable variable("NOTIFY_SOCKET", manager.variable());
     const Variable time("WATCHDOG_USEC", "80000");
-    ServingThread<Workers> server(told_options(3), echo);
+    WorkersThread server(told_options(3), echo);
     UniqueFd client = connect_to(server.address());
     CHECK(echoes(client, "hello"));
     server.stop();

@@ -48,7 +48,7 @@ ServeOptions measured_options() {
 
 TEST_CASE("metrics: one worker tells of itself on its own loop, and stays asked while it drains") {
     const ServeOptions options = measured_options();
-    ServingThread<Workers> server(options, echo_any);
+    WorkersThread server(options, echo_any);
     const Endpoint metrics = loopback(options.metrics);
     {
         const UniqueFd client = connect_to(server.address());
@@ -78,7 +78,7 @@ TEST_CASE("metrics: a worker that is stuck in its handler is down, the others ar
         while (!may_go) std::this_thread::sleep_for(1ms);
         co_return;
     };
-    ServingThread<Workers> server(options, handler);
+    WorkersThread server(options, handler);
     const Endpoint metrics = loopback(options.metrics);
     CHECK(get(metrics, "/healthz").starts_with("HTTP/1.1 200 "));
     const UniqueFd client = connect_to(server.address());
@@ -123,7 +123,7 @@ TEST_CASE("metrics: an address that is taken is named, and nothing is served") {
 TEST_CASE("metrics: connections of the metrics take no place of the server's own") {
     ServeOptions options = measured_options();
     options.max_connections = 1;
-    ServingThread<Workers> server(options, echo_any);
+    WorkersThread server(options, echo_any);
     std::vector<UniqueFd> idle; // all the places for those who ask
     for (std::size_t i = 0; i < 2 * MetricsService::connections_limit; ++i)
         idle.push_back(connect_to(loopback(options.metrics)));

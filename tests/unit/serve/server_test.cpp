@@ -26,12 +26,6 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-namespace {
-
-using ServerThread = ServingThread<Server>;
-
-} // namespace
-
 TEST_CASE("a server serves many clients at once, and one after another") {
     ServerThread server(quiet_options(), echo);
     for (int round = 0; round < 3; ++round) {
@@ -570,7 +564,7 @@ Task<Result<void>> fail_on_request(TcpStream stream) {
 ServeReport serve_four(bool reports_errors, std::vector<std::string>& lines) {
     ServeOptions options = quiet_options();
     options.report_errors = reports_errors;
-    ServingThread<Server> server(options, fail_on_request);
+    ServerThread server(options, fail_on_request);
     for (const char* text : {"fail", "throw", "fail", "good"}) {
         const UniqueFd client = connect_to(server.address());
         REQUIRE(write_all(client.get(), text));
@@ -603,7 +597,7 @@ TEST_CASE("a handler that takes a StreamSocket serves a Unix socket, one that ta
     ServeOptions options = quiet_options();
     options.listen = "unix:@ringlet-server-test-" + std::to_string(::getpid());
     {
-        ServingThread<Server> server(options, [](StreamSocket stream) -> Task<> {
+        ServerThread server(options, [](StreamSocket stream) -> Task<> {
             auto chunk = co_await stream.recv();
             if (!chunk) co_return;
             auto sent = co_await stream.send_all(*chunk);

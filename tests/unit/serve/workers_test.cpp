@@ -29,8 +29,6 @@ using namespace ringlet::testing;
 
 namespace {
 
-using WorkersThread = ServingThread<Workers>;
-
 // That one of four workers gets none of so many has a probability of 4 * 0.75^200, or 4e-25.
 constexpr std::size_t enough_clients = 200;
 
