@@ -194,7 +194,7 @@ class Task:
 
     def wait(self):
         """What it waits for, in its innermost scope; None: it runs, or is about to."""
-        scope = self.record["scope"].address
+        scope = self.record["task_scope"].address
         while int(scope):
             if int(scope["wait"]):
                 return scope["wait"]
@@ -220,7 +220,7 @@ class Task:
             text = f"waits for {words_of(wait)}"
         elif int(loop["current_"]) != self.address:
             text = "is ready to run"
-        if bool(self.record["scope"]["cancelled_"]):
+        if bool(self.record["task_scope"]["cancelled_"]):
             text += f"; cancelled ({enumerator(self.record['scope']['reason_'])})"
         return text
 
@@ -293,7 +293,7 @@ def tasks_of(loop):
             continue
         pending.append((scope["next_"], depth))
         record = scope["task"]
-        is_of_task = int(record) and int(record["scope"].address) == int(scope)
+        is_of_task = int(record) and int(record["task_scope"].address) == int(scope)
         if is_of_task:
             count += 1
             if count > TASK_LIMIT:

@@ -48,14 +48,14 @@ void LoopCore::turn() noexcept {
     ++turns_;
     const bool look_at_kernel =
         ready_.empty() || unsubmitted_ ||
-        resumptions_ - resumptions_at_collect_ >= resumptions_per_wait_limit;
-    if (look_at_kernel) collect();
+        resumptions_ - resumptions_at_answers_ >= resumptions_per_wait_limit;
+    if (look_at_kernel) take_answers();
     resume_ready();
     if (!finished_.empty()) reap();
 }
 
 // An answer of the kernel goes to its operation.
-inline void LoopCore::settle(const Completion& completion) {
+inline void LoopCore::give_answer(const Completion& completion) {
     Operation& operation = *completion.operation;
     const auto kind = static_cast<std::size_t>(operation.opcode);
     if (completion.result > 0) // of those that move no bytes nobody reads it
@@ -70,7 +70,7 @@ inline void LoopCore::settle(const Completion& completion) {
         --in_flight_count_;
         --in_flight_of_[kind];
         if (operation.result == -ECANCELED) [[unlikely]]
-            operation.Wait::scope->note_answered();
+            operation.scope->note_answered();
         ready_.push(operation);
     } else {
         operation.since = now_;
@@ -82,12 +82,12 @@ inline void LoopCore::settle(const Completion& completion) {
 
 // First half: submits what was started, waits, and gives every answer to its operation. No user
 // code runs here, so that a coroutine never meets an operation that is half finished.
-void LoopCore::collect() {
+void LoopCore::take_answers() {
     const auto moment = next_moment();
     const auto deadline = ready_.empty() ? moment : now_;
     if (turn_times_) end_measured_turn();
     unsubmitted_ = false;
-    resumptions_at_collect_ = resumptions_;
+    resumptions_at_answers_ = resumptions_;
     if (!deadline && in_flight_count_ == 0 && would_block_forever()) [[unlikely]] {
         stuck_ = true;
         return;
@@ -98,7 +98,7 @@ void LoopCore::collect() {
     // connections this saves 5 % of the CPU per echo (docs/results/measurements.md). A batch is bounded, so
     // that nobody waits longer than it.
     for (auto newest = completions.rbegin(); newest != completions.rend(); ++newest) {
-        settle(*newest);
+        give_answer(*newest);
     }
     timers_.expire(now_);
     if (park_at_ && *park_at_ <= now_) [[unlikely]]
@@ -137,7 +137,7 @@ void LoopCore::reap() {
         TaskRecord& record = static_cast<TaskRecord&>(*next);
         next = record.next_ready;
         record.ended = true;
-        record.scope.close();
+        record.task_scope.close();
         --live_tasks_;
         std::exchange(record.owner, nullptr)->task_ended(record);
         if (record.joiner != nullptr) make_ready(*std::exchange(record.joiner, nullptr));
@@ -157,12 +157,12 @@ bool LoopCore::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) 
         record.drop_arguments();
         return false;
     }
-    record.scope.open(parent, &record);
+    record.task_scope.open(parent, &record);
     record.owner = &owner;
     if (current_ != nullptr && !current_->locals.empty()) record.locals = current_->locals;
-    record.Wait::scope = &record.scope;
+    record.scope = &record.task_scope;
     record.since = now_;
-    record.scope.wait = &record;
+    record.task_scope.wait = &record;
     ++live_tasks_;
     ready_.push(record);
     return true;
@@ -208,17 +208,17 @@ void LoopCore::leave() {
     turn_until_nothing_moves();
     scope_.cancel_through_shields(CancelReason::shutdown);
     turn_until_nothing_moves();
-    bury_parked();
-    leaving_ = has_parked_ = false;
+    bury_abandoned();
+    leaving_ = has_abandoned_ = false;
     scope_.reset();
     turning_loop = outer;
 }
 
-// Once a task is parked nobody waits for a moment or for another thread any more: the deadline that
-// is armed may be that of the parked task itself.
+// Once a task is abandoned nobody waits for a moment or for another thread any more: the deadline that
+// is armed may be that of the abandoned task itself.
 void LoopCore::turn_until_nothing_moves() {
     const auto waits_for_more = [this] {
-        return !has_parked_ && (!timers_.empty() || other_thread_waits_ > 0);
+        return !has_abandoned_ && (!timers_.empty() || other_thread_waits_ > 0);
     };
     while (in_flight_count_ > 0 || !ready_.empty() || waits_for_more()) turn();
 }
@@ -226,7 +226,7 @@ void LoopCore::turn_until_nothing_moves() {
 // The kernel holds nothing any more: the frames that are left wait for something that will not
 // come. First nobody stands in any line or list any more, so that what one frame does when it goes
 // wakes nobody who goes next. Then they go, those of children before those of the tasks that spawned them.
-void LoopCore::bury_parked() noexcept {
+void LoopCore::bury_abandoned() noexcept {
     ready_.clear();
     TaskRecord* youngest = nullptr; // leads to older ones
     for_each_scope(scope_, [&](CancelScope& scope) {
@@ -246,7 +246,7 @@ void LoopCore::bury_parked() noexcept {
         --live_tasks_;
         record.destroy_frame();
         record.drop_arguments();
-        record.scope.close();
+        record.task_scope.close();
         record.release_reference();
     }
     ready_.clear();
@@ -270,8 +270,8 @@ LoopCore::Admission LoopCore::count_refusal(CancelScope& scope) {
     task.refused_in = gave_its_turn_away;
     const bool for_good = task.refusals > answers_after_cancel_limit + answers_while_leaving_limit;
     if (!leaving_ || !for_good) return Admission::yield;
-    has_parked_ = true;
-    return Admission::park;
+    has_abandoned_ = true;
+    return Admission::abandon;
 }
 
 // The record of a task that waits for nothing else stands in line for it.
@@ -295,8 +295,8 @@ TaskRecord* LoopCore::current_task() noexcept {
 
 bool LoopCore::refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter) {
     const auto admission = admit(scope);
-    // A parked coroutine will never read an answer: there must be none.
-    if (admission != Admission::park) operation.refuse();
+    // An abandoned coroutine will never read an answer: there must be none.
+    if (admission != Admission::abandon) operation.refuse();
     return suspend_refused(admission, scope, waiter);
 }
 
@@ -343,7 +343,7 @@ void LoopCore::shut_down() {
     RINGLET_ASSERT(root_ == nullptr, "a loop was destroyed while it runs");
     // Tasks that were spawned after the last run never begin, nor is mail delivered. What goes may spawn no more.
     scope_.cancel(CancelReason::shutdown);
-    bury_parked();
+    bury_abandoned();
     used_.for_each_while([](DescriptorUse& use) {
         use.unlink();
         use.loop = nullptr;
@@ -353,7 +353,7 @@ void LoopCore::shut_down() {
     if (wake_.state != Operation::State::in_flight) return;
     wake_.cancel_requested = true;
     ring_->cancel(wake_);
-    while (wake_.state == Operation::State::in_flight) collect();
+    while (wake_.state == Operation::State::in_flight) take_answers();
 }
 
 // Nothing that may still be used on some stack is freed, and nobody is waited for.

@@ -26,7 +26,7 @@ void LoopCore::end_measured_turn() noexcept {
     const Clock::duration length = Clock::now() - now_;
     if (std::exchange(turn_times_->has_begun, true)) {
         turn_times_->turns.add(length);
-        turn_times_->ready_waits.add_evenly(length, resumptions_ - resumptions_at_collect_);
+        turn_times_->ready_waits.add_evenly(length, resumptions_ - resumptions_at_answers_);
     }
 }
 

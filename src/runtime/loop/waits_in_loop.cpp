@@ -37,6 +37,6 @@ std::string Operation::describe() const {
     return text + ", peer " + peer->to_string();
 }
 
-void TaskRecord::root_finished() noexcept { scope.loop->note_finished(*this); }
+void TaskRecord::root_finished() noexcept { task_scope.loop->note_finished(*this); }
 
 } // namespace ringlet

@@ -3,7 +3,7 @@
 #include <ringlet/error.hpp>
 
 #include "base/kernel.hpp"
-#include "net/socket_state.hpp"
+#include "net/socket.hpp"
 
 #include <cstdint>
 #include <cstring>

@@ -3,8 +3,8 @@
 #include <ringlet/error.hpp>
 
 #include "base/kernel.hpp"
+#include "net/socket.hpp"
 #include "net/socket_file.hpp"
-#include "net/socket_state.hpp"
 
 #include <ringlet/detail/assert.hpp>
 
@@ -219,7 +219,7 @@ Socket& StreamListener::prepare_accept() {
 Operation& StreamListener::inbound_of(Socket& socket) noexcept { return socket.inbound; }
 
 Result<SocketHandle> AcceptedSocket::take_socket() {
-    const CancelScope* scope = operation_->Wait::scope;
+    const CancelScope* scope = operation_->scope;
     const int answer = take_answer();
     if (answer < 0) return error_from_errno(-answer);
     LoopCore& loop = *scope->loop;

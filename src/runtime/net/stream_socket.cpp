@@ -5,7 +5,7 @@
 
 #include "base/canary.hpp"
 #include "base/kernel.hpp"
-#include "net/socket_state.hpp"
+#include "net/socket.hpp"
 
 #include <cerrno>
 

@@ -34,14 +34,14 @@ ExitStatus status_of(const siginfo_t& known) noexcept {
     return {.code = 0, .signal = known.si_status};
 }
 
-// Children that were killed and had not ended yet: collected when the next one is started or goes.
+// Children that were killed and had not ended yet: reaped when the next one is started or goes.
 std::mutex orphans_mutex;
 std::vector<pid_t>& orphans() {
     static std::vector<pid_t> pids;
     return pids;
 }
 
-void collect_orphans() noexcept {
+void reap_orphans() noexcept {
     const std::lock_guard lock(orphans_mutex);
     std::erase_if(orphans(), [](pid_t pid) { return ::waitpid(pid, nullptr, WNOHANG) != 0; });
 }
@@ -51,7 +51,7 @@ void collect_orphans() noexcept {
 // ---- starting -----------------------------------------------------------------------------------
 
 Task<Result<Process>> Process::start(ProcessOptions options) {
-    collect_orphans();
+    reap_orphans();
     auto job = [&] { return spawn_child(options); };
     auto spawned = co_await run_blocking_to_end(job);
     if (!spawned) co_return spawned.error();
@@ -83,14 +83,14 @@ Process::~Process() { let_go(); }
 void Process::let_go() noexcept {
     if (!child_ || child_->ended) return;
     static_cast<void>(signal_to(*child_, SIGKILL));
-    if (!collect(*child_)) {
+    if (!reap(*child_)) {
         try {
             const std::lock_guard lock(orphans_mutex);
             orphans().push_back(child_->pid);
         } catch (const std::bad_alloc&) { // a zombie until this program ends
         }
     }
-    collect_orphans();
+    reap_orphans();
 }
 
 // ---- ending -------------------------------------------------------------------------------------
@@ -110,7 +110,7 @@ Result<void> Process::signal_to(const Child& child, int number) {
 }
 
 // Whether it has ended; then how is known.
-bool Process::collect(Child& child) {
+bool Process::reap(Child& child) {
     if (child.ended) return true;
     siginfo_t known{};
     int answer = 0;
@@ -131,7 +131,7 @@ Task<Result<ExitStatus>> Process::wait() { return wait_for(child_); }
 Task<Result<ExitStatus>> Process::wait_for(std::shared_ptr<Child> shared) {
     Child& child = *shared;
     const auto end_of = [](Child* ending) -> Task<Result<void>> {
-        while (!collect(*ending)) {
+        while (!reap(*ending)) {
             auto ended = co_await readable(ending->pidfd.get());
             if (!ended) co_return ended;
         }

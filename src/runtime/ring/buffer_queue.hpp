@@ -68,41 +68,41 @@ public:
 
     /// The operation has found none. It waits once, however often it finds none. Returns false when there is no
     /// memory to note it in.
-    [[nodiscard]] bool park(Operation& operation) noexcept {
-        if (is_parked(operation)) return true;
+    [[nodiscard]] bool enqueue(Operation& operation) noexcept {
+        if (is_queued(operation)) return true;
         try {
-            parked_.push_back(&operation);
+            queued_.push_back(&operation);
         } catch (const std::bad_alloc&) {
             return false;
         }
-        operation.parking = Operation::Parking::queued;
+        operation.standby = Operation::Standby::queued;
         ++shortages_;
         return true;
     }
 
-    /// Who is parked may only go on by being released: also when memory has become free meanwhile.
-    [[nodiscard]] static bool is_parked(const Operation& operation) noexcept {
-        return operation.parking == Operation::Parking::queued;
+    /// Who is queued may only go on by being released: also when memory has become free meanwhile.
+    [[nodiscard]] static bool is_queued(const Operation& operation) noexcept {
+        return operation.standby == Operation::Standby::queued;
     }
 
     /// It waits no longer. Returns false if it did not.
     bool withdraw(Operation& operation) {
-        if (!is_parked(operation)) return false;
-        operation.parking = Operation::Parking::no;
-        std::erase(parked_, &operation);
+        if (!is_queued(operation)) return false;
+        operation.standby = Operation::Standby::no;
+        std::erase(queued_, &operation);
         return true;
     }
 
-    [[nodiscard]] bool empty() const noexcept { return parked_.empty(); }
-    [[nodiscard]] const std::deque<Operation*>& parked() const noexcept { return parked_; }
+    [[nodiscard]] bool empty() const noexcept { return queued_.empty(); }
+    [[nodiscard]] const std::deque<Operation*>& queued() const noexcept { return queued_; }
 
     /// Gives those that wait to `start`, as many as there are buffers.
     template <class Start>
     void release(std::size_t buffers, Start start) {
-        for (std::size_t i = std::min(buffers, parked_.size()); i > 0; --i) {
-            Operation& first = *parked_.front();
-            parked_.pop_front();
-            first.parking = Operation::Parking::no;
+        for (std::size_t i = std::min(buffers, queued_.size()); i > 0; --i) {
+            Operation& first = *queued_.front();
+            queued_.pop_front();
+            first.standby = Operation::Standby::no;
             start(first);
         }
     }
@@ -111,7 +111,7 @@ public:
     /// receive has given it back by then, and leaves it to those behind.
     template <class Start>
     void release_in_turn(Start start) {
-        for (std::size_t i = parked_.size(); i > 0 && room() > 0; --i) release(1, start);
+        for (std::size_t i = queued_.size(); i > 0 && room() > 0; --i) release(1, start);
     }
 
     /// How often a receive found no buffer.
@@ -120,7 +120,7 @@ public:
     /// When to look again at the latest: a buffer may come back on another thread, which tells nobody.
     [[nodiscard]] std::optional<Clock::time_point>
     next_look(std::optional<Clock::time_point> deadline) const {
-        if (parked_.empty()) [[likely]]
+        if (queued_.empty()) [[likely]]
             return deadline;
         const auto soon = Clock::now() + std::chrono::milliseconds(10);
         return deadline ? std::min(*deadline, soon) : soon;
@@ -130,7 +130,7 @@ private:
     BufferPool& pool_ = BufferPool::of_this_thread();
     std::ptrdiff_t limit_;
     std::ptrdiff_t waiting_count_ = 0; // operations that wait with memory
-    std::deque<Operation*> parked_;
+    std::deque<Operation*> queued_;
     std::uint64_t shortages_ = 0;
 };
 

@@ -4,7 +4,7 @@
 #include <ringlet/sleep.hpp>
 #include <ringlet/yield.hpp>
 
-#include "net/socket_state.hpp"
+#include "net/socket.hpp"
 #include "serve/connection_channel.hpp"
 #include "serve/given_sockets.hpp"
 #include "serve/server_state.hpp"

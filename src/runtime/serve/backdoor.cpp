@@ -169,8 +169,8 @@ Task<std::string> Backdoor::ask_all(Question question) {
             answers[one->first] = std::move(one->second);
         }
     };
-    auto collected = co_await with_timeout(patience, wait);
-    static_cast<void>(collected); // those that are missing are told
+    auto heard = co_await with_timeout(patience, wait);
+    static_cast<void>(heard); // those that are missing are told
     std::string text;
     for (std::size_t worker = 0; worker < workers_; ++worker) {
         const std::string said = answers[worker].value_or("does not answer\n");

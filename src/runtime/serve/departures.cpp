@@ -3,7 +3,7 @@
 #include <ringlet/readiness.hpp>
 #include <ringlet/sleep.hpp>
 
-#include "net/socket_state.hpp"
+#include "net/socket.hpp"
 #include "serve/current_server.hpp"
 
 #include <algorithm>
@@ -38,7 +38,7 @@ void RecvOrHandOverAwaiter::forget() noexcept { departures_->remove(*this); }
 Result<Buffer> RecvOrHandOverAwaiter::await_resume() {
     Departures* departures = departures_;
     // One that never waited has no scope, and was not asked.
-    const bool may_leave = is_asked_ && !operation_->Wait::scope->is_cancelled();
+    const bool may_leave = is_asked_ && !operation_->scope->is_cancelled();
     Socket* socket = socket_;
     auto received = RecvBufferAwaiter::await_resume();
     const bool leaves = may_leave && *stream_ &&

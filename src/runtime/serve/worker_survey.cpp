@@ -27,15 +27,15 @@ Task<std::vector<WorkerState>> WorkerSurvey::ask_all() {
         is_asked_[worker] = ask_(worker, answer);
         states_[worker].has_ended = !is_asked_[worker];
     }
-    auto wait = [this] { return collect(); };
-    auto collected = co_await with_timeout(patience, wait);
+    auto wait = [this] { return hear_all(); };
+    auto heard = co_await with_timeout(patience, wait);
     forget_ended();
     // Cut short: those who did not answer may yet do so.
-    if (collected.error() != std::errc::operation_canceled) ++rounds_;
+    if (heard.error() != std::errc::operation_canceled) ++rounds_;
     co_return states_;
 }
 
-Task<> WorkerSurvey::collect() {
+Task<> WorkerSurvey::hear_all() {
     while (std::ranges::find(is_asked_, true) != is_asked_.end()) {
         auto given = co_await answers_.recv();
         if (!given) co_return;

@@ -38,7 +38,7 @@ public:
 private:
     using Given = std::pair<std::size_t, WorkerSnapshot>;
 
-    Task<> collect();
+    Task<> hear_all();
     void note(Given given);
     void forget_ended();
 

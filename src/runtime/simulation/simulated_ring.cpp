@@ -126,7 +126,7 @@ private:
                 begin_real(*submission.operation);
             } else if (submission.operation->takes_buffer() && !buffers_.empty()) {
                 static_cast<void>(
-                    buffers_.park(*submission.operation)); // behind those that wait already
+                    buffers_.enqueue(*submission.operation)); // behind those that wait already
             } else {
                 attempt(*submission.operation);
             }
@@ -140,7 +140,7 @@ private:
             if (runs_out) no_buffer_until_ = kernel_.now() + microseconds(1 + plan_.below(2000));
             if (runs_out || !buffers_.lend(operation)) {
                 network_.withdraw(operation);
-                return static_cast<void>(buffers_.park(operation));
+                return static_cast<void>(buffers_.enqueue(operation));
             }
         }
         check_lent(operation);
@@ -161,7 +161,7 @@ private:
         }
     }
 
-    void release_parked() {
+    void release_queued() {
         if (no_buffer_until_ && *no_buffer_until_ > kernel_.now()) return;
         no_buffer_until_.reset();
         buffers_.release_in_turn([this](Operation& first) { attempt(first); });
@@ -203,7 +203,7 @@ private:
         kernel_.advance(moment);
         const auto due = [&](const SlowCancel& cancel) { return cancel.moment <= moment; };
         // What has become possible in the same moment is faster than the cancellation.
-        release_parked();
+        release_queued();
         try_changed();
         for (const SlowCancel& cancel : slow_cancels_) {
             const auto flight = flights_.find(cancel.operation);
@@ -243,7 +243,7 @@ private:
     // Who goes on regardless is told to leave, and at last the program ends: it would do so for ever.
     void nothing_can_happen() {
         auto waiting = network_.waiting();
-        waiting.insert(waiting.end(), buffers_.parked().begin(), buffers_.parked().end());
+        waiting.insert(waiting.end(), buffers_.queued().begin(), buffers_.queued().end());
         const int patience_ms = waiting.empty() ? real_wait_alone_ms : real_wait_ms;
         if (try_real(deadlocks_ == 0 ? patience_ms : 0)) return;
         RINGLET_ASSERT(!waiting.empty(),
@@ -251,7 +251,7 @@ private:
                        "nothing came: other threads are not simulated");
         std::string message = "nothing can happen any more, and these wait:";
         for (const Operation* operation : waiting) {
-            const TaskRecord* task = operation->Wait::scope->task;
+            const TaskRecord* task = operation->scope->task;
             message += "\n  " + task->to_string() + ": " + operation->describe();
         }
         RINGLET_ASSERT(deadlocks_ < deadlocks_limit, message.c_str());

@@ -29,7 +29,7 @@ std::string age(Clock::duration time) {
 
 // What the task waits for: in its innermost scope, for the outer ones wait for that.
 const Wait* wait_of(const TaskRecord& task) {
-    const CancelScope* scope = &task.scope;
+    const CancelScope* scope = &task.task_scope;
     while (scope != nullptr) {
         if (scope->wait != nullptr) return scope->wait;
         const CancelScope* inside = scope->first_child();
@@ -46,7 +46,7 @@ std::string line_of(const TaskRecord& task, Clock::time_point now) {
     } else {
         line += " runs";
     }
-    if (const auto reason = task.scope.reason()) {
+    if (const auto reason = task.task_scope.reason()) {
         line += "; cancelled (" + std::string(to_string(*reason)) + ")";
     }
     return line;
@@ -59,7 +59,7 @@ TaskKind kind_of(const TaskRecord& task) {
     const Wait* wait = wait_of(task);
     return {task.name, task.spawned_at.file_name(), task.spawned_at.line(),
             wait != nullptr ? wait->describe_kind() : std::string(),
-            task.scope.reason().has_value()};
+            task.task_scope.reason().has_value()};
 }
 
 struct Alike {

@@ -13,7 +13,7 @@ namespace ringlet {
 
 /// True of a scope that is that of a whole task.
 [[nodiscard]] inline bool is_of_task(const CancelScope& scope) noexcept {
-    return scope.task != nullptr && &scope == &scope.task->scope;
+    return scope.task != nullptr && &scope == &scope.task->task_scope;
 }
 
 /// Calls `visit(scope)` for every scope inside of `root`, parents before children, older before younger ones;

@@ -1,161 +1,83 @@
-#include <ringlet/detail/socket.hpp>
+#include "net/socket.hpp"
 
 #include "net.hpp"
-#include "net/socket_state.hpp"
 
 #include <array>
-#include <memory>
 #include <string>
-#include <type_traits>
+
+#include <fcntl.h>
 
 using namespace ringlet;
 using namespace ringlet::testing;
 
-static_assert(!std::is_copy_constructible_v<SocketHandle>);
-static_assert(std::is_nothrow_move_constructible_v<SocketHandle>);
-// Both live in the frames of all who wait: a request is in the socket, not in the awaiter.
-static_assert(sizeof(SocketHandle) == sizeof(void*));
-static_assert(sizeof(RecvBufferAwaiter) <= 2 * sizeof(void*));
-static_assert(std::is_trivially_destructible_v<RecvBufferAwaiter>);
-static_assert(std::is_trivially_destructible_v<WholeAwaiter>);
-
-namespace {
-
-SocketHandle handle_of(UniqueFd fd) { return SocketHandle(new Socket(std::move(fd))); }
-
-} // namespace
-
-TEST_CASE("a handle closes its idle socket when it goes, once, wherever it has moved") {
+TEST_CASE("an idle socket that is dropped closes at once") {
     auto pair = socket_pair();
-    const std::size_t open_before = descriptor_count();
-    {
-        SocketHandle first = handle_of(std::move(pair.first));
-        SocketHandle second(std::move(first));
-        CHECK_FALSE(first); // NOLINT: what a move leaves is promised
-        CHECK(second);
-        SocketHandle third;
-        third = std::move(second);
-        CHECK(third);
-        SocketHandle& itself = third;
-        third = std::move(itself);
-        CHECK(third);
-        CHECK(descriptor_count() == open_before);
-    }
-    CHECK(descriptor_count() == open_before - 1);
+    auto* socket = new Socket(std::move(pair.first));
+    CHECK(socket->is_idle());
+    socket->cancel_requests(); // nothing to cancel, and no loop yet
+    socket->drop();
     CHECK(end_of(pair.second.get()) == 0);
 }
 
-TEST_CASE("assigning over a handle drops the socket that it had") {
-    auto pair = socket_pair();
-    auto other = socket_pair();
-    SocketHandle handle = handle_of(std::move(pair.first));
-    handle = handle_of(std::move(other.first));
-    CHECK(end_of(pair.second.get()) == 0);
-    CHECK_FALSE(is_readable(other.second.get(), 0));
-}
-
-TEST_CASE("a released socket belongs to whoever released it") {
-    auto pair = socket_pair();
-    SocketHandle handle = handle_of(std::move(pair.first));
-    Socket* socket = handle.release();
-    CHECK_FALSE(handle);
-    handle = SocketHandle();
-    CHECK_FALSE(is_readable(pair.second.get(), 0));
-    delete socket;
-    CHECK(end_of(pair.second.get()) == 0);
-}
-
-TEST_CASE("the awaiters make of one answer what each promises") {
-    auto pair = socket_pair();
-    REQUIRE(write_all(pair.second.get(), "abcdefgh"));
-    REQUIRE(::shutdown(pair.second.get(), SHUT_WR) == 0);
-    auto result = run_on_loop([&]() -> Task<> {
-        SocketHandle handle = handle_of(std::move(pair.first));
-        Socket& socket = *handle.get();
-        std::array<std::byte, 3> memory{};
-
-        socket.inbound.configure(Opcode::recv, socket.fd(), memory.data(), memory.size());
-        auto count = co_await TransferAwaiter(socket, socket.inbound);
-        CHECK(count);
-        CHECK(*count == 3);
-
-        socket.inbound.configure(Opcode::recv, socket.fd(), memory.data(), memory.size(),
-                                 Operation::Extent::whole);
-        auto whole = co_await WholeAwaiter(socket, socket.inbound);
-        CHECK(whole);
-        CHECK(text_of(memory) == "def");
-
-        socket.inbound.configure(Opcode::recv_buffer, socket.fd(), nullptr, Buffer::capacity_bytes);
-        auto buffer = co_await RecvBufferAwaiter(socket, socket.inbound);
-        CHECK(buffer);
-        CHECK(text_of(*buffer) == "gh");
-        CHECK(socket.inbound.data == nullptr); // the memory has become the buffer's
-
-        socket.inbound.configure(Opcode::recv, socket.fd(), memory.data(), memory.size(),
-                                 Operation::Extent::whole);
-        auto end = co_await WholeAwaiter(socket, socket.inbound);
-        CHECK(end.error() == Errc::end_of_stream);
-
-        socket.inbound.configure(Opcode::recv, -1, memory.data(), memory.size());
-        auto wrong = co_await TransferAwaiter(socket, socket.inbound);
-        CHECK(wrong.error() == std::errc::bad_file_descriptor);
-        CHECK(socket.is_idle());
-    });
-    CHECK(result);
-}
-
-TEST_CASE("the buffer of a receive that is refused goes back to the pool") {
+TEST_CASE("a socket that is dropped with requests in flight lives until the last answer is read") {
     auto pair = socket_pair();
     ReportingLoop loop;
-    bool told = false;
+    std::string trace;
+    auto* socket = new Socket(std::move(pair.first));
     auto result = loop->run([&]() -> Task<> {
-        loop->spawn(
-            [&](UniqueFd fd) -> Task<> {
-                SocketHandle handle = handle_of(std::move(fd));
-                Socket& socket = *handle.get();
-                auto slept = co_await sleep_for(std::chrono::hours(1));
-                CHECK_FALSE(slept);
-                for (int i = 0; i < 10; ++i) {
-                    socket.inbound.configure(Opcode::recv, socket.fd(), nullptr, 0);
-                    auto refused = co_await RecvBufferAwaiter(socket, socket.inbound);
-                    CHECK(refused.error() == std::errc::operation_canceled);
-                    CHECK(socket.inbound.data == nullptr); // LeakSanitizer looks too
-                }
-                told = true;
-            },
-            std::move(pair.first));
-        while (loop->stats().armed_timers == 0) static_cast<void>(co_await yield());
+        loop->spawn([&]() -> Task<> {
+            std::array<std::byte, 8> memory{};
+            socket->inbound.configure(Opcode::recv, socket->fd(), memory.data(), memory.size());
+            auto received = co_await TransferAwaiter(*socket, socket->inbound);
+            CHECK(received.error() == std::errc::operation_canceled);
+            trace += 'r';
+        });
+        loop->spawn([&]() -> Task<> {
+            const std::vector<std::byte> much(std::size_t{64} << 20);
+            socket->outbound.configure(Opcode::send, socket->fd(),
+                                       const_cast<std::byte*>(much.data()), much.size(),
+                                       Operation::Extent::whole);
+            auto sent = co_await WholeAwaiter(*socket, socket->outbound);
+            CHECK(sent.error() == std::errc::operation_canceled);
+            trace += 's';
+        });
+        while (loop->stats().operations_in_flight < 2) static_cast<void>(co_await yield());
+        CHECK_FALSE(socket->is_idle());
+        const int fd = socket->fd();
+        socket->drop();
+        CHECK(::fcntl(fd, F_GETFD) >= 0); // still open: the kernel has it
+        while (trace.size() < 2) static_cast<void>(co_await yield());
+        CHECK(::fcntl(fd, F_GETFD) < 0);
     });
     CHECK(result);
-    CHECK(told);
+    CHECK(is_ended(pair.second.get()));
 }
 
-TEST_CASE("closing an empty handle, or an idle socket, suspends nobody") {
+TEST_CASE("a socket is not idle while an answer waits to be read") {
     auto pair = socket_pair();
-    auto result = run_on_loop([&]() -> Task<> {
-        auto nothing = co_await CloseAwaiter(SocketHandle());
-        CHECK(nothing);
-        SocketHandle handle = handle_of(std::move(pair.first));
-        auto closed = co_await CloseAwaiter(std::move(handle));
-        CHECK(closed);
-        CHECK(end_of(pair.second.get()) == 0);
-    });
-    CHECK(result);
+    Socket socket(std::move(pair.first));
+    std::byte byte{};
+    socket.inbound.configure(Opcode::recv, socket.fd(), &byte, 1);
+    CHECK(socket.is_idle());
+    socket.inbound.state = Operation::State::in_flight;
+    CHECK_FALSE(socket.is_idle());
+    CHECK(socket.inbound.finish(1));
+    CHECK_FALSE(socket.is_idle());
+    socket.inbound.consume();
+    CHECK(socket.is_idle());
 }
 
-TEST_CASE("a socket that is used on two loops aborts") {
-    const Ending ending = end_of_child([] {
-        auto pair = socket_pair();
-        TcpStream stream(std::move(pair.first));
-        static_cast<void>(write_all(pair.second.get(), "ab"));
-        std::array<std::byte, 1> memory{};
-        auto receive = [&]() -> Task<> { static_cast<void>(co_await stream.recv(memory)); };
-        auto first = EventLoop::create();
-        auto second = EventLoop::create();
-        static_cast<void>(first->run(receive));
-        static_cast<void>(second->run(receive));
-        return 0;
-    });
-    CHECK(ending.signal == SIGABRT);
-    CHECK(ending.says("a socket was used on two loops"));
+TEST_CASE("a TCP socket opens with no_delay as asked, and closes on exec") {
+    for (const bool no_delay : {true, false}) {
+        auto fd = open_tcp_socket(AF_INET, no_delay, Liveness());
+        REQUIRE(fd);
+        int value = -1;
+        socklen_t size = sizeof value;
+        CHECK(::getsockopt(fd->get(), IPPROTO_TCP, TCP_NODELAY, &value, &size) == 0);
+        CHECK((value != 0) == no_delay);
+        CHECK((::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC) != 0);
+        CHECK((::fcntl(fd->get(), F_GETFL) & O_NONBLOCK) == 0); // io_uring waits by itself
+    }
+    auto impossible = open_tcp_socket(-1, true, Liveness());
+    CHECK(impossible.error() == std::errc::address_family_not_supported);
 }

@@ -144,7 +144,7 @@ TEST_CASE("a thousand children in turn leave neither a descriptor nor a zombie")
             CHECK((again && *again == *status));
             CHECK(child->signal(SIGTERM).error() == std::errc::no_such_process);
         }
-        // Those that were dropped are collected by the next.
+        // Those that were dropped are reaped by the next.
         for (int round = 0; round < 500 && has_children(); ++round) {
             auto last = co_await run_process(nothing);
             CHECK(last);
@@ -221,7 +221,7 @@ TEST_CASE("signals reach a child, and with a group of its own also its children"
         auto end = co_await child->output.recv();
         CHECK((end && end->empty()));
         for (int round = 0; round < 1000 && ::kill(grandchild, 0) == 0; ++round) {
-            auto slept = co_await sleep_for(1ms); // until somebody has collected it
+            auto slept = co_await sleep_for(1ms); // until somebody has reaped it
             CHECK(slept);
         }
     };

@@ -77,10 +77,10 @@ TEST_CASE("BufferQueue: what is given back on another thread makes room") {
 TEST_CASE("BufferQueue releases first come first served, as many as there are buffers") {
     BufferQueue queue = queue_with_room(0);
     std::array<Operation, 5> receives;
-    for (Operation& receive : receives) static_cast<void>(queue.park(receive));
-    static_cast<void>(queue.park(receives[0])); // it waits already, and stays the first
+    for (Operation& receive : receives) static_cast<void>(queue.enqueue(receive));
+    static_cast<void>(queue.enqueue(receives[0])); // it waits already, and stays the first
     CHECK(queue.shortages() == 5);
-    CHECK(queue.parked().size() == 5);
+    CHECK(queue.queued().size() == 5);
     CHECK(released(queue, 0).empty());
     CHECK(released(queue, 2) == std::vector<const Operation*>{receives.data(), &receives[1]});
     CHECK(queue.withdraw(receives[3]));
@@ -88,22 +88,22 @@ TEST_CASE("BufferQueue releases first come first served, as many as there are bu
     CHECK_FALSE(queue.withdraw(receives[0]));
     CHECK(released(queue, 100) == std::vector<const Operation*>{&receives[2], &receives[4]});
     CHECK(queue.empty());
-    static_cast<void>(queue.park(receives[0])); // another wait is another shortage
+    static_cast<void>(queue.enqueue(receives[0])); // another wait is another shortage
     CHECK(queue.shortages() == 6);
 }
 
-TEST_CASE("BufferQueue: who is parked by its own release waits for the next one") {
+TEST_CASE("BufferQueue: who is queued by its own release waits for the next one") {
     BufferQueue queue = queue_with_room(0);
     std::array<Operation, 2> receives;
-    for (Operation& receive : receives) static_cast<void>(queue.park(receive));
+    for (Operation& receive : receives) static_cast<void>(queue.enqueue(receive));
     int starts = 0;
     queue.release(2, [&](Operation& first) {
         ++starts;
-        static_cast<void>(queue.park(first));
+        static_cast<void>(queue.enqueue(first));
     });
     CHECK(starts == 2);
-    CHECK(queue.parked().size() == 2);
-    CHECK(queue.parked().front() == receives.data());
+    CHECK(queue.queued().size() == 2);
+    CHECK(queue.queued().front() == receives.data());
 }
 
 TEST_CASE("BufferQueue looks again soon, but only while somebody waits") {
@@ -112,7 +112,7 @@ TEST_CASE("BufferQueue looks again soon, but only while somebody waits") {
     CHECK_FALSE(queue.next_look(std::nullopt));
     CHECK(queue.next_look(later) == later);
     Operation receive;
-    static_cast<void>(queue.park(receive));
+    static_cast<void>(queue.enqueue(receive));
     const auto before = Clock::now();
     for (const auto& deadline : {std::optional<Clock::time_point>(), std::optional(later)}) {
         const auto next = queue.next_look(deadline);

@@ -123,8 +123,8 @@ class Waiter {
 public:
     explicit Waiter(Operation& operation) {
         record_.name = "patient";
-        record_.scope.task = &record_;
-        operation.Wait::scope = &record_.scope;
+        record_.task_scope.task = &record_;
+        operation.scope = &record_.task_scope;
     }
 
 private:

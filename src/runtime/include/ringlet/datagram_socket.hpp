@@ -3,7 +3,7 @@
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/message.hpp>
-#include <ringlet/detail/socket.hpp>
+#include <ringlet/detail/socket_handle.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
 

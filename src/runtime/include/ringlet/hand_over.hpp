@@ -2,7 +2,7 @@
 
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/intrusive_list.hpp>
-#include <ringlet/detail/socket.hpp>
+#include <ringlet/detail/socket_handle.hpp>
 #include <ringlet/piece.hpp>
 #include <ringlet/stream_socket.hpp>
 

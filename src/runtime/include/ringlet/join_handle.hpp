@@ -95,7 +95,7 @@ public:
     /// Cancels this task alone.
     void cancel(CancelReason reason = CancelReason::requested) {
         check();
-        if (!task_->ended) task_->scope.cancel(reason);
+        if (!task_->ended) task_->task_scope.cancel(reason);
     }
 
     /// True when the task has ended.

@@ -2,7 +2,7 @@
 
 #include <ringlet/buffer.hpp>
 #include <ringlet/detail/config.hpp>
-#include <ringlet/detail/socket.hpp>
+#include <ringlet/detail/socket_handle.hpp>
 #include <ringlet/piece.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/task.hpp>

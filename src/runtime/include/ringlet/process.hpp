@@ -107,7 +107,7 @@ private:
     explicit Process(std::shared_ptr<Child> child) noexcept;
     static Task<Result<ExitStatus>> wait_for(std::shared_ptr<Child> child);
     static Result<void> signal_to(const Child& child, int number);
-    static bool collect(Child& child);
+    static bool reap(Child& child);
     void let_go() noexcept;
 
     std::shared_ptr<Child> child_; // shared with who waits for it

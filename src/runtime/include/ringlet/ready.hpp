@@ -112,7 +112,7 @@ public:
                                   : std::make_error_code(std::errc::operation_canceled);
         }
         if (asked_to_end_) scope->note_answered();
-        if (task_->scope.is_cancelled() || asked_to_end_ || !task_->has_run()) {
+        if (task_->task_scope.is_cancelled() || asked_to_end_ || !task_->has_run()) {
             return std::errc::operation_canceled;
         }
         return Errc::task_not_ready;
@@ -122,7 +122,7 @@ public:
     void cancel() noexcept override {
         if (task_->joiner != this) return;
         asked_to_end_ = true;
-        task_->scope.cancel(CancelReason::requested);
+        task_->task_scope.cancel(CancelReason::requested);
     }
     void abandon() noexcept override {
         if (task_->joiner == this) task_->joiner = nullptr;

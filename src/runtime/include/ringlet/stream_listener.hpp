@@ -1,7 +1,7 @@
 #pragma once
 
 #include <ringlet/detail/config.hpp>
-#include <ringlet/detail/socket.hpp>
+#include <ringlet/detail/socket_handle.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/liveness.hpp>
 #include <ringlet/result.hpp>

@@ -3,7 +3,7 @@
 #include <ringlet/buffer.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/message.hpp>
-#include <ringlet/detail/socket.hpp>
+#include <ringlet/detail/socket_handle.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/piece.hpp>
 #include <ringlet/result.hpp>

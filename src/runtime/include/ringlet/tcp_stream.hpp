@@ -2,7 +2,7 @@
 
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/detail/config.hpp>
-#include <ringlet/detail/socket.hpp>
+#include <ringlet/detail/socket_handle.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/liveness.hpp>
 #include <ringlet/result.hpp>

@@ -71,7 +71,7 @@ public:
     }
 
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
-        release_parked();
+        release_queued();
         try_started();
         // What has just been started is answered mostly at once, as a send is. Then the kernel is
         // asked for events only every second time.
@@ -136,7 +136,7 @@ private:
     }
 
     // Those that found no buffer, and can have one now.
-    void release_parked() {
+    void release_queued() {
         buffers_.release_in_turn([this](Operation& first) { attempt(slot_of(first)); });
     }
 
@@ -249,9 +249,9 @@ private:
         Operation& operation = *slot;
         if (operation.takes_buffer()) {
             // An event does not let it pass those that wait before it.
-            if (BufferQueue::is_parked(operation)) return;
+            if (BufferQueue::is_queued(operation)) return;
             if (!buffers_.lend(operation)) {
-                if (!buffers_.park(operation)) finish(slot, -ENOMEM);
+                if (!buffers_.enqueue(operation)) finish(slot, -ENOMEM);
                 return;
             }
         }
@@ -275,10 +275,10 @@ private:
 
     void collect_events(std::optional<Clock::time_point> deadline) {
         const int count = wait_for_events(deadline);
-        for (int i = 0; i < count; ++i) settle(events_[static_cast<std::size_t>(i)]);
+        for (int i = 0; i < count; ++i) handle(events_[static_cast<std::size_t>(i)]);
     }
 
-    void settle(const epoll_event& event) {
+    void handle(const epoll_event& event) {
         if ((event.data.u64 & poll_mark) != 0) {
             // It is in the list, or its name would be closed: looked up by address, never looked at.
             auto* operation = reinterpret_cast<Operation*>(event.data.u64 & ~poll_mark);

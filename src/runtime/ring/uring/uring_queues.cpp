@@ -151,7 +151,7 @@ int UringQueues::probe() {
     }
     if (answer < 0) return answer;
     answer = -EAGAIN;
-    collect(1, [&](const io_uring_cqe& entry) { answer = entry.res; });
+    take(1, [&](const io_uring_cqe& entry) { answer = entry.res; });
     if (answer < 0) return answer;
     stats_ = RingStats();
     return 0;

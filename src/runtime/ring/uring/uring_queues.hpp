@@ -62,13 +62,13 @@ public:
 
     [[nodiscard]] bool has_completions() noexcept { return ready_count() > 0; }
 
-    /// Gives completions to `settle`, oldest first, at most `limit`.
-    template <class Settle>
-    void collect(std::size_t limit, Settle settle) {
+    /// Gives completions to `each`, oldest first, at most `limit`.
+    template <class Each>
+    void take(std::size_t limit, Each each) {
         const auto count = static_cast<unsigned>(std::min<std::size_t>(ready_count(), limit));
         const unsigned mask = memory_.completion_count - 1;
         const unsigned head = *memory_.completion_head;
-        for (unsigned i = 0; i < count; ++i) settle(memory_.completions[(head + i) & mask]);
+        for (unsigned i = 0; i < count; ++i) each(memory_.completions[(head + i) & mask]);
         __atomic_store_n(memory_.completion_head, head + count, __ATOMIC_RELEASE);
     }
 

@@ -54,7 +54,7 @@ void UringReceives::submit_without_buffer(Operation& operation) {
 void UringReceives::park_behind_others(Operation& operation) { queue(operation); }
 
 void UringReceives::queue(Operation& operation) {
-    if (!buffers_.park(operation)) finished_.add(operation, -ENOMEM);
+    if (!buffers_.enqueue(operation)) finished_.add(operation, -ENOMEM);
 }
 
 void UringReceives::wait_for_buffer(Operation& operation) {
@@ -66,7 +66,7 @@ void UringReceives::wait_for_buffer(Operation& operation) {
 
 void UringReceives::wait_until_ready(Operation& operation) {
     if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
-    operation.parking = Operation::Parking::polls;
+    operation.standby = Operation::Standby::polls;
     uring::submit_poll(queues_, operation.descriptor, POLLIN, uring::name_of(operation));
 }
 
@@ -154,7 +154,7 @@ void UringReceives::arm(MultishotReceiver& receiver) {
     io_uring_sqe_set_data64(entry, uring::name_of(receiver, uring::Tag::multishot_receive));
 }
 
-void UringReceives::settle_multishot(const io_uring_cqe& entry) {
+void UringReceives::complete_multishot(const io_uring_cqe& entry) {
     auto& receiver = *uring::address_in<MultishotReceiver>(entry);
     std::byte* block = nullptr;
     if ((entry.flags & IORING_CQE_F_BUFFER) != 0) block = provided_->take(entry);
@@ -191,13 +191,13 @@ bool UringReceives::take_all_back() {
 // ---- parking ------------------------------------------------------------------------------------
 
 // Returns false if the answer is one for whoever waits.
-bool UringReceives::go_on_parking(Operation& operation, const io_uring_cqe& entry) {
-    using Parking = Operation::Parking;
-    const auto before = std::exchange(operation.parking, Parking::no);
-    if (before == Parking::asked) {
+bool UringReceives::go_on_standing_by(Operation& operation, const io_uring_cqe& entry) {
+    using Standby = Operation::Standby;
+    const auto before = std::exchange(operation.standby, Standby::no);
+    if (before == Standby::asked) {
         if (operation.cancel_requested || entry.res != -ECANCELED) return false;
         ++parked_count_;
-        operation.parking = Parking::polls;
+        operation.standby = Standby::polls;
         uring::submit_poll(queues_, operation.descriptor, POLLIN, uring::name_of(operation));
         return true;
     }

@@ -44,9 +44,9 @@ public:
 
     /// The receive is asked back, and a poll takes its place: it holds a third of the kernel's memory.
     void park(Operation& operation) {
-        if (BufferQueue::is_parked(operation) || waits_for_multishot(operation))
+        if (BufferQueue::is_queued(operation) || waits_for_multishot(operation))
             return; // it holds nothing
-        operation.parking = Operation::Parking::asked;
+        operation.standby = Operation::Standby::asked;
         uring::submit_cancellation(queues_, uring::name_of(operation));
     }
 
@@ -55,13 +55,14 @@ public:
     /// takes no buffer.
     [[nodiscard]] bool provide();
 
-    void settle(const io_uring_cqe& entry) {
+    void complete(const io_uring_cqe& entry) {
         auto& operation = *uring::address_in<Operation>(entry);
         check_loan(operation);
         if (operation.data != nullptr) buffers_.end_wait();
         if ((entry.flags & IORING_CQE_F_BUFFER) != 0) operation.data = provided_->take(entry);
         if (entry.res <= 0) BufferQueue::take_back(operation);
-        if (operation.parking != Operation::Parking::no && go_on_parking(operation, entry)) return;
+        if (operation.standby != Operation::Standby::no && go_on_standing_by(operation, entry))
+            return;
         if (entry.res == -ENOBUFS && provided_) [[unlikely]]
             return wait_for_buffer(operation);
         if (entry.res == -EAGAIN) [[unlikely]]
@@ -69,7 +70,7 @@ public:
         finished_.add(operation, entry.res);
     }
 
-    void settle_multishot(const io_uring_cqe& entry);
+    void complete_multishot(const io_uring_cqe& entry);
 
     /// Before a descriptor is closed: asks its multishot back. Returns false once the kernel has given it
     /// back, or if there is none.
@@ -115,7 +116,7 @@ private:
     void arm(MultishotReceiver& receiver);
     [[nodiscard]] MultishotReceiver* find(Descriptor descriptor) const noexcept;
     [[nodiscard]] bool waits_for_multishot(const Operation& operation) const noexcept;
-    bool go_on_parking(Operation& operation, const io_uring_cqe& entry);
+    bool go_on_standing_by(Operation& operation, const io_uring_cqe& entry);
 
     UringQueues& queues_;
     FinishedList& finished_;

@@ -73,7 +73,7 @@ public:
         }
         if (receives_.cancel(operation)) return;
         const bool polls =
-            operation.parking == Operation::Parking::polls && !operation.takes_buffer();
+            operation.standby == Operation::Standby::polls && !operation.takes_buffer();
         submit_cancellation(polls ? uring::name_of(operation, Tag::readiness)
                                   : uring::name_of(operation));
     }
@@ -88,7 +88,7 @@ public:
         const bool left_by_the_last = queues_.has_completions() || !finished_.empty();
         queues_.enter(goes_on || left_by_the_last ? Patience::look : Patience::wait,
                       receives_.next_look(deadline));
-        collect(completions_per_wait_limit);
+        take_completions(completions_per_wait_limit);
         const auto given = finished_.hand_over();
         for (const Completion& completion : given) check_loan(*completion.operation);
         completions_ += given.size();
@@ -264,7 +264,7 @@ private:
         }
     }
 
-    void settle_shared(const io_uring_cqe& entry) {
+    void complete_shared(const io_uring_cqe& entry) {
         auto& listener = *uring::address_in<MultishotListener>(entry);
         follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
         accepted_ = true;
@@ -305,23 +305,23 @@ private:
     // What finishes meanwhile is kept for the next wait.
     void wait_for_any() {
         queues_.enter(Patience::wait);
-        collect(std::numeric_limits<std::size_t>::max());
+        take_completions(std::numeric_limits<std::size_t>::max());
     }
 
     // Takes answers out of the kernel's queue: as many as there is room for, if `limit` of them can wait
     // to be handed over.
-    void collect(std::size_t limit) {
+    void take_completions(std::size_t limit) {
         const std::size_t room = limit - std::min(limit, finished_.size());
-        queues_.collect(room, [this](const io_uring_cqe& entry) { settle(entry); });
+        queues_.take(room, [this](const io_uring_cqe& entry) { complete(entry); });
     }
 
-    void settle(const io_uring_cqe& entry) {
+    void complete(const io_uring_cqe& entry) {
         const Tag tag = uring::tag_of(entry);
-        if (tag == Tag::recv_buffer) return receives_.settle(entry);
+        if (tag == Tag::recv_buffer) return receives_.complete(entry);
         if (tag != Tag::operation) [[unlikely]]
-            return settle_rare(tag, entry);
+            return complete_rare(tag, entry);
         if (entry.res == -EAGAIN && entry.user_data != 0) [[unlikely]]
-            return settle_unready(entry);
+            return complete_unready(entry);
         if (entry.user_data != 0) [[likely]]
             finished_.add(*uring::address_in<Operation>(entry), entry.res);
     }
@@ -332,13 +332,13 @@ private:
     // same terminal: it is not ours to change. A request that is tried again at once would keep both of us busy.
     void wait_until_ready(Operation& operation) {
         if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
-        operation.parking = Operation::Parking::polls;
+        operation.standby = Operation::Standby::polls;
         uring::submit_poll(queues_, operation.descriptor,
                            operation.is_outbound() ? POLLOUT : POLLIN,
                            uring::name_of(operation, Tag::readiness));
     }
 
-    [[gnu::noinline]] void settle_unready(const io_uring_cqe& entry) {
+    [[gnu::noinline]] void complete_unready(const io_uring_cqe& entry) {
         auto& operation = *uring::address_in<Operation>(entry);
         check_loan(operation);
         // A Unix socket answers so when its listener's queue is full (connect(2)).
@@ -346,10 +346,10 @@ private:
         wait_until_ready(operation);
     }
 
-    void settle_readiness(const io_uring_cqe& entry) {
+    void complete_readiness(const io_uring_cqe& entry) {
         auto& operation = *uring::address_in<Operation>(entry);
         check_loan(operation);
-        operation.parking = Operation::Parking::no;
+        operation.standby = Operation::Standby::no;
         if (entry.res < 0) return finished_.add(operation, entry.res);
         if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
         start(operation);
@@ -357,11 +357,11 @@ private:
 
     // ---- answers that are rare -------------------------------------------------------------------
 
-    [[gnu::noinline]] void settle_rare(Tag tag, const io_uring_cqe& entry) {
+    [[gnu::noinline]] void complete_rare(Tag tag, const io_uring_cqe& entry) {
         if (tag == Tag::zero_copy_send) return settle_zero_copy(entry);
-        if (tag == Tag::readiness) return settle_readiness(entry);
-        if (tag == Tag::multishot_receive) return receives_.settle_multishot(entry);
-        if (tag == Tag::multishot_accept) return settle_shared(entry);
+        if (tag == Tag::readiness) return complete_readiness(entry);
+        if (tag == Tag::multishot_receive) return receives_.complete_multishot(entry);
+        if (tag == Tag::multishot_accept) return complete_shared(entry);
         if (tag == Tag::install) {
             uring::address_in<Installation>(entry)->answer = entry.res;
             return;
@@ -369,7 +369,7 @@ private:
         if (direct_ && entry.res < 0) direct_->release();
         // Of whatever listener: on another one the next accept is only a little dearer.
         backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
-        if (entry.res == -EAGAIN) return settle_unready(entry);
+        if (entry.res == -EAGAIN) return complete_unready(entry);
         finished_.add(*uring::address_in<Operation>(entry), entry.res);
     }
 

@@ -42,7 +42,7 @@ struct Provided {
         queues->enter(UringQueues::Patience::wait);
         int result = 0;
         block = nullptr;
-        queues->collect(1, [&](const io_uring_cqe& entry) {
+        queues->take(1, [&](const io_uring_cqe& entry) {
             result = entry.res;
             if ((entry.flags & IORING_CQE_F_BUFFER) != 0) block = buffers->take(entry);
         });

@@ -30,7 +30,7 @@ TEST_CASE("UringQueues hands out blank submissions, whatever was in their place"
             entry->flags = 0;
         }
         queues->enter(UringQueues::Patience::look);
-        queues->collect(100, [&](const io_uring_cqe&) { ++answers; });
+        queues->take(100, [&](const io_uring_cqe&) { ++answers; });
     }
     CHECK(answers == 20);
 }
@@ -45,7 +45,7 @@ TEST_CASE("UringQueues goes on where it was after it has moved") {
         io_uring_sqe_set_data64(entry, name);
         queues.enter(UringQueues::Patience::wait);
         std::uint64_t answered = 0;
-        queues.collect(1, [&](const io_uring_cqe& answer) { answered = answer.user_data; });
+        queues.take(1, [&](const io_uring_cqe& answer) { answered = answer.user_data; });
         CHECK(answered == name);
     }
     CHECK(queues.stats().completion_overflows == 0);

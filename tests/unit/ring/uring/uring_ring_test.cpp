@@ -65,7 +65,7 @@ std::vector<Completion> wait_once(Ring& ring, std::optional<Clock::time_point> d
 std::vector<Completion> look(Ring& ring) { return wait_once(ring, Clock::time_point::min()); }
 
 // Waits until `count` completions have come, and once more for one too many.
-std::vector<Completion> collect(Ring& ring, std::size_t count) {
+std::vector<Completion> wait_for_completions(Ring& ring, std::size_t count) {
     testing::waiting_for("completions of the ring");
     std::vector<Completion> all;
     while (all.size() < count) {
@@ -132,7 +132,7 @@ TEST_CASE("UringRing sends nothing before it waits and everything then") {
     request.start(*ring, Opcode::send, left.get(), 7);
     std::array<char, 16> received{};
     CHECK(::recv(right.get(), received.data(), received.size(), MSG_DONTWAIT) == -1);
-    const auto completions = collect(*ring, 1);
+    const auto completions = wait_for_completions(*ring, 1);
     REQUIRE(completions.size() == 1);
     CHECK(completions[0].result == 7);
     CHECK(::recv(right.get(), received.data(), received.size(), MSG_DONTWAIT) == 7);
@@ -148,7 +148,7 @@ TEST_CASE("UringRing starts an operation again with the rest of its bytes") {
     request.operation.state = Operation::State::in_flight;
     REQUIRE(::write(right.get(), "abcd", 4) == 4);
     ring->start(request.operation);
-    const auto first = collect(*ring, 1);
+    const auto first = wait_for_completions(*ring, 1);
     REQUIRE(first.size() == 1);
     REQUIRE(first[0].result == 4);
     bool finished = request.operation.finish(first[0].result);
@@ -156,7 +156,7 @@ TEST_CASE("UringRing starts an operation again with the rest of its bytes") {
 
     REQUIRE(::write(right.get(), "efghijkl", 8) == 8);
     ring->start(request.operation);
-    const auto second = collect(*ring, 1);
+    const auto second = wait_for_completions(*ring, 1);
     REQUIRE(second.size() == 1);
     CHECK(second[0].result == 6); // no more than it has room for
     finished = request.operation.finish(second[0].result);
@@ -170,13 +170,13 @@ TEST_CASE("UringRing gives an error of the kernel as a negative errno and no sig
     right.reset();
     Request request;
     request.start(*ring, Opcode::send, left.get(), 4);
-    const auto completions = collect(*ring, 1);
+    const auto completions = wait_for_completions(*ring, 1);
     REQUIRE(completions.size() == 1);
     CHECK(completions[0].result == -EPIPE); // SIGPIPE would have ended the process
 
     request.operation.consume();
     request.start(*ring, Opcode::recv, -1);
-    const auto bad = collect(*ring, 1);
+    const auto bad = wait_for_completions(*ring, 1);
     REQUIRE(bad.size() == 1);
     CHECK(bad[0].result == -EBADF);
 }
@@ -210,7 +210,7 @@ TEST_CASE(
                 clients.push_back(testing::connect_to(address));
                 ++in_backlog;
             }
-            const auto completions = collect(ring, 1);
+            const auto completions = wait_for_completions(ring, 1);
             REQUIRE(completions.size() == 1);
             CHECK(completions[0].operation == &accept);
             const UniqueFd accepted(completions[0].result);
@@ -221,7 +221,7 @@ TEST_CASE(
         start();
         CHECK(look(ring).empty());
         ring.cancel(accept);
-        CHECK(collect(ring, 1).at(0).result == -ECANCELED);
+        CHECK(wait_for_completions(ring, 1).at(0).result == -ECANCELED);
     }
 }
 
@@ -236,7 +236,7 @@ TEST_CASE("UringRing with accept_poll_first needs no descriptor until somebody c
         Operation accept;
         accept.configure(Opcode::accept, listener.get(), nullptr, 0);
         (*ring)->start(accept);
-        const UniqueFd first(collect(**ring, 1).at(0).result);
+        const UniqueFd first(wait_for_completions(**ring, 1).at(0).result);
         const rlimit few{.rlim_cur = 32, .rlim_max = 32};
         ::setrlimit(RLIMIT_NOFILE, &few);
         std::vector<UniqueFd> fill;
@@ -308,7 +308,7 @@ TEST_CASE("UringRing goes on after signals that interrupt its wait") {
 
     CHECK(early_count == 0);
     REQUIRE(::write(right.get(), "x", 1) == 1);
-    const auto completions = collect(*ring, 1);
+    const auto completions = wait_for_completions(*ring, 1);
     REQUIRE(completions.size() == 1);
     CHECK(completions[0].result == 1);
 }
@@ -324,12 +324,12 @@ TEST_CASE("UringRing cancels the one that is meant among many") {
     }
     CHECK(look(*ring).empty());
     ring->cancel(requests[17].operation);
-    const auto cancelled = collect(*ring, 1);
+    const auto cancelled = wait_for_completions(*ring, 1);
     REQUIRE(cancelled.size() == 1);
     CHECK(cancelled[0].operation == &requests[17].operation);
     CHECK(cancelled[0].result == -ECANCELED);
     for (const auto& pair : pairs) REQUIRE(::write(pair.right.get(), "x", 1) == 1);
-    const auto others = collect(*ring, pair_count - 1);
+    const auto others = wait_for_completions(*ring, pair_count - 1);
     CHECK(others.size() == pair_count - 1);
     CHECK(count_by_operation(others).count(&requests[17].operation) == 0);
 }
@@ -348,7 +348,7 @@ TEST_CASE("UringRing hands over once what was cancelled while its answer came") 
         REQUIRE(::write(pairs[i].right.get(), "abc", 3) == 3);
         ring->cancel(requests[i].operation);
     }
-    const auto completions = collect(*ring, request_count);
+    const auto completions = wait_for_completions(*ring, request_count);
     CHECK(completions.size() == request_count);
     CHECK(count_by_operation(completions).size() == request_count);
     for (const auto& [operation, result] : completions) {
@@ -377,7 +377,7 @@ TEST_CASE("UringRing takes more operations than its queue has entries") {
         const char letter = static_cast<char>('a' + i % 26);
         REQUIRE(::write(pairs[i].right.get(), &letter, 1) == 1);
     }
-    const auto completions = collect(*ring, request_count);
+    const auto completions = wait_for_completions(*ring, request_count);
     CHECK(completions.size() == request_count);
     CHECK(count_by_operation(completions).size() == request_count);
     for (std::size_t i = 0; i < request_count; ++i) {
@@ -390,7 +390,7 @@ TEST_CASE("UringRing takes more operations than its queue has entries") {
         request.start(*ring, Opcode::recv, request.operation.fd());
     }
     for (auto& request : requests) ring->cancel(request.operation);
-    const auto cancelled = collect(*ring, request_count);
+    const auto cancelled = wait_for_completions(*ring, request_count);
     CHECK(cancelled.size() == request_count);
     CHECK(count_by_operation(cancelled).size() == request_count);
 }
@@ -538,7 +538,7 @@ struct LongWait {
         CHECK(ring->stats().parked_receives == 1);
     }
     void send() { REQUIRE(::write(pair.right.get(), "hello", 5) == 5); }
-    std::int32_t answer() { return collect(*ring, 1).front().result; }
+    std::int32_t answer() { return wait_for_completions(*ring, 1).front().result; }
 
     Pair pair = make_pair();
     std::unique_ptr<Ring> ring;

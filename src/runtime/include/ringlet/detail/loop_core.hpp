@@ -88,7 +88,7 @@ public:
         proceed, ///< go on and suspend
         refuse,  ///< answer `operation_canceled` at once, without touching the kernel
         yield,   ///< the same after everybody else's turn: the task has ignored too many refusals
-        park     ///< suspend for good: the loop is left, and the task still does not end
+        abandon  ///< suspend for good: the loop is left, and the task still does not end
     };
     [[nodiscard]] Admission admit(CancelScope& scope) {
         if (!scope.is_cancelled()) [[likely]]
@@ -278,15 +278,15 @@ private:
     }
     std::optional<Clock::time_point> next_moment();
     void park_long_waits();
-    void collect();
+    void take_answers();
     void end_measured_turn() noexcept;
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline);
-    void settle(const Completion& completion);
+    void give_answer(const Completion& completion);
     void resume_ready();
     void reap();
     void leave();
     void turn_until_nothing_moves();
-    void bury_parked() noexcept;
+    void bury_abandoned() noexcept;
     void abandon() noexcept;
     Admission count_refusal(CancelScope& scope);
     bool refuse(Operation& operation, CancelScope& scope, std::coroutine_handle<> waiter);
@@ -314,7 +314,7 @@ private:
     bool unsubmitted_ = false;
     bool leaving_ = false;
     bool stuck_ = false;
-    bool has_parked_ = false; // while leaving: a task ignored its cancellation to the end
+    bool has_abandoned_ = false; // while leaving: a task ignored its cancellation to the end
     bool mail_waiting_ = false;
     int other_thread_waits_ = 0;
     int own_threads_ = 0;
@@ -325,7 +325,7 @@ private:
     std::array<std::uint64_t, opcode_count> moved_bytes_{};
     std::uint64_t turns_ = 0;
     std::uint64_t resumptions_ = 0;
-    std::uint64_t resumptions_at_collect_ = 0;
+    std::uint64_t resumptions_at_answers_ = 0;
     std::uint64_t busy_polls_ = 0;
     int short_waits_ = 0; // in a row, as far as it matters
 

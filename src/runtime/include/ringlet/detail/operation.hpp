@@ -66,13 +66,13 @@ struct Operation final : Wait, ListHook {
     bool cancel_requested = false; ///< what remains is not started again
     std::int16_t cancel_errno = 0; ///< what a cancelled result becomes, if not ECANCELED
     /// Why a receive is not with the kernel, or soon will not be.
-    enum class Parking : std::uint8_t {
+    enum class Standby : std::uint8_t {
         no,
         queued, ///< it waits for a buffer
         asked,  ///< it has waited for long, and was asked back: see `Ring::park`
         polls   ///< a poll is in its place
     };
-    Parking parking = Parking::no; ///< the ring's own
+    Standby standby = Standby::no; ///< the ring's own
     bool idle_limited = false; ///< `EventLoop::cancel_idle` ends it; in its list while in flight
 
     /// Describes the next request. Asserts that the last one has been consumed.
@@ -91,7 +91,7 @@ struct Operation final : Wait, ListHook {
         state = State::idle; // so that all of these are one store
         cancel_requested = false;
         cancel_errno = 0;
-        parking = Parking::no;
+        standby = Standby::no;
     }
 
     /// The descriptor of the process on which it is done; -1 if it is none.

@@ -72,7 +72,7 @@ public:
     /// it never began, or was ended where it stood.
     Outcome<T> take_outcome() {
         if (!has_run()) return Outcome<T>(std::errc::operation_canceled);
-        return outcome_of(task_, scope);
+        return outcome_of(task_, task_scope);
     }
 
 protected:
@@ -81,12 +81,12 @@ protected:
         waiter = task_.frame();
         if (*name == '\0') name = task_.frame().promise().function_name();
         if (spawned_at.line() == 0) spawned_at = task_.frame().promise().where();
-        task_.frame().promise().begin_as_root(&scope);
+        task_.frame().promise().begin_as_root(&task_scope);
     }
 
 private:
     [[nodiscard]] bool is_only_cancelled(const Outcome<T>& returned) const noexcept {
-        return scope.is_cancelled() && returned.error() == std::errc::operation_canceled;
+        return task_scope.is_cancelled() && returned.error() == std::errc::operation_canceled;
     }
 
     Task<T> task_;

@@ -74,7 +74,7 @@ private:
 ///           the last.
 class TaskRecord : public Wait, public Pooled {
 public:
-    CancelScope scope;          ///< of the whole task
+    CancelScope task_scope;     ///< of the whole task
     TaskOwner* owner = nullptr; ///< null once the task has ended and its owner has been told
     const char* name = "";      ///< given by `spawn`, or that of its coroutine function
     std::source_location spawned_at;

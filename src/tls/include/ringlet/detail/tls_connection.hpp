@@ -232,7 +232,7 @@ public:
     static void flush_beside(const Handle& self) {
         const TaskRecord* task = LoopCore::current_task();
         if (task == nullptr || self->is_sending || self->engine.output().empty()) return;
-        EventLoop::of(*task->scope.loop).spawn("TLS goodbye", flush_quietly, self);
+        EventLoop::of(*task->task_scope.loop).spawn("TLS goodbye", flush_quietly, self);
     }
 
     [[nodiscard]] std::string why(std::error_code error) const {

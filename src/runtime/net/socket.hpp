@@ -7,7 +7,7 @@
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/detail/loop_core.hpp>
 #include <ringlet/detail/operation.hpp>
-#include <ringlet/detail/socket.hpp>
+#include <ringlet/detail/socket_handle.hpp>
 #include <ringlet/endpoint.hpp>
 #include <ringlet/liveness.hpp>
 #include <ringlet/stream_socket.hpp>
