@@ -14,7 +14,7 @@ unsigned lost_bits(std::size_t bucket) {
     return power == 0 ? 0 : static_cast<unsigned>(power - 1);
 }
 
-Histogram::Nanoseconds nanoseconds(std::uint64_t value) {
+Histogram::Nanoseconds duration_of(std::uint64_t value) {
     return Histogram::Nanoseconds(static_cast<std::int64_t>(value));
 }
 
@@ -61,7 +61,7 @@ Histogram& Histogram::operator+=(const Histogram& other) {
 Histogram::Nanoseconds Histogram::min() const {
     const auto first = std::find_if(counts_.begin(), counts_.end(), [](auto n) { return n > 0; });
     if (first == counts_.end()) return Nanoseconds{0};
-    return nanoseconds(smallest_in(static_cast<std::size_t>(first - counts_.begin())));
+    return duration_of(smallest_in(static_cast<std::size_t>(first - counts_.begin())));
 }
 
 Histogram::Nanoseconds Histogram::max() const { return percentile(1); }
@@ -83,7 +83,7 @@ Histogram::Nanoseconds Histogram::percentile(double share) const {
     std::uint64_t seen = 0;
     for (std::size_t bucket = 0; bucket < bucket_count; ++bucket) {
         seen += counts_[bucket];
-        if (seen >= wanted) return nanoseconds(largest_in(bucket));
+        if (seen >= wanted) return duration_of(largest_in(bucket));
     }
     return Nanoseconds{0};
 }

@@ -37,7 +37,7 @@ void put_zig_zag(std::string& bytes, std::int64_t number) {
 }
 
 /// Takes numbers from the front of bytes; what they do not have is a failure, and zero.
-struct Reader {
+struct NumberReader {
     std::string_view bytes;
     bool failed = false;
 
@@ -123,7 +123,7 @@ std::optional<std::string> uncompress(std::string_view bytes) {
     return plain;
 }
 
-std::optional<Histogram> read_counts(Reader reader) {
+std::optional<Histogram> read_counts(NumberReader reader) {
     Histogram histogram;
     std::size_t bucket = 0;
     while (!reader.bytes.empty()) {
@@ -171,14 +171,14 @@ std::string encode(const Histogram& histogram) {
 std::optional<Histogram> decode_histogram(std::string_view text) {
     const auto bytes = from_base64(text);
     if (!bytes) return std::nullopt;
-    Reader outer{*bytes};
+    NumberReader outer{*bytes};
     const auto cookie = outer.number<std::uint32_t>();
     const auto size = outer.number<std::uint32_t>();
     if (cookie != compressed_cookie || size != outer.bytes.size()) return std::nullopt;
     const auto plain = uncompress(outer.bytes);
     if (!plain) return std::nullopt;
 
-    Reader reader{*plain};
+    NumberReader reader{*plain};
     const bool is_ours = reader.number<std::uint32_t>() == plain_cookie &&
                          reader.number<std::uint32_t>() == plain->size() - header_bytes &&
                          reader.number<std::uint32_t>() == 0 &&
