@@ -62,7 +62,9 @@ public:
         return real_.resolve(host_and_port);
     }
     Clock::time_point now() noexcept override { return now_; }
-    std::size_t thread_count() noexcept override { return real_.thread_count(); }
+    bool has_more_threads(std::size_t than) noexcept override {
+        return real_.has_more_threads(than);
+    }
     bool has_signal_handlers() noexcept override { return real_.has_signal_handlers(); }
     void report(std::string_view line) noexcept override { real_.report(line); }
     std::string_view situation() const noexcept override { return real_.situation(); }

@@ -67,7 +67,7 @@ public:
     }
     Result<std::vector<Endpoint>> resolve(std::string_view) override { return Errc::unknown_host; }
     Clock::time_point now() noexcept override { return Clock::time_point(std::chrono::seconds(5)); }
-    std::size_t thread_count() noexcept override { return 1; }
+    bool has_more_threads(std::size_t than) noexcept override { return than < 1; }
     bool has_signal_handlers() noexcept override { return false; }
     void report(std::string_view line) noexcept override { reported = line; }
     std::string_view situation() const noexcept override { return "in a test"; }

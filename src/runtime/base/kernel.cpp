@@ -8,11 +8,14 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
 #include <iterator>
 #include <new>
 #include <string>
+#include <string_view>
 #include <type_traits>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <poll.h>
@@ -168,11 +171,20 @@ public:
 
     Clock::time_point now() noexcept override { return std::chrono::steady_clock::now(); }
 
-    std::size_t thread_count() noexcept override {
+    bool has_more_threads(std::size_t than) noexcept override {
         struct stat threads{};
-        if (::stat("/proc/self/task", &threads) != 0) return 0;
+        if (::stat("/proc/self/task", &threads) != 0) return true;
         // Links of a folder: itself, its name above, and one for each folder inside, a thread's.
-        return threads.st_nlink - 2;
+        if (threads.st_nlink - 2 <= than) return false;
+        DIR* folder = ::opendir("/proc/self/task");
+        if (folder == nullptr) return true;
+        std::size_t count = 0;
+        while (const dirent* entry = count > than ? nullptr : ::readdir(folder)) {
+            if (entry->d_name[0] != '.' && !is_kernel_worker(::dirfd(folder), entry->d_name))
+                ++count;
+        }
+        ::closedir(folder);
+        return count > than;
     }
 
     bool has_signal_handlers() noexcept override {
@@ -206,6 +218,16 @@ public:
     bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }
 
 private:
+    // io_uring has threads in this process for files; they live on for a while, and only do what they were asked.
+    static bool is_kernel_worker(int tasks, const char* thread) noexcept {
+        std::array<char, 32> path{};
+        std::snprintf(path.data(), path.size(), "%s/comm", thread);
+        const UniqueFd comm(::openat(tasks, path.data(), O_RDONLY | O_CLOEXEC));
+        std::array<char, 4> name{};
+        return comm && ::read(comm.get(), name.data(), name.size()) == 4 &&
+               std::string_view(name.data(), name.size()) == "iou-";
+    }
+
     static Result<void> answer_of(int returned) {
         if (returned != 0) return error_from_errno(errno);
         return {};

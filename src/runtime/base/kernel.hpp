@@ -84,8 +84,9 @@ public:
 
     [[nodiscard]] virtual Clock::time_point now() noexcept = 0;
 
-    /// The threads of this process that may do something for the calling one; 0 if that is unknown.
-    [[nodiscard]] virtual std::size_t thread_count() noexcept = 0;
+    /// Whether more threads of this process than so many may do something for each other; also if that is unknown. The
+    /// kernel's own, which io_uring has for files, do not count.
+    [[nodiscard]] virtual bool has_more_threads(std::size_t than) noexcept = 0;
 
     /// Whether a signal may come whose handler is a function of this process: it could stop a loop. Signals that
     /// tell of a fault of the program itself do not count.

@@ -77,8 +77,7 @@ bool LoopCore::would_block_forever() const {
     }
     Kernel& kernel = Kernel::of_this_thread();
     if (kernel.has_signal_handlers()) return false;
-    const std::size_t threads = kernel.thread_count();
-    return threads > 0 && threads <= 1 + static_cast<std::size_t>(own_threads_);
+    return !kernel.has_more_threads(1 + static_cast<std::size_t>(own_threads_));
 }
 
 void LoopCore::report_stuck_tasks() noexcept {

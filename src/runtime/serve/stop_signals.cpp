@@ -49,7 +49,7 @@ Result<SignalStream> watch_stop_signals(const ServeOptions& options) {
     numbers.insert(numbers.end(), options.hook_signals.begin(), options.hook_signals.end());
     auto watch = SignalStream::create(std::span<const int>(numbers));
     Kernel& kernel = Kernel::of_this_thread();
-    if (!watch || kernel.thread_count() <= 1) return watch;
+    if (!watch || !kernel.has_more_threads(1)) return watch;
     if (const std::size_t others = count_threads_that_take_sigterm()) {
         report_line(
             options.loop.report,

@@ -49,7 +49,7 @@ public:
     Result<std::vector<Endpoint>> resolve(std::string_view host_and_port) override;
     [[nodiscard]] Clock::time_point now() noexcept override { return now_; }
     /// One: other threads are not simulated.
-    [[nodiscard]] std::size_t thread_count() noexcept override { return 1; }
+    [[nodiscard]] bool has_more_threads(std::size_t than) noexcept override { return than < 1; }
     [[nodiscard]] bool has_signal_handlers() noexcept override { return false; }
     void report(std::string_view line) noexcept override;
     [[nodiscard]] std::string_view situation() const noexcept override { return situation_; }

@@ -42,16 +42,25 @@ TEST_CASE("the kernel's options are set, and refused with its error") {
     CHECK(kernel.open_socket(-1, SOCK_STREAM).error() == std::errc::address_family_not_supported);
 }
 
+namespace {
+
+std::size_t thread_count() {
+    std::size_t count = 0;
+    while (Kernel::of_this_thread().has_more_threads(count)) ++count;
+    return count;
+}
+
+} // namespace
+
 TEST_CASE("the kernel counts the threads of this process") {
-    Kernel& kernel = Kernel::of_this_thread();
-    const std::size_t before = kernel.thread_count();
+    const std::size_t before = thread_count();
     CHECK(before >= 1);
     std::size_t with_three_more = 0;
     {
         std::latch counted(1);
         std::vector<std::jthread> threads;
         for (int i = 0; i < 3; ++i) threads.emplace_back([&counted] { counted.wait(); });
-        with_three_more = kernel.thread_count();
+        with_three_more = thread_count();
         counted.count_down();
     }
     CHECK(with_three_more >= before + 3);

@@ -28,6 +28,28 @@ struct Folder {
 
 } // namespace
 
+TEST_CASE("the kernel's threads for files wake nobody: a run that can never continue says so") {
+    const WithoutSignalHandlers nobody_may_interrupt;
+    if (thread_sanitizer_runs) RINGLET_SKIP("TSan has a thread of its own");
+    const Folder folder;
+    const auto bytes = pattern(100);
+    const OpenOptions fresh{.write = true, .create = true};
+    ReportingLoop loop;
+    waiting_for("a deadlock to be noticed");
+    auto result = loop->run([&]() -> Task<> {
+        auto file = co_await File::open(folder.at("f"), fresh);
+        REQUIRE(file);
+        auto written = co_await file->write_at(bytes, 0);
+        CHECK(written);
+        auto synced = co_await file->sync(); // such a thread does it
+        CHECK(synced);
+        Event never("never");
+        auto told = co_await never.wait();
+        CHECK(told.error() == std::errc::operation_canceled);
+    });
+    CHECK(result.error() == Errc::would_block_forever);
+}
+
 TEST_CASE("a file is written and read at places, and knows its size") {
     const Folder folder;
     const auto bytes = pattern(3'000'001);
