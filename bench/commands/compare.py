@@ -5,7 +5,6 @@ swings by a tenth. Runs of both servers alternate, so that what the machine does
 both, and each pair gives one ratio. The result is the median of the ratios with an interval.
 """
 
-import functools
 import pathlib
 import statistics
 import sys
@@ -13,7 +12,7 @@ import sys
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "harness"))
 
 import building
-from cost import count_system_calls, measure_cpu, needs
+from cost import WAITED_SHARE, count_system_calls, measure_run, needs
 from measuring import Load
 from measuring import choose_cpus, command_line, congestion_control, describe_machine
 from measuring import positive_number, run_command, show_progress
@@ -82,6 +81,12 @@ def system_calls_per_echo(server, load, cpus):
     }
 
 
+def busy(shares):
+    """What is to be said of a server that others kept from its CPU."""
+    share = statistics.median(shares)
+    return f"; waited for a CPU for {share:.0%} of the time" if share > WAITED_SHARE else ""
+
+
 def compare(options, backend):
     """Measures, prints the result and returns all of it, ready for JSON."""
     servers = options.servers
@@ -94,7 +99,13 @@ def compare(options, backend):
     load = Load(options.connections, options.in_turn, options.echoes, options.size,
                 ("--backend", backend, *(("--tls", "--insecure") if options.tls else ())))  # fmt: skip
     with congestion_control() as congestion:
-        measure = functools.partial(measure_cpu, load=load, cpus=cpus)
+        waited = {server: [] for server in servers}
+
+        def measure(server):
+            run = measure_run(server, load, cpus)
+            waited[server].append(run.waited_share)
+            return run.cpu_nanoseconds_per_echo
+
         pairs = measure_pairs(servers, options.pairs, measure, show_progress)
         traced = servers if options.syscalls else []
         calls = [system_calls_per_echo(server, load, cpus) for server in traced]
@@ -112,7 +123,7 @@ def compare(options, backend):
     for server, samples in zip(servers, columns):
         print(
             f"  {server:{width}}  median {statistics.median(samples) / 1000:.3f}"
-            f"  ({min(samples) / 1000:.3f} to {max(samples) / 1000:.3f})"
+            f"  ({min(samples) / 1000:.3f} to {max(samples) / 1000:.3f}){busy(waited[server])}"
         )
     print(
         f"\n{servers[0]} / {servers[1]}: median of the paired ratios {median:.3f},"
@@ -132,6 +143,7 @@ def compare(options, backend):
         },
         "machine": describe_machine(cpus, congestion),
         "cpu_nanoseconds_per_echo": pairs,
+        "waited_shares": [waited[server] for server in servers],
         "ratio": {"median": median, "low": low, "high": high},
         "system_calls_per_echo": calls,
     }

@@ -1,6 +1,7 @@
 """What servers cost: CPU time, system calls, instructions, memory."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import re
@@ -18,21 +19,35 @@ from measuring import Failure, Missing, last_line, run_client, running_server, s
 HOLD_TIME, QUICK_HOLD_TIME = "3s", "1s"
 
 
+WAITED_SHARE = 0.05  # of the time of a run, for a CPU: more is told
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run of the client took of its server. A throughput is of echoes per second."""
+
+    cpu_nanoseconds_per_echo: float
+    throughput: float
+    waited_share: float
+
+
 def measure_run(name, load, cpus):
-    """One fresh server under one run of the client: (CPU nanoseconds per echo, echoes per second)."""
+    """One fresh server under one run of the client."""
     with running_server(name, cpus[0]) as server:
         warm_up(load, server, cpus[1])
+        waiting = RunDelay(server.pid)
         before = cpu_nanoseconds(server.pid)
         throughput = run_client(load, server, cpus[1])
-        return (cpu_nanoseconds(server.pid) - before) / load.echo_count, throughput
+        used = cpu_nanoseconds(server.pid) - before
+        return Run(used / load.echo_count, throughput, waiting.share())
 
 
 def measure_cpu(name, load, cpus):
-    return measure_run(name, load, cpus)[0]
+    return measure_run(name, load, cpus).cpu_nanoseconds_per_echo
 
 
 def measure_throughput(name, load, cpus):
-    return measure_run(name, load, cpus)[1]
+    return measure_run(name, load, cpus).throughput
 
 
 def cpu_nanoseconds(pid):
@@ -51,6 +66,16 @@ def run_delay_nanoseconds(pid):
         with contextlib.suppress(OSError):  # it just ended
             waited += int(thread.read_text().split()[1])
     return waited
+
+
+class RunDelay:
+    """For which part of the time since it was made a process was ready to run and had no CPU."""
+
+    def __init__(self, pid):
+        self.pid, self.began, self.waited = pid, time.monotonic_ns(), run_delay_nanoseconds(pid)
+
+    def share(self):
+        return (run_delay_nanoseconds(self.pid) - self.waited) / (time.monotonic_ns() - self.began)
 
 
 def needs(program):

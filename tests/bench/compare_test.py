@@ -34,6 +34,10 @@ class Verdict(unittest.TestCase):
         self.assertEqual(compare.verdict(names, 10, 0.8, 0.99), "old needs less CPU per echo.")
         self.assertIn("Too few", compare.verdict(names, 5, 1.01, 1.2))
 
+    def test_a_server_that_others_kept_from_its_cpu_is_told(self):
+        self.assertEqual(compare.busy([0.01, 0.9, 0.02]), "")
+        self.assertEqual(compare.busy([0.01, 0.9, 0.123]), "; waited for a CPU for 12% of the time")
+
 
 class Counting(unittest.TestCase):
     def test_cpu_of_a_process_with_threads(self):

@@ -178,7 +178,7 @@ class Figures(Folder):
         for number in range(5):
             journal.add(("accept_close", COROUTINE.key, number), 20 + number, 1)
             journal.add(("scaling", COROUTINE.key, 100, number), {"cpu_us": 7 - number}, 1)
-            journal.add(("field", "go", "cpu", number), {"cpu_us": 8 + number, "throughput": 100 - number,
+            journal.add(("field", "go", "cpu", number), {"cpu_us": 8 + number, "throughput": 100 - number, "waited_share": number / 10,
                                                       "client_limits": (None, [], ["cpu"], [], None)[number]}, 1)
         for what in COUNTED:
             journal.add((what, COROUTINE.key), len(what), 1)
@@ -242,6 +242,7 @@ class Figures(Folder):
         self.assertEqual(by_name["echo_coro"]["skipped"], "not measured yet")
         self.assertEqual((by_name["go"]["cpu_us_per_echo"], by_name["go"]["throughput_per_s"]), (10, 98))
         self.assertEqual(by_name["go"]["client_limits"], ["cpu"])
+        self.assertEqual(by_name["go"]["waited_share"], 0.2)
         self.assertEqual(by_name["go"]["memory_bytes_per_connection"], 100)
         self.assertNotIn("skipped", by_name["go"])
 
@@ -311,6 +312,7 @@ class Ladder(unittest.TestCase):
         sample = Sampler((None, None), False, None).cpu("echo_coro", 1, 10_000)
         self.assertGreater(sample["cpu_us"], 0)
         self.assertGreater(sample["throughput"], 0)
+        self.assertTrue(0 <= sample["waited_share"] < 1, sample["waited_share"])
         self.assertIsInstance(sample["client_limits"], list, "10,000 round trips take more than 200 ms")
 
     def test_sends_without_a_copy(self):

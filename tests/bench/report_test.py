@@ -117,6 +117,15 @@ class Words(Reports):
         ):
             self.says(words, text)
 
+    def test_who_waited_for_a_cpu_and_what_the_client_was_on(self):
+        content = lab_results.whole()
+        told = self.page(content)
+        self.says("4.2%", told)
+        self.says("the client on io_uring", told)
+        for row in content["ladder"]:
+            del row["waited_share"]
+        self.assertNotIn("without a CPU", self.page(content))
+
     def test_machine_in_the_words_of_the_kernel_and_of_cmake(self):
         content = lab_results.whole()
         content["machine"].update(kernel="Linux 6.18.1 #1 SMP PREEMPT", compiler="GNU 12.2.0", mitigations={

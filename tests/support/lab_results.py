@@ -53,7 +53,7 @@ def compared(ratio, comparisons=9):
 def step(number, name, title, ratio, backend="io_uring"):
     row = {
         "step": number, "name": name, "title": title, "backend": backend,
-        "cpu_us_per_echo": round(4.53 * ratio, 3),
+        "cpu_us_per_echo": round(4.53 * ratio, 3), "waited_share": 0.0423,
         "instructions_per_echo": 185 + 61 * int(number),
         "system_calls_per_echo": 0.046, "allocations_per_echo": 2.0 if number == "3" else 0,
         "context_switches_per_echo": 1.98 if number == "7" else 0.021,
@@ -82,7 +82,7 @@ def whole():
                for number, name, _, ratio in STEPS if number in "0147"]  # fmt: skip
     machine = {"processor": "Some CPU 7", "cores": 2, "memory_bytes": 32 * 2**30, "kernel": "6.18.1",
                "mitigations": "on", "congestion_control": "cubic", "compiler": "g++ 12.2.0", "flags": "-O2",
-               "ringlet": "0.1.0"}  # fmt: skip
+               "ringlet": "0.1.0", "client_backend": "io_uring"}  # fmt: skip
     tls = [{"name": name, "proxies": name == "nginx", "idle_bytes": 17_000,
             "loads": [{"load": "64 bytes", "cpu_us": 10.8 * ratio, **({"ratio_to_anchor": compared(ratio)} if ratio != 1 else {})}]}
            for name, ratio in (("C on epoll", 1), ("ringlet", 0.87), ("nginx", 2.1))]  # fmt: skip

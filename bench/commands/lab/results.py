@@ -34,11 +34,17 @@ def median_of(values):
     return statistics.median(values) if values else None
 
 
+def waited_share(samples):
+    """Of the time; a journal of before has none."""
+    return median_of(sample["waited_share"] for sample in samples if "waited_share" in sample)
+
+
 def of_step(journal, step):
     samples = journal.all("cpu", step.key)
     told = {"step": str(step.number), "name": step.name, "title": step.title, "backend": step.backend}
     told["cpu_us_per_echo"] = median_of(sample["cpu_us"] for sample in samples)
     told["cpu_us_samples"] = [sample["cpu_us"] for sample in samples]
+    told["waited_share"] = waited_share(samples)
     told["ratio_to_step_0"] = ratio(journal, ("cpu", step.key), ("cpu", BASE.key), len(STEPS) - 1)
     for what in COUNTED:
         told[f"{what}_per_echo"] = journal.get(what, step.key)
@@ -118,6 +124,7 @@ def of_row(journal, row):
         **told,
         "throughput_per_s": median_of(sample["throughput"] for sample in samples),
         "cpu_us_per_echo": median_of(sample["cpu_us"] for sample in samples),
+        "waited_share": waited_share(samples),
         "client_limits": latencies.limits(sample["client_limits"] for sample in samples),
         "memory_bytes_per_connection": held["user"] / held["connections"] if held else None,
         "latency": [latencies.of_rounds(at_rate)] if at_rate else [],

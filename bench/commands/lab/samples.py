@@ -45,6 +45,7 @@ class Sampler:
             "compiler": build["compiler"],
             "flags": build["flags"],
             "ringlet": client["program"].split()[-1],
+            "client_backend": client["backend"],
         }
 
     def run_client(self, running, *options):
@@ -60,13 +61,15 @@ class Sampler:
             return result
 
     def cpu(self, server, connections=CONNECTIONS, echoes=None):
-        """CPU microseconds of the server per echo, echoes per second, and what of the client limited those."""
+        """CPU microseconds of the server per echo, for which part of the time it waited for a CPU, echoes per second, and
+        what of the client limited those."""
         echoes = echoes or self.of(1000, 300)
         with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
             load = Load(connections, 1, echoes, MESSAGE_BYTES, ("--json", file.name))
-            nanoseconds, throughput = cost.measure_run(server, load, self.cpus)
+            run = cost.measure_run(server, load, self.cpus)
             limits = json.loads(pathlib.Path(file.name).read_text())["total"]["client_limits"]
-        return {"cpu_us": nanoseconds / 1000, "throughput": throughput, "client_limits": limits}
+        return {"cpu_us": run.cpu_nanoseconds_per_echo / 1000, "throughput": run.throughput,
+                "waited_share": run.waited_share, "client_limits": limits}  # fmt: skip
 
     def accept_close(self, server):
         """CPU microseconds of the server per connection that is opened, echoes once and is closed."""

@@ -22,9 +22,6 @@ ANNOUNCEMENTS = {
 RESULT = re.compile(r"Throughput: [0-9]+(?:\.[0-9]+)? \[reqests/sec\], errors: ([0-9]+)")
 
 
-WAITED_SHARE = 0.05  # of a run, for a CPU: more is told
-
-
 def write_log(options, cpus, backends):
     """Prints all rows, for each backend of the client; returns whether all of them went well."""
     went_well = True
@@ -107,7 +104,7 @@ def measure(row, options, cpus, backend, lines):
     with serving(row, cpus[0]) as server:
         for run in range(1, options.runs + 1):
             show_progress(f"{row.name}: run {run} of {options.runs}")
-            began, waited = time.monotonic_ns(), cost.run_delay_nanoseconds(server.pid)
+            waiting = cost.RunDelay(server.pid)
             try:
                 ended = run_client(command, cpus[1], server, options.time_limit)
                 line, errors = result_of(ended)
@@ -117,8 +114,8 @@ def measure(row, options, cpus, backend, lines):
             if ended.stderr.strip():
                 say(f"{row.name}: run {run}: {last_line(ended.stderr)}")
             error_count += errors
-            share = (cost.run_delay_nanoseconds(server.pid) - waited) / (time.monotonic_ns() - began)
-            if share > WAITED_SHARE:
+            share = waiting.share()
+            if share > cost.WAITED_SHARE:
                 say(f"{row.name}: run {run}: the server waited for a CPU for {share:.0%} of the time")
     return error_count
 

@@ -270,6 +270,7 @@ def how_to_read(results):
         ),
     )
     known = {
+        "the client on": results["machine"].get("client_backend"),
         "congestion control": results["machine"].get("congestion_control"),
         "mitigations": sentences.mitigations(results),
     }

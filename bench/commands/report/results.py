@@ -29,13 +29,14 @@ SHAPE = {
     "seconds": NUMBER,
     "machine": {
         **dict.fromkeys(("processor", "kernel", "congestion_control"), TEXT),
-        **dict.fromkeys(("compiler", "flags", "ringlet"), TEXT),
+        **dict.fromkeys(("compiler", "flags", "ringlet", "client_backend"), TEXT),
         **dict.fromkeys(("cores", "memory_bytes"), NUMBER),
         "mitigations": ANYTHING,
     },
     "ladder": [{
         **dict.fromkeys(("step", "name", "title", "backend", "skipped"), TEXT),
         "cpu_us_per_echo": NUMBER,
+        "waited_share": NUMBER,
         "ratio_to_step_0": RATIO,
         "instructions_per_echo": NUMBER,
         "system_calls_per_echo": NUMBER,
@@ -50,7 +51,7 @@ SHAPE = {
     }],
     "field": [{
         **dict.fromkeys(("name", "language", "style", "row", "skipped"), TEXT),
-        **dict.fromkeys(("throughput_per_s", "cpu_us_per_echo"), NUMBER),
+        **dict.fromkeys(("throughput_per_s", "cpu_us_per_echo", "waited_share"), NUMBER),
         "client_limits": [TEXT],
         "memory_bytes_per_connection": NUMBER,
         "latency": LATENCY,

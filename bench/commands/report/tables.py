@@ -10,9 +10,11 @@ from charts import kind_of, label_of
 from svg import short
 
 NOTHING = "–"
+WAITED = ("of the time without a CPU", "waited_share")
 LADDER = (
     ("CPU, µs per echo", "cpu_us_per_echo"),
     ("ratio to step 0", "ratio_to_step_0"),
+    WAITED,
     ("accept and close, µs", "accept_close_us"),
     ("instruc­tions per echo", "instructions_per_echo"),
     ("system calls per echo", "system_calls_per_echo"),
@@ -34,11 +36,17 @@ def cell(row, key):
         return NOTHING
     if key == "ratio_to_step_0":
         return f"{value['median']:.3f} [{value['low']:.3f},\u00a0{value['high']:.3f}]"
+    if key == "waited_share":
+        return f"{value:.1%}"
     return f"{value:,.0f}" if "bytes" in key or key == "throughput_per_s" else short(value)
 
 
+def measured(columns, rows):
+    return [(heading, key) for heading, key in columns if any(key in row for row in rows)]
+
+
 def ladder(results):
-    columns = [(heading, key) for heading, key in LADDER if any(key in row for row in results["ladder"])]
+    columns = measured(LADDER, results["ladder"])
     rows = [
         (
             [label_of(row), f"skipped: {row['skipped']}"]
@@ -89,6 +97,7 @@ def bytes_in_words(value):
 FIELD = (
     ("echoes per second", "throughput_per_s"),
     ("CPU, µs per echo", "cpu_us_per_echo"),
+    WAITED,
     ("bytes of each of 5,000 connections", "memory_bytes_per_connection"),
 )
 
@@ -101,9 +110,10 @@ def field(results):
     def mark(row, key):
         return sentences.mark(row) if key == "throughput_per_s" and key in row else ""
 
+    columns = measured(FIELD, results["field"])
     rows = [[name(row), f"skipped: {row['skipped']}"] if "skipped" in row
-            else [name(row), *(cell(row, key) + mark(row, key) for _, key in FIELD)] for row in results["field"]]  # fmt: skip
-    return Table("All servers of the field", ("server", *(heading for heading, _ in FIELD)), rows)
+            else [name(row), *(cell(row, key) + mark(row, key) for _, key in columns)] for row in results["field"]]  # fmt: skip
+    return Table("All servers of the field", ("server", *(heading for heading, _ in columns)), rows)
 
 
 def tls(results):
