@@ -83,7 +83,7 @@ class Package(unittest.TestCase):
     def configure(self, source, *options):
         build = self.folder / f"build-{source.name}"
         run("cmake", "-G", "Ninja", "-S", source, "-B", build, f"-DCMAKE_CXX_COMPILER={CXX}",
-            "-DCMAKE_UNITY_BUILD=ON", *options)
+            "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=50", *options)
         return build
 
     def build(self, source, *options):
@@ -127,11 +127,16 @@ foreach(target echo_coro echo_bench ringlet_doctor ringlet_top unit_tests micro)
         message(FATAL_ERROR "${{target}} is built in a stranger's project")
     endif()
 endforeach()""")
+        # A static library that goes into a shared object.
+        with (project / "CMakeLists.txt").open("a") as lists:
+            lists.write("add_library(plugin MODULE server.cpp)\n"
+                        "target_link_libraries(plugin PRIVATE ringlet::ringlet)\n")
         # The library needs liburing alone.
         without = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON"
-                   for name in ("fmt", "CLI11", "nlohmann_json", "doctest")]
-        build = self.build(project, *without, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+                   for name in ("fmt", "CLI11", "nlohmann_json", "doctest", "OpenSSL")]
+        build = self.build(project, *without, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DCMAKE_POSITION_INDEPENDENT_CODE=ON")
         self.assert_serves(build / "server")
+        self.assertNotIn("libssl", run("ldd", build / "server"))
 
         commands = json.loads((build / "compile_commands.json").read_text())
         self.assertTrue(any("/ringlet.dir/" in entry["command"] for entry in commands))
@@ -273,10 +278,7 @@ endforeach()""")
         self.assertNotIn("ssl", run("pkg-config", "--static", "--libs", "ringlet",
                                     PKG_CONFIG_PATH=next(prefix.rglob("pkgconfig"))))
 
-    def test_without_tls_nothing_asks_for_openssl(self):
-        project = self.write_project(f"add_subdirectory({ROOT} ringlet)")
-        build = self.build(project)
-        self.assertNotIn("libssl", run("ldd", build / "server"))
+    def test_programs_without_tls_are_refused(self):
         with self.assertRaisesRegex(AssertionError, r"with\s+RINGLET_TLS=OFF\s+set\s+RINGLET_PROGRAMS"):
             self.configure(ROOT, "-DRINGLET_TLS=OFF")
 
@@ -293,13 +295,6 @@ endforeach()""")
         prefix = self.install()
         for name in ("echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top"):
             self.assertNotRegex(run("readelf", "-d", prefix / "bin" / name), "RUNPATH|RPATH")
-
-    def test_static_library_in_a_shared_object(self):
-        project = self.write_project(f"add_subdirectory({ROOT} ringlet)")
-        with (project / "CMakeLists.txt").open("a") as lists:
-            lists.write("add_library(plugin MODULE server.cpp)\n"
-                        "target_link_libraries(plugin PRIVATE ringlet::ringlet)\n")
-        self.build(project, "-DCMAKE_POSITION_INDEPENDENT_CODE=ON")
 
     def test_tests_of_a_shared_library_are_refused(self):
         options = ["-DBUILD_SHARED_LIBS=ON", "-DRINGLET_PROGRAMS=OFF", "-DRINGLET_BENCH=OFF"]
