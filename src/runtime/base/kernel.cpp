@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstdio>
 #include <iterator>
 #include <new>
 #include <string>
@@ -220,9 +219,8 @@ public:
 private:
     // io_uring has threads in this process for files; they live on for a while, and only do what they were asked.
     static bool is_kernel_worker(int tasks, const char* thread) noexcept {
-        std::array<char, 32> path{};
-        std::snprintf(path.data(), path.size(), "%s/comm", thread);
-        const UniqueFd comm(::openat(tasks, path.data(), O_RDONLY | O_CLOEXEC));
+        const std::string path = std::string(thread) + "/comm"; // short: it takes no memory
+        const UniqueFd comm(::openat(tasks, path.c_str(), O_RDONLY | O_CLOEXEC));
         std::array<char, 4> name{};
         return comm && ::read(comm.get(), name.data(), name.size()) == 4 &&
                std::string_view(name.data(), name.size()) == "iou-";
