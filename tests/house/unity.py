@@ -80,7 +80,7 @@ def name_of(head):
     before_value = without_value(head)
     function = re.match(r"[^()]*?\b(\w+|operator\W+)\s*\((.*)\)[^()]*$", before_value, re.S)
     if function and before_value[:function.start(1)].endswith("::"):
-        return None # a member: its class is named where it is declared
+        return None  # a member: its class is named where it is declared
     if function:
         return f"{function[1]}({', '.join(types_of(function[2]))})"
     variable = re.search(r"([a-zA-Z_]\w*)\s*(?:\[[^\]]*\]\s*)*$", before_value)
