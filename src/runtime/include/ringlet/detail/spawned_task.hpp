@@ -42,7 +42,8 @@ class TypedTask : public TaskRecord {
 public:
     [[nodiscard]] bool has_failed() const noexcept override {
         if (!task_) return false;
-        const auto& promise = task_.frame().promise();
+        const auto frame = task_.frame(); // named: else g++ 13 warns of a reference that dangles
+        const auto& promise = frame.promise();
         if (promise.exception() != nullptr) [[unlikely]]
             return true;
         if constexpr (is_result_v<T>) {
