@@ -258,7 +258,9 @@ constexpr std::array<Meaning, 19> meanings{{
     {SSL_R_NO_SHARED_CIPHER, TlsErrc::no_common_cipher,
      "the client and this server have no cipher in common, or none for this kind of key"},
     {SSL_R_NO_APPLICATION_PROTOCOL, TlsErrc::no_common_protocol, nullptr},
-    {SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, TlsErrc::no_common_protocol, nullptr},
+    // SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, which not every 3.0 has a name and words for (Ubuntu 24.04: 3.0.13).
+    {SSL_AD_REASON_OFFSET + SSL_AD_NO_APPLICATION_PROTOCOL, TlsErrc::no_common_protocol,
+     "the server speaks none of the application protocols that were offered (ALPN)"},
     {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, TlsErrc::version_refused,
      "the peer allows none of the versions that are allowed here"},
     {SSL_R_UNSUPPORTED_PROTOCOL, TlsErrc::version_refused, nullptr},
