@@ -39,7 +39,7 @@ class Pairs(unittest.TestCase):
 
     def test_ratio_has_the_direction_of_its_name(self):
         costs = {"epoll_echo": 12.0, "echo_coro": 10.0, "uring_echo": 8.0}
-        extent = Extent(10, False, (None, None))
+        extent = Extent(10, False, (None, None), "io_uring")
         for first, second, ratio, anchor, ours in (
             ("epoll_echo", "echo_coro", 1.2, "epoll_echo 12", "10"),
             ("echo_coro", "uring_echo", 1.25, "uring_echo 8", "10"),
@@ -160,10 +160,11 @@ print("stopped\\n9 system calls, {{overflows}} overflows of the completion queue
 sys.exit({{status}})
 """
 
-# A client that makes five echoes, however many it is asked for.
+# A client that makes five echoes, however many it is asked for, and fails unless it is told what to run on.
 CLIENT = f"""\
 #!{sys.executable}
 import socket, sys
+backend = sys.argv[sys.argv.index("--backend") + 1]
 errors = 0
 for _ in range(5):
     with socket.create_connection(("127.0.0.1", int(sys.argv[sys.argv.index("-p") + 1]))) as connection:
@@ -218,12 +219,14 @@ class Program(unittest.TestCase):
 
     def test_whole_row(self):
         answer = self.build / "answer.json"
-        ended = self.run_it("--pairs", 6, "--only", "cpu_epoll_50", "--json", answer)
+        ended = self.run_it("--pairs", 6, "--only", "cpu_epoll_50", "--client-backend", "epoll", "--json", answer)
         self.assertEqual((ended.returncode, ended.stderr), (0, ""))
         row = self.row(ended, "CPU per echo, C epoll / ours, 50")
         self.assertRegex(row, r"epoll_echo [\d.]+ us +[\d.]+ us +[\d.]+ +[\d.]+ to [\d.]+ .*(yes|no)$")
         self.assertNotIn("Too little", ended.stdout)
+        self.assertIn("; the client on epoll; 6 pairs", ended.stdout)
         told = json.loads(answer.read_text())
+        self.assertEqual(told["client_backend"], "epoll")
         self.assertEqual([row["name"] for row in told["targets"]], ["cpu_epoll_50"])
         self.assertEqual(len(told["targets"][0]["samples"]), 6)
 

@@ -61,6 +61,8 @@ def read_options(arguments):
         action="store_true",
         help="a tenth of the load and 2 pairs: shows that everything works, and measures nothing",
     )
+    parser.add_argument("--client-backend", choices=("io_uring", "epoll"), default="io_uring",
+                        help="what the client runs on (io_uring)")  # fmt: skip
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     options = parser.parse_args(arguments)
     options.pairs = options.pairs or (QUICK_PAIRS if options.quick else 10)
@@ -101,18 +103,22 @@ def measure(options):
     samples = Samples(options.json)
     wanted = options.only or [target.name for target in TARGETS]
     targets = [target for target in TARGETS if target.name in wanted]
-    extent = Extent(options.pairs, options.quick, measuring.choose_cpus())
+    extent = Extent(options.pairs, options.quick, measuring.choose_cpus(), options.client_backend)
     rows, failures, congestion = measure_all(targets, extent)
 
     machine = measuring.describe_machine(extent.cpus, congestion)
     pinned = "not pinned" if extent.cpus[0] is None else "server on CPU {}, client on {}".format(*extent.cpus)
-    print(f"Linux {machine['kernel']}, {machine['cpus']} CPUs; {congestion}; {pinned}; {options.pairs} pairs")
+    print(
+        f"Linux {machine['kernel']}, {machine['cpus']} CPUs; {congestion}; {pinned}; "
+        f"the client on {options.client_backend}; {options.pairs} pairs"
+    )
     if options.quick or options.pairs < FEWEST_PAIRS:
         print(f"Too little to say anything: fewer than {FEWEST_PAIRS} pairs, or short runs.")
     print()
     for line in layout([HEADINGS, *(cells(*row) for row in rows)]):
         print(line)
-    told = {"machine": machine, "pairs": options.pairs, "quick": options.quick}
+    told = {"machine": machine, "client_backend": options.client_backend}
+    told |= {"pairs": options.pairs, "quick": options.quick}
     told["targets"] = [as_json(*row) for row in rows]
     told["failures"] = failures
     samples.write(told)

@@ -25,9 +25,17 @@ class Extent:
     pairs: int
     quick: bool
     cpus: tuple
+    client_backend: str
 
     def of(self, count):
         return max(1, count // 10) if self.quick else count
+
+    def load(self, *numbers, options=()):
+        return Load(*numbers, options=(*self.client_options, *options))
+
+    @property
+    def client_options(self):
+        return ("--backend", self.client_backend)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +86,7 @@ def paired(extent, first, second, measure, show):
 
 def cpu(first, second, connections, echoes):
     def measure(extent):
-        load = Load(connections, 1, extent.of(echoes))
+        load = extent.load(connections, 1, extent.of(echoes))
         one = functools.partial(cost.measure_cpu, load=load, cpus=extent.cpus)
         return paired(extent, first, second, one, lambda ns: f"{ns / 1000:.2f} us")
 
@@ -86,14 +94,14 @@ def cpu(first, second, connections, echoes):
 
 
 def accepts(extent):
-    load = Load(10, extent.of(1000), 1)
+    load = extent.load(10, extent.of(1000), 1)
     one = functools.partial(cost.measure_cpu, load=load, cpus=extent.cpus)
     return paired(extent, "epoll_echo", "echo_coro", one, lambda ns: f"{ns / 1000:.1f} us")
 
 
 def round_trips(*client_options):
     def measure(extent):
-        load = Load(1, 1, extent.of(10_000), options=client_options)
+        load = extent.load(1, 1, extent.of(10_000), options=client_options)
         one = functools.partial(cost.measure_throughput, load=load, cpus=extent.cpus)
         return paired(extent, "echo_coro --busy-poll 50us", "libev_echo", one, lambda n: f"{n:,.0f}/s")
 
@@ -102,7 +110,7 @@ def round_trips(*client_options):
 
 def large_messages(size, echoes):
     def measure(extent):
-        load = Load(10, 1, extent.of(echoes), size)
+        load = extent.load(10, 1, extent.of(echoes), size)
         one = functools.partial(cost.measure_throughput, load=load, cpus=extent.cpus)
 
         def show(echoes_per_second):
@@ -126,7 +134,7 @@ def counted(count, load, anchors, extent):
 
 def system_calls(connections, echoes):
     def measure(extent):
-        load = Load(connections, 1, extent.of(echoes))
+        load = extent.load(connections, 1, extent.of(echoes))
         return counted(cost.system_call_count, load, ("epoll_echo", "uring_echo"), extent)
 
     return measure
@@ -134,7 +142,7 @@ def system_calls(connections, echoes):
 
 def instructions(extent):
     return counted(
-        cost.count_instructions, Load(50, 1, extent.of(200)), ("epoll_echo", "uring_echo"), extent
+        cost.count_instructions, extent.load(50, 1, extent.of(200)), ("epoll_echo", "uring_echo"), extent
     )
 
 
@@ -181,7 +189,7 @@ def growth(extent):
         resident = []
         for count in (total // 10, total - total // 10):
             measuring.show_progress(f"{count:,} connections, one after another")
-            measuring.run_client(Load(at_once, count // at_once, 1), server, extent.cpus[1])
+            measuring.run_client(extent.load(at_once, count // at_once, 1), server, extent.cpus[1])
             resident.append(cost.resident_bytes(server.pid))
     grown = resident[1] - resident[0]
     too_little = f"{total:,} connections are too few" if extent.quick else ""
@@ -190,7 +198,8 @@ def growth(extent):
 
 
 def idle_bytes(extent):
-    told = cost.hold("echo_coro", extent.of(10_000), extent.cpus, extent.quick).get("server_user_bytes_per_connection")
+    told = cost.hold("echo_coro", extent.of(10_000), extent.cpus, extent.quick, extent.client_options)
+    told = told.get("server_user_bytes_per_connection")
     if told is None:
         raise Missing("echo_bench could not tell the server's memory")
     return Measured(told, f"{told:.0f} bytes")
@@ -201,7 +210,8 @@ def idle_connections(extent):
     wanted = min(extent.of(1_000_000), cost.available_bytes() // MEMORY_OF_A_CONNECTION)
     table, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     workers = math.ceil(wanted / (TABLE_SHARE * table))
-    told = cost.hold(f"echo_coro --direct-descriptors --workers {workers}", wanted, extent.cpus, extent.quick)
+    server = f"echo_coro --direct-descriptors --workers {workers}"
+    told = cost.hold(server, wanted, extent.cpus, extent.quick, extent.client_options)
     held = told["connections"] - told.get("last_echo_errors", 0)
     return Measured(held, f"{held:,}", too_little="only a tenth was tried" if extent.quick else "")
 
