@@ -8,11 +8,13 @@ block of statements is put into a coroutine that has what COROUTINE declares.
 import os
 import pathlib
 import re
-import subprocess
-import tempfile
+import sys
 import unittest
 
 import rules
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from compiler import Compiler
 
 ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
 CXX = os.environ["RINGLET_CXX"]
@@ -68,18 +70,7 @@ def translation_unit(name, text):
         else:
             bodies.append(f'{COROUTINE}\n#line {line} "{name}"\n{code}\nco_return;\n}}')
         bodies.append("}")
-    return "\n".join([*includes, PREAMBLE, *bodies, ""])
-
-
-def compile_errors(name, text):
-    """What the compiler says about the blocks of a document; empty when they compile."""
-    with tempfile.TemporaryDirectory(prefix="ringlet-documents-") as folder:
-        source = pathlib.Path(folder) / "blocks.cpp"
-        source.write_text(translation_unit(name, text))
-        done = subprocess.run([CXX, "-std=c++20", "-fsyntax-only",
-                               "-I", str(ROOT / "src/runtime/include"), "-I", str(ROOT / "src/tls/include"), str(source)],
-                              capture_output=True, text=True, timeout=100, check=False)
-        return done.stderr if done.returncode else ""
+    return "\n".join([*includes, *bodies, ""])
 
 
 def unknown_languages(text):
@@ -140,13 +131,41 @@ def long_lines(text):
     return [line for line in prose.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
 
 
-class Documents(unittest.TestCase):
+class Code(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        includes = ROOT / "src/runtime/include", ROOT / "src/tls/include"
+        cls.compiler = cls.enterClassContext(Compiler(CXX, PREAMBLE, *includes))
+
+    def compile_errors(self, name, text):
+        """What the compiler says about the blocks of a document; empty when they compile."""
+        ended = self.compiler.check(translation_unit(name, text))
+        return ended.stderr if ended.returncode else ""
+
     def test_code_compiles(self):
         for document in DOCUMENTS:
             with self.subTest(document.name):
                 text = document.read_text()
                 if first_program(text) is not None:
-                    self.assertEqual(compile_errors(document.name, text), "")
+                    self.assertEqual(self.compile_errors(document.name, text), "")
+
+    def test_code_that_does_not_compile(self):
+        def errors_of(code):
+            return self.compile_errors("NAME.md", f"text\n\n```cpp\n{code}\n```\n")
+
+        self.assertEqual(errors_of("auto chunk = co_await stream.recv();"), "")
+        self.assertEqual(errors_of("Task<int> one() {\n    co_return 1;\n}"), "")
+        self.assertIn("NAME.md:4", errors_of("auto chunk = co_await stream.receive();"))
+        self.assertIn("NAME.md:5", errors_of("Task<int> one() {\n    co_return nothing;\n}"))
+        self.assertIn("missing.hpp", errors_of("#include <ringlet/missing.hpp>"))
+
+    def test_wrong_code_is_left_alone(self):
+        text = "```cpp wrong\nthis is no C++\n```\n"
+        self.assertEqual(self.compile_errors("NAME.md", text), "")
+        self.assertIsNone(first_program(text))
+
+
+class Documents(unittest.TestCase):
 
     def test_no_literal_is_sent_with_its_nul(self):
         for document in [*DOCUMENTS, *sorted((ROOT / "examples").glob("*.cpp"))]:
@@ -206,31 +225,16 @@ class Documents(unittest.TestCase):
 
 
 class RulesFindMistakes(unittest.TestCase):
+    """Each rule above, seen failing."""
+
     def test_long_line(self):
         long = "x" * 121
         self.assertEqual(long_lines(f"short\n| {long} |\n```sh\n{long}\n```\n<!-- {long} -->\n{long}\n"), [long])
-
-    """Each rule above, seen failing."""
-
-    def test_code_that_does_not_compile(self):
-        def errors_of(code):
-            return compile_errors("NAME.md", f"text\n\n```cpp\n{code}\n```\n")
-
-        self.assertEqual(errors_of("auto chunk = co_await stream.recv();"), "")
-        self.assertEqual(errors_of("Task<int> one() {\n    co_return 1;\n}"), "")
-        self.assertIn("NAME.md:4", errors_of("auto chunk = co_await stream.receive();"))
-        self.assertIn("NAME.md:5", errors_of("Task<int> one() {\n    co_return nothing;\n}"))
-        self.assertIn("missing.hpp", errors_of("#include <ringlet/missing.hpp>"))
 
     def test_literal_with_a_nul(self):
         wrong = 'stream.send_all(std::as_bytes(std::span("hello")));'
         self.assertEqual(literals_with_a_nul(wrong), ['span("hello"'])
         self.assertEqual(literals_with_a_nul(wrong.replace('"hello"', 'std::string_view("hello")')), [])
-
-    def test_wrong_code_is_left_alone(self):
-        text = "```cpp wrong\nthis is no C++\n```\n"
-        self.assertEqual(compile_errors("NAME.md", text), "")
-        self.assertIsNone(first_program(text))
 
     def test_unknown_language(self):
         self.assertEqual(unknown_languages("```c++\n1\n```\n\n```sh\n1\n```\n"), [(2, "c++")])

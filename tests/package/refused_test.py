@@ -4,12 +4,13 @@ import os
 import pathlib
 import re
 import subprocess
-import tempfile
 import unittest
+
+from compiler import SECONDS_LIMIT, Compiler
 
 ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
 CXX = os.environ["RINGLET_CXX"]
-SECONDS_LIMIT = 100
+INCLUDE = ROOT / "src/runtime/include"
 
 # What each program includes, compiled once for all of them.
 INCLUDED = """
@@ -82,13 +83,6 @@ RIGHT = (
 )
 
 
-def compile_program(program, *options):
-    """What the compiler ended with and said."""
-    return subprocess.run(
-        [CXX, "-std=c++20", *options, "-fsyntax-only", "-x", "c++", "-I", ROOT / "src/runtime/include", "-"],
-        input=program, capture_output=True, text=True, timeout=SECONDS_LIMIT, check=False)
-
-
 def first_error(ended):
     return next((line for line in ended.stderr.splitlines() if "error:" in line), "it compiles")
 
@@ -96,16 +90,10 @@ def first_error(ended):
 class Refused(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory(prefix="ringlet-refused-")
-        cls.addClassCleanup(folder.cleanup)
-        cls.included = pathlib.Path(folder.name) / "included.hpp"
-        cls.included.write_text(INCLUDED)
-        # Under this name both compilers look for it.
-        subprocess.run([CXX, "-std=c++20", "-x", "c++-header", "-I", ROOT / "src/runtime/include", cls.included,
-                        "-o", f"{cls.included}.gch"], timeout=SECONDS_LIMIT, check=True)
+        cls.compiler = cls.enterClassContext(Compiler(CXX, INCLUDED, INCLUDE))
 
     def compile(self, declarations, statement=""):
-        return compile_program(PROGRAM % statement + declarations, "-include", self.included)
+        return self.compiler.check(PROGRAM % statement + declarations)
 
     def compile_errors(self, statement):
         """What the compiler says of the statement in a coroutine; empty when it compiles."""
@@ -170,7 +158,10 @@ class Refused(unittest.TestCase):
                               ("-fno-exceptions", "compile without -fno-exceptions"),
                               ("-m32", "ringlet needs a 64-bit system")):
             with self.subTest(option):
-                self.assertIn(words, first_error(compile_program("#include <ringlet/ringlet.hpp>\n", option)))
+                ended = subprocess.run([CXX, "-std=c++20", option, "-fsyntax-only", "-x", "c++", "-I", INCLUDE, "-"],
+                                       input="#include <ringlet/ringlet.hpp>\n", capture_output=True, text=True,
+                                       timeout=SECONDS_LIMIT, check=False)
+                self.assertIn(words, first_error(ended))
 
 
 if __name__ == "__main__":
