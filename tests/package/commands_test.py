@@ -54,6 +54,7 @@ class Blocks(unittest.TestCase):
 
 
 @unittest.skipIf(os.environ.get("RINGLET_SANITIZE"), "a stranger builds without sanitizers")
+@unittest.skipUnless(os.environ.get("RINGLET_FULL"), "builds everything again: for tests/run.sh --full")
 class Commands(unittest.TestCase):
     """The blocks of a document run one after another: the later ones use what the earlier ones have built."""
 
@@ -113,8 +114,6 @@ class Commands(unittest.TestCase):
 
     def prepare(self):
         """What whoever reads the guides has done: measured once, and installed what was built by that."""
-        if not os.environ.get("RINGLET_FULL"):
-            self.skipTest("builds everything again: for tests/run.sh --full")
         if not (self.tree / "default.json").exists():
             self.run_block("./benchmark.sh log --only echo_coro --runs 1")
             self.run_block("cmake --install build/release --prefix /opt/ringlet")

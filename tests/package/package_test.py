@@ -22,6 +22,7 @@ CXX = os.environ["RINGLET_CXX"]
 HEADERS = ROOT / "src/runtime/include/ringlet"
 TLS_HEADERS = ROOT / "src/tls/include/ringlet"
 BUILD_SECONDS_LIMIT = 1200
+for_the_full_run = unittest.skipUnless(os.environ.get("RINGLET_FULL"), "builds the library again: for tests/run.sh --full")
 
 PROJECT = """\
 cmake_minimum_required(VERSION 3.22)
@@ -119,6 +120,7 @@ class Package(unittest.TestCase):
         self.assert_serves(build / "server")
         self.assertIn("1000 seeds, ", run(build / "server_test"))
 
+    @for_the_full_run
     def test_add_subdirectory(self):
         project = self.write_project(f"""\
 add_subdirectory({ROOT} ringlet)
@@ -153,6 +155,7 @@ endforeach()""")
 
     # ---- a shared library ------------------------------------------------------------------------
 
+    @for_the_full_run
     def test_shared_library(self):
         prefix = self.install(self.build(
             ROOT, "-DBUILD_SHARED_LIBS=ON", "-DRINGLET_PROGRAMS=OFF",
@@ -182,8 +185,6 @@ endforeach()""")
         return [line for line in said.splitlines() if "warning:" in line]
 
     def check_build(self, compiler, kind, generator):
-        if not os.environ.get("RINGLET_FULL"):
-            self.skipTest("a matrix of builds is for tests/run.sh --full")
         if not shutil.which(compiler):
             self.skipTest(f"there is no {compiler}")
         options = [f"-DCMAKE_BUILD_TYPE={kind}"]
@@ -318,6 +319,7 @@ def add_builds():
     generators = ("Unix Makefiles", "Ninja")
     for turn, compiler in enumerate(("g++", "clang++-19")):
         for number, kind in enumerate(("None", "Debug", "Release", "RelWithDebInfo", "MinSizeRel", "LTO")):
+            @for_the_full_run
             def check(self, arguments=(compiler, kind, generators[(number + turn) % 2])):
                 self.check_build(*arguments)
             name = "gcc" if compiler == "g++" else "clang"
