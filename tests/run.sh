@@ -142,7 +142,7 @@ for preset in $presets; do
     release) arguments=-DCMAKE_UNITY_BUILD=OFF ;;
     dev)
         targets=all
-        [ -z "$RINGLET_FULL" ] || targets='all field_peers'
+        [ -z "$RINGLET_FULL" ] || targets='all headers_compile_alone field_peers'
         tests=.
         arguments="$unity -DRINGLET_NEWER_LIBURING=$newer"
         ;;
