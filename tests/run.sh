@@ -164,7 +164,7 @@ for preset in $presets; do
             echo "SKIP: preset $preset: $(tail -n 1 "$results/$preset.root.txt")" | tee "$results/$preset.skipped"
             continue
         fi
-        targets='unit_tests failing_tests tls_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor ringlet_top deny epoll_echo examples'
+        targets='unit_tests failing_tests tls_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor ringlet_top deny epoll_echo gdb_subject examples'
         tests='^(unit|contract|failing|tls|stress|simulated_stress|epoll|integration)[.]'
         without='-LE ^full$'
         of=dev
