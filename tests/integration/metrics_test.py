@@ -121,7 +121,7 @@ class Metrics(unittest.TestCase):
     def test_scrapes_while_load_runs(self):
         for workers in (1, 2):
             with self.subTest(workers), Measured("--workers", workers) as server:
-                load = subprocess.Popen([ECHO_BENCH, "-p", str(server.port), "-t", "40", "-c", "5", "-e", "2000", HOST],
+                load = subprocess.Popen([ECHO_BENCH, "-p", str(server.port), "-t", "40", "-c", "5", "-e", "300", HOST],
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                 before = server.scrape()
                 scrapes = 0
