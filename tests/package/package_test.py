@@ -22,6 +22,8 @@ CXX = os.environ["RINGLET_CXX"]
 HEADERS = ROOT / "src/runtime/include/ringlet"
 TLS_HEADERS = ROOT / "src/tls/include/ringlet"
 BUILD_SECONDS_LIMIT = 1200
+# Many sources as one, in a quarter of the time. (That each includes what it uses is for the preset `release`.)
+MANY_AS_ONE = ("-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=30")
 for_the_full_run = unittest.skipUnless(os.environ.get("RINGLET_FULL"), "builds the library again: for tests/run.sh --full")
 
 PROJECT = """\
@@ -83,8 +85,7 @@ class Package(unittest.TestCase):
 
     def configure(self, source, *options):
         build = self.folder / f"build-{source.name}"
-        run("cmake", "-G", "Ninja", "-S", source, "-B", build, f"-DCMAKE_CXX_COMPILER={CXX}",
-            "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=50", *options)
+        run("cmake", "-G", "Ninja", "-S", source, "-B", build, f"-DCMAKE_CXX_COMPILER={CXX}", *MANY_AS_ONE, *options)
         return build
 
     def build(self, source, *options):
@@ -180,7 +181,7 @@ endforeach()""")
 
     def warnings_of(self, *options, target="ringlet"):
         build = self.folder / f"build-{len(list(self.folder.iterdir()))}"
-        run("cmake", "-S", ROOT, "-B", build, *options)
+        run("cmake", "-S", ROOT, "-B", build, *MANY_AS_ONE, *options)
         said = run("cmake", "--build", build, "-j", "2", *(["--target", target] if target else []))
         return [line for line in said.splitlines() if "warning:" in line]
 
