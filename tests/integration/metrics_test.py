@@ -88,10 +88,10 @@ class Metrics(unittest.TestCase):
                     clients = [stack.enter_context(server.connect()) for _ in range(10)]
                     for client in clients:
                         client.echoes()
+                    wait_until(lambda: self.in_flight(server.scrape(), "recv") == 10, "each handler to receive again")
                     scrape = server.scrape()
                     self.assertEqual(scrape.total("ringlet_connections"), 10)
                     self.assertEqual(scrape.total("ringlet_connections_accepted_total"), 10)
-                    self.assertEqual(self.in_flight(scrape, "recv"), 10)
                     self.assertEqual(self.in_flight(scrape, "send"), 0)
                     self.assertEqual(self.in_flight(scrape, "accept"), workers)
                 wait_until(lambda: server.scrape().total("ringlet_connections") == 0, "all to be gone")

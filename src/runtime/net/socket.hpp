@@ -107,6 +107,13 @@ public:
     }
 
     void cancel_requests() noexcept;
+    /// Of a listener: as `Ring::take_accepted` and `Ring::stop_accepting`.
+    [[nodiscard]] UniqueFd take_accepted() const {
+        return use_.loop != nullptr ? use_.loop->take_accepted(fd()) : UniqueFd();
+    }
+    void stop_accepting() const noexcept {
+        if (use_.loop != nullptr) use_.loop->stop_accepting(fd());
+    }
     void cancel_receive() noexcept { use_.loop->cancel(inbound, ECANCELED); }
 
     /// Something of it is not in the kernel's socket: what is being sent, or was received for nobody yet.

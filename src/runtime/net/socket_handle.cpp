@@ -62,11 +62,11 @@ Result<void> WholeAwaiter::await_resume() {
 
 Result<Buffer> RecvBufferAwaiter::await_resume() {
     auto* memory = static_cast<std::byte*>(std::exchange(operation_->data, nullptr));
-    const bool was_faster = operation_->cancel_requested;
+    const bool twice = lives(Canary::buffer_twice) && operation_->cancel_requested;
     const int answer = take_answer();
     if (answer < 0) return error_from_errno(-answer);
     if (answer == 0) return Buffer();
-    if (lives(Canary::buffer_twice) && was_faster) Buffer::give_back(memory);
+    if (twice) Buffer::give_back(memory);
     return Buffer(memory, static_cast<std::size_t>(answer));
 }
 

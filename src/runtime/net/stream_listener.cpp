@@ -234,28 +234,57 @@ Result<SocketHandle> AcceptedSocket::take_socket() {
     }
 }
 
-Result<std::vector<StreamSocket>> StreamListener::accept_waiting(std::size_t at_most) {
-    Socket& socket = this->socket();
-    RINGLET_ASSERT(socket.inbound.state == Operation::State::idle,
-                   "an accept is in flight on this listener");
+namespace {
+
+constexpr std::size_t taken_at_once_limit = 32;
+
+Result<std::vector<StreamSocket>> streams_of(std::span<UniqueFd> fds) {
     std::vector<StreamSocket> streams;
-    std::array<UniqueFd, 32> room;
-    const std::span<UniqueFd> taken = std::span(room).first(std::min(at_most, room.size()));
-    // Accepting without waiting switches O_NONBLOCK on and off, and that belongs to the queue: another loop that
-    // switches it off in between would let this one wait.
-    std::unique_lock<std::mutex> alone;
-    if (queue_ != nullptr) alone = std::unique_lock(*queue_);
-    auto count = Kernel::of_this_thread().accept_waiting(socket.fd(), taken);
-    if (alone) alone.unlock();
-    if (!count) return count.error();
     try {
-        streams.reserve(*count);
-        for (UniqueFd& fd : taken.first(*count)) streams.emplace_back(std::move(fd));
+        streams.reserve(fds.size());
+        for (UniqueFd& fd : fds) streams.emplace_back(std::move(fd));
     } catch (const std::bad_alloc&) { // the others are closed
         if (streams.empty()) return std::errc::not_enough_memory;
     }
     return streams;
 }
+
+// How many of the places were filled with what the ring has accepted ahead.
+std::size_t take_ahead(const Socket& listener, std::span<UniqueFd> places) {
+    std::size_t count = 0;
+    while (count < places.size() && (places[count] = listener.take_accepted())) ++count;
+    return count;
+}
+
+} // namespace
+
+Result<std::vector<StreamSocket>> StreamListener::accept_waiting(std::size_t at_most) {
+    const Socket& socket = this->socket();
+    RINGLET_ASSERT(socket.inbound.state == Operation::State::idle,
+                   "an accept is in flight on this listener");
+    std::array<UniqueFd, taken_at_once_limit> fds;
+    const std::span<UniqueFd> places = std::span(fds).first(std::min(at_most, fds.size()));
+    std::size_t count = take_ahead(socket, places);
+    if (count < places.size()) {
+        // Accepting without waiting switches O_NONBLOCK on and off, and that belongs to the queue: another loop that
+        // switches it off in between would let this one wait.
+        std::unique_lock<std::mutex> alone;
+        if (queue_ != nullptr) alone = std::unique_lock(*queue_);
+        Kernel& kernel = Kernel::of_this_thread();
+        const auto others = kernel.accept_waiting(socket.fd(), places.subspan(count));
+        if (!others && count == 0) return others.error();
+        if (others) count += *others;
+    }
+    return streams_of(places.first(count));
+}
+
+Result<std::vector<StreamSocket>> StreamListener::take_accepted(std::size_t at_most) {
+    std::array<UniqueFd, taken_at_once_limit> fds;
+    const std::span<UniqueFd> places = std::span(fds).first(std::min(at_most, fds.size()));
+    return streams_of(places.first(take_ahead(socket(), places)));
+}
+
+void StreamListener::stop_accepting() noexcept { socket().stop_accepting(); }
 
 void StreamListener::refuse_new() noexcept {
     if (!is_adopted_) Kernel::of_this_thread().refuse_new_clients(socket().fd());

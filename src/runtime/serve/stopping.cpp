@@ -138,18 +138,15 @@ Task<> Server::State::move_connections(BoundedTaskGroup& connections) {
     co_await here_.departures.send_all(keep);
 }
 
-// Who waits to be accepted is served, as there is room; nobody new comes. For the listeners close before that.
+// Who waits to be accepted is served, as there is room; nobody new comes. For the listeners close before that. Those
+// that were given away go with their queues, but for whom the kernel has accepted ahead.
 Task<Result<void>> Server::State::serve_the_queues(BoundedTaskGroup& connections) {
-    if (is_given_away_) { // with their queues
-        for (StreamListener& listener : listeners) {
-            auto closed = co_await listener.close();
-            if (!closed) co_return closed;
-        }
-        co_return Result<void>();
+    for (StreamListener& listener : listeners) {
+        listener.stop_accepting();
+        if (!is_given_away_) listener.refuse_new();
     }
-    for (StreamListener& listener : listeners) listener.refuse_new();
     // Those whose handshake is under way get into the queue.
-    if (Clock::now() - last_accept_ < busy_time) {
+    if (!is_given_away_ && Clock::now() - last_accept_ < busy_time) {
         auto settled = co_await sleep_for(settle_time);
         if (!settled) co_return settled;
     }
@@ -170,21 +167,24 @@ Task<Result<void>> Server::State::serve_the_queues(BoundedTaskGroup& connections
 
 void Server::State::empty_the_queue(StreamListener& listener, std::vector<Queued>& queue) {
     const bool is_unix = listener.local().is_unix();
-    // At a Unix socket new clients still come: no more than were there at first can have been.
-    const std::size_t limit =
-        queue.size() + static_cast<std::size_t>(std::max(options.socket.backlog, 1));
-    while (queue.size() < limit) {
-        auto waiting = listener.accept_waiting(accepts_per_turn);
-        if (!waiting) {
-            if (accept_error_) return; // of this listener, probably, and it is told by `run`
-            loop->report("clients that waited at " + listener.local().to_string() +
-                         " are reset: " + waiting.error().message());
-            return;
+    const auto keep = [&](auto take, std::size_t limit) -> Result<void> {
+        while (queue.size() < limit) {
+            auto some = (listener.*take)(accepts_per_turn);
+            if (!some) return some.error();
+            if (some->empty()) break;
+            for (StreamSocket& stream : *some)
+                queue.push_back({.stream = std::move(stream), .is_unix = is_unix});
         }
-        if (waiting->empty()) return;
-        for (StreamSocket& stream : *waiting)
-            queue.push_back({.stream = std::move(stream), .is_unix = is_unix});
-    }
+        return {};
+    };
+    auto kept = keep(&StreamListener::take_accepted, queue.max_size());
+    // At a Unix socket new clients still come: no more than were there at first can have been.
+    const auto backlog = static_cast<std::size_t>(std::max(options.socket.backlog, 1));
+    if (kept && !is_given_away_)
+        kept = keep(&StreamListener::accept_waiting, queue.size() + backlog);
+    if (kept || accept_error_) return; // of this listener, probably, and it is told by `run`
+    loop->report("clients that waited at " + listener.local().to_string() +
+                 " are reset: " + kept.error().message());
 }
 
 // Evenly, so that their clients do not all connect to another server at once.

@@ -38,10 +38,11 @@ int option_of(int fd, int level, int name) {
 // ---- many at once -------------------------------------------------------------------------------
 
 TEST_CASE("those who wait in the queue are taken together") {
-    for (const bool direct : {false, true}) {
-        CAPTURE(direct);
+    for (const std::string feature : {"none", "direct descriptors", "multishot"}) {
+        CAPTURE(feature);
         ServeOptions options = quiet_options();
-        options.loop.features.direct_descriptors = direct;
+        options.loop.features.direct_descriptors = feature == "direct descriptors";
+        options.loop.features.multishot_accept = feature == "multishot";
         auto server = Server::create(options);
         REQUIRE(server);
         std::vector<UniqueFd> clients;

@@ -16,54 +16,73 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
+namespace {
+
+void stop_with_a_queue(ServeOptions options) {
+    options.max_connections = 3;
+    ServerThread server(options, echo_any);
+    std::vector<UniqueFd> clients;
+    for (int i = 0; i < 100; ++i) {
+        clients.push_back(connect_to(server.address()));
+        REQUIRE(clients.back());
+        CHECK(write_all(clients.back().get(), std::to_string(100 + i)));
+    }
+    CHECK(read_up_to(clients.front().get(), 3) == "100");
+    server.stop();
+    waiting_for("those who were in the queue when the server was stopped");
+    for (std::size_t i = 1; i < clients.size(); ++i) {
+        clients[i - 1].reset();
+        CHECK(read_up_to(clients[i].get(), 3) == std::to_string(100 + i));
+    }
+    CHECK_FALSE(connect_to(server.address())); // and nobody else
+    clients.clear();
+    const ServeReport report = server.finish();
+    CHECK(report.accepted_count == 100);
+    CHECK(report.cancelled_count == 0);
+}
+
+void stop_in_a_storm(const ServeOptions& options) {
+    auto server = std::make_unique<ServerThread>(options, echo);
+    const Endpoint address = server->address();
+    std::atomic<int> served{0};
+    std::atomic<int> broken{0};
+    std::vector<std::thread> storm;
+    for (int i = 0; i < 4; ++i) {
+        storm.emplace_back([&] {
+            while (const UniqueFd client = connect_to(address))
+                ++(echoes(client, "x") ? served : broken);
+        });
+    }
+    waiting_for("a storm to be served");
+    while (served < 20) std::this_thread::yield();
+    server->stop();
+    waiting_for("a stopped server to refuse");
+    for (std::thread& thread : storm) thread.join();
+    server->finish();
+    CHECK(broken == 0);
+}
+
+} // namespace
+
 TEST_CASE("a stop loses nobody who was in the queue, also at the limit of connections") {
-    for (const char* listen : {"127.0.0.1:0", "unix:@ringlet-stopping-test"}) {
-        CAPTURE(listen);
-        ServeOptions options = quiet_options();
-        options.listen = listen;
-        options.max_connections = 3;
-        ServerThread server(options, echo_any);
-        std::vector<UniqueFd> clients;
-        for (int i = 0; i < 100; ++i) {
-            clients.push_back(connect_to(server.address()));
-            REQUIRE(clients.back());
-            CHECK(write_all(clients.back().get(), std::to_string(100 + i)));
+    for (const bool multishot : {false, true}) { // then the kernel has accepted most of the queue
+        for (const char* listen : {"127.0.0.1:0", "unix:@ringlet-stopping-test"}) {
+            CAPTURE(multishot);
+            CAPTURE(listen);
+            ServeOptions options = quiet_options();
+            options.listen = listen;
+            options.loop.features.multishot_accept = multishot;
+            stop_with_a_queue(options);
         }
-        CHECK(read_up_to(clients.front().get(), 3) == "100");
-        server.stop();
-        waiting_for("those who were in the queue when the server was stopped");
-        for (std::size_t i = 1; i < clients.size(); ++i) {
-            clients[i - 1].reset();
-            CHECK(read_up_to(clients[i].get(), 3) == std::to_string(100 + i));
-        }
-        CHECK_FALSE(connect_to(server.address())); // and nobody else
-        clients.clear();
-        const ServeReport report = server.finish();
-        CHECK(report.accepted_count == 100);
-        CHECK(report.cancelled_count == 0);
     }
 }
 
 TEST_CASE("clients that connect while a server stops are served or refused, not reset") {
-    for (int round = 0; round < 5; ++round) {
-        auto server = std::make_unique<ServerThread>(quiet_options(), echo);
-        const Endpoint address = server->address();
-        std::atomic<int> served{0};
-        std::atomic<int> broken{0};
-        std::vector<std::thread> storm;
-        for (int i = 0; i < 4; ++i) {
-            storm.emplace_back([&] {
-                while (const UniqueFd client = connect_to(address))
-                    ++(echoes(client, "x") ? served : broken);
-            });
-        }
-        waiting_for("a storm to be served");
-        while (served < 20) std::this_thread::yield();
-        server->stop();
-        waiting_for("a stopped server to refuse");
-        for (std::thread& thread : storm) thread.join();
-        server->finish();
-        CHECK(broken == 0);
+    for (int round = 0; round < 6; ++round) {
+        ServeOptions options = quiet_options();
+        options.loop.features.multishot_accept = round % 2 == 1;
+        CAPTURE(round);
+        stop_in_a_storm(options);
     }
 }
 

@@ -142,6 +142,42 @@ TEST_CASE("a connection that talks all the time goes between two messages, and l
     CHECK(broken == 0);
 }
 
+TEST_CASE("those whom the kernel accepted ahead are served by the program that has them") {
+    for (const bool multishot : {false, true}) {
+        CAPTURE(multishot);
+        const std::string path = next_path();
+        ServeOptions options = options_at(path);
+        options.max_connections = 3;
+        options.loop.features.multishot_accept = multishot;
+        std::atomic<bool> all_have_come{false};
+        auto handler = [&](TcpStream stream) -> Task<> {
+            while (!all_have_come) std::this_thread::yield(); // no turn until then
+            co_await echo(std::move(stream));
+        };
+        WorkersThread first(options, handler);
+        std::vector<UniqueFd> clients;
+        for (int i = 0; i < 50; ++i) {
+            clients.push_back(connect_to(first.address()));
+            CHECK(write_all(clients.back().get(), std::to_string(100 + i)));
+        }
+        all_have_come = true;
+        CHECK(read_up_to(clients.front().get(), 3) == "100");
+        waiting_for("the second program to start");
+        WorkersThread second(after(first, path), echo);
+        waiting_for("those who waited for a place in the first program");
+        for (std::size_t i = 1; i < clients.size(); ++i) {
+            clients[i - 1].reset();
+            CHECK(read_up_to(clients[i].get(), 3) == std::to_string(100 + i));
+        }
+        clients.clear();
+        waiting_for("both programs to end");
+        const ServeReport of_first = first.finish();
+        CHECK(of_first.cancelled_count == 0);
+        second.stop();
+        CHECK(of_first.accepted_count + second.finish().accepted_count == 50);
+    }
+}
+
 TEST_CASE("a connection that is not at rest stays, and is drained") {
     const std::string path = next_path();
     std::atomic<bool> drains{false};

@@ -115,6 +115,15 @@ public:
     /// Cost      Where nobody waits, one system call.
     [[nodiscard]] Result<std::vector<StreamSocket>> accept_waiting(std::size_t at_most);
 
+    /// The same, but only those that the kernel has accepted before they were asked for (the feature multishot_accept):
+    /// they are in no queue of the listener any more, and nobody else can have them.
+    [[nodiscard]] Result<std::vector<StreamSocket>> take_accepted(std::size_t at_most);
+    /// From now until the next `accept`, the kernel accepts nobody before being asked.
+    ///
+    /// Thread    No accept is in flight.
+    /// Cost      Waits until the kernel has given its request back, microseconds; nothing without multishot_accept.
+    void stop_accepting() noexcept;
+
     /// More listeners at the same address, each for a loop of its own, as `bind_several` makes them.
     Result<std::vector<StreamListener>> several_more(std::size_t count,
                                                      const ListenOptions& options);

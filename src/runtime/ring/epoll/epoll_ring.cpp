@@ -281,6 +281,7 @@ private:
     void handle(const epoll_event& event) {
         if ((event.data.u64 & poll_mark) != 0) {
             // It is in the list, or its name would be closed: looked up by address, never looked at.
+            // NOLINTNEXTLINE(performance-no-int-to-ptr): it was one, with a mark
             auto* operation = reinterpret_cast<Operation*>(event.data.u64 & ~poll_mark);
             return finish_poll(*operation, static_cast<int>(event.events));
         }

@@ -12,12 +12,15 @@ MultishotListener::Step MultishotListener::start(Operation& operation) {
     if (unsupported_) return {.request = Request::single_shot, .operation = &operation};
     waiting_ = &operation;
     cancelled_ = false;
-    if (!ahead_.empty()) {
-        const int fd = ahead_.front().release();
-        ahead_.pop_front();
-        return finish(fd);
-    }
+    if (UniqueFd fd = take_ahead()) return finish(fd.release());
     return armed_ ? Step() : arm();
+}
+
+UniqueFd MultishotListener::take_ahead() noexcept {
+    if (ahead_.empty()) return {};
+    UniqueFd fd = std::move(ahead_.front());
+    ahead_.pop_front();
+    return fd;
 }
 
 MultishotListener::Step MultishotListener::cancel(const Operation& operation) noexcept {

@@ -43,6 +43,9 @@ public:
     /// The kernel's answer. `more` says whether the multishot goes on.
     [[nodiscard]] Step answer(std::int32_t result, bool more);
 
+    /// The connection that has waited longest for an accept; empty if there is none.
+    [[nodiscard]] UniqueFd take_ahead() noexcept;
+
     /// Before a wait: takes the multishot back if nobody accepts. So clients for whom there is no room
     /// remain in the backlog.
     [[nodiscard]] Step rest() noexcept;

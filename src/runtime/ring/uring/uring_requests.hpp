@@ -18,7 +18,7 @@ namespace ringlet::uring {
 /// The name of a request in the kernel: an address, which is a multiple of eight, and what is there. The
 /// operation itself is not looked at before it has been checked (see check_loan).
 enum class Tag : std::uint64_t {
-    operation = 0, ///< that moves bytes or connects; of no address: nobody waits for this answer
+    operation = 0, ///< any other operation; a null address marks a completion to ignore
     multishot_accept,
     accept,
     install,
@@ -114,6 +114,13 @@ inline void submit_message(UringQueues& queues, const Operation& operation) {
     io_uring_sqe_set_data64(entry, name_of(operation));
 }
 
+inline void submit_connect(UringQueues& queues, const Operation& operation) {
+    io_uring_sqe* entry = queues.next_entry();
+    io_uring_prep_connect(entry, operation.fd(), static_cast<sockaddr*>(operation.data),
+                          static_cast<socklen_t>(operation.size_bytes));
+    io_uring_sqe_set_data64(entry, name_of(operation));
+}
+
 inline void submit_poll(UringQueues& queues, Descriptor descriptor, unsigned events,
                         std::uint64_t name) {
     io_uring_sqe* entry = queues.next_entry();
@@ -124,6 +131,18 @@ inline void submit_poll(UringQueues& queues, Descriptor descriptor, unsigned eve
 
 inline void submit_send(UringQueues& queues, const Operation& operation) {
     submit_transfer(queues, operation, IORING_OP_SEND, MSG_NOSIGNAL, Tag::operation);
+}
+
+inline void submit_zero_copy(UringQueues& queues, const Operation& operation) {
+    constexpr std::uint16_t report_usage = 1U << 3; // IORING_SEND_ZC_REPORT_USAGE (Linux 6.2)
+    const auto size =
+        static_cast<unsigned>(std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
+    io_uring_sqe* entry = queues.next_entry();
+    prepare(*entry, IORING_OP_SEND_ZC, operation.descriptor, operation.rest(), size);
+    // The kernel sends the rest by itself: each piece would wait for the peer.
+    entry->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
+    entry->ioprio |= report_usage;
+    io_uring_sqe_set_data64(entry, name_of(operation));
 }
 
 /// A receive into memory that the operation has.

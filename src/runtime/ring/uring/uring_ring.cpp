@@ -28,11 +28,9 @@ namespace ringlet {
 
 namespace {
 
-// What liburing 2.3 does not know, of Linux 6.10.
+// What liburing 2.3 does not know, of Linux 6.10 and 6.2.
 constexpr std::uint16_t accept_poll_first = 1U << 2; // IORING_ACCEPT_POLL_FIRST
-// And of Linux 6.2.
-constexpr std::uint16_t report_usage = 1U << 3; // IORING_SEND_ZC_REPORT_USAGE
-constexpr unsigned was_copied = 1U << 31;       // IORING_NOTIF_USAGE_ZC_COPIED
+constexpr unsigned was_copied = 1U << 31;            // IORING_NOTIF_USAGE_ZC_COPIED
 
 // A listener that the kernel has not given back after so many attempts stays with it.
 constexpr int disarm_attempts_limit = 1000;
@@ -49,9 +47,8 @@ public:
     ~UringRing() override {
         // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
         for (int attempt = 0; attempt < disarm_attempts_limit && receives_.take_all_back();
-             ++attempt) {
+             ++attempt)
             wait_for_any();
-        }
         for (auto& [fd, listener] : listeners_) static_cast<void>(disarm(listener));
     }
 
@@ -66,16 +63,15 @@ public:
 
     void cancel(Operation& operation) override {
         if (operation.opcode == Opcode::accept) {
-            const auto found = listeners_.find(operation.fd());
-            if (found != listeners_.end() && found->second.waiting() == &operation) {
-                return follow(found->second, found->second.cancel(operation));
-            }
+            MultishotListener* listener = listener_at(operation.fd());
+            if (listener != nullptr && listener->waiting() == &operation)
+                return follow(*listener, listener->cancel(operation));
         }
         if (receives_.cancel(operation)) return;
         const bool polls =
             operation.standby == Operation::Standby::polls && !operation.takes_buffer();
-        submit_cancellation(polls ? uring::name_of(operation, Tag::readiness)
-                                  : uring::name_of(operation));
+        uring::submit_cancellation(queues_, polls ? uring::name_of(operation, Tag::readiness)
+                                                  : uring::name_of(operation));
     }
 
     void park(Operation& operation) override { receives_.park(operation); }
@@ -103,10 +99,10 @@ public:
         }
         if (descriptor.is_direct()) return direct_->close(descriptor);
         const UniqueFd fd(descriptor.fd()); // closed at the end
-        const auto found = listeners_.find(fd.get());
-        if (found == listeners_.end()) return;
-        RINGLET_ASSERT(disarm(found->second), "the kernel does not give a listener back");
-        listeners_.erase(found);
+        MultishotListener* listener = listener_at(fd.get());
+        if (listener == nullptr) return;
+        RINGLET_ASSERT(disarm(*listener), "the kernel does not give a listener back");
+        listeners_.erase(fd.get());
     }
 
     std::size_t direct_descriptor_limit() const noexcept override {
@@ -129,6 +125,16 @@ public:
         if (answer == 1) return Descriptor::direct(place);
         direct_->release();
         return error_from_errno(answer < 0 ? -answer : EIO);
+    }
+
+    UniqueFd take_accepted(int listener) noexcept override {
+        MultishotListener* found = listener_at(listener);
+        return found != nullptr ? found->take_ahead() : UniqueFd();
+    }
+
+    void stop_accepting(int listener) noexcept override {
+        MultishotListener* found = listener_at(listener);
+        if (found != nullptr) static_cast<void>(disarm(*found));
     }
 
     bool receives_ahead() const noexcept override { return receives_.receives_ahead(); }
@@ -162,9 +168,7 @@ private:
         io_uring_sqe* entry = queues_.next_entry();
         prepare(*entry);
         io_uring_sqe_set_data64(entry, uring::name_of(made, Tag::install));
-        while (!made.answer) {
-            wait_for_any();
-        }
+        while (!made.answer) wait_for_any();
         return *made.answer;
     }
 
@@ -184,7 +188,7 @@ private:
                                       static_cast<unsigned>(operation.size_bytes),
                                       uring::name_of(operation));
         case Opcode::send_zero_copy: return submit_zero_copy(operation);
-        case Opcode::connect: return submit_connect(operation);
+        case Opcode::connect: return uring::submit_connect(queues_, operation);
         case Opcode::accept:
             return multishot_accept_ ? start_shared(operation) : submit_accept(operation);
         case Opcode::recv_buffer:
@@ -197,14 +201,7 @@ private:
 
     void submit_zero_copy(Operation& operation) {
         if (!zero_copy_send_) return submit_copying(operation);
-        io_uring_sqe* entry = queues_.next_entry();
-        const auto size = static_cast<unsigned>(
-            std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
-        uring::prepare(*entry, IORING_OP_SEND_ZC, operation.descriptor, operation.rest(), size);
-        // The kernel sends the rest by itself: each piece would wait for the peer.
-        entry->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
-        entry->ioprio |= report_usage;
-        io_uring_sqe_set_data64(entry, uring::name_of(operation));
+        uring::submit_zero_copy(queues_, operation);
     }
 
     void submit_copying(Operation& operation) {
@@ -230,13 +227,6 @@ private:
         finished_.add(operation, answer);
     }
 
-    void submit_connect(Operation& operation) {
-        io_uring_sqe* entry = queues_.next_entry();
-        io_uring_prep_connect(entry, operation.fd(), static_cast<sockaddr*>(operation.data),
-                              static_cast<socklen_t>(operation.size_bytes));
-        io_uring_sqe_set_data(entry, &operation);
-    }
-
     void submit_accept(Operation& operation) {
         if (direct_ && !direct_->reserve()) return finished_.add(operation, -EMFILE);
         io_uring_sqe* entry = queues_.next_entry();
@@ -249,11 +239,14 @@ private:
 
     // ---- what many accepts share -----------------------------------------------------------------
 
+    MultishotListener* listener_at(int fd) noexcept {
+        const auto found = listeners_.find(fd);
+        return found == listeners_.end() ? nullptr : &found->second;
+    }
+
     static std::uint64_t name_of(const MultishotListener& listener) {
         return uring::name_of(listener, Tag::multishot_accept);
     }
-
-    void submit_cancellation(std::uint64_t name) { uring::submit_cancellation(queues_, name); }
 
     void start_shared(Operation& operation) {
         try {
@@ -280,7 +273,7 @@ private:
             io_uring_sqe_set_data64(entry, name_of(listener));
             return;
         }
-        case Request::take_back: return submit_cancellation(name_of(listener));
+        case Request::take_back: return uring::submit_cancellation(queues_, name_of(listener));
         case Request::single_shot: return submit_accept(*step.operation);
         }
         if (step.operation == nullptr) return;
@@ -294,7 +287,7 @@ private:
         if (const Operation* left = listener.waiting()) follow(listener, listener.cancel(*left));
         for (int attempt = 0; attempt < disarm_attempts_limit && listener.is_armed(); ++attempt) {
             // Each time: it may have missed the multishot. Its own answer ends the wait.
-            submit_cancellation(name_of(listener));
+            uring::submit_cancellation(queues_, name_of(listener));
             wait_for_any();
         }
         return !listener.is_armed();

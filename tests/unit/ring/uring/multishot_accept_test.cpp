@@ -272,6 +272,28 @@ TEST_CASE("UringRing accepts many connections by one submission, or each by its 
     }
 }
 
+TEST_CASE("UringRing gives what it has accepted ahead, and can be told to accept nobody") {
+    if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
+    const auto ring = ring_with(true);
+    Listening server(ring);
+    CHECK_FALSE(ring->take_accepted(server.fd.get())); // nothing was asked of it yet
+    ring->stop_accepting(server.fd.get());
+    std::vector<UniqueFd> clients;
+    for (int i = 0; i < 5; ++i) clients.push_back(server.client());
+    const UniqueFd first = server.accept_one();
+    ring->stop_accepting(server.fd.get());
+    const UniqueFd late = server.client();
+    for (std::size_t i = 1; i < clients.size(); ++i) {
+        const UniqueFd accepted = ring->take_accepted(server.fd.get());
+        REQUIRE(accepted);
+        CHECK(peer_of(accepted.get()) == address_of(clients[i].get()));
+    }
+    CHECK_FALSE(
+        ring->take_accepted(server.fd.get())); // it waits in the backlog, until somebody accepts
+    CHECK(peer_of(server.accept_one().get()) == address_of(late.get()));
+    server.close();
+}
+
 TEST_CASE("UringRing hands over what was accepted ahead in order, and takes no more meanwhile") {
     if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
     const auto ring = ring_with(true);

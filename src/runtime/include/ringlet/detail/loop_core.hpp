@@ -194,6 +194,8 @@ public:
         return ring_->install(descriptor);
     }
     [[nodiscard]] Result<Descriptor> adopt(int fd) { return ring_->adopt(fd); }
+    [[nodiscard]] UniqueFd take_accepted(int listener) { return ring_->take_accepted(listener); }
+    void stop_accepting(int listener) noexcept { ring_->stop_accepting(listener); }
     [[nodiscard]] bool receives_ahead() const noexcept { return ring_->receives_ahead(); }
     [[nodiscard]] bool has_received(Descriptor descriptor) const noexcept {
         return ring_->has_received(descriptor);

@@ -79,6 +79,12 @@ public:
     /// Errors    `too_many_files_open`: the table is full; what else the kernel answers.
     virtual Result<Descriptor> adopt(int) { return std::errc::operation_not_supported; }
 
+    /// A connection that the ring has accepted at this listener before anybody asked; empty if there is none.
+    [[nodiscard]] virtual UniqueFd take_accepted(int) noexcept { return {}; }
+
+    /// Accepts nobody at this listener until the next accept. No accept is in flight there.
+    virtual void stop_accepting(int) noexcept {}
+
     /// Whether the ring holds bytes of a descriptor that nobody has received yet, or its end.
     [[nodiscard]] virtual bool has_received(Descriptor) const noexcept { return false; }
 
