@@ -16,12 +16,12 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A stream whose kind is known only when the program runs: `AnyStream stream(std::move(tcp_stream));`
+/// A stream whose type is known only at run time: `AnyStream stream(std::move(tcp_stream));`
 ///
-/// Lifetime  Owns the stream, on the heap. Move-only, also while operations are in flight.
-/// Thread    As the stream.
+/// Lifetime  Owns the stream, on the heap. Move-only, even while operations are in flight.
+/// Thread    The stream's.
 /// Errors    Those of the stream, unchanged.
-/// Cost      One allocation when it is made; per operation an indirect call and a frame from the pool.
+/// Cost      One allocation at construction; per operation an indirect call and a frame from the pool.
 class AnyStream {
 public:
     /// Owns nothing; every use of it aborts.
@@ -32,7 +32,7 @@ public:
     explicit AnyStream(Stream stream)
         : stream_(std::make_unique<Model<Stream>>(std::move(stream))) {}
 
-    /// What each does is described at `StreamSocket`.
+    /// `StreamSocket` describes what each of these does.
     [[nodiscard]] Task<Result<Buffer>> recv() { return stream().recv(); }
     [[nodiscard]] Task<Result<std::size_t>> recv(std::span<std::byte> memory) {
         return stream().recv(memory);
@@ -53,7 +53,7 @@ public:
         return stream().send_all(pieces);
     }
     Result<void> shutdown_write() { return stream().shutdown_write(); }
-    /// 0 where the stream has no `try_send`.
+    /// Returns 0 if the stream has no `try_send`.
     Result<std::size_t> try_send(std::span<const std::byte> bytes) {
         return stream().try_send(bytes);
     }
@@ -99,7 +99,7 @@ private:
     std::unique_ptr<Interface> stream_;
 };
 
-/// The stream of one kind. Nothing of it is used after an await: it may have been dropped meanwhile.
+/// Holds a stream of one type. No member is used after an await: the object may be gone by then.
 template <class Stream>
 class AnyStream::Model final : public Interface {
 public:

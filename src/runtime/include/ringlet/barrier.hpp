@@ -8,10 +8,10 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Lets a number of tasks wait for each other, again and again, as std::barrier.
+/// Lets a number of tasks wait for each other, phase after phase, like std::barrier.
 ///
-/// Lifetime  Outlives those that wait for it (asserted).
-/// Thread    One loop's own.
+/// Lifetime  Outlives its waiters (asserted).
+/// Thread    One loop's thread.
 class Barrier {
 public:
     /// `name` is for messages and dumps; it must outlive the barrier, as a literal does.
@@ -42,10 +42,10 @@ public:
         Barrier* barrier_;
     };
 
-    /// Arrives, and waits until all of a phase have: the last one lets all go on.
+    /// Arrives, and waits until every task of the phase has arrived. The last one releases the others.
     ///
-    /// Suspends  Unless it is the last.
-    /// Cancel    Ends with `operation_canceled`, and it has not arrived: the others wait for another.
+    /// Suspends  Unless it is the last to arrive.
+    /// Cancel    Ends with `operation_canceled` and undoes the arrival: the others wait for one more.
     /// Cost      No allocation.
     [[nodiscard]] Awaiter arrive_and_wait() noexcept { return Awaiter(*this); }
 

@@ -16,7 +16,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What `co_await` gives of an `A`: a task, or an awaiter.
+/// The type that `co_await` gives for an `A`, which is a task or an awaiter.
 template <class A>
 struct AwaitedType {
     using type = decltype(std::declval<A&>().await_resume());
@@ -29,12 +29,12 @@ struct AwaitedType<A> {
 template <class A>
 using Awaited = typename AwaitedType<A>::type;
 
-/// `co_await` of an `A` gives a `T`.
+/// Awaiting an `A` gives a `T`.
 template <class A, class T>
 concept Gives = std::same_as<Awaited<A>, T>;
 
-/// Something that bytes come from: `TcpStream`, `UnixStream`, `PipeReader`, `AnyStream`, and what you write yourself
-/// (docs/guides/streams.md). The functions do what those of `StreamSocket` do.
+/// A source of bytes: `TcpStream`, `UnixStream`, `PipeReader`, `AnyStream`, or a type of your own
+/// (docs/guides/streams.md). Its functions do what those of `StreamSocket` do.
 template <class S>
 concept ByteSource = std::movable<S> && requires(S& source, std::span<std::byte> memory) {
     { source.recv() } -> Gives<Result<Buffer>>;
@@ -55,7 +55,7 @@ concept ByteSink =
         { sink.close() } -> Gives<Result<void>>;
     };
 
-/// A connection: both, and ways to end it. What a handler takes that does not care what carries its bytes:
+/// A connection: source, sink, and ways to end it. Use it for a handler that does not care what carries its bytes:
 ///
 ///     template <ByteStream Stream>
 ///     Task<> echo(Stream stream);
@@ -66,8 +66,8 @@ concept ByteStream = ByteSource<S> && ByteSink<S> && requires(S& stream, const S
     { static_cast<bool>(constant) };
 };
 
-/// Gives a stream of yours the functions that follow from others: inherit it, and write `recv()`, `recv(memory)`,
-/// `send_all(bytes)`, `shutdown_write`, `close`, `abort` and `operator bool`.
+/// Adds to your own stream the functions that can be built from others. Inherit from it, and write `recv()`,
+/// `recv(memory)`, `send_all(bytes)`, `shutdown_write`, `close`, `abort` and `operator bool`.
 ///
 ///     class Counted : public StreamAdapter<Counted> {
 ///     public:
@@ -75,7 +75,7 @@ concept ByteStream = ByteSource<S> && ByteSink<S> && requires(S& stream, const S
 template <class Self>
 class StreamAdapter {
 public:
-    /// As `StreamSocket::recv_exactly`. Cancelled, it has received a part.
+    /// As `StreamSocket::recv_exactly`. If cancelled, it may have received a part.
     Task<Result<void>> recv_exactly(std::span<std::byte> memory) {
         std::size_t received = 0;
         while (received < memory.size()) {

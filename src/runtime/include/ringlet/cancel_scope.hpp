@@ -19,17 +19,17 @@ enum class CancelReason : std::uint8_t {
     requested,      ///< somebody called `cancel`
     deadline,       ///< its time was up
     sibling_failed, ///< another task of the same group failed
-    shutdown        ///< the loop or the server is being left
+    shutdown        ///< the loop or the server is shutting down
 };
 
 /// The name of a reason, for messages.
 [[nodiscard]] const char* to_string(CancelReason reason) noexcept;
 
-/// A part of a program that is cancelled as one: a task, a group of tasks, a block with a deadline.
+/// A part of a program that is cancelled as a whole: a task, a group of tasks, a block with a deadline.
 ///
-/// Scopes form a tree. Cancelling one cancels those inside of it, except shielded ones. What a
-/// coroutine waits for in a cancelled scope ends, and whatever is awaited later in it ends at once,
-/// with `operation_canceled`: a cancellation cannot be missed, nor swallowed.
+/// Scopes form a tree. Cancelling one cancels those inside it, except shielded ones. In a cancelled
+/// scope the wait in progress ends with `operation_canceled`, and every later await does so at once:
+/// a cancellation can be neither missed nor swallowed.
 ///
 /// The promise of every `Task` points to the scope that it runs in, which is how
 /// `co_await sleep_for(1s)` finds its loop without an argument or a thread-local.
@@ -45,10 +45,10 @@ public:
     ~CancelScope() { close(); }
 
     LoopCore* loop = nullptr;
-    TaskRecord* task = nullptr; ///< whose coroutines run in it; null for that of the loop
+    TaskRecord* task = nullptr; ///< the task that runs in it; null for the loop's own scope
     Wait* wait = nullptr;       ///< what a coroutine waits for directly in this scope
 
-    /// Becomes part of `parent`, and cancelled if that is, unless shielded.
+    /// Becomes a child of `parent`. If `parent` is cancelled, so is this scope, unless it is shielded.
     void open(CancelScope& parent, TaskRecord* runs_in_it, bool shielded = false) noexcept {
         loop = parent.loop;
         task = runs_in_it;
@@ -83,12 +83,12 @@ public:
         parent_ = next_ = previous_ = nullptr;
     }
 
-    /// Cancels this scope and those inside. The first reason stays.
+    /// Cancels this scope and those inside it. The first reason is kept.
     ///
-    /// Cost      One visit for each scope inside. Resumes nobody.
+    /// Cost      One visit for each scope inside. Resumes no coroutine.
     void cancel(CancelReason reason) noexcept { cancel_inside(reason, false); }
 
-    /// As `cancel`, also where a shield stands.
+    /// As `cancel`, but goes through shields.
     void cancel_through_shields(CancelReason reason) noexcept { cancel_inside(reason, true); }
 
     /// Makes the outermost scope of a loop usable again.
@@ -100,12 +100,12 @@ public:
         return reason_;
     }
 
-    /// Notes that something was ended or refused because of the cancellation: here, and outwards up to the
-    /// scope in which it was asked for. What an inner cancellation ends is not put down to an outer one.
+    /// Notes that the cancellation ended or refused something. The note is made here and outwards, up to the
+    /// scope on which `cancel` was called: an outer cancellation is not blamed for what an inner one ended.
     void note_answered() noexcept;
     /// Whether the cancellation has cut something short: see `note_answered`.
     [[nodiscard]] bool was_answered() const noexcept { return answered_; }
-    /// Whether it was cancelled by a call of `cancel` on itself, not along with a scope around it.
+    /// Whether it was cancelled by a call of `cancel` on itself, not along with an enclosing scope.
     [[nodiscard]] bool is_origin() const noexcept { return origin_; }
 
     [[nodiscard]] CancelScope* parent() const noexcept { return parent_; }
@@ -116,14 +116,14 @@ private:
     void cancel_inside(CancelReason reason, bool through_shields) noexcept;
 
     CancelScope* parent_ = nullptr;
-    CancelScope* first_ = nullptr;    // of the scopes inside, oldest first
+    CancelScope* first_ = nullptr;    // the oldest scope inside
     CancelScope* next_ = nullptr;     // the younger sibling
-    CancelScope* previous_ = nullptr; // the older sibling; of the oldest: the youngest
+    CancelScope* previous_ = nullptr; // the older sibling; for the oldest, the youngest
     CancelReason reason_ = CancelReason::requested;
     bool cancelled_ = false;
     bool shielded_ = false;
     bool answered_ = false;
-    bool origin_ = false; // the cancellation was asked for here
+    bool origin_ = false; // `cancel` was called on this scope
 };
 
 /// A promise that carries a scope: that of a `Task`, or of your own coroutine type.
@@ -132,7 +132,7 @@ concept ScopedPromise = requires(P& promise) {
     { promise.scope() } -> std::same_as<CancelScope*>;
 };
 
-/// The scope of a coroutine that awaits something of ringlet.
+/// The scope of a coroutine that awaits something from ringlet.
 template <class P>
 [[nodiscard]] CancelScope& scope_of(std::coroutine_handle<P> coroutine) noexcept {
     static_assert(ScopedPromise<P>,

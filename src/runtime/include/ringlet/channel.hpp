@@ -14,19 +14,19 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Hands values from task to task, in order. Bounded, any number of senders and receivers.
+/// Hands values from task to task, in order. Bounded, with any number of senders and receivers.
 ///
 ///     Channel<std::string> lines(16);
 ///     auto sent = co_await lines.send(std::move(line));
 ///     auto line = co_await lines.recv();
 ///
-/// Lifetime  Outlives those that wait for it (asserted). Values that nobody received go with it.
-/// Thread    One loop's own; see `ThreadChannel` for messages of other threads.
+/// Lifetime  Outlives its waiters (asserted). Values that nobody received are destroyed with it.
+/// Thread    One loop's thread; see `ThreadChannel` for messages from other threads.
 template <class T>
 class Channel {
 public:
-    /// Holds up to `capacity` values that nobody has received yet; 0: a sender waits until its value
-    /// is taken. `name` must outlive the channel, as a literal does.
+    /// Holds up to `capacity` values that nobody has received yet. With 0 a sender waits until its
+    /// value is taken. `name` must outlive the channel, as a literal does.
     ///
     /// Cost      Allocates its memory here, and never again.
     explicit Channel(std::size_t capacity, const char* name = "")
@@ -90,24 +90,24 @@ public:
 
     /// Puts a value in, waiting for room.
     ///
-    /// Suspends  If the channel is full. Those that wait go first come first served.
+    /// Suspends  If the channel is full. Waiting senders go in FIFO order.
     /// Cancel    Ends with `operation_canceled`.
-    /// Returns   `Result<void>`. On an error `value` has not been moved from: nothing is lost.
-    /// Errors    `channel_closed`. What moving `value` throws is thrown here, whoever moves it.
+    /// Returns   `Result<void>`. On error `value` has not been moved from: nothing is lost.
+    /// Errors    `channel_closed`. What moving `value` throws is thrown here, even if a receiver moves it.
     /// Cost      No allocation.
     [[nodiscard]] SendAwaiter send(T&& value) noexcept { return SendAwaiter(*this, value); }
 
     /// Takes the oldest value out, waiting for one.
     ///
-    /// Suspends  If the channel is empty. Those that wait go first come first served.
-    /// Cancel    Ends with `operation_canceled`; a value that was handed over first is delivered.
+    /// Suspends  If the channel is empty. Waiting receivers go in FIFO order.
+    /// Cancel    Ends with `operation_canceled`; a value handed over before that is delivered.
     /// Returns   `Result<T>`.
-    /// Errors    `channel_closed`, when everything that was sent has been received. What moving the value
-    ///           throws is thrown; it stays in the channel, unless it was handed over already.
+    /// Errors    `channel_closed`, once everything that was sent has been received. What moving the value
+    ///           throws is thrown; the value stays in the channel unless it was handed over already.
     /// Cost      No allocation.
     [[nodiscard]] RecvAwaiter recv() noexcept { return RecvAwaiter(*this); }
 
-    /// Puts a value in if there is room. Otherwise, or after `close`, `value` has not been moved from.
+    /// Puts a value in if there is room. Otherwise, or after `close`, `value` is not moved from.
     [[nodiscard]] bool try_send(T&& value) { return !closed_ && try_send_from(value); }
 
     /// Takes the oldest value out, if there is one.
@@ -117,8 +117,8 @@ public:
         return value;
     }
 
-    /// Nothing more can be sent. What is in it can still be received. Those that wait to send, and
-    /// those that wait to receive, end with `channel_closed`. Closing twice does nothing.
+    /// Closes the channel: nothing more can be sent, and the values in it can still be received.
+    /// Waiting senders and receivers end with `channel_closed`. Closing twice does nothing.
     void close() noexcept {
         closed_ = true;
         while (!senders_.empty()) static_cast<SendAwaiter&>(senders_.wake_one()).is_refused_ = true;
@@ -160,12 +160,12 @@ private:
             first_ = first_ + 1 == capacity_ ? 0 : first_ + 1;
             --size_;
             take_from_senders([this](T& value) { store(value); });
-        } else { // a sender waits only without capacity
+        } else { // then senders wait only if the capacity is 0
             take_from_senders([&taken](T& value) { taken.emplace(std::move(value)); });
         }
     }
-    // Lets `take` have the value of the oldest sender that waits. One whose value cannot be moved gets the
-    // exception, and the next one is asked.
+    // Gives `take` the value of the oldest waiting sender. If moving it throws, that sender gets the
+    // exception and the next one is tried.
     template <class Take>
     void take_from_senders(Take take) {
         while (!senders_.empty()) {
@@ -179,7 +179,7 @@ private:
             if (!sender.move_failed_) return;
         }
     }
-    // A receiver goes before it has looked at what it was given.
+    // For a receiver that is destroyed before it has looked at the value it was given.
     void put_back(T& value) noexcept {
         if (size_ == capacity_) return;
         const std::size_t before = (first_ == 0 ? capacity_ : first_) - 1;

@@ -6,8 +6,8 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// The clock of deadlines: CLOCK_MONOTONIC, which is also what the kernel's waits use. Its moments are
-/// those of `std::chrono::steady_clock`; in a simulation (`<ringlet/testing/simulation.hpp>`) it shows
+/// The clock for deadlines: CLOCK_MONOTONIC, which the kernel's waits use as well. Its time points are
+/// those of `std::chrono::steady_clock`. In a simulation (`<ringlet/testing/simulation.hpp>`) it shows
 /// the simulated time.
 struct Clock {
     using duration = std::chrono::steady_clock::duration;
@@ -20,7 +20,7 @@ struct Clock {
 };
 
 /// A duration in the clock's own unit, rounded up. One that does not fit becomes the longest that does (292
-/// years), or the shortest: "the largest value" means never. What is no number counts as nothing.
+/// years), or the shortest, so "the largest value" means never. NaN counts as zero.
 template <class Rep, class Period>
 [[nodiscard]] constexpr Clock::duration
 saturated(std::chrono::duration<Rep, Period> duration) noexcept {
@@ -32,7 +32,7 @@ saturated(std::chrono::duration<Rep, Period> duration) noexcept {
     return std::chrono::ceil<Clock::duration>(duration);
 }
 
-/// The moment so long after another, as far as the clock goes.
+/// The time point `duration` after `moment`, clamped to the range of the clock.
 [[nodiscard]] constexpr Clock::time_point later(Clock::time_point moment,
                                                 Clock::duration duration) noexcept {
     using Moment = Clock::time_point;
@@ -44,7 +44,7 @@ saturated(std::chrono::duration<Rep, Period> duration) noexcept {
     return moment + duration;
 }
 
-/// How long it is from one moment to another, as far as a duration goes; negative if it has passed.
+/// The time from `from` to `to`, clamped to the range of a duration; negative if `to` is earlier.
 [[nodiscard]] constexpr Clock::duration between(Clock::time_point from,
                                                 Clock::time_point to) noexcept {
     const Clock::duration begin = from.time_since_epoch();
@@ -56,8 +56,8 @@ saturated(std::chrono::duration<Rep, Period> duration) noexcept {
     return end - begin;
 }
 
-/// A duration as the kernel takes it: whole seconds, and nanoseconds beyond them. For `timespec` and
-/// `__kernel_timespec`. The duration must not be negative.
+/// A duration as the kernel takes it, in `timespec` and `__kernel_timespec`: whole seconds and the
+/// remaining nanoseconds. The duration must not be negative.
 template <class Timespec>
 [[nodiscard]] constexpr Timespec to_timespec(Clock::duration duration) noexcept {
     using std::chrono::nanoseconds;

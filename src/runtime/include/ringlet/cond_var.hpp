@@ -5,7 +5,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Lets tasks that hold a mutex wait until another one has changed what it protects, as
+/// Lets a task that holds a mutex wait until another task has changed what the mutex protects, like
 /// std::condition_variable.
 ///
 ///     while (queue.empty()) {
@@ -13,8 +13,8 @@ namespace RINGLET_EXPORT ringlet {
 ///         if (!woken) co_return;   // cancelled; the mutex is locked all the same
 ///     }
 ///
-/// Lifetime  Outlives those that wait for it (asserted).
-/// Thread    One loop's own.
+/// Lifetime  Outlives its waiters (asserted).
+/// Thread    One loop's thread.
 class CondVar {
 public:
     /// `name` is for messages and dumps; it must outlive the variable, as a literal does.
@@ -38,8 +38,8 @@ public:
             return outcome();
         }
 
-        // Nobody comes back without the mutex: then the wait is for that, and cannot be cancelled
-        // a second time.
+        // A waiter always returns with the mutex locked. Once it waits for the mutex, it cannot be
+        // cancelled any more.
         void cancel() noexcept override {
             if (list != &variable_->waiting_) return;
             leave_list();
@@ -66,8 +66,8 @@ public:
 
     /// Unlocks the mutex of `guard`, waits to be notified, and locks it again.
     ///
-    /// Suspends  Always, unless cancelled already.
-    /// Cancel    Ends with `operation_canceled`, when the mutex has been locked again.
+    /// Suspends  Always, unless already cancelled.
+    /// Cancel    Ends with `operation_canceled`, once the mutex is locked again.
     /// Cost      No allocation.
     [[nodiscard]] Awaiter wait(MutexGuard& guard) noexcept {
         RINGLET_ASSERT(guard.mutex() != nullptr,
@@ -75,7 +75,7 @@ public:
         return Awaiter(*this, guard);
     }
 
-    /// Wakes the oldest that waits; nobody, if none does.
+    /// Wakes the oldest waiter, if there is one.
     void notify_one() noexcept {
         if (!waiting_.empty()) static_cast<Awaiter&>(waiting_.pop()).wait_for_mutex();
     }

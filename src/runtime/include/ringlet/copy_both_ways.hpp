@@ -16,12 +16,12 @@ struct CopiedBytes {
     std::uint64_t back = 0;
 };
 
-/// Sends on what comes from a source, until it ends.
+/// Copies bytes from a source to a sink until the source ends.
 ///
 /// Lifetime  Both outlive the await.
-/// Returns   `Result<void>`: the source has ended, and everything is in the sink. `copied_bytes` counts in any case.
-/// Errors    The first of either.
-/// Cancel    Ends with `operation_canceled`; a buffer that was received and not sent is lost.
+/// Cancel    Ends with `operation_canceled`; a buffer that was received but not sent is lost.
+/// Returns   `Result<void>`: the source has ended, and the sink has everything. `copied_bytes` counts in any case.
+/// Errors    The first error of either.
 template <ByteSource Source, ByteSink Sink>
 Task<Result<void>> copy_bytes(Source& from, Sink& to, std::uint64_t& copied_bytes) {
     for (;;) {
@@ -36,13 +36,13 @@ Task<Result<void>> copy_bytes(Source& from, Sink& to, std::uint64_t& copied_byte
     }
 }
 
-/// Forwards between two connections until both sides have finished. The end of one side is passed on as such
-/// (`shutdown_write`), and the other goes on; an error ends both ways.
+/// Forwards between two connections until both sides have finished. When one side finishes, its end is passed on
+/// (`shutdown_write`) and the other direction goes on. An error ends both directions.
 ///
 /// Lifetime  The streams outlive the await. Neither is closed.
 /// Returns   `Result<CopiedBytes>`.
-/// Errors    The first of either stream.
-/// Cost      A buffer a way while bytes are under way; none while it is quiet. Two tasks.
+/// Errors    The first error of either stream.
+/// Cost      Two tasks. One buffer per direction while bytes are on their way; none while it is idle.
 template <ByteStream First, ByteStream Second>
 Task<Result<CopiedBytes>> copy_both_ways(First& first, Second& second) {
     CopiedBytes copied;
@@ -51,7 +51,7 @@ Task<Result<CopiedBytes>> copy_both_ways(First& first, Second& second) {
         if (!done) co_return done;
         auto told = to->shutdown_write();
         if (told.error() == std::errc::not_connected)
-            told = {}; // it has gone, having sent everything
+            told = {}; // it has sent everything, and is gone
         co_return told;
     };
     auto both = [&](TaskGroup& group) -> Task<> {

@@ -21,28 +21,28 @@ namespace RINGLET_EXPORT ringlet {
 
 /// How a `DatagramSocket` is made.
 struct DatagramOptions {
-    /// Lets several sockets have the same port (SO_REUSEPORT); the kernel spreads senders over them, and gives what is
-    /// sent to a multicast group to all.
+    /// Lets several sockets share a port (SO_REUSEPORT). The kernel spreads senders over them, and delivers what is
+    /// sent to a multicast group to all of them.
     bool reuse_port = false;
-    /// An IPv6 socket takes nothing from IPv4 (IPV6_V6ONLY).
+    /// An IPv6 socket receives nothing from IPv4 (IPV6_V6ONLY).
     bool v6_only = false;
     /// Allows sending to broadcast addresses (SO_BROADCAST).
     bool broadcast = false;
-    /// Tells for each datagram to which of this machine's addresses it was sent (IP_PKTINFO): to answer from there.
+    /// Reports which of this machine's addresses each datagram was sent to (IP_PKTINFO), to answer from there.
     bool tell_destination = false;
-    /// Lets the kernel join datagrams of one sender and one size (UDP_GRO, Linux 5.0): see
-    /// `ReceivedDatagram::segment_bytes`. Receive into 64 KiB then.
+    /// Lets the kernel join datagrams of the same sender and the same size (UDP_GRO, Linux 5.0): see
+    /// `ReceivedDatagram::segment_bytes`. Receive into 64 KiB of memory then.
     bool join_segments = false;
 };
 
 /// What came with a datagram.
 struct ReceivedDatagram {
-    std::size_t size_bytes = 0; ///< in the memory that was given. 0 is a datagram without bytes
+    std::size_t size_bytes = 0; ///< in the caller's memory; 0 for an empty datagram
     Endpoint from;              ///< who sent it
-    /// The address that it was sent to, without a port; with `DatagramOptions::tell_destination`.
+    /// The address that it was sent to, without a port; only with `DatagramOptions::tell_destination`.
     std::optional<Endpoint> to;
-    bool truncated = false; ///< it was longer than the memory, and the rest is lost
-    /// Not 0: several datagrams of so many bytes each, but for the last, one after the other.
+    bool truncated = false; ///< it was longer than the memory; the rest is lost
+    /// If not 0: the memory holds several datagrams in a row, of this many bytes each except for the last.
     std::size_t segment_bytes = 0;
 };
 
@@ -57,7 +57,7 @@ public:
     }
     Result<ReceivedDatagram> await_resume();
 
-    /// Room for the control data that is asked for: an address and a size.
+    /// Room for the control data that can be requested: an address and a size.
     struct Control {
         alignas(cmsghdr) std::array<std::byte, 128> bytes;
     };
@@ -108,7 +108,7 @@ public:
     /// What one UDP datagram can carry, in bytes (IPv4).
     static constexpr std::size_t largest_bytes = 65'507;
 
-    /// Takes datagrams at an address. Port 0 takes a free one: see `local`. The file of a Unix socket stays when it goes.
+    /// Receives datagrams at an address. Port 0 picks a free one: see `local`. The file of a Unix socket outlives it.
     ///
     /// Errors    `address_in_use`, `address_not_available`, `permission_denied`, `too_many_files_open`.
     static Result<DatagramSocket> bind(const Endpoint& endpoint,
@@ -117,7 +117,7 @@ public:
     /// Talks to one peer: only its datagrams arrive, and `send` needs no address.
     ///
     /// Suspends  Never: nothing is sent.
-    /// Errors    As `bind`; `network_unreachable`; for Unix `connection_refused`, `no_such_file_or_directory`.
+    /// Errors    As `bind`; `network_unreachable`; for Unix sockets `connection_refused`, `no_such_file_or_directory`.
     static Result<DatagramSocket> connect(const Endpoint& peer,
                                           const DatagramOptions& options = {});
 
@@ -128,25 +128,25 @@ public:
     ///
     /// Lifetime  The memory is lent until the await ends.
     /// Suspends  Once.
-    /// Cancel    Ends with `operation_canceled`; a datagram that came first is delivered.
+    /// Cancel    Ends with `operation_canceled`; a datagram that arrived first is delivered.
     /// Returns   `Result<ReceivedDatagram>`.
-    /// Errors    `connection_refused` on a connected socket: the peer's machine said that nobody is there.
+    /// Errors    `connection_refused` on a connected socket: the peer's machine reported that nobody listens.
     [[nodiscard]] RecvDatagramAwaiter recv_from(std::span<std::byte> memory);
 
-    /// The same if one is there already: what is left of a burst, without a wait each.
+    /// Receives a datagram that is already there: for the rest of a burst, without a wait for each.
     ///
     /// Suspends  Never.
-    /// Returns   Nothing if none is there.
+    /// Returns   Nothing if there is none.
     [[nodiscard]] Result<std::optional<ReceivedDatagram>>
     try_recv_from(std::span<std::byte> memory);
 
     /// Sends one datagram, as a whole or not at all.
     ///
     /// Lifetime  The bytes are lent until the await ends.
-    /// Suspends  Once; only for room in the send buffer.
-    /// Returns   `Result<void>`: it has left this program. Nobody says whether it arrives.
-    /// Errors    `message_size` for more than the socket takes; `network_unreachable`, `permission_denied`
-    ///           (broadcast, a firewall), `connection_refused` (of an earlier one).
+    /// Suspends  Once, and only to wait for room in the send buffer.
+    /// Returns   `Result<void>`: it has left this program. Whether it arrives is not reported.
+    /// Errors    `message_size` if it is larger than the socket takes; `network_unreachable`,
+    ///           `permission_denied` (broadcast, a firewall), `connection_refused` (for an earlier datagram).
     [[nodiscard]] SendDatagramAwaiter send_to(std::span<const std::byte> bytes,
                                               const Endpoint& to) {
         return {socket(), bytes, to, std::nullopt, 0};
@@ -154,33 +154,33 @@ public:
     [[nodiscard]] SendDatagramAwaiter send_to(std::string_view text, const Endpoint& to) {
         return send_to(std::as_bytes(std::span(text)), to);
     }
-    /// The same from another address of this machine, as `ReceivedDatagram::to` told it.
+    /// The same from a given address of this machine, such as `ReceivedDatagram::to`.
     [[nodiscard]] SendDatagramAwaiter send_to(std::span<const std::byte> bytes, const Endpoint& to,
                                               const Endpoint& from) {
         return {socket(), bytes, to, from, 0};
     }
-    /// The same of a connected socket.
+    /// The same on a connected socket.
     [[nodiscard]] SendDatagramAwaiter send(std::span<const std::byte> bytes) {
         return {socket(), bytes, std::nullopt, std::nullopt, 0};
     }
     [[nodiscard]] SendDatagramAwaiter send(std::string_view text) {
         return send(std::as_bytes(std::span(text)));
     }
-    /// Sends many datagrams of one size, but for the last, with one system call (UDP_SEGMENT, Linux 4.18): at most 64 of
-    /// them, and `largest_bytes` together.
+    /// Sends many datagrams with one system call (UDP_SEGMENT, Linux 4.18), all of one size except for the last: at
+    /// most 64 of them, and `largest_bytes` in total.
     [[nodiscard]] SendDatagramAwaiter send_segments_to(std::span<const std::byte> bytes,
                                                        std::size_t segment_bytes,
                                                        const Endpoint& to) {
         return {socket(), bytes, to, std::nullopt, segment_bytes};
     }
 
-    /// Takes part in a multicast group, on the interface of this index (if_nametoindex(3)); 0: the kernel chooses.
+    /// Joins a multicast group on the interface with this index (if_nametoindex(3)); with 0 the kernel chooses.
     ///
-    /// Errors    `invalid_argument` for what is no multicast address; `no_such_device`.
+    /// Errors    `invalid_argument` if it is not a multicast address; `no_such_device`.
     Result<void> join_group(const Endpoint& group, unsigned interface_index = 0);
     Result<void> leave_group(const Endpoint& group, unsigned interface_index = 0);
 
-    /// Closes it, and waits until what was lent to the kernel has come back: see `StreamSocket::close`.
+    /// Closes the socket, and waits until the kernel has returned what was lent to it: see `StreamSocket::close`.
     [[nodiscard]] CloseAwaiter close();
 
     [[nodiscard]] Result<Endpoint> local() const;
@@ -198,7 +198,7 @@ private:
     SocketHandle socket_;
 };
 
-/// As most people call it.
+/// The more common name.
 using UdpSocket = DatagramSocket;
 
 } // namespace ringlet

@@ -15,8 +15,8 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// g++ before 13 destroys the captures of a temporary lambda twice when it stands in a `co_await`
-/// (docs/guides/pitfalls.md): callables that would be harmed are refused there.
+/// g++ before 13 destroys the captures of a temporary lambda in a `co_await` twice
+/// (docs/guides/pitfalls.md). Callables that this would break are refused there.
 template <class Fn>
 inline constexpr bool is_safe_in_co_await =
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
@@ -39,7 +39,7 @@ public:
         : shielded_(shielded), limited_(moment.has_value()), task_(std::move(task)) {
         if (moment) deadline = *moment;
     }
-    /// Before it is awaited.
+    /// Only before it is awaited.
     ScopedCall(ScopedCall&& other) noexcept
         : Timer(other), shielded_(other.shielded_), limited_(other.limited_),
           task_(std::move(other.task_)) {}
@@ -61,7 +61,7 @@ public:
         scope_.open(outer, outer.task, shielded_);
         if (limited_) loop.timers().arm(*this);
         if (task_.in(&scope_).await_suspend(parent)) return true;
-        // Who only opens shields in a cancelled scope is counted instead, all in a row.
+        // In a cancelled scope `admit_shielded` counts the shields opened in a row instead.
         return !outer.is_cancelled() && loop.answered_at_once(outer, parent);
     }
     Outcome<T> await_resume() {
@@ -70,7 +70,7 @@ public:
         auto outcome = outcome_of(task_, scope_);
         const bool ended_something = scope_.is_origin() && scope_.was_answered() && limited_ &&
                                      scope_.reason() == CancelReason::deadline;
-        // Without a Result nothing but the deadline can say that the task was cut short.
+        // Without a Result only the deadline can say that the task was cut short.
         if (ended_something &&
             (!is_result_v<T> || outcome.error() == std::errc::operation_canceled)) {
             return std::errc::timed_out;
@@ -96,21 +96,21 @@ private:
     Task<T> task_;
 };
 
-/// Runs `fn(args...)`, which returns a `Task`, until a moment on the loop's clock. Then whatever is
-/// awaited in it ends with `operation_canceled`, at once and every time, until it returns.
+/// Runs `fn(args...)`, which returns a `Task`, with a deadline on the loop's clock. After the deadline
+/// every await in the task ends with `operation_canceled` at once, until it returns.
 ///
 ///     auto answer = co_await with_timeout(5s, ask, std::ref(stream), question);
 ///     if (answer.error() == std::errc::timed_out) ...
 ///
 /// Lifetime  `fn` is used in place: a lambda in the same `co_await` lives long enough.
-/// Suspends  Until the task has returned; a task that shields itself may do so after the deadline.
-/// Cancel    Cancels what is awaited in it. In a scope that is cancelled already the task does not begin:
-///           `operation_canceled`.
-/// Returns   What the task returns, as a `Result`. A success that was faster than the deadline's
-///           cancellation is delivered.
-/// Errors    `timed_out` if this deadline, not one outside or inside of it, ended something in it
-///           and the task returned `operation_canceled` (or returns no `Result` at all). A `Task<>` that another
-///           cancellation cut short: `operation_canceled`.
+/// Suspends  Until the task has returned; a task that shields itself may return after the deadline.
+/// Cancel    Cancels what is awaited in it. In a scope that is already cancelled the task does not
+///           begin, and the call ends with `operation_canceled`.
+/// Returns   What the task returns, as a `Result`. A success that beats the deadline's cancellation
+///           is delivered.
+/// Errors    `timed_out` if this deadline, not one outside or inside it, ended something in the task
+///           and the task returned `operation_canceled` (or does not return a `Result`).
+///           `operation_canceled` for a `Task<>` that another cancellation cut short.
 /// Cost      One frame, no system call: deadlines travel with the loop's wait.
 template <class Fn, class... Args>
     requires(!Awaitable<Fn>)
@@ -122,18 +122,18 @@ auto with_deadline(Clock::time_point deadline, Fn&& fn, Args&&... args) {
                                                      deadline, false);
 }
 
-/// The same for something that can be awaited, without a function around it:
+/// The same for an awaitable, without a function around it:
 ///
 ///     auto chunk = co_await with_timeout(5s, stream.recv());
 ///
-/// Lifetime  The operation or task is moved in; one that has a name is referred to.
+/// Lifetime  The operation or task is moved in; a named one is taken by reference.
 template <Awaitable A>
 auto with_deadline(Clock::time_point deadline, A&& awaitable) {
     return ScopedCall<typename AsTask<A>::Value>(AsTask<A>::make(std::forward<A>(awaitable)),
                                                  deadline, false);
 }
 
-/// As `with_deadline`, with a duration that counts from the call. A negative one has passed.
+/// As `with_deadline`, with a duration counted from the call. A negative one has already passed.
 template <class Rep, class Period, class Fn, class... Args>
     requires(!Awaitable<Fn>)
 auto with_timeout(std::chrono::duration<Rep, Period> timeout, Fn&& fn, Args&&... args) {
@@ -147,9 +147,10 @@ auto with_timeout(std::chrono::duration<Rep, Period> timeout, A&& awaitable) {
 /// Runs `fn(args...)`, which returns a `Task`, so that no cancellation from outside reaches it: for
 /// what must be done after one, such as saying goodbye. Give it a deadline of its own, inside.
 ///
-/// Suspends  Until the task has returned. The cancellation is met at the next await after it.
-/// Cancel    Not. When a loop is left, shields hold as long as something can still happen in them. A cancelled
-///           task that opens a thousand in a row without waiting gets `operation_canceled` from then on.
+/// Suspends  Until the task has returned. A cancellation takes effect at the next await after it.
+/// Cancel    Has no effect. When the loop shuts down, a shield holds as long as something can still
+///           happen inside it. A cancelled task that opens a thousand shields in a row without waiting
+///           gets `operation_canceled` from then on.
 template <class Fn, class... Args>
     requires(!Awaitable<Fn>)
 auto shield(Fn&& fn, Args&&... args) {
@@ -159,14 +160,14 @@ auto shield(Fn&& fn, Args&&... args) {
     return ScopedCall<typename Returned::value_type>(std::invoke(fn, std::forward<Args>(args)...),
                                                      std::nullopt, true);
 }
-/// The same for something that can be awaited: `co_await shield(stream.send_all("goodbye"));`
+/// The same for an awaitable: `co_await shield(stream.send_all("goodbye"));`
 template <Awaitable A>
 auto shield(A&& awaitable) {
     return ScopedCall<typename AsTask<A>::Value>(AsTask<A>::make(std::forward<A>(awaitable)),
                                                  std::nullopt, true);
 }
 
-/// What `cancelled` and `current_loop` return: looks at the scope of the coroutine that awaits.
+/// What `cancelled` and `current_loop` return: looks at the scope of the awaiting coroutine.
 template <class Look>
 class [[nodiscard]] ScopeQuestion {
 public:

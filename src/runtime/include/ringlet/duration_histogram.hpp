@@ -11,15 +11,15 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Counts durations by their length: each bucket reaches twice as far as the one before.
+/// Counts durations by length. Each bucket's bound is twice the one before.
 ///
 /// Cost      `add` is a few instructions; no allocation, 176 bytes.
 struct DurationHistogram {
     static constexpr std::size_t bound_count = 20;
-    /// Of the first bucket: 2^13 ns, about 8 µs. The last bound is 2^32 ns, about 4.3 s.
+    /// The first bucket's bound is 2^13 ns, about 8 µs. The last bound is 2^32 ns, about 4.3 s.
     static constexpr unsigned first_bound_log2 = 13;
 
-    /// How many were above the bound before and not above their own; the last: above all.
+    /// How many were above the previous bound but not above their own. The last: above every bound.
     std::array<std::uint64_t, bound_count + 1> counts{};
     std::uint64_t sum_nanoseconds = 0;
 
@@ -35,12 +35,13 @@ struct DurationHistogram {
         sum_nanoseconds += length;
     }
 
-    /// Adds as many as `count`, evenly spread between zero and the longest of them.
+    /// Adds `count` durations, spread evenly between zero and `longest`.
     void add_evenly(std::chrono::nanoseconds longest, std::uint64_t count) noexcept {
         const std::uint64_t length = length_of(longest);
         sum_nanoseconds += count * length / 2;
         const std::size_t last = bucket_of(length);
-        // Those up to the highest bound below the longest; half as many up to half of that, and so on.
+        // How many reach at most the highest bound below `longest`; half of them at most half that bound,
+        // and so on.
         std::uint64_t below =
             last == 0 ? 0 : count * (std::uint64_t{1} << (first_bound_log2 + last - 1)) / length;
         counts[last] += count - below;

@@ -14,35 +14,35 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Where a socket is: an IPv4 or IPv6 address with a port, or a Unix socket's path or abstract name.
+/// The address of a socket: an IPv4 or IPv6 address with a port, or a Unix socket's path or abstract name.
 class Endpoint {
 public:
     /// 0.0.0.0:0, which as a listening address means every interface and a free port.
     Endpoint() noexcept;
 
     /// Reads `127.0.0.1:3200`, `[::1]:3200`, `[fe80::1%eth0]:3200`, `unix:/run/echo.sock`, or `unix:@name` for a name
-    /// in the abstract namespace (unix(7)). Asks nobody.
+    /// in the abstract namespace (unix(7)). Looks nothing up.
     ///
-    /// Errors    `invalid_endpoint`. `no_such_device` for an interface that is not there. `filename_too_long` for a
+    /// Errors    `invalid_endpoint`. `no_such_device` for an interface that does not exist. `filename_too_long` for a
     ///           path of more than 107 bytes.
     static Result<Endpoint> parse(std::string_view text);
 
     /// Finds the first address of a host by name or by number (getaddrinfo(3)).
     ///
-    /// Thread    Any. Blocks the thread while a name server is asked: call it before the loop runs; in a coroutine
-    ///           take `ringlet::resolve`.
+    /// Thread    Any. Blocks the thread while it asks a name server: call it before the loop runs, and use
+    ///           `ringlet::resolve` in a coroutine.
     /// Errors    `unknown_host`.
     static Result<Endpoint> resolve(std::string_view host, std::uint16_t port);
 
     /// As `parse`, but HOST may also be a name: `localhost:3200`. Blocks as `resolve` does.
     static Result<Endpoint> resolve(std::string_view host_and_port);
 
-    /// All addresses of HOST:PORT, in the order in which they are to be tried (getaddrinfo(3), RFC 6724). Blocks as
+    /// All addresses of HOST:PORT, in the order in which to try them (getaddrinfo(3), RFC 6724). Blocks as
     /// `resolve` does.
     static Result<std::vector<Endpoint>> resolve_all(std::string_view host_and_port);
 
-    /// From what the kernel wrote, as in getsockname(2). `size_bytes` is what it said; without it a Unix name ends at
-    /// its last byte that is not 0.
+    /// Reads what the kernel wrote, as in getsockname(2). `size_bytes` is the size that the kernel gave; without it a
+    /// Unix name ends at its last byte that is not 0.
     static Endpoint from_sockaddr(const sockaddr_storage& address,
                                   std::size_t size_bytes = sizeof(sockaddr_storage)) noexcept;
 
@@ -54,7 +54,7 @@ public:
     [[nodiscard]] std::uint16_t port() const noexcept;
     /// Does nothing for a Unix socket.
     void set_port(std::uint16_t port) noexcept;
-    /// The path of a Unix socket; empty for an abstract name and for all others.
+    /// The path of a Unix socket; empty for an abstract name and for all other addresses.
     [[nodiscard]] std::string_view path() const noexcept;
 
     /// For system calls. Size in bytes.
@@ -63,7 +63,7 @@ public:
     }
     [[nodiscard]] socklen_t size_bytes() const noexcept { return size_bytes_; }
 
-    /// `127.0.0.1:3200`, `[::1]:3200`, `unix:/run/echo.sock`: what `parse` reads. `unix:` of a socket without a name.
+    /// `127.0.0.1:3200`, `[::1]:3200`, `unix:/run/echo.sock`: what `parse` reads. `unix:` for a socket without a name.
     [[nodiscard]] std::string to_string() const;
 
     /// The same address, port and zone, or the same name.

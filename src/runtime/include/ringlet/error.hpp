@@ -7,11 +7,11 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// The errors that are ringlet's own. All others are errnos in `std::generic_category`, and compare
+/// ringlet's own errors. All others are errnos in `std::generic_category`, and compare
 /// equal to `std::errc`: `error == std::errc::connection_reset`.
 enum class Errc {
-    end_of_stream = 1,      ///< the peer finished where more bytes were required, before the first
-    message_truncated,      ///< the peer finished in the middle of the bytes that were required
+    end_of_stream = 1,      ///< the peer finished before the first of the required bytes
+    message_truncated,      ///< the peer finished in the middle of the required bytes
     invalid_endpoint,       ///< an address is not of the form HOST:PORT
     unknown_host,           ///< the host name has no address
     io_uring_disabled,      ///< kernel.io_uring_disabled forbids it
@@ -21,19 +21,19 @@ enum class Errc {
     io_uring_locked_memory, ///< the locked memory limit (RLIMIT_MEMLOCK) is too low
     io_uring_too_old,       ///< the kernel's io_uring lacks what ringlet needs (Linux 5.11)
     would_block_forever,    ///< every task waits for another one, and nothing can wake any
-    channel_closed,         ///< a channel was closed, and what was in it has been received
+    channel_closed,         ///< a channel was closed, and everything in it has been received
     unknown_backend,        ///< RINGLET_BACKEND names no backend
     unknown_feature,        ///< RINGLET_WITH or RINGLET_WITHOUT names no feature
-    task_not_ready,         ///< a task that was started ended before it said that it was ready
-    message_too_long,       ///< what was to be read is longer than the limit that was given
-    connected_to_itself,    ///< both ends of a connection are one socket: nobody listens there
+    task_not_ready,         ///< a started task ended before it reported that it was ready
+    message_too_long,       ///< the message to read is longer than the given limit
+    connected_to_itself,    ///< a connection's two ends are one socket: nobody listens there
     invalid_range,          ///< a range of addresses is not of the form ADDRESS/BITS
-    metrics_unavailable, ///< `ServeOptions::metrics` is no address to listen on; it has been reported why
-    no_given_socket, ///< the service manager has given no socket of that name
-    not_listening,   ///< a descriptor is no stream socket that listens
-    hand_over_busy,  ///< another program is already taking over from the server that runs
-    handed_over,     ///< the connection goes on in the program that comes after this one
-    hand_over_unavailable, ///< nothing can be taken over or offered at `ServeOptions::hand_over`; it has been reported why
+    metrics_unavailable,    ///< cannot listen on `ServeOptions::metrics`; the report says why
+    no_given_socket,        ///< the service manager gave no socket with that name
+    not_listening,          ///< a descriptor is not a listening stream socket
+    hand_over_busy,         ///< another program is already taking over from the running server
+    handed_over,            ///< the connection continues in the program that replaces this one
+    hand_over_unavailable,  ///< cannot take over or offer at `ServeOptions::hand_over`; see report
 };
 
 /// The category of `Errc`. Its messages say what to do.

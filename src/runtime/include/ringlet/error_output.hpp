@@ -6,11 +6,11 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Writes to stderr as much as somebody takes, and never waits: nobody may read from a pipe, or a terminal may be
-/// stopped, and a loop that waited for that would serve nobody. What there is no room for is dropped; the next text
-/// that is written says how much that was.
+/// Writes to stderr as much as there is room for, and never waits: a pipe may have no reader, or a terminal may be
+/// stopped, and a loop that waited for them would serve nobody. The rest is dropped, and the next write says how much
+/// was lost.
 ///
-/// Thread    Any; texts of several are not mixed.
+/// Thread    Any; texts from several threads are not mixed.
 void write_error(std::string_view text) noexcept;
 
 } // namespace ringlet

@@ -7,8 +7,8 @@ namespace RINGLET_EXPORT ringlet {
 
 /// Something that happens, and that any number of tasks can wait for.
 ///
-/// Lifetime  Outlives those that wait for it (asserted).
-/// Thread    One loop's own. From another thread: `loop.post([&] { event.set(); })`.
+/// Lifetime  Outlives its waiters (asserted).
+/// Thread    One loop's thread. From another thread: `loop.post([&] { event.set(); })`.
 class Event {
 public:
     /// `name` is for messages and dumps; it must outlive the event, as a literal does.
@@ -36,13 +36,13 @@ public:
     /// Cost      No allocation.
     [[nodiscard]] Awaiter wait() noexcept { return Awaiter(*this); }
 
-    /// It has happened: everybody who waits goes on, and so does whoever waits later.
+    /// It has happened: all waiters go on, and later waits return at once.
     void set() noexcept {
         is_set_ = true;
         waiting_.wake_all();
     }
 
-    /// It has not happened, or must happen again. Those that were woken already go on.
+    /// It has not happened, or must happen again. Tasks that were already woken go on.
     void clear() noexcept { is_set_ = false; }
 
     [[nodiscard]] bool is_set() const noexcept { return is_set_; }

@@ -28,7 +28,7 @@ namespace RINGLET_EXPORT ringlet {
 ///
 /// Lifetime  Outlives every task that runs on it; streams and listeners may outlive it, and can then
 ///           only be dropped. Does not move.
-/// Thread    `create`, `run` and everything else on one thread; only `post` and `stop` from others.
+/// Thread    `create`, `run` and everything else on one thread; others may only call `post` and `stop`.
 class EventLoop final : private LoopCore {
     struct Key {
         explicit Key() = default;
@@ -37,10 +37,10 @@ class EventLoop final : private LoopCore {
 public:
     /// Sets up the ring.
     ///
-    /// Errors    For `Backend::io_uring` why it is refused: `io_uring_disabled`, `io_uring_forbidden`,
+    /// Errors    For `Backend::io_uring`, why it is refused: `io_uring_disabled`, `io_uring_forbidden`,
     ///           `io_uring_missing`, `io_uring_unsupported`, `io_uring_locked_memory`,
-    ///           `io_uring_too_old`, whose messages say what to change. For all
-    ///           `too_many_files_open`; `unknown_backend`.
+    ///           `io_uring_too_old`. Their messages say what to change. For every backend,
+    ///           `too_many_files_open` and `unknown_backend`.
     static Result<EventLoop> create(LoopOptions options = {});
 
     EventLoop(Key, std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd wake_fd,
@@ -49,16 +49,17 @@ public:
 
     /// Calls `fn(args...)`, which must return a `Task`, and turns until that task has finished.
     ///
-    /// When it has, or after `stop`, everything that is still alive is cancelled and waited for:
-    /// operations in flight end with `operation_canceled`, and so does every later await. Nothing
-    /// that the kernel could still write to is freed before it has answered.
+    /// Then, or after `stop`, everything that is still alive is cancelled and waited for: operations
+    /// in flight end with `operation_canceled`, and so does every later await. Memory that the kernel
+    /// could still write to is not freed until the kernel has answered.
     ///
     /// Lifetime  `fn` and `args` are moved into the task and live until it has finished.
     /// Returns   What the task returned; a `Task<Result<T>>` gives a `Result<T>`, not two.
     /// Errors    `would_block_forever` if every task waits for another one: nothing is in flight, no
-    ///           timer is armed, and this process has no other thread that could post, nor a
-    ///           handler of a signal that could stop it. The tasks are reported, then cancelled. `operation_canceled` if a `Task<>` was cut short by
-    ///           `stop`, or any task went on awaiting regardless. What the task throws is thrown.
+    ///           timer is armed, and this process has no other thread that could post and no signal
+    ///           handler that could stop the loop. The tasks are reported, then cancelled.
+    ///           `operation_canceled` if `stop` cut a `Task<>` short, or if any task went on awaiting
+    ///           regardless. What the task throws is thrown.
     RINGLET_SPAWN_OVERLOADS(run)
 
     /// Starts `fn(args...)` as a task of its own at the loop's next turn.
@@ -66,9 +67,9 @@ public:
     /// Pass a function and its arguments, not a task: the captures of a lambda that was already
     /// called would be gone before its coroutine runs.
     ///
-    /// Nobody waits for such a task but the loop; in a `TaskGroup` a scope does, and takes its
-    /// failures. A name may stand before the callable: `spawn("ticker", tick, 1s)`; it must
-    /// live as long as the loop, as a literal does.
+    /// Only the loop waits for such a task; in a `TaskGroup` a scope waits for it and takes its
+    /// failures. A name may come before the callable: `spawn("ticker", tick, 1s)`. It must live as
+    /// long as the loop, as a literal does.
     ///
     /// Lifetime  `fn` and `args` are moved into the task and live until it has finished.
     /// Errors    What the task throws or returns as an error goes to `LoopOptions::report`.
@@ -84,24 +85,24 @@ public:
         LoopCore::post(std::forward<Fn>(fn));
     }
 
-    /// Makes `run` cancel everything and return. Before `run`: it returns at once.
+    /// Makes `run` cancel everything and return. If called before `run`, `run` returns at once.
     ///
-    /// Thread    Any; also in a signal handler.
+    /// Thread    Any, even in a signal handler.
     void stop() noexcept { LoopCore::stop(); }
 
-    /// The time when the kernel last handed over completions: exact to one turn, costs nothing.
+    /// The time when the kernel last handed over completions. Exact to one turn, and free.
     [[nodiscard]] Clock::time_point now() const noexcept { return LoopCore::now(); }
 
     [[nodiscard]] LoopStats stats() const noexcept { return LoopCore::stats(); }
 
-    /// What this loop runs on, and why it is not io_uring, if it is not.
+    /// What this loop runs on and, if that is not io_uring, why.
     [[nodiscard]] const BackendChoice& backend() const noexcept { return LoopCore::backend(); }
 
-    /// The live tasks, as a tree of who spawned whom: name, where it was spawned, what it waits for (opcode,
-    /// descriptor, peer; or which primitive), and for how long. Many that are alike are one line, unless the form is
-    /// `TaskList::full`. For operators; what it looks like may change.
+    /// The live tasks, as a tree of who spawned whom. Shows each task's name, where it was spawned, what it waits for
+    /// (opcode, descriptor and peer, or the primitive) and for how long. Tasks that are alike share one line, unless
+    /// the form is `TaskList::full`. For operators; the format may change.
     ///
-    /// Thread    The loop's own; also in a function that was posted.
+    /// Thread    The loop's own, which includes posted functions.
     [[nodiscard]] std::string dump(TaskList form = TaskList::summary) const {
         return LoopCore::dump(form);
     }
@@ -110,20 +111,20 @@ public:
     void report(std::string_view line) const { LoopCore::report(line); }
 
     /// Cancels every receive and send that `TcpStream::limit_idle_time` has marked and that has made no
-    /// progress for `limit`; it ends with `timed_out`.
+    /// progress for `limit`. They end with `timed_out`.
     void cancel_idle(Clock::duration limit) { LoopCore::cancel_idle(limit); }
 
-    /// Ends receives of the same streams that have waited for at least `rest`, the longest first, `at_most` of them,
-    /// with `operation_canceled`: connections at rest, when a server drains.
+    /// Ends up to `at_most` receives of the same streams with `operation_canceled`: those that have waited for at
+    /// least `rest`, the longest first. A draining server ends connections at rest with it.
     ///
-    /// Thread    The loop's own; also in a function that was posted.
-    /// Returns   How many.
+    /// Thread    The loop's own, which includes posted functions.
+    /// Returns   How many it ended.
     std::size_t end_resting(Clock::duration rest, std::size_t at_most) {
         return LoopCore::end_resting(rest, at_most);
     }
 
-    /// How many accepted connections may be in the ring's own table (`RingFeatures::direct_descriptors`).
-    /// 0: there is none.
+    /// How many accepted connections fit into the ring's own table (`RingFeatures::direct_descriptors`).
+    /// 0: it has none.
     [[nodiscard]] std::size_t direct_descriptor_limit() const noexcept {
         return LoopCore::direct_descriptor_limit();
     }

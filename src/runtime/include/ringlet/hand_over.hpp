@@ -22,7 +22,7 @@ namespace RINGLET_EXPORT ringlet {
 class [[nodiscard]] RecvOrHandOverAwaiter final : public RecvBufferAwaiter, public ListHook {
 public:
     RecvOrHandOverAwaiter(StreamSocket& stream, std::string_view state);
-    /// Before it is awaited.
+    /// Only before it is awaited.
     RecvOrHandOverAwaiter(const RecvOrHandOverAwaiter& other) noexcept
         : RecvBufferAwaiter(other), ListHook(), stream_(other.stream_), state_(other.state_) {}
     RecvOrHandOverAwaiter& operator=(const RecvOrHandOverAwaiter&) = delete;
@@ -43,35 +43,36 @@ private:
 
     StreamSocket* stream_;
     std::string_view state_;
-    Departures* departures_ = nullptr; // that know of this receive
-    bool is_asked_ = false;            // to come back, and go
+    Departures* departures_ = nullptr; // the list that this receive is in
+    bool is_asked_ = false;            // to end, so that the connection can go
 };
 
-/// How much a handler can tell the handler that comes after it.
+/// The most that a handler can pass to its successor, in bytes.
 inline constexpr std::size_t hand_over_state_limit = 4096;
 
-/// Receives as `stream.recv()`, and says that this connection is at rest meanwhile: if the server's listeners go to
-/// the next program (`ServeOptions::hand_over`), the connection goes along instead of holding this program back. The
-/// next program calls its handler with it, which asks `handed_over_state` where to go on:
+/// Receives as `stream.recv()`, and marks the connection as at rest meanwhile. If the server's listeners go to the next
+/// program (`ServeOptions::hand_over`), the connection goes along instead of delaying the end of this program. The
+/// next program calls its handler with the connection, and the handler asks `handed_over_state` where to go on:
 ///
 ///     Task<> serve_user(TcpStream stream) {
-///         std::string user(handed_over_state().value_or("")); // empty: to be asked for
+///         std::string user(handed_over_state().value_or("")); // empty: ask for it
 ///         for (;;) {
 ///             auto received = co_await recv_or_hand_over(stream, user);
 ///             if (!received || received->empty()) co_return;
 ///
-/// What has arrived and was not received stays in the socket, and so does what `StreamSocket::set_peer` said: nothing
-/// is lost. A handler that calls this nowhere is drained, and so is a connection through TLS, whose keys stay here.
+/// Nothing is lost: bytes that have arrived but were not received stay in the socket, and the peer that was set by
+/// `StreamSocket::set_peer` goes along. A handler that never calls this is drained. So is a TLS connection, since its
+/// keys stay here.
 ///
-/// Lifetime  As `recv()`. The state's bytes are copied when the connection goes: they live until the await has ended.
-///           A temporary that owns them does not compile.
-/// Thread    The server's own, in the task that serves this connection or one below it. Nothing is sent on the
-///           stream meanwhile: a connection that sends does not go.
+/// Lifetime  As `recv()`. The bytes of the state are copied when the connection goes, so they must live until the await
+///           has ended. A temporary that owns them does not compile.
+/// Thread    The server's own, in the task that serves this connection or one below it. Send nothing on the stream
+///           meanwhile: a connection that is sending does not go.
 /// Suspends  Once.
-/// Returns   As `recv()`. Beside any server it is `recv()`.
-/// Errors    `handed_over`: the connection is the next program's, and `stream` is empty. Return then; it is not
+/// Returns   As `recv()`. Outside a server it is `recv()`.
+/// Errors    `handed_over`: the connection belongs to the next program, and `stream` is empty. Return then; it is not
 ///           counted as a failure. Aborts if the state is longer than `hand_over_state_limit`.
-/// Cost      As `recv()`, and two list operations.
+/// Cost      As `recv()`, plus two list operations.
 [[nodiscard]] RecvOrHandOverAwaiter recv_or_hand_over(StreamSocket& stream,
                                                       std::string_view state = {});
 template <class State>
@@ -82,7 +83,7 @@ RecvOrHandOverAwaiter recv_or_hand_over(StreamSocket& stream, State&&) {
     return recv_or_hand_over(stream);
 }
 
-/// What the handler of the program before had said when this connection went; nothing for one that is new.
+/// The state that the previous program's handler gave when this connection left it; nothing for a new connection.
 ///
 /// Lifetime  Until the task that serves the connection ends.
 /// Thread    The server's own, in that task or one below it.

@@ -12,7 +12,7 @@ namespace RINGLET_EXPORT ringlet {
 template <class T>
 class [[nodiscard]] JoinAwaiter final : public Suspension {
 public:
-    // The handle may go meanwhile.
+    // The handle may be dropped meanwhile.
     explicit JoinAwaiter(TypedTask<T>& task) noexcept : task_(&task) { task_->add_reference(); }
     JoinAwaiter(const JoinAwaiter&) = delete;
     JoinAwaiter& operator=(const JoinAwaiter&) = delete;
@@ -55,11 +55,11 @@ private:
     TypedTask<T>* task_;
 };
 
-/// A task that was spawned in a group. Dropping the handle changes nothing for the task.
+/// A task that was spawned in a group. Dropping the handle does not affect the task.
 ///
 /// Lifetime  Keeps the task's outcome, and with it the frame of its coroutine: parameters, such as a
-///           stream, go with the handle. After its group has ended only `done` and `name` may be
-///           asked: the group has reported the outcome. Move-only.
+///           stream, are destroyed with the handle. After its group has ended only `done` and `name`
+///           may be called, because the group has reported the outcome. Move-only.
 /// Thread    The loop's own.
 template <class T>
 class JoinHandle {
@@ -81,7 +81,7 @@ public:
     /// Suspends  If the task has not ended.
     /// Cancel    Ends with `operation_canceled`; the task goes on, and can be joined again.
     /// Returns   What the task returned, once: `Result<T>`, or `T` if that is a `Result`.
-    /// Errors    `operation_canceled` also for a task that was cancelled before it began. What the
+    /// Errors    `operation_canceled`, even for a task that was cancelled before it began. What the
     ///           task threw is thrown.
     [[nodiscard]] JoinAwaiter<T> join() {
         check();

@@ -8,10 +8,10 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Opens once, when a number of things have happened, as std::latch.
+/// Opens once, when a number of things have happened, like std::latch.
 ///
-/// Lifetime  Outlives those that wait for it (asserted).
-/// Thread    One loop's own.
+/// Lifetime  Outlives its waiters (asserted).
+/// Thread    One loop's thread.
 class Latch {
 public:
     /// `name` is for messages and dumps; it must outlive the latch, as a literal does.
@@ -33,7 +33,7 @@ public:
         Latch* latch_;
     };
 
-    /// So many have happened. More than were expected is a mistake (asserted).
+    /// Counts `happened` things. More than were expected is a mistake (asserted).
     void count_down(std::size_t happened = 1) noexcept {
         RINGLET_ASSERT(happened <= missing_, "a Latch was counted down below zero");
         missing_ -= happened;
@@ -50,7 +50,7 @@ public:
     /// Cost      No allocation.
     [[nodiscard]] Awaiter wait() noexcept { return Awaiter(*this); }
 
-    /// Counts down, and waits. What was counted stays so, also when the wait is cancelled.
+    /// Counts down, and waits. The count stands even if the wait is cancelled.
     [[nodiscard]] Awaiter arrive_and_wait(std::size_t happened = 1) noexcept {
         count_down(happened);
         return wait();

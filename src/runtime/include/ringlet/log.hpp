@@ -18,12 +18,12 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// How much a line matters, the gravest first.
+/// How severe a line is, the gravest first.
 enum class LogLevel : std::uint8_t {
-    error,   ///< something ends, or did not begin
-    warning, ///< somebody should look at it
-    notice,  ///< an operator wants to know: it listens, it stops
-    info,    ///< what is usual, each time
+    error,   ///< something ends, or did not start
+    warning, ///< somebody should look into it
+    notice,  ///< what an operator wants to know: the server listens, or stops
+    info,    ///< ordinary events, each one
     debug    ///< every connection
 };
 
@@ -34,7 +34,7 @@ enum class LogFormat : std::uint8_t {
     json ///< `{"time":"2026-11-28T09:26:29.123Z","level":"warning","message":"the message","name":"value"}`
 };
 
-/// The name of a level, and the level of a name; nothing if there is none.
+/// The name of a level, and the level with a name; nothing if there is none.
 [[nodiscard]] const char* to_string(LogLevel level) noexcept;
 [[nodiscard]] std::optional<LogLevel> parse_log_level(std::string_view name) noexcept;
 /// The same for formats.
@@ -43,28 +43,28 @@ enum class LogFormat : std::uint8_t {
 
 /// How a `Log` is made.
 struct LogOptions {
-    /// Lines that matter less are not written.
+    /// Less severe lines are not written.
     LogLevel level = LogLevel::notice;
     LogFormat format = LogFormat::text;
 
-    /// Begins every message of `LogFormat::text`, as `my_server: `.
+    /// Begins every message in `LogFormat::text`, such as `my_server: `.
     std::string prefix = {};
-    /// Lines of `LogFormat::text` begin with the time and the level.
+    /// Whether lines in `LogFormat::text` begin with the time and the level.
     bool text_with_time = true;
 
-    /// The same message is written so often in `repeat_time`. What comes beyond that is counted, and the number is
-    /// told afterwards. Messages that differ in numbers only are the same; fields are not looked at. Lines of
+    /// How often the same message is written in `repeat_time`. Repeats beyond that are counted, and the count is
+    /// written afterwards. Messages that differ only in numbers are the same; fields are ignored. Lines of
     /// `LogLevel::debug` are not limited.
     std::size_t repeat_limit = 5;
     std::chrono::milliseconds repeat_time{10'000};
 
-    /// Takes the lines, each with its newline, on whatever thread writes, one at a time; it must neither wait nor
-    /// throw, nor write to the log. Empty: they go to stderr by `write_error`, which never waits. If systemd reads that
-    /// (JOURNAL_STREAM names it), a line begins with its priority, as `<4>`, instead of the time (sd-daemon(3)).
+    /// Receives the lines one at a time, each with its newline, on the thread that writes. It must not wait, throw or
+    /// write to the log. If empty, lines go to stderr by `write_error`, which never waits. If systemd reads stderr
+    /// (JOURNAL_STREAM names it), each line begins with its priority, as `<4>`, instead of the time (sd-daemon(3)).
     std::function<void(std::string_view line)> write = {};
 };
 
-/// A name and a value in a line. It refers to both: make it where it is passed.
+/// A name and a value in a line. It only refers to both: make it where it is passed.
 class LogField {
 public:
     LogField(std::string_view name, std::string_view text) noexcept : name_(name), text_(text) {}
@@ -100,13 +100,13 @@ public:
     explicit Log(LogOptions options = {});
     Log(const Log&) = delete;
     Log& operator=(const Log&) = delete;
-    /// Tells how many lines were dropped and not told of yet.
+    /// Writes how many lines were dropped and not yet reported.
     ~Log();
 
-    /// Writes one line, if the level is wanted and the same message did not come too often.
+    /// Writes one line if its level is enabled and the same message has not come too often.
     ///
-    /// Errors    None that are told: without memory the message is written without its fields.
-    /// Cost      Nothing but a load and a branch if the level is not wanted.
+    /// Errors    None reported: if memory runs out, the message is written without its fields.
+    /// Cost      Only a load and a branch if the level is not enabled.
     void write(LogLevel level, std::string_view message,
                std::initializer_list<LogField> fields = {}) noexcept {
         if (takes(level)) write_wanted(level, message, fields);
@@ -118,7 +118,7 @@ public:
     }
     void set_level(LogLevel level) noexcept { level_.store(level, std::memory_order_relaxed); }
 
-    /// Messages whose repetition is counted; beyond that the one is forgotten that came first.
+    /// Messages whose repeats are counted; beyond that the oldest is forgotten.
     static constexpr std::size_t counted_messages_limit = 256;
 
 private:
@@ -139,9 +139,9 @@ private:
     const LogOptions options_;
     const bool is_for_journal_;
     std::atomic<LogLevel> level_;
-    std::mutex mutex_; // for what follows, and `options_.write`
+    std::mutex mutex_; // for the members below, and `options_.write`
     std::map<std::string, Repeats, std::less<>> repeats_;
-    std::optional<Clock::time_point> next_look_; // when dropped lines are to be told
+    std::optional<Clock::time_point> next_look_; // when to report dropped lines
 };
 
 } // namespace ringlet

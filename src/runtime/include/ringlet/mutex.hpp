@@ -10,7 +10,7 @@ namespace RINGLET_EXPORT ringlet {
 
 class Mutex;
 
-/// Holds a `Mutex` until it goes. Move-only.
+/// Holds a `Mutex` until it is destroyed. Move-only.
 class [[nodiscard]] MutexGuard {
 public:
     MutexGuard() noexcept = default;
@@ -26,7 +26,7 @@ public:
     }
     ~MutexGuard() { unlock(); }
 
-    /// Unlocks now. Twice does nothing.
+    /// Unlocks now. Unlocking twice does nothing.
     void unlock() noexcept;
 
     [[nodiscard]] Mutex* mutex() const noexcept { return mutex_; }
@@ -35,7 +35,7 @@ private:
     Mutex* mutex_ = nullptr;
 };
 
-/// Somebody who waits for a `Mutex`, and may be given it before his turn.
+/// A waiter for a `Mutex`, which may be given the mutex before it is resumed.
 class MutexWait : public ListedWait {
 public:
     Grant<Mutex> handed_over;
@@ -49,11 +49,11 @@ protected:
 
 /// Lets one task at a time into a section that awaits. The oldest waiter gets it next.
 ///
-/// Between two awaits a task has the loop to itself anyway: a mutex is needed only where something
-/// must stay as it is across an await.
+/// Between two awaits a task has the loop to itself anyway: a mutex is needed only if something
+/// must stay unchanged across an await.
 ///
-/// Lifetime  Outlives those that hold it or wait for it (asserted).
-/// Thread    One loop's own.
+/// Lifetime  Outlives its holder and its waiters (asserted).
+/// Thread    One loop's thread.
 class Mutex {
 public:
     /// `name` is for messages and dumps; it must outlive the mutex, as a literal does.
@@ -85,12 +85,12 @@ public:
     /// Locks it: `auto guard = co_await mutex.lock();`
     ///
     /// Suspends  If another task holds it.
-    /// Cancel    Ends with `operation_canceled`, and it is not locked.
-    /// Returns   `Result<MutexGuard>`; it is unlocked when the guard goes.
+    /// Cancel    Ends with `operation_canceled`, without the lock.
+    /// Returns   `Result<MutexGuard>`; the guard unlocks when it is destroyed.
     /// Cost      No allocation.
     [[nodiscard]] Awaiter lock() noexcept { return Awaiter(*this); }
 
-    /// Locks it if nobody holds it. An empty guard (`mutex() == nullptr`) says that somebody does.
+    /// Locks it if nobody holds it. An empty guard (`mutex() == nullptr`) means that somebody does.
     [[nodiscard]] MutexGuard try_lock() noexcept {
         return take() ? MutexGuard(*this) : MutexGuard();
     }
@@ -102,7 +102,7 @@ private:
     friend class CondVar;
     friend class Grant<Mutex>;
     bool take() noexcept { return !std::exchange(locked_, true); }
-    // Goes to the oldest that waits, and stays locked then.
+    // Goes to the oldest waiter and then stays locked; without a waiter it is unlocked.
     void take_back() noexcept;
 
     WaitList waiting_;

@@ -201,6 +201,7 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
         core.body_failed({}, std::current_exception());
     }
     Remains remains(options.name);
+    // NOLINTNEXTLINE(bugprone-use-after-move): awaiting moves nothing out of it
     if (body && !core.has_ended()) remains.keep(body);
     while (!core.has_ended()) co_await GroupEndAwaiter(core);
     constexpr bool has_value = !std::is_void_v<typename Returned::value_type>;

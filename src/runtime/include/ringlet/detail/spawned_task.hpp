@@ -108,7 +108,7 @@ public:
                        called_->args));
     }
 
-    ~SpawnedTask() {
+    ~SpawnedTask() override {
         if (called_) this->destroy_frame(); // it has not run to its end, and may refer to them
     }
 
@@ -171,6 +171,7 @@ struct SpawnCall<Name, Fn, Args...> : SpawnTraits<Fn, Args...> {
 // argument. So the functions that spawn are written out for up to six arguments, each passing on to
 // NAME_at(where, ...). TYPES and CALL add template parameters that are named by the caller.
 // clang-format off
+// NOLINTBEGIN(bugprone-macro-parentheses): TYPES are parameters, and CALL is their arguments
 #define RINGLET_SPAWN_OVERLOADS(NAME) RINGLET_SPAWN_OVERLOADS_WITH(NAME, , )
 #define RINGLET_SPAWN_OVERLOADS_WITH(NAME, TYPES, CALL) \
     template <TYPES class Fn> \
@@ -205,4 +206,5 @@ struct SpawnCall<Name, Fn, Args...> : SpawnTraits<Fn, Args...> {
     void NAME(Fn&&, A&&, B&&, C&&, D&&, E&&, G&&, H&&, More&&...) { \
         static_assert(sizeof...(More) > 1000, "up to six arguments, with a name five: pass a struct, or capture them"); \
     }
+// NOLINTEND(bugprone-macro-parentheses)
 // clang-format on

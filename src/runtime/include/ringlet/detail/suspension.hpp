@@ -39,7 +39,8 @@ public:
 
 protected:
     Suspension() = default;
-    // Only for passing an awaiter on before it is awaited.
+    // Only for passing an awaiter on before it is awaited: nothing of a wait is copied.
+    // NOLINTNEXTLINE(bugprone-copy-constructor-init)
     Suspension(const Suspension&) noexcept {}
     Suspension& operator=(const Suspension&) = delete;
     ~Suspension() {

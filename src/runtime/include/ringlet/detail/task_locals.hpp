@@ -18,6 +18,7 @@ public:
     TaskLocals(const TaskLocals& other) noexcept : first_(other.first_) {
         if (first_ != nullptr) share();
     }
+    TaskLocals(TaskLocals&& other) noexcept : first_(std::exchange(other.first_, nullptr)) {}
     TaskLocals& operator=(TaskLocals other) noexcept {
         std::swap(first_, other.first_);
         return *this;

@@ -15,33 +15,33 @@ enum class Fault : std::uint8_t {
     // Harmless: whatever was sent arrives, if the program copes.
     short_recv,            ///< fewer bytes than have arrived
     short_send,            ///< fewer bytes than there is room for
-    delayed_completion,    ///< the answer comes later than what it says happened
+    delayed_completion,    ///< the answer comes some time after what it reports
     reordered_completions, ///< answers come in another order, and not all at once
     full_queue,            ///< submissions reach the kernel before the loop asks for it
     interrupted,           ///< EINTR or EAGAIN
     lost_cancel,           ///< a cancellation is slow, and the operation may be faster
     no_buffer,             ///< a receive waits for a buffer to come back
-    late_wake,             ///< the loop sleeps past a deadline, into what comes after it
+    late_wake,             ///< the loop sleeps past a deadline, into later events
 
     // An operation fails; trying again may help.
-    connection_aborted,       ///< ECONNABORTED of accept: that client has gone
-    too_many_files,           ///< EMFILE of accept and connect
-    too_many_files_in_system, ///< ENFILE of accept and connect
+    connection_aborted,       ///< ECONNABORTED from accept: that client has gone
+    too_many_files,           ///< EMFILE from accept and connect
+    too_many_files_in_system, ///< ENFILE from accept and connect
     no_buffer_space,          ///< ENOBUFS
     no_memory,                ///< ENOMEM
     frame_allocation,         ///< `std::bad_alloc` for a coroutine, a task or a socket
 
     // A connection ends; bytes on their way are lost.
-    connection_refused, ///< ECONNREFUSED of connect, although somebody listens
+    connection_refused, ///< ECONNREFUSED from connect, although somebody listens
     connection_reset,   ///< ECONNRESET
-    broken_pipe,        ///< EPIPE of a send
+    broken_pipe,        ///< EPIPE from a send
     timed_out,          ///< ETIMEDOUT; the other side may learn of it a quarter of an hour later
-    early_end,          ///< the end of the stream, before all that was sent has arrived
+    early_end,          ///< the stream ends before everything that was sent has arrived
 
-    // A datagram of UDP goes astray: nobody promised anything.
+    // A UDP datagram goes astray: UDP promises nothing.
     lost_datagram,    ///< it never arrives
     doubled_datagram, ///< it arrives twice
-    late_datagram     ///< those that were sent after it arrive before it
+    late_datagram     ///< datagrams sent after it arrive before it
 };
 
 inline constexpr std::size_t fault_count = static_cast<std::size_t>(Fault::late_datagram) + 1;
@@ -49,7 +49,7 @@ inline constexpr std::size_t fault_count = static_cast<std::size_t>(Fault::late_
 /// The name of a fault, as it is written above.
 [[nodiscard]] const char* to_string(Fault fault) noexcept;
 
-/// A choice of faults.
+/// A set of faults.
 class FaultSet {
 public:
     constexpr FaultSet() noexcept = default;
@@ -83,7 +83,7 @@ private:
     std::uint32_t bits_ = 0;
 };
 
-/// How often each fault has struck, by the fault's number.
+/// How often each fault has struck, indexed by its number.
 using FaultCounts = std::array<std::uint64_t, fault_count>;
 
 } // namespace testing

@@ -20,19 +20,19 @@ namespace ringlet::testing { // not exported: a private class
 class SimulatedKernel;
 } // namespace ringlet::testing
 
-/// For tests of what is written on ringlet: a kernel and a network in memory, with faults.
+/// For tests of programs that use ringlet: a kernel and a network in memory, with faults.
 namespace RINGLET_EXPORT ringlet {
 namespace testing {
 
-/// Takes a line for each thing that happens: `1.000204 s  recv on socket 3: 12`.
+/// Receives a line for everything that happens: `1.000204 s  recv on socket 3: 12`.
 using SimulationTrace = std::function<void(std::string_view line)>;
 
 /// While it lives, this thread has another kernel: sockets are in memory, `Clock` jumps to the next
-/// moment at which something happens, and what can go wrong does. Everything on ringlet runs in it as
-/// it is; the same seed makes the same things happen.
+/// moment at which something happens, and what can go wrong does. Code that uses ringlet runs in it
+/// unchanged. The same seed makes the same things happen.
 ///
 /// What is not simulated: threads (`run_blocking` calls its function at once, on the loop's thread),
-/// other clocks than `ringlet::Clock`, names, pipes, files, processes, and descriptors from elsewhere
+/// clocks other than `ringlet::Clock`, names, pipes, files, processes, and descriptors from elsewhere
 /// (`TcpStream(fd)`).
 ///
 /// Lifetime  Outlives the loop, the server and the sockets that were made in it.
@@ -51,8 +51,8 @@ public:
     /// Fails the simulation unless `holds`. The first message is kept.
     void check(bool holds, std::string_view message);
 
-    /// A number from 0 up to, not including, `limit`, which must not be 0; for choices of the test
-    /// itself. It does not depend on the faults.
+    /// A random number from 0 up to but not including `limit`, which must not be 0. For choices that
+    /// the test itself makes; it does not depend on the faults.
     [[nodiscard]] std::uint64_t random(std::uint64_t limit);
 
     [[nodiscard]] std::uint64_t seed() const noexcept;
@@ -62,17 +62,17 @@ public:
     /// Whether only harmless faults have struck so far (`FaultSet::harmless`): then everything that
     /// was sent must arrive.
     [[nodiscard]] bool only_harmless_faults() const noexcept;
-    /// Answers that the kernel has given so far.
+    /// How many answers the kernel has given so far.
     [[nodiscard]] std::uint64_t completion_count() const noexcept;
-    /// How much time has passed in here.
+    /// How much simulated time has passed.
     [[nodiscard]] Clock::duration elapsed() const noexcept;
-    /// A hash of all answers, in their order, with their moments.
+    /// A hash of all answers, their order and their times.
     [[nodiscard]] std::uint64_t trace_hash() const noexcept;
 
-    /// Ends the checks: when the loop and all sockets are gone, nothing may be left.
+    /// Ends the checks. By now the loop and all sockets must be gone, and nothing may be left.
     ///
-    /// Returns   What went wrong first: a check of the test's, a promise that was broken, or what is
-    ///           left (descriptors, frames, buffers). Empty if nothing did.
+    /// Returns   What went wrong first: a failed check of the test, a broken promise, or a leak
+    ///           (descriptors, frames, buffers). Empty if nothing did.
     [[nodiscard]] std::string verdict();
 
 private:
@@ -87,23 +87,23 @@ struct SimulateOptions {
     FaultSet faults = FaultSet::all();
     /// Threads that share the seeds. The scenario is called on all of them at once.
     unsigned threads = 1;
-    /// For one seed that failed: is told everything that happens, on the thread where it does.
+    /// To look into one seed that failed: receives everything that happens, on the thread where it does.
     SimulationTrace trace = {};
 };
 
-/// What came of it.
+/// The outcome of `simulate`.
 struct SimulationReport {
     struct Failure {
         std::uint64_t seed = 0;
         std::string message;
     };
 
-    std::uint64_t seeds = 0; ///< that were run
+    std::uint64_t seeds = 0; ///< how many were run
     std::uint64_t completions = 0;
     FaultCounts faults{};
-    Clock::duration elapsed{};      ///< in the simulations
-    std::uint64_t trace_hash = 0;   ///< of all of them, whatever the number of threads
-    std::optional<Failure> failure; ///< of the lowest seed that failed, of those that were run
+    Clock::duration elapsed{};      ///< simulated time, in total
+    std::uint64_t trace_hash = 0;   ///< over all seeds; the same for any number of threads
+    std::optional<Failure> failure; ///< the lowest seed that failed, among those run
 
     [[nodiscard]] explicit operator bool() const noexcept { return !failure; }
 
@@ -114,21 +114,22 @@ struct SimulationReport {
 
 /// Calls `scenario` in a simulation for each seed, until one fails.
 ///
-/// Errors    A seed fails by `Simulation::check`, by an exception (but not by `std::bad_alloc` where
-///           an allocation was made to fail), and by what `Simulation::verdict` finds.
+/// Errors    A seed fails if `Simulation::check` fails, if the scenario throws (except for
+///           `std::bad_alloc` after an allocation was made to fail), or if `Simulation::verdict` finds
+///           something.
 SimulationReport simulate_each(const SimulateOptions& options,
                                const std::function<void(Simulation&)>& scenario);
 
-/// Runs a scenario for many seeds, each in a simulation of its own. A scenario is a coroutine,
-/// `Task<> scenario(Simulation&)`, which runs on a loop that is made for it; or a function that makes
-/// its own loop or `Server`, `void scenario(Simulation&)`.
+/// Runs a scenario for many seeds, each in a simulation of its own. A scenario is either a coroutine,
+/// `Task<> scenario(Simulation&)`, which runs on a loop that is made for it, or a function,
+/// `void scenario(Simulation&)`, which makes its own loop or `Server`.
 ///
 ///     auto report = testing::simulate({.seeds = 1000}, scenario);
 ///     std::puts(report.to_string().c_str());
 ///     return report ? 0 : 1;
 ///
-/// Errors    As `simulate_each`; for a coroutine also when it and all other tasks wait for something that
-///           cannot come.
+/// Errors    As `simulate_each`. A coroutine also fails if it and all other tasks wait for something
+///           that cannot come.
 template <class Scenario>
 SimulationReport simulate(const SimulateOptions& options, Scenario scenario) {
     using Returned = std::invoke_result_t<Scenario&, Simulation&>;
