@@ -38,7 +38,8 @@ std::uint64_t Histogram::largest_in(std::size_t bucket) {
 }
 
 double Histogram::middle_of(std::size_t bucket) {
-    return static_cast<double>(smallest_in(bucket) + ((std::uint64_t{1} << lost_bits(bucket)) / 2));
+    const std::uint64_t half_width = (std::uint64_t{1} << lost_bits(bucket)) / 2;
+    return static_cast<double>(smallest_in(bucket) + half_width);
 }
 
 void Histogram::add(Nanoseconds latency, std::uint64_t count) {

@@ -55,7 +55,7 @@ void Workers::Crew::work(std::size_t index, Listeners listeners, std::promise<Re
     server.reset();
     if (job.handlers == nullptr) return;
     stop_up_to(1); // one that ends takes the others with it
-    static_cast<void>(ended_->sender().try_send(std::size_t(index)));
+    static_cast<void>(ended_->sender().try_send(std::size_t(index))); // NOLINT: a copy
 }
 
 Result<Server> Workers::Crew::make_server(std::size_t index, Listeners listeners) {

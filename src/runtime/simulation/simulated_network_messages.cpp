@@ -122,6 +122,7 @@ void SimulatedNetwork::hand_over(Socket& socket, msghdr* message) {
         return;
     }
     std::vector<int> fds;
+    fds.reserve(passed.descriptors.size());
     for (UniqueFd& fd : passed.descriptors) fds.push_back(fd.release());
     set_control(*message, SOL_SOCKET, SCM_RIGHTS, fds.data(), fds.size() * sizeof(int));
 }

@@ -11,23 +11,23 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// How `connect_tls` does it. Trivially destructible, so that it may stand in a `co_await`.
+/// Options of `connect_tls`. Trivially destructible, so that they may stand in a `co_await`.
 struct ConnectTlsOptions {
-    /// How the connection below is made. Its `causes` is not used; see here.
+    /// How the underlying connection is made. Its `causes` is ignored; use the one here.
     ConnectByNameOptions socket = {};
-    /// Null: the system's authorities, TLS 1.2 and 1.3. Outlives the await.
+    /// Null: the system's certificate authorities, TLS 1.2 and 1.3. Must outlive the await.
     const TlsContext* context = nullptr;
-    /// The name that is sent and verified; null: that which is connected to. Outlives the await.
+    /// The name to send and verify; null: the host connected to. Must outlive the await.
     const char* server_name = nullptr;
-    /// Gets a line for each thing that went wrong. Outlives the await.
+    /// Receives a line for each failure. Must outlive the await.
     std::string* causes = nullptr;
 };
 
-/// Connects by name, and shakes hands: `auto stream = co_await connect_tls("example.org:443");`
+/// Connects by name and does the handshake: `co_await connect_tls("example.org:443")`.
 ///
-/// The certificate is verified, and must be for that host. See `connect`, and `TlsStream::connect`.
+/// The certificate is verified and must match the host. See `connect` and `TlsStream::connect`.
 ///
-/// Suspends  Until the handshake has ended, or failed.
+/// Suspends  Until the handshake succeeds or fails.
 /// Cancel    Ends with `operation_canceled`.
 /// Returns   `Result<TlsStream>`.
 /// Errors    Those of `connect`, and `TlsErrc`.

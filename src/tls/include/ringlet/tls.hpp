@@ -1,6 +1,6 @@
 #pragma once
 
-// Everything of ringlet::tls.
+// All of ringlet::tls.
 
 #include <ringlet/connect_tls.hpp>
 #include <ringlet/tls_context.hpp>

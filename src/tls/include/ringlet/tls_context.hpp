@@ -19,78 +19,78 @@ class TlsEngine;
 
 enum class TlsVersion : std::uint8_t { tls_1_2, tls_1_3 };
 
-/// What encrypts, and the versions that are spoken unless others are asked for, in a line.
+/// One line that names the TLS library and the protocol versions it speaks by default.
 [[nodiscard]] std::string tls_description();
 
-/// A certificate with its chain, the own one first, and its key: paths of PEM files, which may be the same.
+/// A certificate chain, leaf first, and its private key: paths of PEM files, which may be the same file.
 struct TlsCertificate {
     std::string chain_file;
     std::string key_file;
 };
 
-/// What a server wants of its clients' certificates.
+/// What a server asks of its clients' certificates.
 enum class ClientCertificates : std::uint8_t {
-    ignored,   ///< none is asked for
-    asked_for, ///< a client may have none; one that it has must be good
-    required,  ///< a client without a good one is refused
+    ignored,   ///< not requested
+    asked_for, ///< optional, but one that is sent must be valid
+    required,  ///< a client without a valid one is refused
 };
 
-/// What both sides may choose. The defaults are those that fit nearly everybody.
+/// Options of both sides. The defaults suit nearly everybody.
 struct TlsOptions {
     TlsVersion oldest = TlsVersion::tls_1_2;
     TlsVersion newest = TlsVersion::tls_1_3;
-    /// Application protocols (ALPN), the preferred one first: "h2", "http/1.1". None: they are not spoken of.
+    /// Application protocols (ALPN), in order of preference: "h2", "http/1.1". Empty: ALPN is not used.
     std::vector<std::string> protocols = {};
     /// A handshake that takes longer ends with `timed_out`.
     std::chrono::milliseconds handshake_timeout{10'000};
-    /// How long `close` waits for the goodbye to go out.
+    /// How long `close` waits for the goodbye (close_notify) to be sent.
     std::chrono::milliseconds close_timeout{1'000};
-    /// An end without a goodbye (close_notify) is an end like any other, instead of `truncated`. Only for protocols
-    /// that tell themselves where a message ends.
+    /// Treats an end without a goodbye (close_notify) as a normal end instead of `truncated`. Only for protocols that
+    /// mark the end of a message themselves.
     bool allow_truncation = false;
-    /// The longest record that is sent, in bytes: 512 to 16,384. Short ones can be read earlier by the peer.
+    /// The longest record to send, in bytes: 512 to 16,384. The peer can start reading short records earlier.
     std::size_t record_limit_bytes = 16'384;
-    /// Certificates between the peer's and the authority.
+    /// The number of certificates allowed between the peer's and the authority's.
     int chain_limit = 10;
-    /// Gets the keys of all connections, for a debugger of protocols (Wireshark): never in production.
+    /// A file that receives the keys of all connections, for a protocol analyser (Wireshark). Never in production.
     std::string key_log_file = {};
-    /// Gets a line that says what is wrong with these options, or what an operator should know of them. Used while
-    /// the context is made.
+    /// Receives a line that says what is wrong with these options, or what an operator should know about them. Used only
+    /// while the context is made.
     std::string* causes = nullptr;
 };
 
 /// How a server speaks TLS.
 struct TlsServerOptions : TlsOptions {
-    /// The first one is for clients that name no host, or an unknown one. Of the others, that whose names have the
-    /// host that the client asks for (SNI); `*.example.org` stands for one label.
+    /// The first one serves clients that name no host or an unknown one. The others are chosen by the host that the
+    /// client asks for (SNI), which must be among their names; `*.example.org` stands for one label.
     std::vector<TlsCertificate> certificates = {};
     ClientCertificates client_certificates = ClientCertificates::ignored;
-    /// A PEM file of those who may sign them.
+    /// A PEM file with the authorities that may sign client certificates.
     std::string client_authorities = {};
-    /// Clients that come again need no full handshake (session tickets).
+    /// Returning clients can skip the full handshake (session tickets).
     bool resumption = true;
-    /// Handshakes at once, on each thread that serves; further ones wait, within their timeout.
+    /// Concurrent handshakes on each serving thread. Further ones wait, and their timeout keeps running.
     std::size_t handshakes_at_once = 256;
-    /// Gets a line for each handshake that failed. Null: they are only counted.
+    /// Called with a line for each failed handshake. Null: failures are only counted.
     std::function<void(std::string_view line)> report = {};
 };
 
 /// How a client speaks TLS.
 struct TlsClientOptions : TlsOptions {
-    /// A PEM file of those whose signatures are trusted. Empty: those that the system trusts.
+    /// A PEM file with the trusted authorities. Empty: those that the system trusts.
     std::string authorities = {};
-    /// False: whoever answers is believed to be the server. Only for tests.
+    /// False: the server's certificate is not verified. Only for tests.
     bool verify = true;
-    /// Ours, for servers that ask for one.
+    /// Our own certificate, for servers that ask for one.
     TlsCertificate certificate = {};
-    /// Keeps what servers give for coming again, for up to `remembered_limit` of them.
+    /// Keeps session tickets from servers for resumption, `remembered_limit` at most.
     bool resumption = true;
     static constexpr std::size_t remembered_limit = 256;
 };
 
-/// Certificates, keys and settings, shared by all connections that are made with them.
+/// Certificates, keys and settings, shared by all connections made with them.
 ///
-/// Lifetime  Copies are the same context. Connections keep what they began with, also after `reload`.
+/// Lifetime  Copies share one context. A connection keeps what it started with, even after `reload`.
 /// Thread    Any.
 class TlsContext {
 public:
@@ -100,14 +100,14 @@ public:
     static Result<TlsContext> server(TlsServerOptions options);
     static Result<TlsContext> client(TlsClientOptions options = {});
 
-    /// Reads all files again: for new connections. If one is wrong, everything stays as it was. Clients that come again
-    /// with a ticket are known still, unless certificates of clients are asked for.
+    /// Reads all files again, for new connections. If one of them is bad, nothing changes. Clients can still resume with
+    /// their tickets, unless client certificates are asked for.
     ///
-    /// Errors    As `server`; `cause`, if there is one, gets a line that says more.
+    /// Errors    As `server`; `cause`, if not null, receives a line with details.
     Result<void> reload(std::string* cause = nullptr);
 
     [[nodiscard]] const TlsOptions& options() const noexcept;
-    /// Those of a server; null of a client.
+    /// The options of a server context; null for a client context.
     [[nodiscard]] const TlsServerOptions* server_options() const noexcept;
 
     // For the streams.

@@ -7,28 +7,28 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What goes wrong with TLS. Those of the transport come unchanged, as errnos; a handshake that takes too long ends
-/// with `timed_out`. Who is concerned, and what to do, says the text beside: `TlsStream::failure`,
-/// `TlsServerOptions::report`, `ConnectTlsOptions::causes`.
+/// What can go wrong with TLS. Transport errors are passed on unchanged, as errnos; a handshake that takes too long
+/// ends with `timed_out`. For the peer concerned and the remedy, see the text in `TlsStream::failure`,
+/// `TlsServerOptions::report` or `ConnectTlsOptions::causes`.
 enum class TlsErrc {
-    handshake_failed = 1,      ///< in another way than those below
-    not_tls,                   ///< what came is no TLS
+    handshake_failed = 1,      ///< for a reason not listed below
+    not_tls,                   ///< the peer does not speak TLS
     version_refused,           ///< no protocol version that both sides allow
     no_common_cipher,          ///< no cipher that both sides allow
     no_common_protocol,        ///< no application protocol (ALPN) in common
     certificate_expired,       ///< the peer's
     certificate_not_yet_valid, ///< the peer's; or the clock is wrong
-    certificate_untrusted,     ///< nobody that we trust has signed the peer's
-    certificate_invalid,       ///< the peer's, in another way
+    certificate_untrusted,     ///< the peer's is not signed by an authority that we trust
+    certificate_invalid,       ///< the peer's, for another reason
     wrong_host,                ///< the peer's is for other names
-    certificate_required,      ///< the client has sent none
+    certificate_required,      ///< the client sent none
     certificate_refused,       ///< the peer does not accept ours
     truncated,                 ///< the connection ended without a goodbye (close_notify)
     broken,                    ///< a send was cut short within a record
-    record_invalid,            ///< what came was damaged, or forged
+    record_invalid,            ///< the received data was corrupted or forged
     unreadable_file,           ///< a certificate, key or list of authorities cannot be read
-    key_mismatch,              ///< the key does not fit the certificate
-    invalid_option,            ///< an option of a context that OpenSSL refuses
+    key_mismatch,              ///< the key does not match the certificate
+    invalid_option,            ///< OpenSSL refuses an option of the context
 };
 
 /// The category of `TlsErrc`.
