@@ -12,12 +12,13 @@ Installs what is missing (cmake/install_dependencies.sh), builds, and runs the t
 
 Without an argument: what a change needs while it is made, about half an hour on two cores.
   dev            g++, -O0: unit tests and programs on both kernels, the simulation, a second liburing,
-                 the measuring tools, the packages, the house rules
+                 the measuring tools, a package that is built and used, the house rules
   clang-asan     clang++ with ASan and UBSan: unit tests on both kernels, stress and simulation
                  (without a clang++: asan)
 
 --full: before a release, and after a change to a ring, a loop or the build. More seeds, every feature of
-io_uring switched on and off, and every preset:
+io_uring switched on and off, the commands of the documents, each build type without a warning, clang-tidy,
+and every preset:
   dev            as above
   asan clang-asan
                  g++ and clang++ with ASan and UBSan: as above, and the programs
@@ -33,7 +34,7 @@ PRESET: all that --full runs of this one.
 The last line counts the cases: 'N passed, N failed, N skipped'; before it stands why some were skipped, and
 how long each part took. The exit status is 0 when none failed.
 
-Environment: JOBS (builds at once; the number of CPUs), CTEST_PARALLEL_LEVEL (tests at once; twice that: many
+Environment: JOBS (builds at once; the number of CPUs), CTEST_PARALLEL_LEVEL (tests at once; three times that: many
 only wait), CXX_CLANG (the newest clang++ from 19 down to 16).
 TEXT
 }
@@ -191,7 +192,7 @@ for preset in $presets; do
     fi
     begin "$preset: testing"
     # shellcheck disable=SC2086  # lists of words
-    $within ctest --test-dir "build/$preset" --parallel "${CTEST_PARALLEL_LEVEL:-$((2 * $(nproc)))}" --output-on-failure \
+    $within ctest --test-dir "build/$preset" --parallel "${CTEST_PARALLEL_LEVEL:-$((3 * $(nproc)))}" --output-on-failure \
         --test-output-size-passed 10000000 --test-output-size-failed 10000000 --no-tests=error \
         -R "$tests" $without --output-junit "$results/$preset.xml" >"$results/$preset.log" 2>&1 || true
     /usr/bin/python3 tests/support/summary.py "$results/$preset.xml" "$results/$preset.log"
