@@ -18,7 +18,7 @@ CHECKS = "--checks=-bugprone-suspicious-include"
 
 def findings(source, *options):
     """The lines of clang-tidy about a source."""
-    ended = subprocess.run([TIDY, "--quiet", f"--config-file={ROOT / '.clang-tidy'}", CHECKS, *options, source],
+    ended = subprocess.run([TIDY, "--quiet", f"--config-file={ROOT / '.clang-tidy'}", CHECKS, source, *options],
                            capture_output=True, text=True, timeout=SECONDS_LIMIT, check=False)
     found = re.findall(r"^.*(?:error|warning): .*$", ended.stdout, re.MULTILINE)
     return found or ([] if ended.returncode == 0 else [ended.stderr])
