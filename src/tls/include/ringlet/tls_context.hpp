@@ -54,8 +54,8 @@ struct TlsOptions {
     int chain_limit = 10;
     /// A file that receives the keys of all connections, for a protocol analyser (Wireshark). Never in production.
     std::string key_log_file = {};
-    /// Receives a line that says what is wrong with these options, or what an operator should know about them. Used only
-    /// while the context is made.
+    /// Receives a line that says what is wrong with these options, or what an operator should know about them. Used
+    /// only while the context is made.
     std::string* causes = nullptr;
 };
 
@@ -100,8 +100,8 @@ public:
     static Result<TlsContext> server(TlsServerOptions options);
     static Result<TlsContext> client(TlsClientOptions options = {});
 
-    /// Reads all files again, for new connections. If one of them is bad, nothing changes. Clients can still resume with
-    /// their tickets, unless client certificates are asked for.
+    /// Reads all files again, for new connections. If one of them is bad, nothing changes. Clients can still resume
+    /// with their tickets, unless client certificates are asked for.
     ///
     /// Errors    As `server`; `cause`, if not null, receives a line with details.
     Result<void> reload(std::string* cause = nullptr);

@@ -21,19 +21,19 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A connection through TLS, over a stream of any kind: itself a `ByteStream`. `TlsStream` is that over a socket.
+/// A TLS connection over any kind of stream, and itself a `ByteStream`. `TlsStream` is the one over a socket.
 ///
-/// Lifetime  Owns the stream below. Dropping it says goodbye (close_notify) as far as there is room, and closes, as
-///           `close` does; operations that other coroutines have in flight on it end with `operation_canceled`. Move-only, also
-///           while operations are in flight.
-/// Thread    The loop on which it is first used. One task may receive while another sends.
-/// Errors    Those of the stream below, and `TlsErrc`. Every operation may also end with `operation_canceled`.
-/// Cost      While it waits, it holds no buffer. An operation takes a frame from the pool; nothing else is
-///           allocated for a message, but by OpenSSL.
+/// Lifetime  Owns the underlying stream. Dropping it sends as much of the goodbye (close_notify) as fits, and closes,
+///           as `close` does; operations that other coroutines have in flight end with `operation_canceled`.
+///           Move-only, and movable while operations are in flight.
+/// Thread    The loop that first uses it. One task may receive while another sends.
+/// Errors    Those of the underlying stream, and `TlsErrc`. Any operation may end with `operation_canceled`.
+/// Cost      It holds no buffer while it waits. An operation takes a frame from the pool; only OpenSSL allocates
+///           anything else for a message.
 template <ByteStream Transport>
 class BasicTlsStream {
 public:
-    /// Owns nothing; every use of it aborts.
+    /// Owns nothing; any use of it aborts.
     BasicTlsStream() noexcept = default;
     BasicTlsStream(BasicTlsStream&&) noexcept = default;
     BasicTlsStream& operator=(BasicTlsStream&& other) noexcept {
@@ -45,18 +45,18 @@ public:
     }
     ~BasicTlsStream() { drop(); }
 
-    /// Shakes hands as the server. The stream below has been read to where TLS begins.
+    /// Does the handshake as the server. The underlying stream must be read up to the point where TLS begins.
     ///
     /// Suspends  Until the handshake has ended, for `TlsOptions::handshake_timeout` at most.
     /// Cancel    Ends with `operation_canceled`; the connection is closed.
     /// Returns   `Result<BasicTlsStream>`.
-    /// Errors    `TlsErrc`, `timed_out`. `cause`, if there is one, gets a line that says more; it outlives the await.
+    /// Errors    `TlsErrc`, `timed_out`. `cause`, if not null, receives a line with details; it outlives the await.
     [[nodiscard]] static Task<Result<BasicTlsStream>> accept(Transport below, TlsContext context,
                                                              std::string* cause = nullptr) {
         return shake_hands(std::move(below), std::move(context), {}, cause);
     }
-    /// Shakes hands as a client that wants to speak with `host`: the name that is sent, and that the certificate
-    /// must have. Otherwise as `accept`.
+    /// Does the handshake as a client of `host`: the name that is sent, and that the certificate must match.
+    /// Otherwise like `accept`.
     [[nodiscard]] static Task<Result<BasicTlsStream>>
     connect(Transport below, TlsContext context, std::string host, std::string* cause = nullptr) {
         return shake_hands(std::move(below), std::move(context), std::move(host), cause);
@@ -75,23 +75,23 @@ public:
         return receive(TlsIntoAllOfMemory{memory});
     }
 
-    /// Sends a part: up to `send_limit_bytes`.
+    /// Sends some of the bytes, `send_limit_bytes` at most.
     [[nodiscard]] Task<Result<std::size_t>> send_some(std::span<const std::byte> bytes) {
         return Connection::send_some(used(), bytes);
     }
     /// Sends all of the bytes; see `StreamSocket::send_all`.
     ///
-    /// Cancel    Ends with `operation_canceled`. `last_sent_bytes` says how much was encrypted; of that, what had not
-    ///           gone out goes out before the next send, receive or close. Where the stream below cannot say how much
-    ///           it has sent, a send that was cut short breaks this one: the next ends with `broken`.
+    /// Cancel    Ends with `operation_canceled`. `last_sent_bytes` tells how much was encrypted; the unsent part goes
+    ///           out before the next send, receive or close. If the underlying stream cannot tell how much it has
+    ///           sent, a send that was cut short breaks the connection: the next one ends with `broken`.
     [[nodiscard]] Task<Result<void>> send_all(std::span<const std::byte> bytes) {
         return Connection::send_all(used(), bytes);
     }
-    /// The same of a text; a literal goes out without its NUL.
+    /// The same for a text; a literal is sent without its NUL.
     [[nodiscard]] Task<Result<void>> send_all(std::string_view text) {
         return send_all(std::as_bytes(std::span(text)));
     }
-    /// Sends several pieces, one after the other, as one: `co_await stream.send_all(head, body)`.
+    /// Sends several pieces in order, as one send: `co_await stream.send_all(head, body)`.
     template <class First, class Second, class... Rest>
         requires std::constructible_from<Piece, const First&> &&
                  std::constructible_from<Piece, const Second&> &&
@@ -104,7 +104,7 @@ public:
         return Connection::send_together(used(), std::array<Piece, 2 + sizeof...(Rest)>{
                                                      Piece(first), Piece(second), Piece(rest)...});
     }
-    /// The same of any number, which lives as long as the bytes.
+    /// The same for any number of pieces. The array must live as long as the bytes.
     [[nodiscard]] Task<Result<void>> send_all(std::span<const Piece> pieces) {
         return Connection::send_pieces(used(), pieces);
     }
@@ -117,14 +117,14 @@ public:
         return send_all(std::string_view());
     }
 
-    /// How many bytes the last send has encrypted, and the last receive has given: also when it failed.
+    /// How many bytes the last send encrypted, or the last receive delivered, even if it failed.
     [[nodiscard]] std::size_t last_sent_bytes() const noexcept { return used()->sent_bytes; }
     [[nodiscard]] std::size_t last_received_bytes() const noexcept {
         return used()->received_bytes;
     }
 
-    /// Encrypts all of the bytes, and sends what there is room for now; the rest goes out before the next send, receive
-    /// or close. For a last word: see `StreamSocket::try_send`.
+    /// Encrypts all of the bytes and sends as much as fits now; the rest goes out before the next send, receive or
+    /// close. For a last word: see `StreamSocket::try_send`.
     Result<std::size_t> try_send(std::span<const std::byte> bytes) {
         const std::error_code error = used()->engine.write(bytes);
         if (error) return error;
@@ -132,7 +132,7 @@ public:
         return bytes.size();
     }
 
-    /// Says goodbye (close_notify); receiving goes on. What there is no room for now is sent by a task of the loop's.
+    /// Sends the goodbye (close_notify); receiving goes on. What does not fit now is sent by a task of the loop.
     ///
     /// Suspends  Never.
     Result<void> shutdown_write() {
@@ -142,13 +142,13 @@ public:
         return {};
     }
 
-    /// Says goodbye, once, and closes the stream below. The stream is empty afterwards. If the last send failed or was
-    /// cancelled, there is no goodbye: the peer shall not take a part of a message for all of it.
+    /// Sends the goodbye once and closes the underlying stream. The stream is empty afterwards. After a failed or
+    /// cancelled send there is no goodbye: the peer must not mistake part of a message for all of it.
     ///
-    /// Suspends  Until the goodbye is in the kernel's send buffer, for `TlsOptions::close_timeout` at most. It does
-    ///           not wait for the peer's; a client that has read nothing waits as long for the peer's end, since what
-    ///           it has not read would reset the connection, and what it has sent could be lost.
-    /// Returns   `Result<void>`: success, also when it was cancelled.
+    /// Suspends  Until the goodbye is in the kernel's send buffer, for `TlsOptions::close_timeout` at most. It does not
+    ///           wait for the peer's goodbye. But a client that has read nothing waits, within the same timeout, for
+    ///           the peer's end: unread data would reset the connection, and sent data could be lost.
+    /// Returns   `Result<void>`: success, even when it was cancelled.
     [[nodiscard]] Task<Result<void>> close() { return Connection::close(std::move(connection_)); }
 
     /// Ends the connection without a goodbye: see `StreamSocket::abort`.
@@ -160,27 +160,27 @@ public:
     /// False after a move or `close`.
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(connection_); }
 
-    /// The stream below, for `peer()`, `local()` and the like. Do not send or receive on it.
+    /// The underlying stream, for `peer()`, `local()` and the like. Do not send or receive on it.
     [[nodiscard]] Transport& below() const { return used()->transport; }
 
-    /// "TLSv1.3".
+    /// The protocol version, such as "TLSv1.3".
     [[nodiscard]] std::string_view version() const { return used()->engine.version(); }
     [[nodiscard]] std::string_view cipher() const { return used()->engine.cipher(); }
-    /// The application protocol that was agreed on (ALPN); empty: none.
+    /// The negotiated application protocol (ALPN); empty: none.
     [[nodiscard]] std::string_view protocol() const { return used()->engine.protocol(); }
-    /// The host that the client wants (SNI); empty: it did not say.
+    /// The host that the client asked for (SNI); empty: it named none.
     [[nodiscard]] std::string server_name() const { return used()->engine.server_name(); }
-    /// The first name in the peer's certificate; empty: it has shown none.
+    /// The first name in the peer's certificate; empty: it sent none.
     [[nodiscard]] std::string peer_name() const { return used()->engine.peer_name(); }
-    /// Whether the handshake was a short one, with a ticket of an earlier connection.
+    /// Whether the handshake was abbreviated, with a ticket from an earlier connection.
     [[nodiscard]] bool was_resumed() const { return used()->engine.was_resumed(); }
-    /// What failed, with names; empty: nothing did.
+    /// What failed, with names; empty: nothing failed.
     [[nodiscard]] const std::string& failure() const { return used()->engine.failure(); }
 
-    /// Encrypted at once, before it is sent: four records.
+    /// The most that is encrypted before it is sent: four records.
     static constexpr std::size_t send_limit_bytes = TlsConnectionLimits::send_limit_bytes;
 
-    // For `with_tls`, which closes what a handler dropped: keeps the connection beside this handle.
+    // For `with_tls`, which closes a stream that the handler dropped: keeps the connection beside this handle.
     using Connection = TlsConnection<Transport>;
     [[nodiscard]] TlsHandle<Transport> share() {
         connection_->is_shared = true;
@@ -227,7 +227,7 @@ private:
     Handle connection_;
 };
 
-/// TLS over a TCP or Unix connection: what a handler takes.
+/// TLS over a TCP or Unix connection. Handlers take one:
 ///
 ///     Task<> echo(TlsStream stream);
 using TlsStream = BasicTlsStream<StreamSocket>;

@@ -16,9 +16,9 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A handler of connections that shakes hands first, and closes afterwards: what `with_tls` returns.
+/// A connection handler that does the handshake first and closes afterwards. `with_tls` returns it.
 ///
-/// Thread    Copied for each worker, as every handler.
+/// Thread    Copied for each worker, like every handler.
 template <class Handler>
 class TlsHandler {
 public:
@@ -29,11 +29,11 @@ public:
     TlsHandler& operator=(const TlsHandler&) = delete;
 
     Task<Result<void>> operator()(StreamSocket below) {
-        // Nobody who speaks TLS is handed over: it was begun without.
+        // TLS connections are never handed over: this one began without TLS.
         if (handed_over_state()) co_return std::errc::protocol_error;
         auto shaken = co_await shake_hands(std::move(below));
         if (!shaken) co_return shaken.error();
-        auto shared = shaken->share(); // to close it when the handler has ended
+        auto shared = shaken->share(); // to close it when the handler ends
         auto outcome = co_await handle(std::move(*shaken));
         auto closing = TlsStream::Connection::close(std::move(shared));
         auto closed = co_await std::move(closing);
@@ -48,7 +48,7 @@ private:
         return options->handshakes_at_once;
     }
 
-    // The handshake's time begins when the connection does.
+    // The handshake timeout starts when the connection does.
     Task<Result<TlsStream>> shake_hands(StreamSocket below) {
         Task<Result<TlsStream>> shaking = shake_hands_in_turn(std::move(below));
         const auto limit = context_.options().handshake_timeout;
@@ -98,31 +98,31 @@ private:
     Semaphore handshakes_;
 };
 
-/// Makes a handler of TCP or Unix connections of one that takes a `TlsStream`: for `serve`, `Server` and `Workers`.
+/// Turns a handler of `TlsStream`s into one of TCP or Unix connections, for `serve`, `Server` and `Workers`.
 ///
 ///     return exit_status(serve(options, with_tls(*context, echo)));
 ///
-/// When the handler has ended, its connection says goodbye and is closed.
+/// When the handler ends, its connection sends the goodbye (close_notify) and is closed.
 template <class Handler>
 TlsHandler<Handler> with_tls(TlsContext context, Handler handler) {
     return {std::move(context), std::move(handler)};
 }
 
-/// How to serve through TLS.
+/// Options for serving over TLS.
 struct TlsServeOptions {
     ServeOptions serve = {};
     TlsServerOptions tls = {};
 };
 
-/// Serves through TLS, with a handler that takes a `TlsStream`:
+/// Serves over TLS with a handler that takes a `TlsStream`:
 ///
 ///     TlsServeOptions options;
 ///     options.serve.listen = "0.0.0.0:443";
 ///     options.tls.certificates = {{"chain.pem", "key.pem"}};
 ///     return exit_status(serve(options, echo));
 ///
-/// Errors    As `serve`, and `TlsContext::server`. A line that says what to do has been given to
-///           `LoopOptions::report`.
+/// Errors    Those of `serve` and `TlsContext::server`. `LoopOptions::report` has then received a line that says
+///           what to do.
 template <class Handler>
 Result<ServeReport> serve(TlsServeOptions options, Handler handler) {
     std::string cause;

@@ -11,8 +11,8 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Memory for one `T`. It is aligned as `T` asks for, wherever the object itself lies: frames of coroutines have
-/// the alignment of the global allocator, whatever is kept in them.
+/// Memory for one `T`, aligned as `T` requires wherever this object lies. A coroutine frame has only the alignment of
+/// the global allocator, whatever it holds.
 template <class T, bool over_aligned = (alignof(T) > __STDCPP_DEFAULT_NEW_ALIGNMENT__)>
 class AlignedPlace {
 public:
@@ -36,7 +36,7 @@ private:
     std::byte bytes_[sizeof(T) + alignof(T)];
 };
 
-/// A value that may be there, in an `AlignedPlace`.
+/// An optional value in an `AlignedPlace`.
 ///
 /// Lifetime  Does not move.
 template <class T>

@@ -12,11 +12,11 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// An await that mostly has its answer already, and otherwise runs a coroutine for it: `try_now()` gives an optional
-/// `R`, a `Result`, and `wait()` a `Task<R>`.
+/// An await that usually has its answer at once, and otherwise runs a coroutine for it: `try_now()` returns an
+/// optional `R`, a `Result`, and `wait()` a `Task<R>`.
 ///
-/// Suspends  As the task. Answers in a row let others run first, as everywhere.
-/// Cost      No frame if the answer is there.
+/// Suspends  Like the task. A run of immediate answers lets others run first, as everywhere.
+/// Cost      No frame if the answer is available.
 template <class R, class TryNow, class Wait>
 class [[nodiscard]] AnswerOrTask final {
 public:

@@ -8,17 +8,17 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What `co_await` takes: an awaiter, or a task that is given away.
+/// What `co_await` accepts: an awaiter, or a task passed as an rvalue.
 template <class A>
 concept Awaitable = is_task_v<std::remove_cvref_t<A>> ||
                     requires(std::remove_reference_t<A>& awaiter) { awaiter.await_resume(); };
 
-/// Turns what can be awaited, a task or an operation, into a task: by moving it there. What cannot be moved, or has a
-/// name, is referred to: it is awaited at once, in the same expression.
+/// Turns an awaitable, a task or an operation, into a task by moving it there. One that cannot be moved, or that has a
+/// name, is held by reference: it is awaited at once, in the same expression.
 template <class A>
 struct AsTask {
     using Operation = std::remove_reference_t<A>;
-    // An operation has no coroutine function of its own: it is told of as the task that awaits it.
+    // An operation has no coroutine function of its own: messages show the task that awaits it.
     static constexpr bool has_name = false;
     using Value = decltype(std::declval<Operation&>().await_resume());
 

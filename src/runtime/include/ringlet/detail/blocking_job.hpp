@@ -5,7 +5,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A function that runs on a thread of a loop's pool. Not for users.
+/// A function that runs on a thread of the loop's pool. Not for users.
 class BlockingJob {
 public:
     BlockingJob() = default;
@@ -13,11 +13,11 @@ public:
     BlockingJob& operator=(const BlockingJob&) = delete;
     virtual ~BlockingJob() = default;
 
-    /// Thread    One of the pool.
+    /// Thread    A pool thread.
     virtual void run() noexcept = 0;
 
-    Wait* waiting = nullptr; ///< of the loop's thread only
-    /// Whoever waits does so until it has run: memory may be lent to it.
+    Wait* waiting = nullptr; ///< used by the loop's thread only
+    /// The waiter stays until the job has run, which may use memory borrowed from it.
     bool is_waited_for = false;
 };
 

@@ -25,13 +25,13 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What is left of the body of a group that has returned while tasks still run: the memory of its frame, in which
-/// everything was that had been declared there. Whoever uses it is a bug that no compiler sees; so, in a debug build
-/// (without NDEBUG) and under ASan, the memory is filled with a pattern and kept until the group has ended.
-/// What a compiler keeps on the stack, since no await comes behind it, is not in it.
+/// What is left of a group's body that returned while tasks still run: the memory of its frame, which held everything
+/// declared there. Using it is a bug that no compiler detects. So in a debug build (without NDEBUG) and under ASan the
+/// memory is filled with a pattern and kept until the group has ended. Variables that the compiler keeps on the stack,
+/// because no await follows them, are not covered.
 ///
-/// Errors    Aborts with the group's name when somebody has written to it. Under ASan also as soon as somebody
-///           touches it, if the program was compiled with it: then ASan's report callback is taken.
+/// Errors    Aborts with the group's name if the memory was written to. Under ASan it also aborts on the first
+///           access from code compiled with ASan; it takes over ASan's report callback for that.
 class BodyRemains {
 public:
     explicit BodyRemains(const char* group) noexcept : group_(group) {}
@@ -47,12 +47,12 @@ public:
         FramePool::local().release(frame_, size_bytes_);
     }
 
-    /// Destroys the frame of a body that has returned, and keeps its memory.
+    /// Destroys the frame of a body that has returned, but keeps its memory.
     template <class T>
     void keep(Task<T>& body) noexcept {
         auto* frame = static_cast<unsigned char*>(body.frame().address());
         size_bytes_ = FramePool::local().keep_one(frame, [&body] { body = Task<T>(); });
-        if (size_bytes_ == 0) return; // the compiler has made it a part of another frame
+        if (size_bytes_ == 0) return; // the compiler has merged it into another frame
         frame_ = frame;
         std::memset(frame_, pattern, size_bytes_);
         make_unusable();
@@ -68,7 +68,7 @@ public:
                "before with_task_group";
     }
 
-    /// The remains of other groups of this thread.
+    /// The remains of this thread's other groups.
     [[nodiscard]] static BodyRemains*& newest() noexcept {
         static thread_local BodyRemains* remains = nullptr;
         return remains;
@@ -91,8 +91,8 @@ private:
         while (*link != this) link = &(*link)->older;
         *link = older;
     }
-    // Called by ASan behind its report. (Its other hook, __asan_on_error, is not called in a program of clang's, whose
-    // runtime has one of its own.)
+    // Called by ASan after its report. (Its other hook, __asan_on_error, is not called in programs built with clang,
+    // whose runtime has its own.)
     static void name_the_group(const char*) {
         for (auto* remains = newest(); remains != nullptr; remains = remains->older) {
             if (remains->contains(__asan_get_report_address()))
@@ -110,7 +110,7 @@ private:
     std::size_t size_bytes_ = 0;
 };
 
-/// Nothing is looked for: the frame goes at once.
+/// Without detection: the frame is freed at once.
 struct NoBodyRemains {
     explicit NoBodyRemains(const char*) noexcept {}
     template <class T>

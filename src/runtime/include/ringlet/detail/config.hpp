@@ -1,7 +1,7 @@
 #pragma once
 
-// What every public header needs to know of the compiler, and the systems on which ringlet cannot work. Each has one
-// line that says what to do; CMake says the same (cmake/requirements.cmake).
+// What every public header must know about the compiler, and the systems that ringlet does not support. Each has a
+// one-line message that says what to do; CMake says the same (cmake/requirements.cmake).
 
 #if !defined(__linux__)
 #error "ringlet needs Linux: it is made of io_uring and epoll"
@@ -17,6 +17,6 @@
 #error "ringlet needs a 64-bit system: compile without -m32"
 #endif
 
-/// Before the name of the namespace: what is declared there is exported by a shared library. What private headers
-/// declare is not.
+/// Goes before the namespace name: a shared library exports what is declared there. Declarations in private headers
+/// are not exported.
 #define RINGLET_EXPORT [[gnu::visibility("default")]]

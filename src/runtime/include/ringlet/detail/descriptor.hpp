@@ -4,15 +4,15 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What an operation is done on: a descriptor of the process, or a place in the table of one ring
+/// The target of an operation: a descriptor of the process, or a slot in the table of one ring
 /// ("direct descriptor"), which only that ring knows. Owns nothing.
 class Descriptor {
 public:
     /// None.
     constexpr Descriptor() noexcept = default;
-    /// A descriptor of the process, as every system call knows it.
+    /// A descriptor of the process, known to every system call.
     constexpr Descriptor(int fd) noexcept : code_(fd) {}
-    /// Place `slot` in a ring's table, from 0 on.
+    /// Slot `slot` in a ring's table, counted from 0.
     [[nodiscard]] static constexpr Descriptor direct(int slot) noexcept {
         return Descriptor(first_direct - slot);
     }
@@ -20,7 +20,7 @@ public:
     [[nodiscard]] constexpr bool is_direct() const noexcept { return code_ <= first_direct; }
     /// The descriptor of the process; -1 if it is none.
     [[nodiscard]] constexpr int fd() const noexcept { return is_direct() ? -1 : code_; }
-    /// Its number where it is: among the process's descriptors, or in the table.
+    /// Its number, either as a descriptor of the process or in the table.
     [[nodiscard]] constexpr int number() const noexcept {
         return is_direct() ? first_direct - code_ : code_;
     }
@@ -29,7 +29,7 @@ public:
 
 private:
     static constexpr int first_direct = -2;
-    int code_ = -1; // below -1: a place in a table, counted downwards
+    int code_ = -1; // below -1: a slot in a table, counted downwards
 };
 
 } // namespace ringlet

@@ -15,18 +15,18 @@ namespace RINGLET_EXPORT ringlet {
 /// Coroutine frames, task records and sockets come from here, so that after warm-up neither a
 /// message nor an accepted connection reaches the global allocator.
 ///
-/// Lifetime  A block may be released on another thread than it came from; it then stays there.
+/// Lifetime  A block may be released on a thread other than its own; it then stays there.
 /// Thread    Each thread has its own (`local`); no locks.
-/// Errors    `std::bad_alloc` from `allocate`, as from operator new.
+/// Errors    `std::bad_alloc` from `allocate`, like operator new.
 /// Cost      A pop or a push of a singly linked list.
 class FramePool {
 public:
-    /// Size classes are multiples of this, in bytes. Frames and records are, too, so that nothing is
-    /// lost by rounding: an idle connection consists of three blocks.
+    /// Size classes are multiples of this, in bytes. So are frames and records, so that rounding wastes
+    /// nothing: an idle connection consists of three blocks.
     static constexpr std::size_t class_bytes = 8;
-    /// Larger blocks go to the global allocator and back.
+    /// Larger blocks come from the global allocator and go back to it.
     static constexpr std::size_t largest_bytes = 2048;
-    /// Blocks kept per size class; what is released beyond goes back to the global allocator.
+    /// Blocks kept per size class; any more that are released go back to the global allocator.
     /// Enough for 10,000 connections that open and close at once; at most 1.3 MiB of 128-byte
     /// frames.
     static constexpr std::size_t kept_per_class_limit = 10'000;
@@ -50,13 +50,13 @@ public:
         ++list.count;
     }
 
-    /// Calls `destroy()`, which releases `block` among others, and keeps that one as it is: `release` it later.
+    /// Calls `destroy()`, which releases `block` among others, but keeps that block as it is: `release` it later.
     ///
     /// Returns   Its size in bytes; 0 if it was not released here.
     template <class Destroy>
     [[nodiscard]] std::size_t keep_one(void* block, Destroy destroy) noexcept {
         const std::size_t limit =
-            std::exchange(kept_limit_, 0); // so that all pass by release_unkept
+            std::exchange(kept_limit_, 0); // so that every block reaches release_unkept
         spared_ = block;
         spared_bytes_ = 0;
         destroy();
@@ -68,29 +68,29 @@ public:
     /// Gives every kept block back to the global allocator.
     void trim() noexcept;
 
-    /// Blocks that are kept for reuse now, over all classes.
+    /// Blocks that are now kept for reuse, over all classes.
     [[nodiscard]] std::size_t kept_count() const noexcept;
 
-    /// What was given out here and has not been taken back here.
+    /// What this pool has handed out and not taken back.
     struct Use {
         std::ptrdiff_t block_count = 0;
-        std::ptrdiff_t bytes = 0; ///< of whole blocks, without what the global allocator adds
+        std::ptrdiff_t bytes = 0; ///< of whole blocks, without the overhead of the global allocator
     };
 
-    /// A block that another thread took back is counted by both threads, and right in their sum.
+    /// A block taken back by another thread is counted by both threads; the sum is right.
     ///
-    /// Cost      A look at every size class; blocks that are reused are not counted one by one.
+    /// Cost      Visits every size class; reused blocks are not counted one by one.
     [[nodiscard]] Use in_use() const noexcept;
 
-    /// What a test counts and breaks.
+    /// What a test counts, and what it makes fail.
     struct Audit {
-        std::ptrdiff_t live_count = 0; ///< blocks that were given out and not taken back
+        std::ptrdiff_t live_count = 0; ///< blocks handed out and not taken back
         std::uint64_t allocation_count = 0;
         std::uint64_t fails_at = 0; ///< the allocation that throws; 0: none
     };
 
-    /// Counts in `audit` from now on, and keeps nothing for reuse; null: as usual again. Blocks from
-    /// before are taken back, and counted.
+    /// Counts in `audit` from now on and keeps nothing for reuse; null: back to normal. Blocks from
+    /// before are taken back and counted.
     void audit(Audit* audit) noexcept;
 
     constexpr FramePool() noexcept = default;
@@ -104,7 +104,7 @@ private:
     struct FreeList {
         Block* first = nullptr;
         std::size_t count = 0;
-        std::ptrdiff_t made = 0; // by the global allocator, and not given back to it here
+        std::ptrdiff_t made = 0; // by the global allocator, and not yet given back to it here
     };
     static constexpr std::size_t class_count = largest_bytes / class_bytes + 1;
     static constexpr std::size_t class_of(std::size_t size_bytes) noexcept {
@@ -121,27 +121,27 @@ private:
 
     std::array<FreeList, class_count> lists_{};
     Use large_;                  // blocks without a size class
-    std::size_t kept_limit_ = 0; // per class; 0: not begun yet, or nothing is kept
+    std::size_t kept_limit_ = 0; // per class; 0: not started yet, or nothing is kept
     void* spared_ = nullptr;     // by `keep_one`
     std::size_t spared_bytes_ = 0;
-    Audit* audit_ = nullptr; // then nothing is kept, so that every block comes by fresh
+    Audit* audit_ = nullptr; // if set, nothing is kept, so that every block is a fresh one
     bool closed_ = false;    // the thread is ending: keep nothing more
     friend struct FramePoolCloser;
 };
 
-/// That of `FramePool::local`. Constant-initialised and never destroyed, so that access is one load and
-/// a frame that is released while the thread ends still finds it.
+/// The pool that `FramePool::local` returns. It is constant-initialised and never destroyed: access is one load, and a
+/// frame that is released while the thread ends still finds it.
 extern constinit thread_local FramePool frame_pool_of_this_thread;
 
 inline FramePool& FramePool::local() noexcept { return frame_pool_of_this_thread; }
 
-/// Gives a type its memory from the pool of the thread: inherit from it. One that must be aligned more than the
-/// pool's blocks are gets it from the global allocator.
+/// Allocates a type from the thread's pool: inherit from it. A type that needs more alignment than the pool's blocks
+/// have comes from the global allocator.
 struct Pooled {
     static void* operator new(std::size_t size_bytes, std::align_val_t alignment) {
         return ::operator new(size_bytes, alignment);
     }
-    // Without a size: g++ 12 finds no other one when a constructor throws.
+    // Without a size: g++ 12 finds no other overload when a constructor throws.
     static void operator delete(void* block, std::align_val_t alignment) noexcept {
         ::operator delete(block, alignment);
     }

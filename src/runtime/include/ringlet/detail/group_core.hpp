@@ -17,7 +17,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What is the same for all groups: the scope, and the count of the tasks inside. Not for users.
+/// What all groups share: the scope, and the count of the tasks inside. Not for users.
 class GroupCore final : public TaskOwner {
 public:
     GroupCore(CancelScope& outer, const GroupOptions& options, std::size_t limit);
@@ -25,10 +25,10 @@ public:
     GroupCore& operator=(const GroupCore&) = delete;
     ~GroupCore();
 
-    /// Starts a task whose one reference is the caller's until then; false when it was refused.
+    /// Starts a task and takes over the caller's reference. Returns false if it was refused.
     bool start(TaskRecord& record);
 
-    /// As `start`, for a task whose handle is kept: adds a reference for that.
+    /// Like `start`, but the task's handle is kept: adds a reference for it.
     template <class T>
     JoinHandle<T> start_with_handle(TypedTask<T>& record) {
         record.add_reference();
@@ -41,28 +41,28 @@ public:
     [[nodiscard]] const char* name() const noexcept override { return options_.name; }
 
     [[nodiscard]] bool has_room() const noexcept { return size_ + reserved_ < limit_; }
-    /// Keeps a place for somebody who is about to spawn.
+    /// Reserves a slot for a coroutine that is about to spawn.
     bool reserve() noexcept {
         if (!has_room()) return false;
         ++reserved_;
         return true;
     }
-    /// A reserved place is free again: for the next in line, if there is one.
+    /// Frees a reserved slot, and offers it to the next in line, if any.
     void take_back() noexcept;
 
-    /// True when no task is left, and nobody has been promised a place for one.
+    /// True if no task is left and no slot is reserved.
     [[nodiscard]] bool has_ended() const noexcept { return size_ + reserved_ == 0; }
 
-    /// What the body returned, if it was an error or an exception.
+    /// Records the error or exception with which the body ended.
     void body_failed(std::error_code error, std::exception_ptr exception) noexcept;
 
-    /// Throws or returns the first failure. `operation_canceled`, unless the body has a value to
-    /// give, if something was cut short from outside.
+    /// Throws or returns the first failure. Returns `operation_canceled` if something was cut short
+    /// from outside, unless the body has a value to return.
     std::error_code finish(bool body_has_value);
 
     CancelScope scope;
-    WaitList idle;  // until no task is left
-    WaitList slots; // until there is room for one more
+    WaitList idle;  // waits until no task is left
+    WaitList slots; // waits until there is room for one more
 
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
@@ -78,7 +78,7 @@ private:
     std::size_t limit_;
     std::size_t size_ = 0;
     std::size_t reserved_ = 0;
-    std::optional<TaskFailure> first_failure_; // with which the group ends
+    std::optional<TaskFailure> first_failure_; // what the group ends with
 };
 
 /// What `TaskGroup::wait_until_idle` returns; await it at once.
@@ -97,8 +97,8 @@ private:
     GroupCore* group_;
 };
 
-/// The end of a group waits for its tasks, come what may: they were cancelled with it. Whoever awaits it looks
-/// again afterwards: somebody who was woken along with it may have spawned one more.
+/// The end of a group always waits for its tasks: a cancellation reaches them too, and does not cut this wait short.
+/// Whoever awaits it checks again afterwards: another coroutine woken with it may have spawned a task.
 class [[nodiscard]] GroupEndAwaiter final : public ListedWait {
 public:
     explicit GroupEndAwaiter(GroupCore& group) noexcept : group_(&group) {}
@@ -116,7 +116,7 @@ private:
     GroupCore* group_;
 };
 
-/// Asks whether a group may begin: not in a cancelled scope.
+/// Asks whether a group may begin; in a cancelled scope it may not.
 class [[nodiscard]] GroupAdmission final : public Suspension {
 public:
     bool await_ready() const noexcept { return false; }
@@ -131,10 +131,10 @@ public:
     void abandon() noexcept override {}
     [[nodiscard]] std::string describe() const override { return "its next turn"; }
 
-    CancelScope* outer = nullptr; ///< of the coroutine that asked
+    CancelScope* outer = nullptr; ///< the scope of the coroutine that asked
 };
 
-/// Waits until a bounded group has room for one more task, and keeps it until this awaiter goes.
+/// Waits for a free slot in a bounded group and holds it for as long as this awaiter lives.
 class GroupSlotAwaiter : public ListedWait {
 public:
     explicit GroupSlotAwaiter(GroupCore& group) noexcept : group_(&group) {}
@@ -174,7 +174,7 @@ public:
 
     Result<void> await_resume() noexcept {
         const auto room = GroupSlotAwaiter::await_resume();
-        // The place is not kept: somebody else may take it, if this one spawns nothing.
+        // The slot is not held: if this coroutine spawns nothing, another may take it.
         handed_over.give_back();
         return room;
     }

@@ -24,7 +24,7 @@ struct ListHook {
 
 /// A doubly linked list of objects that it does not own. Never allocates.
 ///
-/// Lifetime  An object must be taken out before it is destroyed.
+/// Lifetime  An object must be removed before it is destroyed.
 /// Cost      Every call takes constant time, except the walk.
 template <class T>
 class IntrusiveList {
@@ -45,8 +45,8 @@ public:
         end_.previous = &hook;
     }
 
-    /// Calls `visit(T&)` for each, oldest first, while it returns true. `visit` may take out the
-    /// object that it is given.
+    /// Calls `visit(T&)` for each object, oldest first, for as long as it returns true. `visit` may
+    /// remove the object it is called with.
     template <class Visit>
     void for_each_while(Visit visit) {
         ListHook* hook = end_.next;

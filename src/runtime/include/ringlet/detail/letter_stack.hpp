@@ -6,14 +6,14 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A list that many threads push to and one takes whole: no locks, no ABA. The release of `push` and
-/// the acquire of `take_all` make what the sender wrote before visible to the receiver.
+/// A list that many threads push to and one thread drains: no locks, no ABA. The release in `push`
+/// and the acquire in `take_all` make the sender's earlier writes visible to the receiver.
 ///
-/// `Node` has `next()` and `set_next(Node*)`. `Atomic` is replaced only by the model that proves the
-/// memory orders (tests/model).
+/// `Node` has `next()` and `set_next(Node*)`. Only the model that proves the memory orders
+/// (tests/model) replaces `Atomic`.
 ///
 /// Lifetime  Owns nothing.
-/// Thread    `push` any; `take_all` and `empty` one.
+/// Thread    `push` from any; `take_all` and `empty` from one.
 template <class Node, class Atomic = std::atomic<Node*>>
 class LetterStack {
 public:
@@ -27,7 +27,7 @@ public:
         return newest == nullptr;
     }
 
-    /// Takes every node out. Returns the oldest, which leads to the others; null if there is none.
+    /// Removes all nodes. Returns the oldest, which links to the others; null if there is none.
     [[nodiscard]] Node* take_all() noexcept {
         Node* newest = newest_.exchange(nullptr, std::memory_order_acquire);
         Node* oldest = nullptr;
@@ -40,7 +40,7 @@ public:
         return oldest;
     }
 
-    /// A node may arrive at any moment, but none goes.
+    /// Nodes may arrive at any moment, but none disappears.
     [[nodiscard]] bool empty() const noexcept {
         return newest_.load(std::memory_order_relaxed) == nullptr;
     }

@@ -10,7 +10,7 @@ namespace RINGLET_EXPORT ringlet {
 
 /// Where other threads leave functions for the loop's thread to call.
 ///
-/// Thread    `put` any; `take_all` the loop's own.
+/// Thread    `put` from any; the rest from the loop's own.
 class Mailbox {
 public:
     class Letter {
@@ -33,11 +33,11 @@ public:
     /// Leaves a letter. Returns true when the box was empty: the receiver must be woken.
     [[nodiscard]] bool put(std::unique_ptr<Letter> letter) noexcept;
 
-    /// Takes every letter out and delivers it, oldest first. A letter that throws ends the program:
-    /// nobody is there to catch it.
+    /// Removes all letters and delivers them, oldest first. A letter that throws ends the program:
+    /// there is no caller to catch it.
     void deliver_all() noexcept;
 
-    /// Thread    The loop's own: a letter may arrive at any moment, but none goes.
+    /// Thread    The loop's own: letters may arrive at any moment, but none disappears.
     [[nodiscard]] bool empty() const noexcept { return letters_.empty(); }
 
 private:

@@ -12,34 +12,34 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What a reader has received and not given out: the rest of the last buffer, and in front of it what is left of those
-/// before, joined. Only what straddles two buffers is copied.
+/// What a reader has received but not handed out: the rest of the last buffer, preceded by the joined remains of the
+/// buffers before it. Only data that straddles two buffers is copied.
 ///
-/// What is given out stays in place until the next call that is not const.
+/// Memory that is handed out stays in place until the next non-const call.
 class ReadBuffer {
 public:
     [[nodiscard]] std::size_t size() const noexcept {
         return joined_.size() - joined_at_ + chunk_.size() - chunk_at_;
     }
 
-    /// How many bytes stand before the first `delimiter`, which is not empty. What was searched for the same is not
-    /// searched again.
+    /// How many bytes precede the first `delimiter`, which must not be empty. Bytes already searched for the same one
+    /// are not searched again.
     [[nodiscard]] std::optional<std::size_t> find(std::string_view delimiter);
 
-    /// The first bytes in one piece; there are so many.
+    /// The first `size_bytes` bytes in one piece; that many must be there.
     [[nodiscard]] std::span<const std::byte> first(std::size_t size_bytes);
     void consume(std::size_t size_bytes) noexcept;
-    /// Copies as many as there are and fit, and consumes them. Returns how many.
+    /// Copies and consumes as many bytes as there are and fit. Returns how many.
     std::size_t take(std::span<std::byte> memory) noexcept;
 
     /// Puts bytes in front.
     void put_back(std::span<const std::byte> bytes);
 
-    /// Gives the buffer back: what is left of it is copied. Before a wait.
+    /// Returns the buffer to the pool before a wait; the rest of it is copied.
     void release();
-    /// Adds what was received, after `release`.
+    /// Adds received data, after `release`.
     void add(Buffer chunk) noexcept;
-    /// The rest of the last buffer, if it is untouched and nothing stands in front of it: without a copy.
+    /// The last buffer without a copy, if it is untouched and nothing precedes it.
     [[nodiscard]] std::optional<Buffer> take_buffer() noexcept;
 
 private:
@@ -56,7 +56,7 @@ private:
     Buffer chunk_;
     std::size_t chunk_at_ = 0;
     std::string searched_for_;
-    std::size_t searched_ = 0; // so many bytes begin no such delimiter
+    std::size_t searched_ = 0; // this many bytes start no such delimiter
 };
 
 } // namespace ringlet

@@ -7,8 +7,8 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// The coroutines to resume, first come first served. A batch of them is resumed at a time: whoever
-/// comes meanwhile is of the next one.
+/// The coroutines to resume, first come first served. They are resumed in batches: those that become
+/// ready meanwhile belong to the next batch.
 ///
 /// Lifetime  Owns nothing. Does not move.
 class ReadyQueue {
@@ -25,30 +25,30 @@ public:
         end_ = &wait.next_ready;
     }
 
-    /// Takes all out. Returns the oldest, which leads to the others by `next_ready`; null if there is none.
+    /// Removes all. Returns the oldest, which links to the others by `next_ready`; null if there is none.
     [[nodiscard]] Wait* take_all() noexcept {
         end_ = &first_;
         return std::exchange(first_, nullptr);
     }
 
-    /// All that are in it become the batch that `next` hands out. The last one must have been handed out.
+    /// Turns the whole queue into the batch that `next` hands out. The previous batch must be used up.
     void begin_batch() noexcept { batch_ = take_all(); }
-    /// Takes the oldest of the batch out; null when there is none.
+    /// Removes the oldest of the batch; null if there is none.
     [[nodiscard]] Wait* next() noexcept {
         Wait* oldest = batch_;
         if (oldest != nullptr) batch_ = oldest->next_ready;
         return oldest;
     }
 
-    /// Whoever is in it is not resumed.
+    /// Drops all entries; they are not resumed.
     void clear() noexcept {
         batch_ = nullptr;
         static_cast<void>(take_all());
     }
 
-    /// Takes one out, wherever it is. Nothing happens if it is not in it.
+    /// Removes one from the queue or the batch. Does nothing if it is in neither.
     ///
-    /// Cost      A walk. For a coroutine that goes before its turn.
+    /// Cost      A walk. For a coroutine that is destroyed before its turn.
     void remove(Wait& wait) noexcept {
         for (Wait** link = &batch_; *link != nullptr; link = &(*link)->next_ready) {
             if (*link != &wait) continue;
@@ -66,7 +66,7 @@ public:
 private:
     Wait* batch_ = nullptr;
     Wait* first_ = nullptr;
-    Wait** end_ = &first_; // where the next one is written
+    Wait** end_ = &first_; // where to link the next one
 };
 
 } // namespace ringlet

@@ -20,8 +20,8 @@ class Socket;
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Owns a `Socket` for a stream or a listener. When it goes, what is in flight is cancelled, and
-/// the socket stays until the last answer has been read.
+/// Owns a `Socket` for a stream or a listener. Destroying it cancels what is in flight; the socket
+/// stays until the last answer has been read.
 class SocketHandle {
 public:
     SocketHandle() noexcept = default;
@@ -46,8 +46,8 @@ private:
     Socket* socket_ = nullptr;
 };
 
-/// Waits for one operation of a socket. The awaiters below differ in what they make of its answer.
-/// The request itself is in the socket, so that an awaiter adds only pointers to a frame.
+/// Waits for one operation of a socket. The awaiters below differ in how they interpret its answer.
+/// The request itself is in the socket, so an awaiter adds only pointers to a frame.
 class SocketAwaiter {
 public:
     bool await_ready() const noexcept { return false; }
@@ -60,15 +60,14 @@ protected:
     SocketAwaiter(Socket& socket, Operation& operation) noexcept
         : socket_(&socket), operation_(&operation) {}
     bool suspend(CancelScope& scope, std::coroutine_handle<> waiter);
-    /// Reads the answer: bytes, or a descriptor, or a negative errno. Afterwards the socket may be
-    /// gone.
+    /// Reads the answer: bytes, a descriptor or a negative errno. The socket may be gone afterwards.
     int take_answer() noexcept;
 
     Socket* socket_;
     Operation* operation_;
 };
 
-/// Gives the number of bytes that were transferred.
+/// Returns the number of bytes that were transferred.
 class [[nodiscard]] TransferAwaiter : public SocketAwaiter {
 public:
     TransferAwaiter(Socket& socket, Operation& operation) noexcept
@@ -76,7 +75,7 @@ public:
     Result<std::size_t> await_resume();
 };
 
-/// Gives success when every byte was transferred.
+/// Returns success if every byte was transferred.
 class [[nodiscard]] WholeAwaiter : public SocketAwaiter {
 public:
     WholeAwaiter(Socket& socket, Operation& operation) noexcept
@@ -84,7 +83,7 @@ public:
     Result<void> await_resume();
 };
 
-/// Gives what was received, in borrowed memory.
+/// Returns the received data, in borrowed memory.
 class [[nodiscard]] RecvBufferAwaiter : public SocketAwaiter {
 public:
     RecvBufferAwaiter(Socket& socket, Operation& operation) noexcept
@@ -92,7 +91,7 @@ public:
     Result<Buffer> await_resume();
 };
 
-/// Waits for a connection that is being made. If there is no socket for it, it says why when it is awaited.
+/// Waits for a connect to finish. If no socket could be created, the await returns the reason.
 class ConnectingSocket {
 public:
     bool await_ready() const noexcept { return false; }
@@ -100,7 +99,7 @@ public:
 protected:
     ConnectingSocket(const Endpoint& peer, Result<UniqueFd> fd);
     bool suspend(CancelScope& scope, std::coroutine_handle<> waiter);
-    /// The socket that is connected now.
+    /// The socket, now connected.
     Result<SocketHandle> take_socket();
 
     Endpoint peer_;
@@ -126,7 +125,7 @@ public:
     }
     Result<void> await_resume() noexcept;
 
-    // Ends by itself: what is in flight was asked back.
+    // Ends by itself: what is in flight has been cancelled.
     void cancel() noexcept override {}
     void abandon() noexcept override;
     [[nodiscard]] std::string describe() const override { return "what a closed socket lent"; }

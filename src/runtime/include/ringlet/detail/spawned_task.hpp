@@ -18,13 +18,13 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What is reported of a task that returns a `T`: a `Result<T>`, and of a `Result`, itself.
+/// The outcome of a task that returns a `T`: a `Result<T>`, or `T` if that is a `Result` itself.
 template <class T>
 using Outcome = std::conditional_t<is_result_v<T>, T, Result<T>>;
 
-/// Takes what a task that ran in `scope` has to say for itself; throws what it threw. The one place that
-/// decides when a `Task<>` was cut short: when something in it was ended or refused by a cancellation. Then it
-/// is `operation_canceled`. Whoever returns a value has said himself what became of it.
+/// Takes the outcome of a task that ran in `scope`; rethrows its exception. This is the only place that decides
+/// whether a `Task<>` was cut short: it was if a cancellation ended or refused something in it. The outcome is then
+/// `operation_canceled`. A task that returns a value has itself said how it ended.
 template <class T>
 Outcome<T> outcome_of(const Task<T>& task, const CancelScope& scope) {
     if constexpr (std::is_void_v<T>) {
@@ -36,13 +36,13 @@ Outcome<T> outcome_of(const Task<T>& task, const CancelScope& scope) {
     }
 }
 
-/// The record of a task that returns a `T`, whatever was called to make it.
+/// The record of a task that returns a `T`, whatever callable created it.
 template <class T>
 class TypedTask : public TaskRecord {
 public:
     [[nodiscard]] bool has_failed() const noexcept override {
         if (!task_) return false;
-        const auto frame = task_.frame(); // named: else g++ 13 warns of a reference that dangles
+        const auto frame = task_.frame(); // named: otherwise g++ 13 warns of a dangling reference
         const auto& promise = frame.promise();
         if (promise.exception() != nullptr) [[unlikely]]
             return true;
@@ -64,13 +64,13 @@ public:
         return {};
     }
 
-    /// False for a task that was refused before it began, or ended where it stood.
+    /// False for a task that was refused before it began, or destroyed before it had finished.
     [[nodiscard]] bool has_run() const noexcept { return task_ && task_.frame().done(); }
 
     void destroy_frame() noexcept override { task_ = Task<T>(); }
 
-    /// Takes the outcome of a task that has ended; throws what it threw. `operation_canceled` when
-    /// it never began, or was ended where it stood.
+    /// Takes the outcome of a task that has ended; rethrows its exception. `operation_canceled` if it
+    /// never began, or was destroyed before it had finished.
     Outcome<T> take_outcome() {
         if (!has_run()) return Outcome<T>(std::errc::operation_canceled);
         return outcome_of(task_, task_scope);
@@ -109,7 +109,7 @@ public:
     }
 
     ~SpawnedTask() override {
-        if (called_) this->destroy_frame(); // it has not run to its end, and may refer to them
+        if (called_) this->destroy_frame(); // it has not run to its end and may refer to them
     }
 
     void drop_arguments() noexcept override { called_.reset(); }
@@ -125,7 +125,7 @@ private:
     std::optional<Called> called_;
 };
 
-/// What `Fn` with `Args` makes: a `SpawnedTask`, and the type that its task returns.
+/// What `Fn` with `Args` creates: a `SpawnedTask`, and the return type of its task.
 template <class Fn, class... Args>
 struct SpawnTraits {
     static_assert(
@@ -143,11 +143,11 @@ struct SpawnTraits {
     using Record = SpawnedTask<Value, std::decay_t<Fn>, std::decay_t<Args>...>;
 };
 
-/// A text that names the task may stand before the callable: `spawn("reader", read, stream)`.
+/// The callable may follow a text that names the task: `spawn("reader", read, stream)`.
 template <class T>
 concept TaskName = std::convertible_to<T, const char*>;
 
-/// What `spawn(first, rest...)` makes, with or without a name in front.
+/// What `spawn(first, rest...)` creates, with or without a leading name.
 template <class First, class... Rest>
 struct SpawnCall : SpawnTraits<First, Rest...> {
     template <class F, class... Rs>
@@ -167,9 +167,9 @@ struct SpawnCall<Name, Fn, Args...> : SpawnTraits<Fn, Args...> {
 
 } // namespace ringlet
 
-// A default argument cannot follow a parameter pack, and where a task was spawned is a default
-// argument. So the functions that spawn are written out for up to six arguments, each passing on to
-// NAME_at(where, ...). TYPES and CALL add template parameters that are named by the caller.
+// A default argument cannot follow a parameter pack, and the spawn location is a default argument.
+// So the functions that spawn are written out for up to six arguments, and each forwards to
+// NAME_at(where, ...). TYPES and CALL add template parameters that the caller names.
 // clang-format off
 // NOLINTBEGIN(bugprone-macro-parentheses): TYPES are parameters, and CALL is their arguments
 #define RINGLET_SPAWN_OVERLOADS(NAME) RINGLET_SPAWN_OVERLOADS_WITH(NAME, , )

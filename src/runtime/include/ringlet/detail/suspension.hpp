@@ -10,21 +10,21 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A wait that lives in an awaiter, and so in the frame of the coroutine that waits. Its functions are the
-/// one way to suspend: they ask first whether the coroutine's scope was cancelled.
+/// A wait that lives in an awaiter, and so in the frame of the waiting coroutine. Its functions are the only way
+/// to suspend: they first check whether the coroutine's scope was cancelled.
 ///
-/// Lifetime  A frame may go while it waits: then nothing makes it ready any more. Whoever inherits calls
-///           `abandon` in the destructor, unless what it was in has done that already (`ListedWait`, `Timer`).
+/// Lifetime  A frame may be destroyed while it waits: nothing makes it ready then. A derived class calls `abandon`
+///           in its destructor, unless its base or member has done so already (`ListedWait`, `Timer`).
 class Suspension : public Wait {
 public:
-    bool was_cancelled = false; ///< its answer is `operation_canceled`
+    bool was_cancelled = false; ///< the answer is `operation_canceled`
 
     void abandon() noexcept override = 0;
 
-    /// Lets the coroutine go on at the loop's next turn.
+    /// Resumes the coroutine at the loop's next turn.
     void wake() noexcept { scope->loop->make_ready(*this); }
 
-    /// Ends the wait with `operation_canceled`, at the loop's next turn.
+    /// Ends the wait with `operation_canceled` at the loop's next turn.
     void end_cancelled() noexcept {
         was_cancelled = true;
         scope->note_answered();
@@ -50,10 +50,10 @@ protected:
         scope->wait = nullptr;
     }
 
-    /// What `await_suspend` does. In a cancelled scope the answer is `operation_canceled`. Otherwise
-    /// `try_now()` may have the answer already; and if not, `enlist()` sees to it that this is made ready.
+    /// Does the work of `await_suspend`. In a cancelled scope the answer is `operation_canceled`. Otherwise
+    /// `try_now()` may have the answer already; if not, `enlist()` arranges for this wait to be made ready.
     ///
-    /// Errors    What `try_now` and `enlist` throw is thrown by the `co_await`, as if it had never begun.
+    /// Errors    The `co_await` throws what `try_now` and `enlist` throw, as if it had never begun.
     template <class TryNow, class Enlist>
     [[nodiscard]] bool suspend(CancelScope& in, std::coroutine_handle<> coroutine, TryNow try_now,
                                Enlist enlist) {
@@ -71,8 +71,8 @@ protected:
         return suspend(in, coroutine, [] { return false; }, enlist);
     }
 
-    /// The same for what must be waited for, cancelled or not, since something has begun that must end. An
-    /// await that begins with this has asked `LoopCore::admit` in another way.
+    /// The same for a wait that cancellation must not cut short, because something has begun that must end. An
+    /// await that starts with this has asked `LoopCore::admit` in another way.
     template <class Enlist>
     void suspend_to_the_end(CancelScope& in, std::coroutine_handle<> coroutine, Enlist enlist) {
         in.loop->note_wait(LoopCore::Admitted(), *this, in, coroutine);
@@ -85,11 +85,11 @@ protected:
         }
     }
 
-    /// True from the beginning of the wait until the coroutine is resumed.
+    /// True from the start of the wait until the coroutine is resumed.
     [[nodiscard]] bool is_suspended() const noexcept { return waiter != nullptr; }
 };
 
-/// What was handed to a waiter before its turn. Unless it is taken, it goes back, and so to the next in line.
+/// What a waiter was given before its turn. Unless taken, it goes back, and so to the next in line.
 template <class Giver>
 class Grant {
 public:

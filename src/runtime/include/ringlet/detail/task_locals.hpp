@@ -10,8 +10,8 @@ namespace RINGLET_EXPORT ringlet {
 /// The values of a task's `TaskLocal`s: a list that is never changed, only replaced, so that a
 /// child inherits all of them by copying one pointer.
 ///
-/// Thread    One at a time, with everything that was copied from it.
-/// Cost      A copy: one increment. `find` and `set`: linear in the number of values.
+/// Thread    One at a time, together with all its copies.
+/// Cost      One increment for a copy. `find` and `set` are linear in the number of values.
 class TaskLocals {
 public:
     TaskLocals() noexcept = default;
@@ -29,10 +29,10 @@ public:
 
     [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
 
-    /// The value that was set for `key`, or null.
+    /// The value set for `key`, or null.
     [[nodiscard]] const std::shared_ptr<void>* find(const void* key) const noexcept;
 
-    /// Sets the value for `key` here. Copies that were made before keep theirs.
+    /// Sets the value for `key` here. Copies made earlier keep theirs.
     void set(const void* key, std::shared_ptr<void> value);
 
 private:

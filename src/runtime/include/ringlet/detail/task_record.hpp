@@ -20,16 +20,16 @@ namespace RINGLET_EXPORT ringlet {
 
 class TaskRecord;
 
-/// A task's name as people say it: `serve` for `ringlet::Task<> serve(int)`.
+/// A task's name as people write it: `serve` for `ringlet::Task<> serve(int)`.
 [[nodiscard]] std::string short_task_name(const char* name);
 
 /// A task in a message: `task "serve" (main.cpp:30)`.
 [[nodiscard]] std::string task_and_place(std::string_view name, const std::source_location& where);
 
-/// Whoever answers for a task: a group, or the loop.
+/// The owner of a task: a group, or the loop.
 class TaskOwner {
 public:
-    /// The task has run to its end. Called outside of any coroutine, before its frame goes.
+    /// The task has run to its end. Called outside of any coroutine, before its frame is destroyed.
     virtual void task_ended(TaskRecord& record) noexcept = 0;
 
     /// For messages about the task.
@@ -39,14 +39,14 @@ protected:
     ~TaskOwner() = default;
 };
 
-/// What a handle must know of the group of its task, also when that is gone.
+/// What a handle must know about its task's group, even after the group is gone.
 struct GroupLife : Pooled {
     const char* name = "";
     bool ended = false;
     std::uint32_t owners = 1;
 };
 
-/// Owns a part of a `GroupLife`, of one thread.
+/// Shares ownership of a `GroupLife`, on one thread.
 class GroupLifePointer {
 public:
     GroupLifePointer() noexcept = default;
@@ -67,22 +67,22 @@ private:
     GroupLife* life_ = nullptr;
 };
 
-/// What is known of one spawned task. It is itself the wait for the task's next turn, when it waits for
-/// nothing else.
+/// The record of one spawned task. It also serves as the wait for the task's next turn, while the task waits
+/// for nothing else.
 ///
-/// Lifetime  One owner is the running task, another its `JoinHandle`, if there is one. It goes with
-///           the last.
+/// Lifetime  Owned by the running task and by its `JoinHandle`, if there is one. Destroyed with the
+///           last owner.
 class TaskRecord : public Wait, public Pooled {
 public:
-    CancelScope task_scope;     ///< of the whole task
+    CancelScope task_scope;     ///< the scope of the whole task
     TaskOwner* owner = nullptr; ///< null once the task has ended and its owner has been told
-    const char* name = "";      ///< given by `spawn`, or that of its coroutine function
+    const char* name = "";      ///< given to `spawn`, or the name of its coroutine function
     std::source_location spawned_at;
     TaskLocals locals;
     GroupLifePointer group;            ///< empty for a task of the loop itself
-    Wait* joiner = nullptr;            ///< of the coroutine that waits for its end
-    std::uint32_t refusals = 0;        ///< answered at once since its cancellation, in a row
-    std::uint32_t refused_in = 0;      ///< the resumption in which that was
+    Wait* joiner = nullptr;            ///< the wait of the coroutine that joins it
+    std::uint32_t refusals = 0;        ///< awaits in a row answered at once since its cancellation
+    std::uint32_t refused_in = 0;      ///< the resumption of the last one
     bool ignores_cancellation = false; ///< it has been reported
     bool joined = false;               ///< its outcome has been taken
     bool ended = false;                ///< its outcome is there, or it was refused before it began
@@ -90,19 +90,19 @@ public:
     TaskRecord() = default;
     virtual ~TaskRecord() = default;
 
-    /// Whether a task that has ended threw, or returned an error. An `operation_canceled` of a task that was
-    /// cancelled is none.
+    /// Whether a task that has ended threw or returned an error. `operation_canceled` from a cancelled task does
+    /// not count.
     [[nodiscard]] virtual bool has_failed() const noexcept = 0;
-    /// With what: one of both.
+    /// The failure: one of these two.
     [[nodiscard]] virtual std::exception_ptr exception() const noexcept = 0;
     [[nodiscard]] virtual std::error_code error() const noexcept = 0;
     /// The same in words, if it has failed.
     [[nodiscard]] std::optional<TaskFailure> failure() const;
 
-    /// The callable and its arguments go: the coroutine has run to its end.
+    /// Destroys the callable and its arguments: the coroutine has run to its end.
     virtual void drop_arguments() noexcept = 0;
 
-    /// Destroys a coroutine that is suspended and waits for nothing.
+    /// Destroys a suspended coroutine that waits for nothing.
     virtual void destroy_frame() noexcept = 0;
 
     /// Called by the outermost coroutine in its final suspension.
@@ -118,7 +118,7 @@ public:
         if (--references_ == 0) delete this;
     }
 
-    // A task that was not started yet starts: its first await will be refused.
+    // A task that has not started yet starts: its first await will be refused.
     void cancel() noexcept override {}
     [[nodiscard]] std::string describe() const override;
 

@@ -10,23 +10,23 @@ namespace RINGLET_EXPORT ringlet {
 
 class Timers;
 
-/// Something that happens at a moment. It lives in whatever waits for it.
+/// An event at a point in time. It lives in whatever waits for it.
 class Timer {
 public:
     Clock::time_point deadline;
 
     [[nodiscard]] bool is_armed() const noexcept { return armed_in_ != nullptr; }
-    /// Nothing will happen. If it is not armed, it does nothing.
+    /// Cancels the timer. Does nothing if it is not armed.
     void disarm() noexcept;
 
-    /// The moment has come. Called by the loop while no coroutine runs; it may make some ready, and
-    /// runs no user code.
+    /// The deadline has passed. Called by the loop while no coroutine runs; it may make some ready,
+    /// but runs no user code.
     virtual void expired() noexcept = 0;
 
 protected:
     Timer() = default;
     ~Timer() { disarm(); }
-    // Only for passing one on before it is armed.
+    // Only for passing a timer on before it is armed.
     Timer(const Timer& other) noexcept : deadline(other.deadline) {}
     Timer& operator=(const Timer&) = delete;
 
@@ -35,14 +35,14 @@ public:
     std::uint64_t order_ = 0; // among equal deadlines, first come first served
     Timer* child_ = nullptr;
     Timer* sibling_ = nullptr;
-    Timer* previous_ = nullptr; // the sibling before, or the parent of the first child
+    Timer* previous_ = nullptr; // the previous sibling, or the parent of the first child
     Timers* armed_in_ = nullptr;
 };
 
 /// The timers of a loop, earliest first: a pairing heap whose nodes are the timers themselves, so
-/// that no wait allocates. The earliest deadline travels to the kernel with the loop's wait.
+/// that no wait allocates. The loop's wait passes the earliest deadline to the kernel.
 ///
-/// Cost      `arm` and `next` constant, `disarm` and expiry O(log n) amortised.
+/// Cost      `arm` and `next` are constant, `disarm` and expiry O(log n) amortised.
 class Timers {
 public:
     [[nodiscard]] bool empty() const noexcept { return root_ == nullptr; }
@@ -57,7 +57,7 @@ public:
     void arm(Timer& timer) noexcept;
     void disarm(Timer& timer) noexcept;
 
-    /// Tells every timer whose deadline is not after `now`, earliest first.
+    /// Calls every timer whose deadline is not after `now`, earliest first.
     void expire(Clock::time_point now) noexcept;
 
 private:

@@ -11,7 +11,7 @@ namespace RINGLET_EXPORT ringlet {
 
 class WaitList;
 
-/// Tells threads apart: another address on each.
+/// Identifies the calling thread: each has a different address.
 [[nodiscard]] inline const void* this_thread_mark() noexcept {
     static thread_local char mark = 0;
     return &mark;
@@ -20,7 +20,7 @@ class WaitList;
 /// A place in a `WaitList`. It lives in the awaiter, so that waiting does not allocate.
 class ListedWait : public Suspension, public ListHook {
 public:
-    WaitList* list = nullptr; ///< that it is in, while it waits
+    WaitList* list = nullptr; ///< the list it is in while it waits
 
     void cancel() noexcept override;
     void abandon() noexcept override { leave_list(); }
@@ -39,16 +39,16 @@ protected:
         list = nullptr;
     }
     using Suspension::suspend;
-    /// As `Suspension::suspend`; it waits at the end of `line`.
+    /// Like `Suspension::suspend`; it waits at the end of `line`.
     template <class TryNow>
     [[nodiscard]] bool wait_in(WaitList& line, CancelScope& in, std::coroutine_handle<> coroutine,
                                TryNow try_now);
 };
 
-/// Those that wait for one thing, first come first served. What `Event`, `Mutex` and their relatives
-/// are made of.
+/// Coroutines that wait for one thing, first come first served. `Event`, `Mutex` and their relatives
+/// are built from it.
 ///
-/// Lifetime  Nobody may wait when it goes (asserted, with the names of both sides).
+/// Lifetime  Outlives its waiters (asserted, with the names of both sides).
 class WaitList {
 public:
     /// `kind` and `name` are for messages and must outlive the list; a literal does.
@@ -60,14 +60,14 @@ public:
     [[nodiscard]] bool empty() const noexcept { return waits_.empty(); }
     [[nodiscard]] ListedWait& front() noexcept { return waits_.front(); }
 
-    /// Puts a wait that was suspended already at the end.
+    /// Appends a wait that is already suspended.
     void push(ListedWait& wait) noexcept {
         home_ = this_thread_mark();
         wait.list = this;
         waits_.push_back(wait);
     }
 
-    /// Takes the oldest out, without resuming it.
+    /// Removes the oldest without resuming it.
     ListedWait& pop() noexcept {
         ListedWait& oldest = waits_.front();
         oldest.unlink();
@@ -75,7 +75,7 @@ public:
         return oldest;
     }
 
-    /// Lets the oldest go on. The list must not be empty.
+    /// Wakes the oldest. The list must not be empty.
     ListedWait& wake_one() noexcept {
         check_thread();
         ListedWait& oldest = pop();
@@ -87,7 +87,7 @@ public:
         while (!empty()) wake_one();
     }
 
-    /// Aborts on another thread than that of those who have waited here: nothing of it is safe there.
+    /// Aborts unless called on the thread of the earlier waiters: nothing here is thread-safe.
     void check_thread() const noexcept {
         if (home_ != nullptr && home_ != this_thread_mark()) [[unlikely]]
             used_on_other_thread();
@@ -100,7 +100,7 @@ private:
     [[noreturn, gnu::cold]] void used_on_other_thread() const noexcept;
 
     IntrusiveList<ListedWait> waits_;
-    const void* home_ = nullptr; // the thread of those who wait, since the first
+    const void* home_ = nullptr; // the thread of the waiters, set by the first one
     const char* kind_;
     const char* name_;
 };

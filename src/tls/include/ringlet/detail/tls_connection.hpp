@@ -30,17 +30,17 @@ namespace RINGLET_EXPORT ringlet {
 
 struct TlsConnectionLimits {
     static constexpr std::size_t send_limit_bytes = 65'536;
-    static constexpr std::size_t pieces_limit = 8; // of one send
+    static constexpr std::size_t pieces_limit = 8; // per send
 };
 
-/// What keeps the steps of handshakes apart: one in each turn of a loop, so that a storm of them does not starve those
-/// who are served.
+/// Spaces out the steps of handshakes: one in each turn of a loop, so that a burst of handshakes does not starve the
+/// established connections.
 [[nodiscard]] Mutex& handshake_turn() noexcept;
 
-/// An engine and the stream that carries what it makes. Each function asks the engine, and then waits for at most one
-/// thing of the stream; what the engine has made goes out before anything is received.
+/// An engine and the stream that carries its output. Each function asks the engine, then waits for at most one thing
+/// on the stream; the engine's output is sent before anything is received.
 ///
-/// Lifetime  Until the last handle goes. Every coroutine of it holds one.
+/// Lifetime  Until the last handle is gone. Every coroutine of the connection holds one.
 template <ByteStream Transport>
 class TlsConnection {
 public:
@@ -51,7 +51,7 @@ public:
 
     // ---- receiving
 
-    /// What there is already. Nothing: it has to be waited for.
+    /// Returns what is already there, or nothing if the caller must wait.
     template <class Into>
     std::optional<typename Into::Given> try_receive(Into& into) {
         RINGLET_ASSERT(!is_receiving, "two receives at once on one TlsStream");
@@ -68,7 +68,7 @@ public:
                 auto given = into(self->engine, self->received_bytes);
                 if (given) co_return std::move(*given);
             }
-            // An answer to the peer's change of keys, a goodbye: whoever sends already sends it, too.
+            // Such as the answer to the peer's key update, or a goodbye. A send in progress takes it along.
             if (!self->engine.output().empty() && !self->is_sending && !self->cannot_send) {
                 Task<Result<void>> flushing = flush(self);
                 auto flushed = co_await std::move(flushing);
@@ -113,7 +113,7 @@ public:
         std::size_t encrypted_bytes = 0;
         for (const Piece& piece : pieces) {
             std::span<const std::byte> bytes = piece.bytes();
-            // Small ones go out together.
+            // Small pieces are sent together.
             while (!bytes.empty()) {
                 const auto error = self->encrypt(bytes, encrypted_bytes);
                 if (error) co_return error;
@@ -134,7 +134,7 @@ public:
         co_return sent;
     }
 
-    /// Sends what the engine has made, and waits for whoever sends already.
+    /// Sends the engine's output, and waits for a send that is already in progress.
     static Task<Result<void>> flush(Handle self) {
         for (;;) {
             if (self->has_ended) co_return std::errc::operation_canceled;
@@ -161,9 +161,9 @@ public:
             turn->unlock();
             if (!yielded) co_return yielded;
 
-            auto flushed = co_await flush(self); // an alert, too
+            auto flushed = co_await flush(self); // sends an alert, too
             if (status == TlsEngine::Status::failed) {
-                // What was not read would reset the connection, and the alert could be lost.
+                // Unread data would reset the connection, and the alert could be lost.
                 Task<Result<void>> parting = wait_for_the_end(self);
                 const auto limit = self->engine.context().options().close_timeout;
                 auto parted = co_await with_timeout(limit, std::move(parting));
@@ -191,15 +191,15 @@ public:
         co_return closed;
     }
 
-    /// The stream was dropped: what can be said without waiting is said.
+    /// The stream was dropped: sends what can be sent without waiting.
     void dropped() noexcept {
         say_goodbye();
         send_now();
-        if (is_shared && (is_sending || !engine.output().empty())) return; // closed by another
+        if (is_shared && (is_sending || !engine.output().empty())) return; // closed by with_tls
         end();
     }
 
-    /// Closes the stream below at once. Who waits on it is cancelled.
+    /// Closes the underlying stream at once and cancels the operations that wait on it.
     void end() noexcept {
         has_ended = true;
         Transport closing = std::move(transport);
@@ -209,12 +209,12 @@ public:
         if (!std::exchange(has_ended, true)) transport.abort();
     }
 
-    /// Nothing, if a message was not sent whole: the peer shall not take a part of it for all.
+    /// Does nothing after an incomplete send: the peer must not mistake part of a message for all of it.
     void say_goodbye() noexcept {
         if (!is_cut) engine.say_goodbye();
     }
 
-    /// Sends what there is room for now, where the stream below can do that.
+    /// Sends as much as fits now, if the underlying stream can do that.
     void send_now() noexcept {
         if (is_sending || has_ended || cannot_send || !transport) return;
         if constexpr (requires(std::span<const std::byte> bytes) { transport.try_send(bytes); }) {
@@ -228,7 +228,7 @@ public:
         }
     }
 
-    /// What there was no room for goes out beside whatever the task does next.
+    /// Sends what did not fit alongside whatever the task does next.
     static void flush_beside(const Handle& self) {
         const TaskRecord* task = LoopCore::current_task();
         if (task == nullptr || self->is_sending || self->engine.output().empty()) return;
@@ -251,10 +251,10 @@ public:
     bool cannot_send = false;
     bool has_ended = false;
     bool is_shared = false;
-    bool is_cut = false; // the last send did not end as it should
+    bool is_cut = false; // the last send failed or is incomplete
 
 private:
-    /// Set as long as it lives.
+    /// Keeps the flag set for as long as it lives.
     class Busy {
     public:
         explicit Busy(bool& flag) noexcept : flag_(flag) {
@@ -269,7 +269,7 @@ private:
         bool& flag_;
     };
 
-    /// Has taken what is to go out. What has not gone out in the end goes back.
+    /// Takes over the output to send. What is unsent at the end goes back.
     class Sending {
     public:
         explicit Sending(TlsConnection& connection) noexcept : connection_(connection) {
@@ -281,7 +281,7 @@ private:
         ~Sending() {
             connection_.engine.output().put_in_front(std::move(leaving));
             connection_.is_sending = false;
-            connection_.sent_.set(); // for those that wait now
+            connection_.sent_.set(); // wakes those that wait now
             connection_.sent_.clear();
         }
         TlsOutput leaving;
@@ -290,7 +290,7 @@ private:
         TlsConnection& connection_;
     };
 
-    // In a cancelled scope nothing is encrypted: it would go out after all.
+    // Encrypts nothing in a cancelled scope: it would be sent after all.
     Task<Result<void>> begin_send() {
         sent_bytes = 0;
         is_cut = true;
@@ -319,7 +319,7 @@ private:
         co_return sent;
     }
 
-    // What was not sent stays in `leaving`, or the connection is broken.
+    // Unsent output stays in `leaving`, or the connection is broken.
     Task<Result<void>> send_blocks(TlsOutput& leaving) {
         std::array<Piece, TlsConnectionLimits::pieces_limit> room;
         while (!leaving.empty()) {
@@ -345,13 +345,13 @@ private:
 
     static Task<> flush_quietly(Handle self) {
         auto flushed = co_await flush(self);
-        static_cast<void>(flushed); // whoever receives or sends hears of it
+        static_cast<void>(flushed); // the next receive or send reports the error
     }
 
     static Task<Result<void>> part(Handle self) {
         auto flushed = co_await flush(self);
         if (!flushed || self->has_ended) co_return flushed;
-        // What was not read, such as tickets, would reset the connection, and what was sent could be lost.
+        // Unread data, such as tickets, would reset the connection, and sent data could be lost.
         if (self->engine.is_server() || self->engine.has_read() || self->is_receiving)
             co_return flushed;
         auto ended = co_await wait_for_the_end(self);

@@ -19,20 +19,20 @@ struct x509_store_ctx_st; // and X509_STORE_CTX
 
 namespace RINGLET_EXPORT ringlet {
 
-/// TLS without I/O: bytes of the wire go in and come out, plain ones on the other side.
+/// TLS without I/O: wire bytes go in and come out on one side, plaintext on the other.
 ///
-/// Lifetime  Stays where it is: OpenSSL refers to it.
+/// Lifetime  Does not move: OpenSSL refers to it.
 /// Thread    One at a time.
 class TlsEngine {
 public:
     enum class Status : std::uint8_t {
         done,
-        wants_input, ///< `feed` it, and ask again
+        wants_input, ///< `feed` it and ask again
         ended,       ///< the peer has said goodbye
         failed,      ///< see `error`
     };
 
-    /// For a server, or for a client that wants to speak with `host`, which may be empty if it is not verified.
+    /// For a server, or for a client of `host`, which may be empty if it is not verified.
     /// Throws `std::bad_alloc`.
     TlsEngine(const TlsContext& context, std::string host);
     TlsEngine(const TlsEngine&) = delete;
@@ -41,37 +41,37 @@ public:
 
     // ---- the wire
 
-    /// Gives it what has arrived; everything before has been read. Empty: the connection has ended.
+    /// Hands it what has arrived; everything before must be read. Empty: the connection has ended.
     void feed(Buffer arrived) noexcept;
-    /// What is to be sent. Whoever takes it sends all of it, or puts it back.
+    /// The output to send. Whoever takes it sends all of it or puts it back.
     [[nodiscard]] TlsOutput& output() noexcept { return output_; }
 
     // ---- the inside
 
     Status handshake() noexcept;
-    /// Whether `read` could say something: there is input, or an end.
+    /// Whether `read` could return something: there is input, or an end.
     [[nodiscard]] bool may_read() const noexcept;
-    /// Reads what is there into `memory`: `done` with at least a byte.
+    /// Reads what is there into `memory`: `done` with at least one byte.
     Status read(std::span<std::byte> memory, std::size_t& read_bytes) noexcept;
-    /// Gives OpenSSL's buffers back, if they are empty: before a wait.
+    /// Frees OpenSSL's buffers before a wait, if they are empty.
     void release_buffers() noexcept;
-    /// Makes records of all the bytes.
+    /// Encrypts all the bytes into records.
     std::error_code write(std::span<const std::byte> bytes) noexcept;
-    /// Makes the last record, close_notify, once; nothing can be written afterwards.
+    /// Writes the last record, close_notify, once; nothing can be written afterwards.
     void say_goodbye() noexcept;
-    /// The output was cut off: nothing can be written any more.
+    /// The output was cut off: nothing more can be written.
     void break_off() noexcept { broken_ = true; }
 
     // ---- what is known
 
     [[nodiscard]] bool is_server() const noexcept { return is_server_; }
-    /// Whether the handshake has succeeded, and nothing failed since.
+    /// Whether the handshake has succeeded and nothing has failed since.
     [[nodiscard]] bool is_up() const noexcept { return is_up_ && !error_; }
-    /// Whether anything was read since the handshake.
+    /// Whether anything has been read since the handshake.
     [[nodiscard]] bool has_read() const noexcept { return has_read_; }
     [[nodiscard]] bool has_said_goodbye() const noexcept { return said_goodbye_; }
     [[nodiscard]] std::error_code error() const noexcept { return error_; }
-    /// What failed, with names; empty if nothing did.
+    /// What failed, with names; empty if nothing failed.
     [[nodiscard]] const std::string& failure() const noexcept { return failure_; }
     [[nodiscard]] std::string_view version() const noexcept;
     [[nodiscard]] std::string_view cipher() const noexcept;
@@ -86,7 +86,7 @@ public:
     int add_output(std::span<const char> bytes) noexcept;
     void certificate_failed(x509_store_ctx_st* verification) noexcept;
     [[nodiscard]] const std::string& host() const noexcept { return host_; }
-    /// What the context was made of when this began; see `TlsContext::reload`.
+    /// What the context had loaded when this engine was created; see `TlsContext::reload`.
     [[nodiscard]] const void* loaded() const noexcept { return loaded_.get(); }
 
 private:
@@ -100,7 +100,7 @@ private:
     std::shared_ptr<const void> loaded_;
     std::string host_;
     ssl_st* ssl_ = nullptr;
-    bio_st* wire_ = nullptr; // of ssl_
+    bio_st* wire_ = nullptr; // belongs to ssl_
     Buffer input_;
     std::size_t input_taken_bytes_ = 0;
     TlsOutput output_;

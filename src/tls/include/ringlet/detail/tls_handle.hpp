@@ -10,7 +10,7 @@ namespace RINGLET_EXPORT ringlet {
 template <ByteStream Transport>
 class TlsConnection;
 
-/// One of those that hold a connection: the stream, and each operation that is under way.
+/// One holder of a connection: the stream, or an operation in progress.
 template <ByteStream Transport>
 class TlsHandle {
 public:

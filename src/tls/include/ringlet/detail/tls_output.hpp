@@ -9,7 +9,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Bytes that are to go out, in blocks of the thread's pool.
+/// Bytes to send, in blocks from the thread's pool.
 ///
 /// Lifetime  Owns the blocks. Move-only.
 class TlsOutput {
@@ -26,13 +26,13 @@ public:
     ~TlsOutput();
 
     [[nodiscard]] bool empty() const noexcept { return first_ == nullptr; }
-    /// Throws `std::bad_alloc`, having taken a part or nothing.
+    /// Throws `std::bad_alloc`, after it has taken part of the bytes or none.
     void append(std::span<const std::byte> bytes);
-    /// The first blocks, as many as there is room for.
+    /// The first blocks, as many as fit in `room`.
     [[nodiscard]] std::span<const Piece> pieces(std::span<Piece> room) const noexcept;
-    /// So many bytes have gone out.
+    /// Removes `size_bytes` bytes that have been sent.
     void skip(std::size_t size_bytes) noexcept;
-    /// Puts what has not gone out in front of what came later.
+    /// Puts unsent output back in front of what came later.
     void put_in_front(TlsOutput earlier) noexcept;
 
 private:

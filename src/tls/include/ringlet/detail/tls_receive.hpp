@@ -1,6 +1,6 @@
 #pragma once
 
-// What a receive of a TlsStream asks its engine, and where the answer goes. Nothing: the engine needs more input.
+// What a TlsStream's receive asks its engine, and where the answer goes. Nothing: the engine needs more input.
 
 #include <ringlet/buffer.hpp>
 #include <ringlet/detail/config.hpp>
@@ -14,7 +14,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Into a buffer of the pool.
+/// Reads into a buffer from the pool.
 struct TlsIntoBuffer {
     using Given = Result<Buffer>;
     std::optional<Given> operator()(TlsEngine& engine, std::size_t& received_bytes) {
@@ -29,7 +29,7 @@ struct TlsIntoBuffer {
         return std::nullopt;
     }
 };
-/// What is there, into memory of the caller.
+/// Reads what is there into the caller's memory.
 struct TlsIntoMemory {
     using Given = Result<std::size_t>;
     std::span<std::byte> memory;
@@ -43,7 +43,7 @@ struct TlsIntoMemory {
         return std::nullopt;
     }
 };
-/// As much as there is memory.
+/// Fills all of the caller's memory.
 struct TlsIntoAllOfMemory {
     using Given = Result<void>;
     std::span<std::byte> memory;
