@@ -27,7 +27,7 @@ public:
     /// Takes over a descriptor, blocking mode.
     explicit PipeReader(UniqueFd fd);
 
-    /// Reads what has arrived, waiting for the first byte: see `StreamSocket::recv`. Empty: nobody writes any more.
+    /// Reads what has arrived, waiting for the first byte: see `StreamSocket::recv`. Empty: no writer is left.
     [[nodiscard]] RecvBufferAwaiter recv();
     [[nodiscard]] TransferAwaiter recv(std::span<std::byte> memory);
     [[nodiscard]] WholeAwaiter recv_exactly(std::span<std::byte> memory);
@@ -46,7 +46,7 @@ private:
     SocketHandle socket_;
 };
 
-/// Gives the outcome of a write, and takes the signal away that goes with a broken pipe.
+/// Returns the outcome of a write, and consumes the signal that accompanies a broken pipe.
 class [[nodiscard]] PipeWriteAwaiter final : public WholeAwaiter {
 public:
     using WholeAwaiter::WholeAwaiter;
@@ -108,8 +108,8 @@ private:
 /// Errors    `too_many_files_open`.
 Result<std::pair<PipeReader, PipeWriter>> make_pipe();
 
-/// Another name of the descriptor 0, 1 or 2 of this program (dup(2)), to read or write with the loop: a pipe, a terminal, a
-/// file, whatever the program was given. Its mode is left alone, for other programs share it.
+/// Another name of the descriptor 0, 1 or 2 of this program (dup(2)), to read or write with the loop: a pipe, a
+/// terminal, a file, whatever the program was given. Its mode is left alone, for other programs share it.
 ///
 /// Errors    `bad_file_descriptor` if the program was started without it; `too_many_files_open`.
 Result<PipeReader> standard_input();

@@ -17,11 +17,11 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What a child has as its standard input, output or error.
+/// What a child gets as its standard input, output or error.
 enum class Stdio : unsigned char {
     inherit, ///< that of this program
     null,    ///< /dev/null
-    pipe,    ///< a pipe, whose other end the `Process` has
+    pipe,    ///< a pipe, whose other end belongs to the `Process`
     output   ///< for the error: the same as the output
 };
 
@@ -29,23 +29,23 @@ enum class Stdio : unsigned char {
 struct ProcessOptions {
     /// The program, looked up in PATH, and its arguments: `{"sort", "-n"}`.
     std::vector<std::string> command;
-    /// `NAME=VALUE` each; none: this program's own.
+    /// The environment, as `NAME=VALUE` each; none: this program's own.
     std::optional<std::vector<std::string>> environment = {};
-    /// Where it runs; empty: where this program does.
+    /// The working directory; empty: this program's.
     std::string directory = {};
     Stdio input = Stdio::null;
     Stdio output = Stdio::inherit;
     Stdio error = Stdio::inherit;
-    /// After a SIGTERM, how long the child may take before SIGKILL.
+    /// How long the child may take to exit after SIGTERM before it gets SIGKILL.
     std::chrono::milliseconds grace{5'000};
-    /// It leads a group of its own, so that `Process::signal` and the end reach its children, too.
+    /// Makes the child a group leader, so that `Process::signal` and termination reach its children, too.
     bool own_group = false;
 };
 
 /// How a child ended.
 struct ExitStatus {
-    int code = 0;   ///< with which it exited, if no signal ended it
-    int signal = 0; ///< that ended it; 0: none
+    int code = 0;   ///< the exit code, if no signal ended it
+    int signal = 0; ///< the signal that ended it; 0: none
 
     [[nodiscard]] bool success() const noexcept { return code == 0 && signal == 0; }
     /// `exit status 3`, `killed by signal 9 (Killed)`.
@@ -53,15 +53,15 @@ struct ExitStatus {
     friend bool operator==(const ExitStatus&, const ExitStatus&) = default;
 };
 
-/// A child process. It has no descriptor of this program but the three, no blocked signal, and every signal does in it
-/// what it does by default.
+/// A child process. It inherits no descriptor of this program except the three standard ones, no blocked signals, and
+/// only default signal actions.
 ///
 ///     auto sort = co_await Process::start({.command = {"sort"}, .input = Stdio::pipe, .output = Stdio::pipe});
 ///
 /// (That is one statement too many for g++ 12: give the options a name, as in docs/guides/processes.md.)
 ///
-/// Lifetime  Owns the child: one that has not been waited for is killed when this goes, and leaves no zombie.
-/// Thread    The loop's own on which it was started.
+/// Lifetime  Owns the child: if it has not been waited for, it is killed with this object, and leaves no zombie.
+/// Thread    The thread of the loop on which it was started.
 class Process {
 public:
     /// Starts a child (posix_spawn(3), on another thread).
@@ -77,23 +77,24 @@ public:
 
     [[nodiscard]] pid_t pid() const noexcept { return child_->pid; }
 
-    /// The other ends of its pipes; empty for what is no pipe. Close the input when everything was written, and read the
-    /// output to its end: a child whose pipe is full waits.
+    /// The other ends of its pipes; empty for anything that is not a pipe. Close the input when everything has been
+    /// written, and read the output to its end: a child whose pipe is full blocks.
     PipeWriter input;
     PipeReader output;
     PipeReader error;
 
-    /// Waits for its end.
+    /// Waits for the child to end.
     ///
     /// Suspends  Until it has ended.
-    /// Cancel    The child gets SIGTERM, and after `ProcessOptions::grace` SIGKILL; when it has ended: `operation_canceled`.
-    /// Returns   `Result<ExitStatus>`; afterwards always the same.
-    /// Errors    `no_child_process` if somebody else has waited for it, or SIGCHLD is ignored.
+    /// Cancel    The child gets SIGTERM, then SIGKILL after `ProcessOptions::grace`. Once it has ended:
+    ///           `operation_canceled`.
+    /// Returns   `Result<ExitStatus>`; the same on every later call.
+    /// Errors    `no_child_process` if somebody else has waited for the child, or SIGCHLD is ignored.
     [[nodiscard]] Task<Result<ExitStatus>> wait();
 
     /// Sends it a signal.
     ///
-    /// Errors    `no_such_process` when it has ended.
+    /// Errors    `no_such_process` if the child has ended.
     Result<void> signal(int number);
 
 private:
@@ -120,14 +121,15 @@ struct ProcessOutput {
     std::string error;
 };
 
-/// Runs a child to its end: gives it an input, and collects what it writes. `input`, `output` and `error` of the
-/// options are pipes unless they say something else than `inherit`.
+/// Runs a child to completion: feeds it the input and collects its output. `input`, `output` and `error` of the
+/// options are pipes where they are left at `inherit`.
 ///
 ///     auto sorted = co_await run_process(options, "b\na\n");
 ///
 /// Cancel    As `Process::wait`.
-/// Returns   `Result<ProcessOutput>`, whatever its status.
-/// Errors    As `Process::start`; `message_too_long` for more than `limit_bytes` of output: the child is ended.
+/// Returns   `Result<ProcessOutput>`, whatever its exit status.
+/// Errors    As `Process::start`; `message_too_long` for more than `limit_bytes` of output: the child is then
+///           terminated.
 [[nodiscard]] Task<Result<ProcessOutput>>
 run_process(ProcessOptions options, std::string input = {}, std::size_t limit_bytes = 64 << 20);
 

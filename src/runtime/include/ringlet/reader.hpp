@@ -20,43 +20,43 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What stood before a delimiter.
+/// The bytes before a delimiter.
 struct ReceivedLine {
-    /// Without the delimiter. Of the reader's memory: until it is used again.
+    /// Without the delimiter. In the reader's memory: valid until the reader is used again.
     std::string_view text;
-    /// False: the stream ended here, without a delimiter.
+    /// False if the stream ended without a delimiter.
     bool complete = true;
 };
 
-/// Reads a stream in the pieces of a protocol: lines, counted bytes, what comes before a delimiter.
+/// Reads the units of a protocol from a stream: lines, counted bytes, bytes up to a delimiter.
 ///
 ///     Reader reader(stream);
 ///     for (;;) {
 ///         auto line = co_await reader.read_line();
 ///         if (!line) co_return;
 ///
-/// Lifetime  Refers to the stream, which outlives it. What a call gives out is the reader's memory, until the next
-///           call. While it waits, it holds what has come of a piece, and no buffer.
+/// Lifetime  Refers to the stream, which outlives it. Results are in the reader's memory and valid until the next call.
+///           While it waits it keeps the bytes of an incomplete unit, but no buffer.
 /// Thread    The stream's. One call at a time (asserted).
-/// Cancel    Every function that is cancelled leaves what had arrived for the next one: nothing is lost.
+/// Cancel    A cancelled call leaves what had arrived for the next one: nothing is lost.
 /// Errors    Those of the stream; `end_of_stream` when it has ended and everything was read; `operation_canceled`.
-/// Cost      A piece that is there already costs no allocation, no frame and no system call. Bytes are copied only
-///           where a piece straddles two buffers.
+/// Cost      A unit that is already here costs no allocation, no frame and no system call. Bytes are copied only
+///           if a unit straddles two buffers.
 template <ByteSource Stream>
 class Reader {
 public:
-    /// What a line may be long if nothing else is said, and `peek` may ask for: 64 KiB.
+    /// The default limit for a line, and the limit for `peek`: 64 KiB.
     static constexpr std::size_t default_limit = 65'536;
 
     explicit Reader(Stream& stream) noexcept : stream_(&stream) {}
     Reader(const Reader&) = delete;
     Reader& operator=(const Reader&) = delete;
 
-    /// Reads a line: what comes before "\n", without a "\r" before that.
+    /// Reads a line: the bytes before "\n", without a "\r" in front of that.
     ///
-    /// Suspends  If no whole line is there.
+    /// Suspends  If no complete line is here.
     /// Returns   `Result<ReceivedLine>`.
-    /// Errors    `message_too_long` for more than `limit` bytes without a newline: nothing is consumed, see
+    /// Errors    `message_too_long` if `limit` bytes are exceeded without a newline; nothing is consumed, see
     ///           `skip_until`.
     [[nodiscard]] auto read_line(std::size_t limit = default_limit) {
         return await_piece<ReceivedLine>([this, limit]() -> std::optional<Result<ReceivedLine>> {
@@ -67,7 +67,7 @@ public:
         });
     }
 
-    /// Reads what comes before a delimiter of your choice, which is consumed with it.
+    /// Reads up to a delimiter of your choice, and consumes that too.
     ///
     /// Lifetime  The delimiter lives until the await ends; it is not empty.
     /// Returns, Errors  As `read_line`.
@@ -77,11 +77,11 @@ public:
             [this, delimiter, limit] { return try_until(delimiter, limit); });
     }
 
-    /// Throws away what comes before a delimiter, and that: the rest of a line that is too long.
+    /// Discards everything up to and including a delimiter, such as the rest of a line that is too long.
     ///
     /// Lifetime  The delimiter lives until the await ends; it is not empty.
     /// Returns   `Result<void>`.
-    /// Errors    `end_of_stream` if it ended before one came.
+    /// Errors    `end_of_stream` if the stream ended first.
     [[nodiscard]] auto skip_until(std::string_view delimiter) {
         RINGLET_ASSERT(!delimiter.empty(), "skip_until needs a delimiter");
         return await_piece<void>([this, delimiter]() -> std::optional<Result<void>> {
@@ -90,7 +90,7 @@ public:
                 buffer_.consume(*found + delimiter.size());
                 return Result<void>();
             }
-            // A delimiter may have begun at the end.
+            // The end may be the start of a delimiter.
             const std::size_t kept = std::min(buffer_.size(), delimiter.size() - 1);
             buffer_.consume(buffer_.size() - kept);
             if (!ended_) return std::nullopt;
@@ -99,11 +99,11 @@ public:
         });
     }
 
-    /// Waits until so many bytes are there, and shows them without consuming them.
+    /// Waits for `size_bytes` bytes and shows them without consuming them.
     ///
     /// Returns   `Result<std::span<const std::byte>>` of exactly `size_bytes`.
-    /// Errors    `message_too_long` for more than `default_limit`; `message_truncated` if the stream ended before, and
-    ///           `end_of_stream` if nothing is left at all.
+    /// Errors    `message_too_long` for more than `default_limit`; `message_truncated` if the stream ended first, or
+    ///           `end_of_stream` if nothing was left at all.
     [[nodiscard]] auto peek(std::size_t size_bytes) {
         using Bytes = std::span<const std::byte>;
         return await_piece<Bytes>([this, size_bytes]() -> std::optional<Result<Bytes>> {
@@ -115,11 +115,12 @@ public:
         });
     }
 
-    /// Reads exactly `memory.size()` bytes. What is not there yet is received where it belongs, not through a buffer.
+    /// Reads exactly `memory.size()` bytes. What is not here yet is received directly into `memory`, not through a
+    /// buffer.
     ///
     /// Lifetime  The memory is lent until the await ends.
     /// Returns   `Result<void>`.
-    /// Errors    `end_of_stream` if nothing came, `message_truncated` if a part came, which stays to be read.
+    /// Errors    `end_of_stream` if nothing came; `message_truncated` if only a part came, which can still be read.
     [[nodiscard]] auto read_exactly(std::span<std::byte> memory) {
         const Busy busy(*this);
         return answer_or_task<Result<void>>(
@@ -131,9 +132,9 @@ public:
             [this, memory] { return receive_exactly(memory); });
     }
 
-    /// Reads what is there, at most `memory.size()` bytes, waiting for the first if nothing is.
+    /// Reads what is here, up to `memory.size()` bytes, waiting for the first byte if necessary.
     ///
-    /// Lifetime  The memory is lent until the await ends. It is not empty.
+    /// Lifetime  The memory is lent until the await ends. It must not be empty.
     /// Returns   `Result<std::size_t>`; 0: the stream has ended.
     [[nodiscard]] auto read_some(std::span<std::byte> memory) {
         RINGLET_ASSERT(!memory.empty(), "read_some into no memory");
@@ -146,10 +147,10 @@ public:
             [this, memory] { return receive_some(memory); });
     }
 
-    /// Throws so many bytes away.
+    /// Discards `size_bytes` bytes.
     ///
     /// Returns   `Result<void>`.
-    /// Errors    `message_truncated` if the stream ended before.
+    /// Errors    `message_truncated` if the stream ended first.
     [[nodiscard]] auto skip(std::size_t size_bytes) {
         return await_piece<void>(
             [this, left = size_bytes]() mutable -> std::optional<Result<void>> {
@@ -165,7 +166,7 @@ public:
     /// Reads everything up to the end of the stream.
     ///
     /// Returns   `Result<std::string>`.
-    /// Errors    `message_too_long` for more than `limit` bytes: they stay to be read.
+    /// Errors    `message_too_long` for more than `limit` bytes; they can still be read.
     [[nodiscard]] auto read_to_end(std::size_t limit) {
         return await_piece<std::string>([this, limit]() -> std::optional<Result<std::string>> {
             if (buffer_.size() > limit) return Result<std::string>(Errc::message_too_long);
@@ -177,8 +178,8 @@ public:
         });
     }
 
-    /// As `recv()` of the stream: what is there already, or what comes next. So a reader is a `ByteSource`, for the
-    /// body that follows a head.
+    /// As the stream's `recv()`: returns what is already here, or else what comes next. This makes a reader a
+    /// `ByteSource`, for the body that follows a head.
     [[nodiscard]] Task<Result<Buffer>> recv() {
         if (auto whole = buffer_.take_buffer()) co_return std::move(*whole);
         if (buffer_.size() > 0) {
@@ -197,18 +198,18 @@ public:
     /// Closes the stream.
     [[nodiscard]] auto close() { return stream_->close(); }
 
-    /// Puts bytes back: they are what is read next. They are copied.
+    /// Puts a copy of the bytes back, to be read next.
     void unread(std::span<const std::byte> bytes) {
         const Busy busy(*this);
         buffer_.put_back(bytes);
     }
     void unread(std::string_view text) { unread(std::as_bytes(std::span(text))); }
 
-    /// How many bytes are here that were not read.
+    /// The number of bytes that are here but have not been read.
     [[nodiscard]] std::size_t buffered_bytes() const noexcept { return buffer_.size(); }
 
 private:
-    // One call at a time: what it gave out would change under the other.
+    // One call at a time: a second one would change the result of the first while it is in use.
     class Busy {
     public:
         explicit Busy(const Reader& reader) {
@@ -224,7 +225,7 @@ private:
         Reader* reader;
     };
 
-    // `try_now` says what is to be had of what is here; nothing: more must be received.
+    // `try_now` returns what can be had from the bytes here; nothing means that more must be received.
     template <class T, class TryNow>
     auto await_piece(TryNow try_now) {
         const Busy busy(*this);
@@ -250,7 +251,7 @@ private:
     std::optional<Result<ReceivedLine>> try_until(std::string_view delimiter, std::size_t limit) {
         const auto found = buffer_.find(delimiter);
         const std::size_t before = found ? *found : buffer_.size();
-        // A delimiter of several bytes may have begun.
+        // The end may be the start of a delimiter of several bytes.
         if (before > limit + (found ? 0 : delimiter.size() - 1))
             return Result<ReceivedLine>(Errc::message_too_long);
         if (!found && !ended_) return std::nullopt;

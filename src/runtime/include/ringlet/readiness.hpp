@@ -36,14 +36,14 @@ private:
     Operation poll_;
 };
 
-/// Gives success.
+/// Returns success.
 class [[nodiscard]] ReadyAwaiter final : public ReadinessAwaiter {
 public:
     using ReadinessAwaiter::ReadinessAwaiter;
     Result<void> await_resume() noexcept;
 };
 
-/// Gives the events that came.
+/// Returns the events that occurred.
 class [[nodiscard]] EventsAwaiter final : public ReadinessAwaiter {
 public:
     using ReadinessAwaiter::ReadinessAwaiter;
@@ -62,12 +62,12 @@ public:
 /// Cost      One submission and one completion; on epoll four system calls.
 [[nodiscard]] ReadyAwaiter readable(int fd) noexcept;
 
-/// The same until it takes something, or has failed.
+/// The same, but until the descriptor can be written or has failed.
 [[nodiscard]] ReadyAwaiter writable(int fd) noexcept;
 
 /// The same for several events of poll(2) at once, such as `POLLIN | POLLOUT`.
 ///
-/// Returns   `Result<short>`: those that came; also POLLERR and POLLHUP, which need not be asked for.
+/// Returns   `Result<short>`: the events that occurred, which may include POLLERR and POLLHUP without asking.
 [[nodiscard]] EventsAwaiter poll_events(int fd, short events) noexcept;
 
 } // namespace ringlet

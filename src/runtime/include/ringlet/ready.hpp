@@ -40,10 +40,10 @@ struct ReadyState : Pooled {
     }
 };
 
-/// A child that was told to say when it is ready: its first parameter. Calling it lets the starter go
-/// on. `Ready<Endpoint>` is called with a value, `Ready<>` with none.
+/// The first parameter of a child that reports when it is ready. Calling it lets the starter go on.
+/// `Ready<Endpoint>` is called with a value, `Ready<>` without.
 ///
-/// Lifetime  Move-only; may be dropped. The starter then goes on when the task has ended.
+/// Lifetime  Move-only; may be dropped. The starter then resumes when the task has ended.
 template <class V>
 class Ready {
 public:
@@ -54,7 +54,7 @@ public:
         if (state_ != nullptr) state_->release();
     }
 
-    /// Says that the task is ready, with what it has to tell. Once (asserted).
+    /// Reports that the task is ready, and passes the value. Call it once (asserted).
     template <class... Value>
     void operator()(Value&&... value) {
         static_assert(sizeof...(Value) == (std::is_void_v<V> ? 0 : 1),

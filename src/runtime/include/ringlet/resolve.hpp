@@ -16,7 +16,7 @@ namespace RINGLET_EXPORT ringlet {
 /// Suspends  While a thread of `LoopOptions::blocking_threads` asks. In a simulation only numbers and localhost have
 ///           an address.
 /// Cancel    Ends with `operation_canceled` at once.
-/// Returns   `Result<std::vector<Endpoint>>`, not empty, in the order in which they are to be tried (RFC 6724).
+/// Returns   `Result<std::vector<Endpoint>>`, not empty, in the order to try them (RFC 6724).
 /// Errors    `unknown_host`, `invalid_endpoint`.
 [[nodiscard]] Task<Result<std::vector<Endpoint>>> resolve(std::string host_and_port);
 

@@ -15,9 +15,9 @@ template <class E>
 inline constexpr bool is_error_v = std::is_same_v<E, std::error_code> ||
                                    std::is_same_v<E, std::errc> || std::is_error_code_enum_v<E>;
 
-/// A value, or the error that took its place: `std::expected<T, std::error_code>` for C++20.
+/// A value or an error: `std::expected<T, std::error_code>` for C++20.
 ///
-/// Whatever suspends in ringlet returns one. Branch on it on the next line:
+/// Every suspending operation in ringlet returns one. Branch on it on the next line:
 ///
 ///     auto received = co_await stream.recv(buffer);
 ///     if (!received) co_return;             // received.error() says why
@@ -168,7 +168,7 @@ private:
     const std::error_category* category_ = nullptr;
 };
 
-/// `is_result_v<Result<T>>` is true; of anything else, false.
+/// True for a `Result<T>`, false for any other type.
 template <class T>
 inline constexpr bool is_result_v = false;
 template <class T>

@@ -18,7 +18,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Whether a function on another thread is waited for when the coroutine is cancelled.
+/// Whether a cancelled coroutine waits for its function on another thread.
 enum class WhenCancelled : bool { abandon, wait };
 
 /// What `run_blocking` returns; await it at once.
@@ -108,22 +108,22 @@ auto call_on_other_thread(Fn&& fn, Args&&... args) {
         std::make_shared<Call>(std::forward<Fn>(fn), std::forward<Args>(args)...));
 }
 
-/// Calls `fn(args...)` on another thread and waits for it, unless it is cancelled: for what has no other way and
-/// may take long, such as getaddrinfo(3) and long computations. Nothing of the coroutine may be lent to it, for it
-/// may run on after the coroutine has gone: for that there is `run_blocking_to_end`.
+/// Calls `fn(args...)` on another thread and waits for it, unless cancelled: for calls that can only block and may
+/// take long, such as getaddrinfo(3) and long computations. Do not lend it anything of the coroutine: the function may
+/// still run after the coroutine has gone. For that, use `run_blocking_to_end`.
 ///
 ///     auto look_up = [](std::string name) { return Endpoint::resolve(name); };
 ///     auto endpoint = co_await run_blocking(look_up, "localhost:3200");
 ///
 /// Lifetime  `fn` and `args` are moved or copied into the job and live until it has run.
 /// Thread    `fn` runs on one of `LoopOptions::blocking_threads` threads, and must not touch the loop.
-///           In a simulation it runs at once, on the loop's own.
+///           In a simulation it runs at once, on the loop's thread.
 /// Suspends  Always, until it has run. When all threads are busy, functions wait in line.
-/// Cancel    Ends with `operation_canceled` at once. A function that has begun runs on, and what it
-///           returns is thrown away; one that has not begun never does.
-/// Returns   `Result<R>` of a function that returns R; R itself if that is a `Result`. What it throws
-///           is thrown.
-/// Errors    `resource_unavailable_try_again` when no thread serves and none can be made (pthread_create(3),
+/// Cancel    Ends with `operation_canceled` at once. A function that has started runs on, and its result
+///           is discarded; one that has not started never runs.
+/// Returns   `Result<R>` for a function that returns R; R itself if that is a `Result`. An exception
+///           from the function is rethrown.
+/// Errors    `resource_unavailable_try_again` if there is no thread and none can be created (pthread_create(3),
 ///           the limits of `ulimit -u` and of the container): `fn` is not called.
 /// Cost      One allocation, two wake-ups. The loop's end waits for functions that still run.
 template <class Fn, class... Args>
@@ -133,15 +133,15 @@ auto run_blocking(Fn&& fn, Args&&... args) {
                                                         std::forward<Args>(args)...);
 }
 
-/// As `run_blocking`, and waits until the function has returned, cancelled or not: so memory of the coroutine may be
-/// lent to it, and what it did is known. For what takes its time, and not for ever: files, system calls.
+/// As `run_blocking`, but always waits until the function has returned, cancelled or not. So the coroutine's memory may
+/// be lent to it, and its outcome is known. For calls that take a while but not forever: files, system calls.
 ///
 ///     std::array<char, 512> block;
 ///     auto read = [&] { return ::pread(fd, block.data(), block.size(), 0); };
 ///     auto count = co_await run_blocking_to_end(read);
 ///
-/// Cancel    Does not begin in a scope that was cancelled: `operation_canceled`. One that has begun, or waits in line,
-///           is waited for, and what it returns is delivered; the cancellation is met at the next await.
+/// Cancel    Does not start in a cancelled scope: `operation_canceled`. A function that has started or is queued
+///           is waited for, and its result is delivered; the next await then meets the cancellation.
 template <class Fn, class... Args>
 auto run_blocking_to_end(Fn&& fn, Args&&... args) {
     RINGLET_ASSERT_SAFE_IN_CO_AWAIT(Fn);

@@ -12,7 +12,7 @@ namespace RINGLET_EXPORT ringlet {
 /// A number of permits, as std::counting_semaphore. The oldest waiter gets the next one.
 ///
 /// Lifetime  Outlives those that wait for it (asserted).
-/// Thread    One loop's own.
+/// Thread    One loop's thread.
 class Semaphore {
 public:
     /// `name` is for messages and dumps; it must outlive the semaphore, as a literal does.
@@ -53,7 +53,7 @@ public:
         return true;
     }
 
-    /// Gives permits back: to those that wait first.
+    /// Gives permits back; the oldest waiters get them first.
     void release(std::size_t permits = 1) noexcept {
         while (permits > 0 && !waiting_.empty()) {
             static_cast<Awaiter&>(waiting_.wake_one()).handed_over_.give(*this);

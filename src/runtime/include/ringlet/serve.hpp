@@ -35,14 +35,14 @@ template <class T>
     return exit_status(result.error());
 }
 
-/// Gives a line for an operator to the report hook of `options`, or to stderr.
+/// Passes a line for an operator to the report hook of `options`, or to stderr.
 void report_to(const LoopOptions& options, std::string_view line);
 /// Lets the report hook of these options write to their log, if they have a log and no hook. All that serves calls it.
 void report_to_log(ServeOptions& options);
-/// Whether the hook has been given the reason already, with the address that it is about: `metrics_unavailable` and
+/// Whether the reason, with its address, has already been reported to the hook: `metrics_unavailable` and
 /// `hand_over_unavailable`.
 [[nodiscard]] bool is_reported(std::error_code error) noexcept;
-/// Gives the line of `advice` to the same, unless it was given one.
+/// Reports the line of `advice` in the same way, unless a reason was reported already.
 void report_advice(const LoopOptions& options, std::string_view listen, std::error_code error);
 
 template <class Handler>

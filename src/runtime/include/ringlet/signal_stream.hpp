@@ -18,7 +18,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Signals as something to wait for: in a task, in a group, in `when_any`.
+/// Signals that a task can await: alone, in a group, in `when_any`.
 ///
 ///     auto signals = SignalStream::create({SIGHUP, SIGUSR1});
 ///     if (!signals) co_return;
@@ -26,12 +26,12 @@ namespace RINGLET_EXPORT ringlet {
 ///         auto number = co_await signals->next();
 ///         if (!number) co_return;
 ///
-/// Lifetime  Blocks the signals in the thread that made it until it goes. Then those that came after the last answer
-///           are thrown away, if anybody ever asked: what they asked for has been done. If nobody did, they do what
-///           they would have done before.
-/// Thread    The one that made it. Start other threads while the signals are blocked: a signal to the process goes to
-///           any thread that does not block it, and then does there what it did before.
-/// Cost      A descriptor (signalfd(2)). Two streams of one signal share it: each comes to one of them.
+/// Lifetime  Blocks the signals in the creating thread until it is destroyed. If `next` was ever called, signals that
+///           arrived after the last answer are then discarded: what they asked for has been done. If not, they take
+///           their previous effect.
+/// Thread    The creating thread. Start other threads while the signals are blocked: a signal to the process goes to
+///           any thread that does not block it, and takes its previous effect there.
+/// Cost      A descriptor (signalfd(2)). Two streams for the same signal share it: each signal goes to one of them.
 class SignalStream {
     struct State {
         UniqueFd fd;
@@ -73,7 +73,7 @@ public:
         State* state_;
     };
 
-    /// Waits for the next signal. Several that come while nobody waits are one (signal(7)).
+    /// Waits for the next signal. Several that arrive while nobody waits count as one (signal(7)).
     ///
     /// Thread    One task at a time (asserted).
     /// Suspends  At least once.

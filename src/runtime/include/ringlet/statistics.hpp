@@ -16,10 +16,10 @@ struct RingStats {
     std::uint64_t completions = 0;
     std::uint64_t full_queue_flushes = 0; ///< submissions that found the queue full, and emptied it
     std::uint64_t buffer_shortages = 0;   ///< receives that had to wait for a buffer
-    std::uint64_t parked_receives = 0;    ///< that gave their memory back after a long wait
-    /// Requests of `send_all_zero_copy` that the kernel took as such.
+    std::uint64_t parked_receives = 0; ///< receives that gave their memory back after a long wait
+    /// Requests of `send_all_zero_copy` that the kernel accepted as zero-copy.
     std::uint64_t zero_copy_sends = 0;
-    std::uint64_t copied_zero_copy_sends = 0; ///< of these, those that it copied all the same
+    std::uint64_t copied_zero_copy_sends = 0; ///< of these, those that it copied anyway
     std::uint64_t completion_overflows = 0; ///< completions that found no room; 0 where all is well
 };
 
@@ -57,8 +57,8 @@ struct LoopStats {
     /// With `LoopOptions::measure_turns`: how long the loop was away from the kernel, from being handed completions to
     /// asking for the next.
     DurationHistogram turn_times;
-    /// The same for each resumption: how long a coroutine that was ready waited for it. Worked out from the turn's
-    /// length as if all in it had run equally long, since only the turn is measured.
+    /// The same for each resumption: how long a ready coroutine waited to run. Estimated from the turn's length as if
+    /// all coroutines in it had run equally long, since only the turn is measured.
     DurationHistogram ready_waits;
     Backend backend = Backend::io_uring; ///< `EventLoop::backend` says why
     RingStats ring;

@@ -27,7 +27,7 @@ namespace RINGLET_EXPORT ringlet {
 
 /// How a listener listens. Accepted connections inherit the socket options.
 struct ListenOptions {
-    /// Connections that may wait to be accepted; the kernel lowers it to net.core.somaxconn.
+    /// How many connections may wait to be accepted; the kernel caps it at net.core.somaxconn.
     int backlog = 4096;
     /// Sends small messages at once instead of collecting them (TCP_NODELAY, tcp(7)).
     bool no_delay = true;
@@ -36,13 +36,13 @@ struct ListenOptions {
     bool reuse_port = false;
     /// An IPv6 socket takes no IPv4 connections (IPV6_V6ONLY, ipv6(7)).
     bool v6_only = false;
-    /// How the peers of accepted connections are watched: after two minutes of silence they are asked.
+    /// How the peers of accepted connections are monitored: by default they are probed after two minutes of silence.
     Liveness liveness{.keep_alive = std::chrono::seconds(120)};
-    /// The permissions of a Unix socket's file, less the umask: who may write to it may connect.
+    /// The permissions of a Unix socket's file, less the umask. Whoever may write to it may connect.
     mode_t mode = 0777;
 };
 
-/// Takes what an accept brought.
+/// Takes the socket that an accept produced.
 class AcceptedSocket : public SocketAwaiter {
 protected:
     AcceptedSocket(Socket& socket, Operation& operation) noexcept
@@ -63,31 +63,31 @@ public:
     }
 };
 
-/// A socket that accepts connections, at a port or a Unix socket's name: what `TcpListener` and `UnixListener` have
-/// in common.
+/// A socket that accepts connections at a port or at a Unix socket's name: the common part of `TcpListener` and
+/// `UnixListener`.
 ///
-/// Lifetime  As `StreamSocket`: dropping it while an accept is in flight is safe. A connection that was
-///           accepted after all is delivered to whoever awaits it. The file of a Unix socket goes with the listener,
-///           if it is still the one that it made.
+/// Lifetime  As `StreamSocket`: dropping it while an accept is in flight is safe. If that accept still gets a
+///           connection, it is delivered to the waiting task. A Unix socket's file is removed with the listener,
+///           provided it is still the one that the listener created.
 /// Thread    The loop on which it is first used.
 class StreamListener {
 public:
     /// Binds and listens at an address of any kind: see `TcpListener::bind` and `UnixListener::bind`.
     static Result<StreamListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
-    /// The same for as many loops: see `TcpListener::bind_several`. Those of a Unix socket are one queue, from which
-    /// each takes when it can; with the feature multishot_accept, sometimes a little more.
+    /// The same for `count` loops: see `TcpListener::bind_several`. The listeners of a Unix socket share one queue,
+    /// from which each accepts when it can; with the feature multishot_accept, sometimes slightly ahead.
     static Result<std::vector<StreamListener>>
     bind_several(const Endpoint& endpoint, std::size_t count, const ListenOptions& options = {});
 
-    /// Takes a socket that somebody else has bound and that listens already, as a service manager has. It accepts as
-    /// one that `bind` made, with the same socket options, but its backlog and its file remain as they are. Whoever
-    /// else has the socket open may go on with it: a close of this listener refuses nobody then.
+    /// Takes over a listening socket that somebody else has bound, such as a service manager. It accepts like one made
+    /// by `bind`, with the same socket options, but keeps its backlog and its file. Others that have the socket open
+    /// can keep using it; closing this listener then refuses nobody.
     ///
-    /// Errors    `not_listening`, for whatever is no TCP or Unix stream socket that listens.
+    /// Errors    `not_listening` for anything other than a listening TCP or Unix stream socket.
     static Result<StreamListener> adopt(UniqueFd socket, const ListenOptions& options = {});
 
-    /// The same for as many loops, which take from its one queue when they can, as those of a Unix socket.
+    /// The same for `count` loops. They share the one queue and accept when they can, as for a Unix socket.
     static Result<std::vector<StreamListener>> adopt_several(UniqueFd socket, std::size_t count,
                                                              const ListenOptions& options = {});
 
@@ -98,54 +98,54 @@ public:
     ///
     /// Thread    One accept at a time per listener (asserted).
     /// Suspends  Once.
-    /// Cancel    Ends with `operation_canceled`, unless a connection came first: it is delivered.
+    /// Cancel    Ends with `operation_canceled`, unless a connection came first; that is delivered.
     /// Returns   A `Result` of the stream.
     /// Errors    `too_many_files_open`, `too_many_files_open_in_system`, `no_buffer_space`,
-    ///           `not_enough_memory`: pause before the next try, for the kernel fails at once as
-    ///           long as it lasts. `connection_aborted`: try again.
+    ///           `not_enough_memory`: pause before you try again, as the kernel fails at once for as
+    ///           long as the shortage lasts. `connection_aborted`: try again.
     [[nodiscard]] AcceptAwaiter<StreamSocket> accept() { return accept_as<StreamSocket>(); }
 
-    /// Takes connections that wait already, without waiting for one: `at_most` of them. They have descriptors of the
-    /// process, also in a loop with direct ones.
+    /// Accepts up to `at_most` connections that are already waiting, and waits for none. They have ordinary
+    /// descriptors, even in a loop with direct ones.
     ///
     /// Thread    No accept is in flight (asserted).
     /// Suspends  Never.
-    /// Returns   `Result<std::vector<StreamSocket>>`: empty if nobody waits.
-    /// Errors    As `accept`, if there is none to give back.
-    /// Cost      Where nobody waits, one system call.
+    /// Returns   `Result<std::vector<StreamSocket>>`: empty if nobody is waiting.
+    /// Errors    As `accept`, but only if there is no connection to return.
+    /// Cost      If nobody is waiting, one system call.
     [[nodiscard]] Result<std::vector<StreamSocket>> accept_waiting(std::size_t at_most);
 
-    /// The same, but only those that the kernel has accepted before they were asked for (the feature multishot_accept):
-    /// they are in no queue of the listener any more, and nobody else can have them.
+    /// The same, but only connections that the kernel has accepted ahead of time (the feature multishot_accept): they
+    /// have left the listener's queue, so nobody else can get them.
     [[nodiscard]] Result<std::vector<StreamSocket>> take_accepted(std::size_t at_most);
-    /// From now until the next `accept`, the kernel accepts nobody before being asked.
+    /// Until the next `accept`, the kernel accepts nobody ahead of time.
     ///
     /// Thread    No accept is in flight.
-    /// Cost      Waits until the kernel has given its request back, microseconds; nothing without multishot_accept.
+    /// Cost      Waits microseconds until the kernel has returned its request; nothing without multishot_accept.
     void stop_accepting() noexcept;
 
-    /// More listeners at the same address, each for a loop of its own, as `bind_several` makes them.
+    /// Adds listeners at the same address, each for its own loop, as `bind_several` makes them.
     Result<std::vector<StreamListener>> several_more(std::size_t count,
                                                      const ListenOptions& options);
-    /// Another descriptor of the same socket, to hand it to another program.
+    /// Another descriptor for the same socket, to pass to another program.
     [[nodiscard]] Result<UniqueFd> duplicate() const;
-    /// The file of a Unix socket stays when this goes: the socket is another program's.
+    /// Leaves the file of a Unix socket in place when this listener goes: the socket now belongs to another program.
     void give_away() noexcept;
 
-    /// Lets nobody new into the queue, and everybody stay who is in it, or is about to be: `accept_waiting` gives them.
-    /// A new client's first packet is dropped (SO_ATTACH_FILTER, socket(7)); it sends another after a second, and is
-    /// refused if the listener has been closed by then. At a Unix socket it does nothing, nor at one that was adopted:
-    /// the filter would stay with those who have that socket, too.
+    /// Lets no new client into the queue. Those in it, or about to enter it, stay: get them with `accept_waiting`. A
+    /// new client's first packet is dropped (SO_ATTACH_FILTER, socket(7)); the client retransmits after a second, and
+    /// is refused if the listener has been closed by then. Does nothing for a Unix socket, nor for an adopted one,
+    /// since the filter would also affect others that have that socket.
     void refuse_new() noexcept;
 
-    /// Stops listening and waits until an accept in flight has ended, with `operation_canceled`.
+    /// Stops listening and waits until an accept in flight has ended with `operation_canceled`.
     /// See `StreamSocket::close`.
     [[nodiscard]] CloseAwaiter close();
 
     /// Ends an accept in flight with `operation_canceled`, unless a connection comes first.
     void cancel_accept() noexcept;
 
-    /// The address that it listens on, with the port that the kernel chose.
+    /// The address it listens on, with the port that the kernel chose.
     [[nodiscard]] Endpoint local() const;
 
     /// False after a move or `close`.

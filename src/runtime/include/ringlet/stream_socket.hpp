@@ -19,7 +19,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Gives success when every byte of several pieces was sent.
+/// Succeeds when every byte of several pieces has been sent.
 class MessageAwaiter : public WholeAwaiter {
 public:
 protected:
@@ -46,7 +46,7 @@ private:
     std::span<const Piece> pieces_;
 };
 
-/// The same, of pieces that are written out in the call.
+/// The same for pieces listed in the call.
 template <std::size_t N>
 class [[nodiscard]] SendTogetherAwaiter final : public MessageAwaiter {
 public:
@@ -62,16 +62,15 @@ private:
     std::array<Piece, N> pieces_;
 };
 
-/// A connection of bytes through a socket: what `TcpStream` and `UnixStream` have in common, and what a handler takes
-/// that serves both. Either can be moved into one.
+/// A byte-stream connection over a socket: the common part of `TcpStream` and `UnixStream`, and the parameter type of a
+/// handler that serves both. Either can be moved into one.
 ///
-/// Lifetime  Owns the socket. Dropping it closes the connection: an operation that another
-///           coroutine
-///           has in flight on it is cancelled, and the descriptor and everything that the kernel
-///           may write to stay until the kernel has answered. Move-only, also while operations are
-///           in flight.
+/// Lifetime  Owns the socket. Dropping it closes the connection. An operation that another coroutine has
+///           in flight on it is cancelled; the descriptor, and all memory that the kernel may still
+///           write to, stay until the kernel has answered. Move-only, even while operations are in flight.
 /// Thread    The loop on which it is first used.
-/// Errors    Every operation may also end with `operation_canceled`, when the loop is being left or
+/// Errors    Every operation may also end with `operation_canceled`, if the loop is being left or
+///           the stream was closed.
 ///           the stream was closed.
 class StreamSocket {
 public:
@@ -79,13 +78,13 @@ public:
     StreamSocket() noexcept = default;
 
     /// Takes over a connected stream socket, IPv4, IPv6 or Unix, blocking mode. For descriptors from elsewhere, such
-    /// as socketpair(2). Aborts with what it is if it is no such socket.
+    /// as socketpair(2). Aborts if it is anything else, and says what it is.
     explicit StreamSocket(UniqueFd fd);
 
     /// Receives what has arrived, waiting for the first byte if there is none yet.
     ///
-    /// Lifetime  The buffer's memory belongs to the thread's pool; it goes back when the buffer
-    ///           goes. Beyond `LoopOptions::buffer_limit` it waits until another buffer goes.
+    /// Lifetime  The buffer's memory belongs to the thread's pool and returns there with the buffer.
+    ///           At `LoopOptions::buffer_limit` the receive waits until another buffer is released.
     /// Thread    One receive at a time per stream (asserted).
     /// Suspends  Once.
     /// Returns   `Result<Buffer>` of 1 to `Buffer::capacity_bytes` bytes. Empty: the peer has
@@ -94,7 +93,7 @@ public:
     /// Cost      One submission and one completion. No allocation once the pool is warm.
     [[nodiscard]] RecvBufferAwaiter recv();
 
-    /// Receives into your own memory, as `recv()`.
+    /// Receives into your own memory, otherwise as `recv()`.
     ///
     /// Lifetime  The memory is lent to the kernel until the await ends. It must not be empty.
     /// Returns   `Result<std::size_t>`: 1 to `memory.size()` bytes; 0: the peer has finished
@@ -105,14 +104,14 @@ public:
     ///
     /// Lifetime  The memory is lent to the kernel until the await ends.
     /// Suspends  Once, however many pieces arrive.
-    /// Cancel    Ends with `operation_canceled`; what arrived first is in `memory`, see
+    /// Cancel    Ends with `operation_canceled`; what had arrived is in `memory`, see
     ///           `last_received_bytes`.
     /// Returns   `Result<void>`.
     /// Errors    `end_of_stream` if the peer finished before the first byte, `message_truncated` if
     ///           it finished later; otherwise as `recv`.
     [[nodiscard]] WholeAwaiter recv_exactly(std::span<std::byte> memory);
 
-    /// Sends what the kernel takes now, waiting until it takes anything.
+    /// Sends as much as the kernel takes now, waiting until it takes at least one byte.
     ///
     /// Lifetime  The bytes are lent to the kernel until the await ends.
     /// Thread    One send at a time per stream (asserted): two could be reordered.
@@ -120,23 +119,23 @@ public:
     /// Errors    `broken_pipe`, `connection_reset`, `timed_out`; any other errno unchanged.
     [[nodiscard]] TransferAwaiter send_some(std::span<const std::byte> bytes);
 
-    /// Sends all of the bytes; what the kernel takes in pieces goes out again by itself.
+    /// Sends all of the bytes. If the kernel takes only a part, the rest follows automatically.
     ///
     /// Lifetime  The bytes are lent to the kernel until the await ends. A temporary that owns them does not compile.
-    /// Suspends  Once, however many pieces go out. Nothing to send: not at all.
+    /// Suspends  Once, however many pieces go out. Not at all if there is nothing to send.
     /// Returns   `Result<void>`: everything is in the kernel's send buffer.
     /// Cancel    Ends with `operation_canceled`; `last_sent_bytes` says how much had gone out.
     /// Errors    As `send_some`.
     [[nodiscard]] WholeAwaiter send_all(std::span<const std::byte> bytes);
-    /// The same of a text; a literal goes out without its NUL.
+    /// The same for text; a literal is sent without its NUL.
     [[nodiscard]] WholeAwaiter send_all(std::string_view text) {
         return send_all(std::as_bytes(std::span(text)));
     }
 
-    /// Sends several pieces, one after the other, as one: `co_await stream.send_all(head, body)`.
+    /// Sends several pieces in order, as one message: `co_await stream.send_all(head, body)`.
     ///
     /// Lifetime  As above, for the bytes of every piece.
-    /// Cost      One submission for all (IOV_MAX, 1,024, at a time), and no copy into one.
+    /// Cost      One submission for all (up to IOV_MAX, 1,024, at a time), without copying them together.
     template <class First, class Second, class... Rest>
         requires std::constructible_from<Piece, const First&> &&
                  std::constructible_from<Piece, const Second&> &&
@@ -149,7 +148,7 @@ public:
         return SendTogetherAwaiter<2 + sizeof...(Rest)>(
             socket(), {Piece(first), Piece(second), Piece(rest)...});
     }
-    /// The same of any number, which lives as long as the bytes.
+    /// The same for any number of pieces; the list must live as long as the bytes.
     [[nodiscard]] SendPiecesAwaiter send_all(std::span<const Piece> pieces) {
         return {socket(), pieces};
     }
@@ -163,18 +162,18 @@ public:
         return send_all(std::span<const std::byte>());
     }
 
-    /// As `send_all`, and asks the kernel to send from this memory instead of copying it first: for large
-    /// messages to a network card that can (IORING_OP_SEND_ZC, Linux 6.2). On loopback the kernel
-    /// copies all the same, and it costs more (docs/results/measurements.md). Where it cannot be had, as on epoll,
+    /// As `send_all`, but asks the kernel to send from this memory instead of copying it first: for large
+    /// messages, with a network card that supports it (IORING_OP_SEND_ZC, Linux 6.2). On loopback the kernel
+    /// copies anyway, and it costs more (docs/results/measurements.md). Where it is unavailable, as on epoll,
     /// it is `send_all`.
     ///
-    /// Lifetime  The bytes are lent until the await ends, which is when the kernel needs them no more: the
-    ///           peer has acknowledged them. That takes a round trip at least, and as long as the peer
+    /// Lifetime  The bytes are lent until the await ends, which is when the kernel no longer needs them: the
+    ///           peer has acknowledged them. That takes at least a round trip, and as long as the peer
     ///           does not read.
-    /// Cancel    As `send_all`; what had gone out before is waited for.
+    /// Cancel    As `send_all`, but first waits for what had already gone out.
     [[nodiscard]] WholeAwaiter send_all_zero_copy(std::span<const std::byte> bytes);
 
-    /// Sends what there is room for now: a last word, from where nothing can be awaited.
+    /// Sends what there is room for now: a last message from code that cannot await.
     ///
     /// Thread    No other send is in flight (asserted).
     /// Suspends  Never.
@@ -183,35 +182,35 @@ public:
     /// Cost      A system call; for a direct descriptor three.
     Result<std::size_t> try_send(std::span<const std::byte> bytes);
 
-    /// How many bytes of the last `send_some` or `send_all` the kernel has taken, and of the last
-    /// receive have arrived: also when it failed or was cancelled. Until the next one begins.
+    /// How many bytes the kernel took in the last `send_some` or `send_all`, and how many arrived in the last
+    /// receive, even if it failed or was cancelled. Valid until the next one begins.
     [[nodiscard]] std::size_t last_sent_bytes() const noexcept;
     [[nodiscard]] std::size_t last_received_bytes() const noexcept;
 
-    /// Tells the peer that nothing more will be sent; receiving goes on (shutdown(2) of SHUT_WR).
+    /// Tells the peer that nothing more will be sent; receiving continues (shutdown(2) with SHUT_WR).
     ///
     /// Suspends  Never.
-    /// Errors    `not_connected`, when the peer has reset the connection.
+    /// Errors    `not_connected` if the peer has reset the connection.
     Result<void> shutdown_write();
 
-    /// Closes the connection and waits until everything lent to the kernel has come back.
+    /// Closes the connection and waits until the kernel has returned everything lent to it.
     ///
     /// Operations that other coroutines have in flight end with `operation_canceled`. The stream is
     /// empty afterwards. Closing an empty stream does nothing.
     ///
     /// Suspends  Only if an operation is in flight.
-    /// Returns   `Result<void>`, a success: also when it was cancelled, the socket is closed in the
+    /// Returns   `Result<void>`, always a success. Even if it was cancelled, the socket is closed in the
     ///           end.
     [[nodiscard]] CloseAwaiter close();
 
-    /// Ends the connection without a goodbye: the peer's next receive fails with `connection_reset` (TCP; the peer of
-    /// a Unix socket sees an end), and what has not been sent is thrown away. The stream is empty afterwards.
+    /// Resets the connection: the peer's next receive fails with `connection_reset` (TCP; the peer of a Unix socket
+    /// sees the end of the stream), and unsent data is discarded. The stream is empty afterwards.
     ///
     /// Suspends  Never. What is in flight ends with `operation_canceled`.
     void abort() noexcept;
 
-    /// Whether the peer has neither finished, nor failed, nor said anything that was not received: what a pool of
-    /// connections asks before it uses one again. False while a receive is in flight.
+    /// Whether the connection is open, without an error or unread data: a connection pool's check before reusing one.
+    /// False while a receive is in flight.
     ///
     /// Suspends  Never.
     /// Cost      A system call; for a direct descriptor three.
@@ -220,16 +219,16 @@ public:
     /// False after a move or `close`.
     [[nodiscard]] explicit operator bool() const noexcept { return static_cast<bool>(socket_); }
 
-    /// The address of the other side, and of this one. The side of a Unix socket that connected has none: `unix:`.
+    /// The addresses of the peer and of this side. A Unix socket's connecting side has none: `unix:`.
     ///
-    /// Errors    `not_connected`, when the peer has reset the connection.
+    /// Errors    `not_connected` if the peer has reset the connection.
     [[nodiscard]] Result<Endpoint> peer() const;
     [[nodiscard]] Result<Endpoint> local() const;
 
-    /// Makes `peer` give this address from now on: that of the client for whom a proxy has connected
-    /// (proxy_protocol.hpp). Nothing else changes; `EventLoop::dump` names the address of the socket.
+    /// Makes `peer` return this address from now on: that of the client on whose behalf a proxy connected
+    /// (proxy_protocol.hpp). Nothing else changes; `EventLoop::dump` still shows the socket's address.
     ///
-    /// Cost      An entry in a table until the connection ends, and a lock at its beginning and its end.
+    /// Cost      A table entry until the connection ends, and a lock when it is added and removed.
     void set_peer(const Endpoint& peer);
 
     /// The descriptor, for setsockopt(2) and the like; -1 if the process has none for this connection
@@ -237,8 +236,8 @@ public:
     [[nodiscard]] int native_handle() const noexcept;
 
     /// Lets `EventLoop::cancel_idle` end a receive or a send of this stream that makes no progress for
-    /// too long. They are judged apart: a quiet receive ends also while sends go on. What is in flight
-    /// already counts as idle from now on.
+    /// too long. Each is judged separately: a quiet receive ends even while sends make progress. For
+    /// operations already in flight, the idle time starts now.
     void limit_idle_time() noexcept;
 
 protected:

@@ -20,13 +20,13 @@ namespace RINGLET_EXPORT ringlet {
 template <class T = void>
 class Task;
 
-/// `is_task_v<Task<T>>` is true; of anything else, false.
+/// True for a `Task<T>`, false for any other type.
 template <class T>
 inline constexpr bool is_task_v = false;
 template <class T>
 inline constexpr bool is_task_v<Task<T>> = true;
 
-/// What takes the place of something that cannot be awaited, so that the compiler says nothing else about it.
+/// Stands in for something that cannot be awaited, so that the compiler reports no follow-up errors.
 template <class A>
 struct NotAwaitable {
     bool await_ready() noexcept { return true; }
@@ -34,7 +34,7 @@ struct NotAwaitable {
     A await_resume() noexcept { std::terminate(); }
 };
 
-// For two mistakes, to say what they are. (An await_transform would find all of them; g++ 12 copies what goes through it.)
+// Explain two common mistakes. (An await_transform would catch them all, but g++ 12 copies what goes through it.)
 template <class T>
 NotAwaitable<Result<T>> operator co_await(const Result<T>&) noexcept {
     static_assert(!std::is_same_v<T, T>, "a Result is there already: take the co_await away");
@@ -48,15 +48,15 @@ NotAwaitable<bool> operator co_await(Fn&&) noexcept {
     return {};
 }
 
-/// Ends the program, with the name of the coroutine.
+/// Aborts the program, naming the coroutine.
 [[noreturn]] void ran_off_its_end(const std::source_location& coroutine) noexcept;
 
-/// What the promises of all tasks share: who awaits, and the scope that was inherited.
+/// What the promises of all tasks share: the awaiting coroutine and the inherited scope.
 class PromiseBase : public Pooled {
 public:
     [[nodiscard]] CancelScope* scope() const noexcept { return scope_; }
 
-    /// The coroutine starts, awaited by another in its scope, or in one that was opened for it.
+    /// The coroutine starts, awaited by another one, in the scope of that one or in one opened for it.
     void begin(CancelScope* scope) noexcept {
         scope_ = scope;
         parent_ = nullptr;
@@ -68,9 +68,9 @@ public:
     }
     void continue_with(std::coroutine_handle<> parent) noexcept { parent_ = parent; }
 
-    /// The coroutine function, as the compiler writes it. Only before it starts.
+    /// The name of the coroutine function, as the compiler writes it. Only before it starts.
     [[nodiscard]] const char* function_name() const noexcept { return where_.function_name(); }
-    /// Where that stands. Only before it starts.
+    /// Where that function is. Only before it starts.
     [[nodiscard]] std::source_location where() const noexcept { return where_; }
 
     std::suspend_always initial_suspend() noexcept { return {}; }
@@ -126,7 +126,7 @@ public:
                       "this Result holds another type than the one that the Task returns: "
                       "co_return its .error(), or a value");
     }
-    // A default argument of it is evaluated in the coroutine, whose name it thus knows.
+    // The default argument is evaluated in the coroutine, so it knows the coroutine's name.
     FinalAwaiter
     final_suspend(std::source_location where = std::source_location::current()) noexcept {
         if (outcome_ == Outcome::none) [[unlikely]]
@@ -151,7 +151,7 @@ public:
         return std::move(*value_.get());
     }
 
-    /// What it returned or threw, without taking it; null if it did not.
+    /// What it returned or threw, without taking it; null if it did not do that.
     [[nodiscard]] const T* value() const noexcept {
         return outcome_ == Outcome::value ? value_.get() : nullptr;
     }
@@ -198,12 +198,12 @@ private:
 
 /// A coroutine that starts when it is awaited, once, and owns its frame.
 ///
-/// Lifetime  Move-only. A task that has not started may be dropped at any time. One that has is
-///           owned by the coroutine that awaits it, which stays suspended until it has finished.
+/// Lifetime  Move-only. A task that has not started may be dropped at any time. Once started, it is
+///           owned by the coroutine that awaits it, which stays suspended until the task has finished.
 /// Thread    Frames come from the pool of the thread that calls the coroutine function.
-/// Suspends  Only if the child suspends: a child that runs through costs no trip through the loop,
+/// Suspends  Only if the child suspends. A child that never suspends costs no trip through the loop,
 ///           and ten million such awaits in a row do not grow the stack.
-/// Errors    What the coroutine throws is thrown by the `co_await`.
+/// Errors    The `co_await` rethrows what the coroutine throws.
 /// Cost      One frame from the pool.
 template <class T>
 class [[nodiscard]] Task {
@@ -250,11 +250,11 @@ public:
         CancelScope* scope_;
     };
 
-    /// Awaits the task. The frame goes when the `Task` does, usually at the end of the statement.
+    /// Awaits the task. The frame is destroyed with the `Task`, usually at the end of the statement.
     Awaiter operator co_await() && noexcept { return in(nullptr); }
     Awaiter operator co_await() & = delete; // co_await std::move(task)
 
-    /// Awaits the task in another scope than that of the coroutine that awaits; null: in the same.
+    /// Awaits the task in a scope other than that of the awaiting coroutine; null: in the same one.
     [[nodiscard]] Awaiter in(CancelScope* scope) noexcept {
         RINGLET_ASSERT(frame_, "a Task was awaited that was moved from");
         RINGLET_ASSERT(frame_.promise().scope() == nullptr, "a Task was awaited twice");

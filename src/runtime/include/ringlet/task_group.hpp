@@ -24,23 +24,23 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Tasks that end together. `with_task_group` makes one; it ends when all of its tasks have.
+/// A group of tasks that ends when all of them have. Created by `with_task_group`.
 ///
 /// Lifetime  Until `with_task_group` has returned.
-/// Thread    The loop's own.
+/// Thread    One loop's thread.
 class TaskGroup {
 public:
     explicit TaskGroup(GroupCore& core) noexcept : core_(&core) {}
     TaskGroup(const TaskGroup&) = delete;
     TaskGroup& operator=(const TaskGroup&) = delete;
 
-    /// Starts `fn(args...)`, a coroutine, at the loop's next turn: `spawn(fn, args...)`, or with a
-    /// name in front, `spawn("reader", fn, args...)`.
+    /// Starts the coroutine `fn(args...)` at the loop's next turn: `spawn(fn, args...)`, or with a name
+    /// first, `spawn("reader", fn, args...)`.
     ///
     /// Lifetime  `fn` and `args` are moved into the task and live until it has ended.
-    /// Returns   `JoinHandle<T>` of a coroutine that returns `Task<T>`. It need not be kept.
-    /// Cancel    In a cancelled group the task does not begin; `join` gives `operation_canceled`.
-    /// Errors    What the task returns as an error, or throws, is a failure of the group.
+    /// Returns   `JoinHandle<T>` if the coroutine returns `Task<T>`. You need not keep it.
+    /// Cancel    In a cancelled group the task does not start; `join` gives `operation_canceled`.
+    /// Errors    An error that the task returns, or an exception that it throws, is a failure of the group.
     /// Cost      Two blocks from the pool: the frame and the record.
     RINGLET_SPAWN_OVERLOADS(spawn)
 
@@ -48,16 +48,16 @@ public:
     /// `auto address = co_await group.start<Endpoint>(listen, port);` for a coroutine
     /// `Task<> listen(Ready<Endpoint> ready, int port)`. The task then goes on in the group.
     ///
-    /// Suspends  Until the task has said that it is ready, or has ended.
-    /// Cancel    Cancels the task, and ends with `operation_canceled` when that has ended.
+    /// Suspends  Until the task has reported that it is ready, or has ended.
+    /// Cancel    Cancels the task, and ends with `operation_canceled` once it has ended.
     /// Returns   `Result<V>`; `start(...)` without a type, for `Ready<>`, a `Result<void>`.
-    /// Errors    What the task returned if it ended first, `operation_canceled` if it threw (the
-    ///           group has the exception), `task_not_ready` if it ended well and never said it.
+    /// Errors    What the task returned if it ended first, `operation_canceled` if it threw (the group
+    ///           has the exception), `task_not_ready` if it succeeded without calling `ready`.
 #define RINGLET_READY_TYPE class V = void,
     RINGLET_SPAWN_OVERLOADS_WITH(start, RINGLET_READY_TYPE, <V>)
 #undef RINGLET_READY_TYPE
 
-    /// Cancels every task of the group, and what its body awaits.
+    /// Cancels every task in the group, and whatever the body is awaiting.
     void cancel(CancelReason reason = CancelReason::requested) noexcept {
         core_->scope.cancel(reason);
     }
@@ -68,7 +68,7 @@ public:
     /// Cancel    Ends with `operation_canceled`; the tasks go on.
     [[nodiscard]] GroupIdleAwaiter wait_until_idle() noexcept { return GroupIdleAwaiter(*core_); }
 
-    /// Tasks that have not ended.
+    /// The number of tasks that have not ended.
     [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
 
 private:
@@ -109,10 +109,10 @@ private:
     std::tuple<Args&&...> args_;
 };
 
-/// A group in which at most so many tasks are alive at once. `with_bounded_task_group` makes one.
+/// A group that limits how many tasks are alive at once. Created by `with_bounded_task_group`.
 ///
 /// Lifetime  Until `with_bounded_task_group` has returned.
-/// Thread    The loop's own.
+/// Thread    One loop's thread.
 class BoundedTaskGroup {
 public:
     explicit BoundedTaskGroup(GroupCore& core) noexcept : core_(&core) {}
@@ -121,7 +121,7 @@ public:
 
     /// As `TaskGroup::spawn`, when there is room: `auto handle = co_await group.spawn(fn, args...);`
     ///
-    /// Suspends  While the group is at its limit. Those that wait go first come first served.
+    /// Suspends  While the group is at its limit. Waiters go in FIFO order.
     /// Cancel    Ends with `operation_canceled`; `fn` and `args` have not been moved from.
     /// Returns   `Result<JoinHandle<T>>`.
     template <class... Args>
@@ -130,8 +130,8 @@ public:
     }
     RINGLET_SPAWN_OVERLOADS(spawn)
 
-    /// As `TaskGroup::spawn`, if there is room and nobody waits for it. Empty otherwise: then `fn`
-    /// and `args` have not been moved from.
+    /// As `TaskGroup::spawn`, if there is room and nobody is waiting for it. Otherwise returns nothing,
+    /// and `fn` and `args` have not been moved from.
     template <class... Args>
     [[nodiscard]] auto try_spawn_at(std::source_location where, Args&&... args) {
         using Handle = JoinHandle<typename SpawnCall<Args...>::Value>;
@@ -144,8 +144,8 @@ public:
     }
     RINGLET_SPAWN_OVERLOADS(try_spawn)
 
-    /// Waits until there is room for one more task. The next `spawn` does not wait, if nobody else
-    /// spawns before.
+    /// Waits until there is room for one more task. The next `spawn` does not wait unless somebody else
+    /// spawns first.
     ///
     /// Cancel    Ends with `operation_canceled`.
     [[nodiscard]] GroupRoomAwaiter wait_for_room() noexcept { return GroupRoomAwaiter(*core_); }
@@ -210,8 +210,8 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
     co_return std::move(*returned);
 }
 
-/// Runs `fn(group)`, a coroutine, and waits until every task that was spawned in the group has ended:
-/// no task outlives the scope in which it was spawned.
+/// Runs the coroutine `fn(group)` and waits until every task spawned in the group has ended: no task
+/// outlives the scope in which it was spawned.
 ///
 ///     auto done = co_await with_task_group([&](TaskGroup& group) -> Task<> {
 ///         group.spawn(send_lines, &stream);
@@ -219,18 +219,18 @@ auto run_task_group(Fn fn, GroupOptions options, std::size_t limit)
 ///         co_return;
 ///     });
 ///
-/// The first failure, a returned error or an exception, of the body or of a task, cancels all others.
+/// The first failure of the body or a task, a returned error or an exception, cancels all the others.
 ///
-/// Lifetime  The body is a coroutine of its own: what is declared in it goes when it returns, before its tasks
-///           have ended. Declare what tasks use before `with_task_group`. In debug builds and under ASan the
-///           mistake aborts with the group's name; the memory of the body's frame is kept for that.
+/// Lifetime  The body is its own coroutine: its local variables are destroyed when it returns, before its tasks
+///           have ended. Declare what tasks use before `with_task_group`. Debug and ASan builds keep the memory of
+///           the body's frame to catch this mistake, and abort with the group's name.
 /// Suspends  Until the body and all tasks have ended.
-/// Cancel    Cancels the body and all tasks, and waits for them. In a scope that is cancelled already the body
-///           does not begin: `operation_canceled`.
+/// Cancel    Cancels the body and all tasks, and waits for them. In a scope that is already cancelled the body
+///           does not start: `operation_canceled`.
 /// Returns   What the body returned, as a `Result`.
-/// Errors    The first failure: an error is returned, an exception is thrown. Every other goes to
+/// Errors    The first failure: an error is returned, an exception is thrown. All others go to
 ///           `GroupOptions::failures`, or to `LoopOptions::report`. `operation_canceled` if a
-///           cancellation from outside cut the body or a task short, unless the body gives a value.
+///           cancellation from outside cut the body or a task short, unless the body returns a value.
 /// Cost      Two frames, and one block for handles.
 template <class Fn>
 [[nodiscard]] auto with_task_group(Fn&& fn, GroupOptions options = {}) {

@@ -38,7 +38,7 @@ public:
         return value != nullptr ? *static_cast<const T*>(value->get()) : initial_;
     }
 
-    /// Sets the value of the task that runs now. Asserts that one does.
+    /// Sets the value of the task that runs now. Asserts that there is one.
     void set(T value) {
         TaskRecord* task = LoopCore::current_task();
         RINGLET_ASSERT(task != nullptr, "TaskLocal::set was called outside of any task");

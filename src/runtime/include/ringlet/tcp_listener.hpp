@@ -22,11 +22,11 @@ public:
     ///           `address_not_available`, `too_many_files_open`; `address_family_not_supported` for a Unix socket.
     static Result<TcpListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
-    /// Binds `count` listeners to one address, for as many loops: the kernel spreads connections over
-    /// them by a hash of both addresses (SO_REUSEPORT, socket(7)). Port 0 takes one free port for all.
+    /// Binds `count` listeners to one address, one per loop: the kernel spreads connections over them by a
+    /// hash of both addresses (SO_REUSEPORT, socket(7)). Port 0 takes one free port for all.
     ///
-    /// A foreign server on the port is found as by `bind`, unless `reuse_port` asks to share with it:
-    /// only the first listener comes when it is alone. Another server that shares as well may come
+    /// Another server on the port is detected as by `bind`, unless `reuse_port` asks to share with it:
+    /// the first listener binds only if it is alone. Another server that shares as well may still join
     /// later, if it belongs to the same user.
     ///
     /// When one of them is closed, the connections in its backlog are reset, unless

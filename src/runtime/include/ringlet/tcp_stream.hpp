@@ -21,7 +21,7 @@ struct ConnectOptions {
     bool no_delay = true;
     /// The address and port to connect from. Port 0: the kernel chooses.
     std::optional<Endpoint> from = {};
-    /// As `TcpStream::limit_idle_time`, from the first packet on: also the connecting is limited.
+    /// As `TcpStream::limit_idle_time`, from the first packet on, so connecting is limited, too.
     bool limit_idle_time = false;
     /// How the peer is watched.
     Liveness liveness = {};
@@ -35,12 +35,12 @@ public:
 
     /// Takes over a socket: see `StreamSocket`.
     explicit TcpStream(UniqueFd fd) : StreamSocket(std::move(fd)) {}
-    /// Of a connection that is known to be TCP.
+    /// From a connection known to be TCP.
     explicit TcpStream(StreamSocket socket) noexcept : StreamSocket(std::move(socket)) {}
 
     /// Connects: `auto stream = co_await TcpStream::connect(endpoint);` By name: `connect(name)`.
     ///
-    /// Suspends  Until the connection stands or has failed.
+    /// Suspends  Until the connection is established or has failed.
     /// Returns   `Result<TcpStream>`.
     /// Errors    `connection_refused`, `timed_out`, `network_unreachable`,
     ///           `address_not_available`; `connected_to_itself`, if nobody listens there and the kernel had chosen

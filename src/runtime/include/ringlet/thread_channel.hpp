@@ -17,16 +17,16 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Brings values from other threads to the tasks of a loop, in order. Bounded; any number of threads
-/// send, any number of tasks receive.
+/// Passes values from other threads to the tasks of a loop, in order. Bounded; any number of threads
+/// can send and any number of tasks can receive.
 ///
 ///     ThreadChannel<Job> jobs(*loop, 64);
 ///     std::thread worker([sender = jobs.sender()]() mutable { sender.send(Job()); });
 ///     auto job = co_await jobs.recv();
 ///
-/// Lifetime  Outlives the tasks that wait for it (asserted), and goes before its loop. Its senders may
-///           outlive it: they then find it closed.
-/// Thread    The loop's own; only a `Sender` may be used on others.
+/// Lifetime  Outlives its waiting tasks (asserted), but not its loop. Its senders may outlive it: they
+///           then find it closed.
+/// Thread    One loop's thread; only a `Sender` may be used on others.
 template <class T>
 class ThreadChannel {
     struct State;
@@ -37,8 +37,8 @@ public:
     /// Thread    Any, and several at once.
     class Sender {
     public:
-        /// Puts a value in, blocking this thread while the channel is full. Not on the loop's own
-        /// thread: that would have to empty it meanwhile.
+        /// Puts a value in, blocking this thread while the channel is full. Never call it on the loop's own
+        /// thread, which has to empty the channel.
         ///
         /// Errors    `channel_closed`; `value` has not been moved from.
         Result<void> send(T&& value) { return state_->send(value, true); }
@@ -114,14 +114,14 @@ public:
 
     /// Takes the oldest value out, waiting for one.
     ///
-    /// Suspends  If there is none. Those that wait go first come first served.
-    /// Cancel    Ends with `operation_canceled`; a value that was handed over first is delivered.
+    /// Suspends  If the channel is empty. Waiting receivers go in FIFO order.
+    /// Cancel    Ends with `operation_canceled`; a value handed over before that is delivered.
     /// Returns   `Result<T>`.
-    /// Errors    `channel_closed`, when everything that was sent has been received.
+    /// Errors    `channel_closed`, once everything that was sent has been received.
     [[nodiscard]] Awaiter recv() noexcept { return Awaiter(*this); }
 
-    /// Nothing more can be sent: threads that wait to send, and tasks that wait to receive, end with
-    /// `channel_closed`. What is in it can still be received.
+    /// Closes the channel: nothing more can be sent. Threads waiting to send and tasks waiting to receive
+    /// end with `channel_closed`. Values in it can still be received.
     void close() noexcept {
         state_->close();
         while (!receivers_.empty()) wake_one();
@@ -138,7 +138,7 @@ private:
             }
             if (closed) return Errc::channel_closed;
             if (values.size() >= capacity) return std::errc::resource_unavailable_try_again;
-            // First all that may fail. Under the lock: the channel is not closed, so that its loop still stands.
+            // Does first all that may fail. Under the lock the channel is not closed, so its loop still exists.
             std::unique_ptr<Mailbox::Letter> letter;
             if (!told)
                 letter = LoopCore::letter([self = this->shared_from_this()] { self->arrived(); });

@@ -20,7 +20,8 @@ public:
     ///
     /// Suspends  Never.
     /// Errors    `address_in_use`: somebody listens there, or what is there is no socket. `permission_denied`,
-    ///           `no_such_file_or_directory`: of the folder. `address_family_not_supported` for another kind of address.
+    ///           `no_such_file_or_directory`: of the folder. `address_family_not_supported` for another kind of
+    ///           address.
     static Result<UnixListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
     /// Owns nothing; every use of it aborts.

@@ -21,7 +21,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Who connected a Unix socket, when he did.
+/// The credentials of a Unix socket's peer, as of the time it connected.
 struct PeerCredentials {
     pid_t pid = 0;
     uid_t uid = 0;
@@ -37,7 +37,7 @@ struct ReceivedDescriptors {
 /// A connection through a Unix socket: a `StreamSocket` that also passes descriptors.
 class UnixStream : public StreamSocket {
 public:
-    /// Descriptors that one message may carry (SCM_MAX_FD, unix(7)).
+    /// The maximum number of descriptors in one message (SCM_MAX_FD, unix(7)).
     static constexpr std::size_t descriptors_limit = 253;
 
     /// Owns nothing; every use of it aborts.
@@ -45,27 +45,27 @@ public:
 
     /// Takes over a socket: see `StreamSocket`.
     explicit UnixStream(UniqueFd fd) : StreamSocket(std::move(fd)) {}
-    /// Of a connection that is known to be one of a Unix socket.
+    /// From a connection known to be a Unix socket.
     explicit UnixStream(StreamSocket socket) noexcept : StreamSocket(std::move(socket)) {}
 
     /// Connects: `auto stream = co_await UnixStream::connect(Endpoint::parse("unix:/run/echo.sock").value());`
     ///
-    /// Suspends  Until the connection stands or has failed. A server whose backlog is full keeps it waiting on
+    /// Suspends  Until the connection is established or has failed. If the server's backlog is full, it waits on
     ///           io_uring; on epoll the kernel answers `resource_unavailable_try_again` at once.
     /// Returns   `Result<UnixStream>`.
     /// Errors    `no_such_file_or_directory`, `connection_refused` (nobody listens), `permission_denied`;
     ///           `address_family_not_supported` for another kind of address.
     [[nodiscard]] static class UnixConnectAwaiter connect(const Endpoint& peer);
 
-    /// Two ends of a connection within this process (socketpair(2)).
+    /// Creates both ends of a connection within this process (socketpair(2)).
     ///
     /// Errors    `too_many_files_open`.
     static Result<std::pair<UnixStream, UnixStream>> pair();
 
-    /// Who is at the other end, as the kernel noted when the connection was made (SO_PEERCRED).
+    /// The peer's credentials, as the kernel recorded them when the connection was made (SO_PEERCRED).
     [[nodiscard]] Result<PeerCredentials> peer_credentials() const;
 
-    /// Sends bytes, at least one, and other names of descriptors (SCM_RIGHTS, unix(7)): the receiver gets its own.
+    /// Sends at least one byte together with descriptors (SCM_RIGHTS, unix(7)): the receiver gets duplicates.
     ///
     /// Lifetime  The bytes and the descriptors are lent until the await ends; the descriptors stay open here.
     /// Thread    One send at a time per stream, of any kind.
@@ -74,12 +74,12 @@ public:
     [[nodiscard]] class SendDescriptorsAwaiter send_descriptors(std::span<const std::byte> bytes,
                                                                 std::span<const int> descriptors);
 
-    /// Receives what has arrived, and the descriptors that came with it. They are closed on exec. Every other receive
-    /// closes what comes with its bytes, unseen.
+    /// Receives what has arrived, with the descriptors that came along. They are close-on-exec. Any other kind of
+    /// receive silently closes descriptors that come with its bytes.
     ///
     /// Lifetime  The memory is lent until the await ends.
     /// Returns   `Result<ReceivedDescriptors>`.
-    /// Errors    As `recv`; `too_many_files_open` if this process has no room for one of them: all are closed then.
+    /// Errors    As `recv`; `too_many_files_open` if this process cannot take all of them: then all are closed.
     [[nodiscard]] class RecvDescriptorsAwaiter recv_descriptors(std::span<std::byte> memory);
 
 private:
@@ -100,7 +100,7 @@ public:
     Result<UnixStream> await_resume();
 };
 
-/// What descriptors travel in: the control data of one message.
+/// Carries descriptors: the control data of one message.
 struct DescriptorControl {
     alignas(cmsghdr)
         std::array<std::byte, CMSG_SPACE(sizeof(int) * UnixStream::descriptors_limit)> bytes;

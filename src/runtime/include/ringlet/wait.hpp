@@ -15,7 +15,7 @@ class CancelScope;
 /// becoming ready never allocate.
 ///
 /// Lifetime  From `LoopCore::suspend` until the coroutine is resumed it neither moves nor goes.
-/// Thread    The loop's own.
+/// Thread    One loop's thread.
 class Wait {
 public:
     Wait* next_ready = nullptr;

@@ -15,16 +15,16 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What `when_any` gives: which ended first, and what arrived from each.
+/// The result of `when_any`: which operation ended first, and the outcome of each.
 template <class... Results>
 struct WhenAny {
     std::size_t index; ///< of the one that ended first
-    /// Those that were cancelled say `operation_canceled`; one that was faster than its cancellation
-    /// gives its value, too.
+    /// Cancelled ones hold `operation_canceled`; one that finished before its cancellation took effect
+    /// also holds its value.
     std::tuple<Results...> results;
 };
 
-/// A task inside of `when_all`, as a child of the task that awaits.
+/// A task inside `when_all`, as a child of the awaiting task.
 template <class T>
 class ArmTask final : public TypedTask<T> {
 public:
@@ -128,12 +128,12 @@ private:
 /// Awaits several tasks or operations at once, until all have ended:
 /// `auto [line, slept] = co_await when_all(stream.recv(), sleep_for(1s));`
 ///
-/// The first that fails, by an error or an exception, cancels the others.
+/// The first failure, an error or an exception, cancels the others.
 ///
 /// Suspends  Until every one has ended.
-/// Cancel    Cancels all of them. In a scope that is cancelled already none begins.
-/// Returns   A tuple with a `Result` for each; those that were cancelled say `operation_canceled`.
-/// Errors    The first exception is thrown, when all have ended.
+/// Cancel    Cancels all of them. In a scope that is already cancelled none starts.
+/// Returns   A tuple with a `Result` for each; cancelled ones hold `operation_canceled`.
+/// Errors    The first exception is rethrown once all have ended.
 /// Cost      Two blocks from the pool for each.
 template <class... As>
 auto when_all(As&&... awaitables) {

@@ -70,7 +70,7 @@ private:
     Handler handler_;
 };
 
-/// Makes a handler for clients of one for connections through a proxy: for `serve`, `Server` and `Workers`.
+/// Turns a handler for clients into one for connections through a proxy: for `serve`, `Server` and `Workers`.
 ///
 ///     ProxyOptions proxies{.trusted = {"127.0.0.1", "10.0.0.0/8"}};
 ///     return exit_status(serve(options, with_proxy_protocol(proxies, echo)));

@@ -11,21 +11,21 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A server on several threads, each with a loop and a listening socket of its own: for more
-/// connections than one core can serve. What `serve` runs.
+/// A server on several threads, each with its own loop and listening socket, for more connections than
+/// one core can serve. `serve` runs one.
 ///
 ///     ServeOptions options{.listen = "0.0.0.0:3200", .workers = 0, .pin_workers = true};
 ///     auto workers = Workers::create(options);
 ///     if (!workers) return exit_status(workers.error());
 ///     auto report = workers->run(echo);
 ///
-/// A connection stays on the worker on which its handler began, and so do the tasks that it spawns: nothing of
-/// ringlet but what says so may be shared between workers. The kernel chooses the worker that accepts by a hash
-/// of both addresses, however busy it is. One that has clearly more connections than the idlest hands a new one over to
-/// that, before the handler begins; with direct descriptors it cannot.
+/// A connection stays on the worker where its handler started, and so do the tasks that it spawns: share nothing of
+/// ringlet between workers unless its documentation allows it. The kernel chooses the accepting worker by a hash of
+/// both addresses, however busy that worker is. A worker with clearly more connections than the idlest one hands a new
+/// connection over to it before the handler starts; with direct descriptors it cannot.
 ///
-/// One worker runs on the thread that calls `run`, as a `Server`. Several have threads of their own,
-/// and the calling one waits, and reads the signals for them.
+/// A single worker runs on the thread that calls `run`, as a `Server`. Several have their own threads,
+/// while the calling thread waits and reads the signals for them.
 ///
 /// Thread    `create` and `run` on one thread; `stop` from any.
 class Workers {
@@ -33,13 +33,13 @@ public:
     /// Binds, listens, and starts the threads with their loops. Clients may connect from now on, and
     /// SIGTERM and SIGINT are blocked as by `Server::create`.
     ///
-    /// Another server on the port is found also if it would share it; see
+    /// Another server on the port is detected even if it would share the port; see
     /// `StreamListener::bind_several`.
     ///
-    /// Errors    As `Server::create`, for the first worker that fails: each ring counts against the
-    ///           locked memory that the kernel allows (RLIMIT_MEMLOCK), and with
-    ///           `Backend::automatic` a worker for which it does not suffice runs on epoll, and
-    ///           reports it. `resource_unavailable_try_again` if there may be no more threads;
+    /// Errors    As `Server::create`, for the first worker that fails. Each ring counts against the
+    ///           kernel's locked-memory limit (RLIMIT_MEMLOCK); with `Backend::automatic`, a worker
+    ///           for which that is too low runs on epoll and reports it.
+    ///           `resource_unavailable_try_again` if no more threads are allowed;
     ///           `invalid_argument` for more workers than `size_limit`.
     static Result<Workers> create(ServeOptions options);
 
@@ -49,17 +49,17 @@ public:
 
     /// Serves until it is stopped, as `Server::run`. Once.
     ///
-    /// Every worker has a copy of the handler, made and destroyed on the calling thread, and calls
-    /// only that. What the copies share by a pointer or a reference is used by several threads at
-    /// once. `LoopOptions::report` is one for all, and called by one thread at a time.
+    /// Every worker has its own copy of the handler, made and destroyed on the calling thread, and calls
+    /// only that copy. Anything that the copies share by pointer or reference is used by several threads
+    /// at once. All share one `LoopOptions::report`, which one thread at a time calls.
     ///
-    /// When one worker ends, as after an error, the others are stopped. All listeners close in the
-    /// drain; clients that had not been accepted are reset.
+    /// If one worker ends, for example after an error, the others are stopped. All listeners close during
+    /// the drain; clients that had not been accepted are reset.
     ///
-    /// Returns   The sum, and with several workers what each did. It is counted by each for itself,
-    ///           and summed when all have ended: nothing is shared per message or connection.
-    /// Errors    The first that a worker had; connections were drained first. What a worker throws
-    ///           is thrown.
+    /// Returns   The totals and, with several workers, the report of each. Each worker counts separately,
+    ///           and the sum is taken when all have ended: nothing is shared per message or connection.
+    /// Errors    The first error of any worker; connections were drained first. A worker's exception is
+    ///           rethrown.
     template <class Handler>
     Result<ServeReport> run(Handler handler);
 
@@ -69,11 +69,11 @@ public:
     void stop();
 
     [[nodiscard]] std::size_t size() const noexcept;
-    /// The address that all listen on, with the port that the kernel chose.
+    /// The address they all listen on, with the port that the kernel chose.
     [[nodiscard]] Endpoint local() const;
     /// All addresses, in the order in which they were named.
     [[nodiscard]] const std::vector<Endpoint>& locals() const noexcept;
-    /// The limit as it applies to all together, whichever of them has the connections.
+    /// The effective limit for all workers together, however the connections are distributed.
     [[nodiscard]] std::size_t max_connections() const noexcept;
     /// Whether every worker has direct descriptors (`RingFeatures::direct_descriptors`).
     [[nodiscard]] bool has_direct_descriptors() const noexcept;

@@ -22,13 +22,13 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// What a `Writer` and the task that sends for it share. Not for users.
+/// The state shared by a `Writer` and its sending task. Not for users.
 template <ByteSink Stream>
 class WriterState : public Pooled {
 public:
     explicit WriterState(Stream& to) noexcept : stream_(&to) {}
 
-    /// Shares it.
+    /// One share of the state; the last owner frees it.
     class Owner {
     public:
         explicit Owner(WriterState& state) noexcept : state_(&state) { ++state.owners_; }
@@ -52,7 +52,7 @@ public:
         }
         return pending_.size() - before;
     }
-    /// The last ones that were added are not written after all.
+    /// Drops the bytes that were added last.
     void take_back(std::size_t size_bytes) {
         pending_.resize(pending_.size() - std::min(size_bytes, pending_.size()));
     }
@@ -61,17 +61,17 @@ public:
     }
     [[nodiscard]] std::size_t pending_bytes() const noexcept { return pending_.size(); }
     [[nodiscard]] std::error_code error() const noexcept { return error_; }
-    /// Somebody sends; what is added meanwhile goes out after it.
+    /// Whether a send is in progress; what is added in the meantime goes out after it.
     [[nodiscard]] bool sends() const noexcept { return sends_; }
 
-    /// Sees to it that what is pending leaves in the loop's next turn.
+    /// Schedules the pending bytes for the loop's next turn.
     void send_soon(LoopCore& loop) {
         loop_ = &loop;
         if (sends_ || pending_.empty() || error_ || stream_ == nullptr) return;
         EventLoop::of(loop).spawn("writer", send_pending, Sending(*this));
     }
 
-    /// Waits until `done` says so, or something went wrong.
+    /// Waits until `done` returns true, or an error occurs.
     template <class Done>
     static Task<Result<void>> wait_until(Owner state, Done done) {
         while (!state->error_ && !done(*state)) {
@@ -82,7 +82,7 @@ public:
         co_return Result<void>();
     }
 
-    /// Sends from the caller's memory, when all else has gone.
+    /// Sends from the caller's memory, after everything else has gone out.
     static Task<Result<void>> send_directly(Owner state, std::span<const std::byte> bytes) {
         auto idle = co_await wait_until(Owner(*state), is_idle);
         if (!idle) co_return idle;
@@ -109,8 +109,8 @@ public:
     }
 
 private:
-    // For as long as somebody sends. One that ends in any other way than by `finish`, by an exception or since its task
-    // never began, leaves an error: whoever waits must not do so for ever.
+    // Exists while somebody sends. If it ends without `finish`, because of an exception or because its task never
+    // started, it leaves an error, so that nobody waits forever.
     class Sending {
     public:
         explicit Sending(WriterState& state) noexcept : state_(state) { state.sends_ = true; }
@@ -147,7 +147,7 @@ private:
         state.finish();
     }
 
-    // Whoever waits looks again.
+    // Makes all waiters check again.
     void tell() noexcept {
         progress_.set();
         progress_.clear();
@@ -204,7 +204,7 @@ private:
     Task<Result<void>> task_;
 };
 
-/// Collects small writes, so that they leave together, in the loop's next turn or at `flush`.
+/// Collects small writes and sends them together, in the loop's next turn or at `flush`.
 ///
 ///     Writer writer(stream);
 ///     auto written = co_await writer.write("HTTP/1.1 200 OK\r\n", headers, "\r\n");
@@ -212,18 +212,18 @@ private:
 ///     auto flushed = co_await writer.flush();
 ///     if (!flushed) co_return;
 ///
-/// Lifetime  Refers to the stream, which outlives it. What was not sent when it goes is lost, and reported: flush
-///           before you return. What is written is copied; it need not outlive the call.
-/// Thread    The stream's. Several tasks may write; each call's bytes stay together. Nobody else sends on the stream
-///           meanwhile.
-/// Cancel    A wait ends with `operation_canceled`. What had been written before goes out all the same.
-/// Errors    Those of `send_all`. One that comes after the write that it is about is the answer of the next call, and
-///           of all that follow.
-/// Cost      A copy, and one send for all that were written in a turn.
+/// Lifetime  Refers to the stream, which outlives it. Bytes not sent when the writer goes are lost, and that is
+///           reported: flush before you return. Written bytes are copied and need not outlive the call.
+/// Thread    The stream's. Several tasks may write; each call's bytes stay together. Nobody else may send on the stream
+///           at the same time.
+/// Cancel    A wait ends with `operation_canceled`. What had been written before is still sent.
+/// Errors    Those of `send_all`. If a send fails after its write has returned, the next call returns the error, and so
+///           do all later ones.
+/// Cost      A copy, and one send for everything written in a turn.
 template <ByteSink Stream>
 class Writer {
 public:
-    /// So many bytes may wait to be sent before a write waits itself: 64 KiB.
+    /// The default number of unsent bytes above which a write waits: 64 KiB.
     static constexpr std::size_t limit_bytes = 65'536;
 
     explicit Writer(Stream& stream) : state_(*new WriterState<Stream>(stream)) {}
@@ -231,9 +231,9 @@ public:
     Writer& operator=(const Writer&) = delete;
     ~Writer() { state_->writer_has_gone(); }
 
-    /// Writes pieces, one after the other: text, bytes, buffers.
+    /// Writes pieces in order: text, bytes, buffers.
     ///
-    /// Suspends  If more than `limit_bytes` wait to be sent, until that is less.
+    /// Suspends  While more than `limit_bytes` are waiting to be sent.
     /// Returns   `Result<void>`.
     template <class... Pieces>
         requires(std::constructible_from<Piece, const Pieces&> && ...)
@@ -247,7 +247,7 @@ public:
 
     /// Sends everything that was written.
     ///
-    /// Suspends  Until the kernel has it, if there is anything.
+    /// Suspends  Until the kernel has it all; not if there is nothing to send.
     /// Returns   `Result<void>`.
     [[nodiscard]] auto flush() {
         constexpr auto is_idle = [](const WriterState<Stream>& state) {
@@ -256,10 +256,10 @@ public:
         return WriteAwaiter<Stream, decltype(is_idle)>(*state_, 0, is_idle);
     }
 
-    /// Sends a large body after everything that was written, without a copy.
+    /// Sends a large body without a copy, after everything written before.
     ///
     /// Lifetime  The bytes are lent until the await ends.
-    /// Cancel    Ends with `operation_canceled`; a part may have gone, so that every later call answers the same.
+    /// Cancel    Ends with `operation_canceled`; a part may have gone out, so every later call returns the same error.
     /// Returns   `Result<void>`.
     [[nodiscard]] Task<Result<void>> send_all(std::span<const std::byte> bytes) {
         typename WriterState<Stream>::Owner state(*state_); // the writer may go meanwhile
