@@ -46,8 +46,7 @@ bool accepts_one(StreamListener& listener) {
 
 TEST_CASE("a socket that listens already is adopted") {
     const std::string path = "/tmp/ringlet-adopt-" + std::to_string(::getpid());
-    for (const std::string& where :
-         {std::string("127.0.0.1:0"), std::string("unix:@ringlet-adopted"), "unix:" + path}) {
+    for (const std::string& where : {std::string("127.0.0.1:0"), "unix:@" + path, "unix:" + path}) {
         CAPTURE(where);
         const UniqueFd opened = bound_socket(loopback(where), 10);
         const Endpoint address = address_of(opened.get());
@@ -90,7 +89,7 @@ TEST_CASE("what does not listen is not adopted") {
         Errc::not_listening);
     CHECK(StreamListener::adopt(UniqueFd()).error() == Errc::not_listening);
     UniqueFd packets(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    const Endpoint name = loopback("unix:@ringlet-packets");
+    const Endpoint name = loopback("unix:@ringlet-packets-" + std::to_string(::getpid()));
     REQUIRE(::bind(packets.get(), name.data(), name.size_bytes()) == 0);
     REQUIRE(::listen(packets.get(), 1) == 0);
     CHECK(StreamListener::adopt(std::move(packets)).error() == Errc::not_listening);

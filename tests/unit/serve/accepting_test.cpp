@@ -19,6 +19,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <unistd.h>
 
 using namespace ringlet;
 using namespace ringlet::testing;
@@ -108,7 +109,8 @@ TEST_CASE("liveness: by default for accepted connections, and for others if aske
 
 TEST_CASE("a server listens on several addresses, of several kinds") {
     ServeOptions options = quiet_options();
-    options.listen = "127.0.0.1:0, 127.0.0.2:0,unix:@ringlet-accepting-test";
+    const std::string name = "unix:@ringlet-accepting-" + std::to_string(::getpid());
+    options.listen = "127.0.0.1:0, 127.0.0.2:0," + name;
     for (const std::size_t workers : {1U, 2U}) {
         options.workers = workers;
         auto served = Workers::create(options);
@@ -117,7 +119,7 @@ TEST_CASE("a server listens on several addresses, of several kinds") {
         REQUIRE(addresses.size() == 3);
         CHECK(addresses[0].to_string().starts_with("127.0.0.1:"));
         CHECK(addresses[1].to_string().starts_with("127.0.0.2:"));
-        CHECK(addresses[2].to_string() == "unix:@ringlet-accepting-test");
+        CHECK(addresses[2].to_string() == name);
         std::thread clients([&] {
             for (const Endpoint& address : addresses) {
                 const UniqueFd client = connect_to(address);

@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+#include <unistd.h>
+
 using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
@@ -66,7 +68,8 @@ void stop_in_a_storm(const ServeOptions& options) {
 
 TEST_CASE("a stop loses nobody who was in the queue, also at the limit of connections") {
     for (const bool multishot : {false, true}) { // then the kernel has accepted most of the queue
-        for (const char* listen : {"127.0.0.1:0", "unix:@ringlet-stopping-test"}) {
+        for (const std::string& listen :
+             {std::string("127.0.0.1:0"), "unix:@ringlet-stopping-" + std::to_string(::getpid())}) {
             CAPTURE(multishot);
             CAPTURE(listen);
             ServeOptions options = quiet_options();
