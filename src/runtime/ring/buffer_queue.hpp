@@ -80,7 +80,7 @@ public:
         return true;
     }
 
-    /// Who is queued may only go on by being released: also when memory has become free meanwhile.
+    /// A queued receive goes on only when it is released, even if memory has become free.
     [[nodiscard]] static bool is_queued(const Operation& operation) noexcept {
         return operation.standby == Operation::Standby::queued;
     }
@@ -107,8 +107,8 @@ public:
         }
     }
 
-    /// Gives them to `start` one by one, each at most once, as long as there is a buffer: who has nothing to
-    /// receive has given it back by then, and leaves it to those behind.
+    /// Passes them to `start` one by one, each at most once, while there is a buffer. A receive that finds no data
+    /// returns its buffer before the next one is tried.
     template <class Start>
     void release_in_turn(Start start) {
         for (std::size_t i = queued_.size(); i > 0 && room() > 0; --i) release(1, start);

@@ -126,7 +126,7 @@ auto with_deadline(Clock::time_point deadline, Fn&& fn, Args&&... args) {
 ///
 ///     auto chunk = co_await with_timeout(5s, stream.recv());
 ///
-/// Lifetime  The operation or task is moved in; a named one is taken by reference.
+/// Lifetime  A temporary operation and any task are moved in; a named operation outlives the await.
 template <Awaitable A>
 auto with_deadline(Clock::time_point deadline, A&& awaitable) {
     return ScopedCall<typename AsTask<A>::Value>(AsTask<A>::make(std::forward<A>(awaitable)),

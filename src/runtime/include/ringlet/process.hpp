@@ -111,7 +111,7 @@ private:
     static bool reap(Child& child);
     void let_go() noexcept;
 
-    std::shared_ptr<Child> child_; // shared with who waits for it
+    std::shared_ptr<Child> child_; // shared with the task that waits for it
 };
 
 /// What a child wrote, and how it ended.

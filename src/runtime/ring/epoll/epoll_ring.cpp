@@ -140,7 +140,7 @@ private:
         buffers_.release_in_turn([this](Operation& first) { attempt(slot_of(first)); });
     }
 
-    // Tries what has been started, if there is reason to believe that it is not in vain.
+    // Tries an operation that has been started, if its descriptor may be ready.
     void attempt(Operation*& slot) {
         Operation& operation = *slot;
         Watched& descriptor = descriptor_of(operation);

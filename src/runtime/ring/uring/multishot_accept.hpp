@@ -61,7 +61,7 @@ private:
 
     int fd_;
     Operation* waiting_ = nullptr;
-    bool cancelled_ = false; // whoever waits is to end
+    bool cancelled_ = false; // the waiting accept is to end
     bool armed_ = false;
     bool taken_back_ = false;    // its last answer is on the way
     bool proven_ = false;        // it has accepted

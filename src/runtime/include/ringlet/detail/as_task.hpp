@@ -13,8 +13,8 @@ template <class A>
 concept Awaitable = is_task_v<std::remove_cvref_t<A>> ||
                     requires(std::remove_reference_t<A>& awaiter) { awaiter.await_resume(); };
 
-/// Turns an awaitable, a task or an operation, into a task by moving it there. One that cannot be moved, or that has a
-/// name, is held by reference: it is awaited at once, in the same expression.
+/// Turns an awaitable into a task. A task is moved, and so is a temporary operation. An operation that cannot be moved,
+/// or that has a name, is held by reference: it is awaited at once, in the same expression.
 template <class A>
 struct AsTask {
     using Operation = std::remove_reference_t<A>;
