@@ -62,6 +62,7 @@ TESTED_ELSEWHERE = {
     "loan": "aborts under ASan: uring_ring_test and tcp_stream_test free what is lent",
     "queue_memory": "what uring_queues_test and uring_ring_test do with it",
     "task_list": "what a summary says, and what a full list does: task_tree_test",
+    "uring_accepts": "what the contract of rings, multishot_accept_test and direct_descriptors_test see of accepts",
     "uring_receives": "what uring_ring_test sees of buffers that are short, and of parked receives",
     "uring_requests": "what uring_ring_test sees of every kind of request",
     "loop_core": "EventLoop is what users have of it: event_loop_test",

@@ -109,7 +109,7 @@ private:
     // Waits for a buffer, or has its answer.
     void queue(Operation& operation);
     void wait_for_buffer(Operation& operation);
-    // A poll takes its place: see UringRing::wait_until_ready.
+    // A poll takes its place: as uring::wait_until_ready.
     void wait_until_ready(Operation& operation);
     void start_shared(Operation& operation, bool is_its_turn);
     void follow(MultishotReceiver& receiver, const MultishotReceiver::Step& step);

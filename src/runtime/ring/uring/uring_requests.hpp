@@ -5,12 +5,15 @@
 #include <ringlet/detail/message.hpp>
 #include <ringlet/detail/operation.hpp>
 
+#include "ring/finished_list.hpp"
 #include "ring/uring/uring_queues.hpp"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 
+#include <poll.h>
 #include <sys/socket.h>
 
 namespace ringlet::uring {
@@ -160,6 +163,16 @@ inline void submit_cancellation(UringQueues& queues, std::uint64_t name) {
     // Its own answer (0, ENOENT, EALREADY: all normal) says nothing that the operation's completion
     // does not say better.
     io_uring_sqe_set_data(entry, nullptr);
+}
+
+/// For a descriptor that others have made non-blocking: a poll, and then the operation starts again (Tag::readiness).
+/// The mode belongs to whoever shares the descriptor, as an epoll loop at the same listener or a program at the same
+/// terminal: it is not ours to change. A request that is tried again at once would keep both of us busy.
+inline void wait_until_ready(UringQueues& queues, FinishedList& finished, Operation& operation) {
+    if (operation.cancel_requested) return finished.add(operation, -ECANCELED);
+    operation.standby = Operation::Standby::polls;
+    submit_poll(queues, operation.descriptor, operation.is_outbound() ? POLLOUT : POLLIN,
+                name_of(operation, Tag::readiness));
 }
 
 } // namespace ringlet::uring

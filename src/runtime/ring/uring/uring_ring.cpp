@@ -6,7 +6,7 @@
 #include "ring/finished_list.hpp"
 #include "ring/loan.hpp"
 #include "ring/uring/direct_descriptors.hpp"
-#include "ring/uring/multishot_accept.hpp"
+#include "ring/uring/uring_accepts.hpp"
 #include "ring/uring/uring_queues.hpp"
 #include "ring/uring/uring_receives.hpp"
 #include "ring/uring/uring_requests.hpp"
@@ -17,23 +17,17 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <unordered_map>
 #include <utility>
-#include <vector>
-
-#include <poll.h>
-#include <sys/socket.h>
 
 namespace ringlet {
 
 namespace {
 
-// What liburing 2.3 does not know, of Linux 6.10 and 6.2.
-constexpr std::uint16_t accept_poll_first = 1U << 2; // IORING_ACCEPT_POLL_FIRST
-constexpr unsigned was_copied = 1U << 31;            // IORING_NOTIF_USAGE_ZC_COPIED
+// What liburing 2.3 does not know, of Linux 6.2.
+constexpr unsigned was_copied = 1U << 31; // IORING_NOTIF_USAGE_ZC_COPIED
 
-// A listener that the kernel has not given back after so many attempts stays with it.
-constexpr int disarm_attempts_limit = 1000;
+// What the kernel has not given back after so many attempts stays with it.
+constexpr int attempts_limit = 1000;
 
 class UringRing final : public Ring {
 public:
@@ -41,15 +35,12 @@ public:
         : queues_(std::move(queues)), receives_(queues_, finished_, buffer_limit),
           direct_(queues_.features().direct_descriptors ? DirectDescriptors::create(queues_)
                                                         : nullptr),
-          zero_copy_send_(queues_.features().zero_copy_send),
-          multishot_accept_(queues_.features().multishot_accept && !direct_),
-          accept_poll_first_(queues_.features().accept_poll_first) {}
+          accepts_(queues_, finished_, direct_.get()),
+          zero_copy_send_(queues_.features().zero_copy_send) {}
     ~UringRing() override {
         // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
-        for (int attempt = 0; attempt < disarm_attempts_limit && receives_.take_all_back();
-             ++attempt)
-            wait_for_any();
-        for (auto& [fd, listener] : listeners_) static_cast<void>(disarm(listener));
+        static_cast<void>(take_back([this] { return receives_.take_all_back(); }));
+        static_cast<void>(take_back([this] { return accepts_.take_all_back(); }));
     }
 
     void start(Operation& operation) override {
@@ -62,11 +53,7 @@ public:
     }
 
     void cancel(Operation& operation) override {
-        if (operation.opcode == Opcode::accept) {
-            MultishotListener* listener = listener_at(operation.fd());
-            if (listener != nullptr && listener->waiting() == &operation)
-                return follow(*listener, listener->cancel(operation));
-        }
+        if (operation.opcode == Opcode::accept && accepts_.cancel(operation)) return;
         if (receives_.cancel(operation)) return;
         const bool polls =
             operation.standby == Operation::Standby::polls && !operation.takes_buffer();
@@ -77,9 +64,7 @@ public:
     void park(Operation& operation) override { receives_.park(operation); }
 
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
-        if (std::exchange(accepted_, false)) {
-            for (auto& [fd, listener] : listeners_) follow(listener, listener.rest());
-        }
+        accepts_.rest();
         const bool goes_on = receives_.provide();
         const bool left_by_the_last = queues_.has_completions() || !finished_.empty();
         queues_.enter(goes_on || left_by_the_last ? Patience::look : Patience::wait,
@@ -92,17 +77,13 @@ public:
     }
 
     void close(Descriptor descriptor) noexcept override {
-        for (int attempt = 0; receives_.take_back(descriptor); ++attempt) {
-            RINGLET_ASSERT(attempt < disarm_attempts_limit,
-                           "the kernel does not give a receive back");
-            wait_for_any();
-        }
+        RINGLET_ASSERT(take_back([&] { return receives_.take_back(descriptor); }),
+                       "the kernel does not give a receive back");
         if (descriptor.is_direct()) return direct_->close(descriptor);
         const UniqueFd fd(descriptor.fd()); // closed at the end
-        MultishotListener* listener = listener_at(fd.get());
-        if (listener == nullptr) return;
-        RINGLET_ASSERT(disarm(*listener), "the kernel does not give a listener back");
-        listeners_.erase(fd.get());
+        RINGLET_ASSERT(take_back([&] { return accepts_.take_back(fd.get()); }),
+                       "the kernel does not give a listener back");
+        accepts_.forget(fd.get());
     }
 
     std::size_t direct_descriptor_limit() const noexcept override {
@@ -127,14 +108,10 @@ public:
         return error_from_errno(answer < 0 ? -answer : EIO);
     }
 
-    UniqueFd take_accepted(int listener) noexcept override {
-        MultishotListener* found = listener_at(listener);
-        return found != nullptr ? found->take_ahead() : UniqueFd();
-    }
+    UniqueFd take_accepted(int listener) noexcept override { return accepts_.take_ahead(listener); }
 
     void stop_accepting(int listener) noexcept override {
-        MultishotListener* found = listener_at(listener);
-        if (found != nullptr) static_cast<void>(disarm(*found));
+        static_cast<void>(take_back([&] { return accepts_.take_back(listener); }));
     }
 
     bool receives_ahead() const noexcept override { return receives_.receives_ahead(); }
@@ -189,8 +166,7 @@ private:
                                       uring::name_of(operation));
         case Opcode::send_zero_copy: return submit_zero_copy(operation);
         case Opcode::connect: return uring::submit_connect(queues_, operation);
-        case Opcode::accept:
-            return multishot_accept_ ? start_shared(operation) : submit_accept(operation);
+        case Opcode::accept: return accepts_.start(operation);
         case Opcode::recv_buffer:
         case Opcode::read_buffer:
         case Opcode::send: break; // see start
@@ -220,80 +196,24 @@ private:
             ++copied_sends_;
         }
         const int answer = operation.result;
-        if (answer == -EAGAIN) return wait_until_ready(operation);
+        if (answer == -EAGAIN) return uring::wait_until_ready(queues_, finished_, operation);
         const bool is_refused =
             answer == -EOPNOTSUPP || answer == -EINVAL || answer == -ENOMEM || answer == -ENOBUFS;
         if (is_refused && !operation.cancel_requested) return submit_copying(operation);
         finished_.add(operation, answer);
     }
 
-    void submit_accept(Operation& operation) {
-        if (direct_ && !direct_->reserve()) return finished_.add(operation, -EMFILE);
-        io_uring_sqe* entry = queues_.next_entry();
-        io_uring_prep_accept(entry, operation.fd(), nullptr, nullptr, SOCK_CLOEXEC);
-        if (direct_) DirectDescriptors::prepare_accept(*entry);
-        // An attempt that finds nobody has made a socket in vain, and waits then.
-        if (accept_poll_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
-        io_uring_sqe_set_data64(entry, uring::name_of(operation));
-    }
+    // ---- the queues ------------------------------------------------------------------------------
 
-    // ---- what many accepts share -----------------------------------------------------------------
-
-    MultishotListener* listener_at(int fd) noexcept {
-        const auto found = listeners_.find(fd);
-        return found == listeners_.end() ? nullptr : &found->second;
-    }
-
-    static std::uint64_t name_of(const MultishotListener& listener) {
-        return uring::name_of(listener, Tag::multishot_accept);
-    }
-
-    void start_shared(Operation& operation) {
-        try {
-            auto& listener = listeners_.try_emplace(operation.fd(), operation.fd()).first->second;
-            follow(listener, listener.start(operation));
-        } catch (const std::bad_alloc&) {
-            finished_.add(operation, -ENOMEM);
-        }
-    }
-
-    void complete_shared(const io_uring_cqe& entry) {
-        auto& listener = *uring::address_in<MultishotListener>(entry);
-        follow(listener, listener.answer(entry.res, (entry.flags & IORING_CQE_F_MORE) != 0));
-        accepted_ = true;
-    }
-
-    void follow(MultishotListener& listener, const MultishotListener::Step& step) {
-        using Request = MultishotListener::Request;
-        switch (step.request) {
-        case Request::nothing: break;
-        case Request::arm: {
-            io_uring_sqe* entry = queues_.next_entry();
-            io_uring_prep_multishot_accept(entry, listener.fd(), nullptr, nullptr, SOCK_CLOEXEC);
-            io_uring_sqe_set_data64(entry, name_of(listener));
-            return;
-        }
-        case Request::take_back: return uring::submit_cancellation(queues_, name_of(listener));
-        case Request::single_shot: return submit_accept(*step.operation);
-        }
-        if (step.operation == nullptr) return;
-        if (step.result == -EAGAIN) return wait_until_ready(*step.operation);
-        finished_.add(*step.operation, step.result);
-    }
-
-    // Takes the multishot back and waits for its last answer: until then it holds the listener's file,
-    // and with that the port. What else finishes meanwhile is kept for the next wait.
-    [[nodiscard]] bool disarm(MultishotListener& listener) {
-        if (const Operation* left = listener.waiting()) follow(listener, listener.cancel(*left));
-        for (int attempt = 0; attempt < disarm_attempts_limit && listener.is_armed(); ++attempt) {
-            // Each time: it may have missed the multishot. Its own answer ends the wait.
-            uring::submit_cancellation(queues_, name_of(listener));
+    // Asks until the kernel has given back what it is asked for: `ask` returns false then.
+    template <class Ask>
+    [[nodiscard]] bool take_back(Ask ask) {
+        for (int attempt = 0; ask(); ++attempt) {
+            if (attempt == attempts_limit) return false;
             wait_for_any();
         }
-        return !listener.is_armed();
+        return true;
     }
-
-    // ---- the queues ------------------------------------------------------------------------------
 
     // What finishes meanwhile is kept for the next wait.
     void wait_for_any() {
@@ -321,22 +241,12 @@ private:
 
     // ---- descriptors that others have made non-blocking ------------------------------------------
 
-    // The mode belongs to whoever shares the descriptor, as an epoll loop at the same listener or a program at the
-    // same terminal: it is not ours to change. A request that is tried again at once would keep both of us busy.
-    void wait_until_ready(Operation& operation) {
-        if (operation.cancel_requested) return finished_.add(operation, -ECANCELED);
-        operation.standby = Operation::Standby::polls;
-        uring::submit_poll(queues_, operation.descriptor,
-                           operation.is_outbound() ? POLLOUT : POLLIN,
-                           uring::name_of(operation, Tag::readiness));
-    }
-
     [[gnu::noinline]] void complete_unready(const io_uring_cqe& entry) {
         auto& operation = *uring::address_in<Operation>(entry);
         check_loan(operation);
         // A Unix socket answers so when its listener's queue is full (connect(2)).
         if (operation.opcode == Opcode::connect) return finished_.add(operation, entry.res);
-        wait_until_ready(operation);
+        uring::wait_until_ready(queues_, finished_, operation);
     }
 
     void complete_readiness(const io_uring_cqe& entry) {
@@ -354,31 +264,23 @@ private:
         if (tag == Tag::zero_copy_send) return settle_zero_copy(entry);
         if (tag == Tag::readiness) return complete_readiness(entry);
         if (tag == Tag::multishot_receive) return receives_.complete_multishot(entry);
-        if (tag == Tag::multishot_accept) return complete_shared(entry);
+        if (tag == Tag::multishot_accept) return accepts_.complete_multishot(entry);
         if (tag == Tag::install) {
             uring::address_in<Installation>(entry)->answer = entry.res;
             return;
         }
-        if (direct_ && entry.res < 0) direct_->release();
-        // Of whatever listener: on another one the next accept is only a little dearer.
-        backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
-        if (entry.res == -EAGAIN) return complete_unready(entry);
-        finished_.add(*uring::address_in<Operation>(entry), entry.res);
+        accepts_.complete(entry);
     }
 
     UringQueues queues_;
     FinishedList finished_;
     UringReceives receives_;
     std::unique_ptr<DirectDescriptors> direct_; // null: accepts answer with those of the process
+    UringAccepts accepts_;
     bool zero_copy_send_;
-    bool multishot_accept_;
-    bool accept_poll_first_;
-    bool backlog_is_empty_ = false; // after the last accept
-    bool accepted_ = false;         // a listener got an answer since it was looked after
     std::uint64_t completions_ = 0;
     std::uint64_t zero_copy_sends_ = 0;
     std::uint64_t copied_sends_ = 0;
-    std::unordered_map<int, MultishotListener> listeners_; // by descriptor
 };
 
 } // namespace
