@@ -4,8 +4,9 @@ add_library(ringlet_warnings INTERFACE)
 target_compile_options(ringlet_warnings INTERFACE
     -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor
     -Wold-style-cast -Woverloaded-virtual -Wno-missing-field-initializers)
-if(CMAKE_UNITY_BUILD) # what these two say of one source is said of another one's names
-    target_compile_options(ringlet_warnings INTERFACE -Wno-shadow $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
+if(CMAKE_UNITY_BUILD) # what these say of one source is said of another one's names
+    target_compile_options(ringlet_warnings INTERFACE
+        $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage> $<$<NOT:$<CXX_COMPILER_ID:GNU>>:-Wno-shadow>)
 endif()
 if(RINGLET_WERROR)
     target_compile_options(ringlet_warnings INTERFACE -Werror)

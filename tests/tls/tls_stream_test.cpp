@@ -76,8 +76,7 @@ namespace {
 
 template <ByteStream Below, class Make>
 void try_all_over(Make make) {
-    using Stream = BasicTlsStream<Below>;
-    for (const auto& one_case : stream_cases<Stream>) {
+    for (const auto& one_case : stream_cases<BasicTlsStream<Below>>) {
         CAPTURE(one_case.name);
         waiting_for(one_case.name);
         auto talk = [&]() -> Task<> {

@@ -167,9 +167,9 @@ Task<Result<void>> Server::State::serve_the_queues(BoundedTaskGroup& connections
 
 void Server::State::empty_the_queue(StreamListener& listener, std::vector<Queued>& queue) {
     const bool is_unix = listener.local().is_unix();
-    const auto keep = [&](auto take, std::size_t limit) -> Result<void> {
+    const auto keep = [&](auto taking, std::size_t limit) -> Result<void> {
         while (queue.size() < limit) {
-            auto some = (listener.*take)(accepts_per_turn);
+            auto some = (listener.*taking)(accepts_per_turn);
             if (!some) return some.error();
             if (some->empty()) break;
             for (StreamSocket& stream : *some)
