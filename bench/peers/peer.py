@@ -27,6 +27,12 @@ def fail(status, line):
     sys.exit(status)
 
 
+# Before a package is imported, which takes longer than to read it.
+PORT = int(sys.argv[1]) if len(sys.argv) == 2 and sys.argv[1].isdigit() else 0
+if not 0 < PORT < 65536:
+    fail(USAGE, "usage: %s PORT    (echoes on %s:PORT; PORT is 1 to 65535)" % (NAME, HOST))
+
+
 @contextlib.contextmanager
 def package(name):
     """Goes around the imports of a package, and says what to install when it is missing."""
@@ -44,18 +50,14 @@ def listen():
 
     Linux hands TCP_NODELAY down to the accepted sockets: it costs no system call per connection.
     """
-    port = int(sys.argv[1]) if len(sys.argv) == 2 and sys.argv[1].isdigit() else 0
-    if not 0 < port < 65536:
-        fail(USAGE, "usage: %s PORT    (echoes on %s:PORT; PORT is 1 to 65535)" % (NAME, HOST))
-
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.setblocking(False)
     try:
-        listener.bind((HOST, port))
+        listener.bind((HOST, PORT))
         listener.listen(BACKLOG)
     except socket.error as error:
         hint = " (another server runs there)" if error.errno == errno.EADDRINUSE else ""
-        fail(UNAVAILABLE, "%s: %s:%d: %s%s" % (NAME, HOST, port, error.strerror, hint))
+        fail(UNAVAILABLE, "%s: %s:%d: %s%s" % (NAME, HOST, PORT, error.strerror, hint))
     return listener

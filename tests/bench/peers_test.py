@@ -386,6 +386,21 @@ def run_to_its_end(command, *arguments):
         raise AssertionError(f"waiting for {words} to refuse") from None
 
 
+shared = {} # the running server of each peer
+
+
+def running(peer):
+    """A context: the server that all tests of this peer use which do not end it."""
+    if peer not in shared:
+        shared[peer] = Server(peer).__enter__()
+    server = shared[peer]
+    if server.process.poll() is not None:
+        status, said = server.process.returncode, server.said()
+        shared.pop(peer).__exit__()
+        raise AssertionError(f"the peer ended with {status} after an earlier test: {said}")
+    return contextlib.nullcontext(server)
+
+
 def for_each_peer(test):
     """Runs a test with every peer that can run here, each as a subtest of its own."""
 
@@ -403,23 +418,28 @@ def for_each_peer(test):
 class Peers(unittest.TestCase):
     """What every peer has to do."""
 
+    @classmethod
+    def tearDownClass(cls):
+        while shared:
+            shared.popitem()[1].__exit__()
+
     @for_each_peer
     def test_echoes(self, peer):
-        with Server(peer) as server, server.connect() as connection:
+        with running(peer) as server, server.connect() as connection:
             for message in (b"hello", b"\0" * 1000, bytes(range(256)) * 60):
                 connection.sendall(message)
                 self.assertEqual(receive_exactly(connection, len(message), "the echo"), message)
 
     @for_each_peer
     def test_echoes_one_byte_at_a_time(self, peer):
-        with Server(peer) as server, server.connect() as connection:
+        with running(peer) as server, server.connect() as connection:
             for byte in b"one byte at a time":
                 connection.sendall(bytes([byte]))
                 self.assertEqual(receive_exactly(connection, 1, "one byte"), bytes([byte]))
 
     @for_each_peer
     def test_serves_many_connections_at_once(self, peer):
-        with Server(peer) as server:
+        with running(peer) as server:
             connections = [server.connect() for _ in range(100)]
             for index, connection in enumerate(connections):
                 connection.sendall(b"connection %03d" % index)
@@ -434,7 +454,7 @@ class Peers(unittest.TestCase):
     def test_answers_a_half_closed_client_fully(self, peer):
         if closes_at_the_end(peer):
             self.skipTest("tornado's IOStream closes when it reads the end, with what it has not written")
-        with Server(peer) as server, server.connect() as connection:
+        with running(peer) as server, server.connect() as connection:
             connection.setblocking(False)
             unsent, received, open_ = memoryview(MEGABYTE), bytearray(), True
             while open_:
@@ -455,7 +475,7 @@ class Peers(unittest.TestCase):
 
     @for_each_peer
     def test_last_words_of_a_half_closed_client_come_back(self, peer):
-        with Server(peer) as server:
+        with running(peer) as server:
             for _ in range(20):
                 with server.connect() as connection:
                     connection.sendall(b"last words")
@@ -465,7 +485,7 @@ class Peers(unittest.TestCase):
     @for_each_peer
     def test_waits_for_a_client_that_reads_late(self, peer):
         """The echo is larger than all buffers between: the peer must wait, then go on."""
-        with Server(peer) as server, socket.socket() as connection:
+        with running(peer) as server, socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect((HOST, server.port))
             connection.settimeout(0.5)
@@ -489,7 +509,7 @@ class Peers(unittest.TestCase):
     @for_each_peer
     def test_many_late_readers_get_everything(self, peer):
         """They hold what the peer has: a pool of buffers is empty before the last of them."""
-        with Server(peer) as server, contextlib.ExitStack() as stack:
+        with running(peer) as server, contextlib.ExitStack() as stack:
             late = [stack.enter_context(server.connect()) for _ in range(200)]
             sent = dict.fromkeys(late, 0)
             for connection in late:
@@ -507,7 +527,7 @@ class Peers(unittest.TestCase):
 
     @for_each_peer
     def test_survives_a_client_that_resets(self, peer):
-        with Server(peer) as server:
+        with running(peer) as server:
             for _ in range(20):
                 connection = server.connect()
                 connection.sendall(MEGABYTE[:100_000])
@@ -522,7 +542,7 @@ class Peers(unittest.TestCase):
     @for_each_peer
     def test_sends_without_delay(self, peer):
         """The connection at the server's end has TCP_NODELAY."""
-        with Server(peer) as server, server.connect() as connection:
+        with running(peer) as server, server.connect() as connection:
             connection.sendall(b"x")
             receive_exactly(connection, 1, "the echo")
             try:
@@ -538,7 +558,7 @@ class Peers(unittest.TestCase):
         if not shutil.which("ss"):
             self.skipTest("ss is missing: install the package iproute2")
         limit = int(pathlib.Path("/proc/sys/net/core/somaxconn").read_text())
-        with Server(peer) as server:
+        with running(peer) as server:
             self.assertEqual(listening_backlog(server.port), min(4096, limit))
 
     @for_each_peer
