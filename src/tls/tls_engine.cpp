@@ -340,9 +340,9 @@ void TlsEngine::certificate_failed(X509_STORE_CTX* verification) noexcept {
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
         case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
         case X509_V_ERR_CERT_SIGNATURE_FAILURE: // by another of the same name
-            fail(TlsErrc::certificate_untrusted, the_certificate +
-                                                     " is signed by nobody who is trusted here (" +
-                                                     X509_verify_cert_error_string(why) + ")");
+            fail(TlsErrc::certificate_untrusted,
+                 the_certificate + " is not signed by an authority trusted here (" +
+                     X509_verify_cert_error_string(why) + ")");
             return;
         case X509_V_ERR_HOSTNAME_MISMATCH:
         case X509_V_ERR_IP_ADDRESS_MISMATCH: {

@@ -21,7 +21,7 @@ public:
         case TlsErrc::certificate_not_yet_valid:
             return "the certificate of the peer is not valid yet: is the clock right?";
         case TlsErrc::certificate_untrusted:
-            return "the certificate of the peer is signed by nobody who is trusted";
+            return "the certificate of the peer is not signed by a trusted authority";
         case TlsErrc::certificate_invalid: return "the certificate of the peer is not valid";
         case TlsErrc::wrong_host: return "the certificate of the peer is for another host";
         case TlsErrc::certificate_required: return "the client sent no certificate";

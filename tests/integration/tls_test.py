@@ -358,7 +358,7 @@ class OurPrograms(unittest.TestCase):
     def test_refusals_say_what_to_do(self):
         with echo_coro(certificate="other") as port:
             for options, told in ((("--ca", path("ca.pem"), "localhost"), "the certificate is for other.example, not for localhost"),
-                                  (("localhost",), "is signed by nobody who is trusted here"),
+                                  (("localhost",), "is not signed by an authority trusted here"),
                                   (("--ca", path("ca.pem"), "--sni", "other.example", "localhost"), None)):  # fmt: skip
                 load = self.bench(port, *options)
                 self.assertEqual(load.returncode, UNAVAILABLE if told else 0)

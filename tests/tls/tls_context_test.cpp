@@ -159,7 +159,7 @@ TEST_CASE("a client refuses what is wrong with a server's certificate, and says 
         {folder.make("number", {.names = "IP:127.0.0.2"}), "127.0.0.1", TlsErrc::wrong_host,
          "not for 127.0.0.1"},
         {stranger.make("strange", {.names = "DNS:localhost"}), "localhost",
-         TlsErrc::certificate_untrusted, "is signed by nobody who is trusted here"},
+         TlsErrc::certificate_untrusted, "is not signed by an authority trusted here"},
         {folder.write("self", Signed::make({.names = "DNS:localhost"})), "localhost",
          TlsErrc::certificate_untrusted, "self-signed"},
     };
