@@ -85,7 +85,7 @@ class Commands(unittest.TestCase):
         local = self.root / "usr/local"
         environment = {
             **os.environ, "DESTDIR": str(self.root), "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count()),
-            "PKG_CONFIG_PATH": ":".join(map(str, local.glob("**/pkgconfig"))), "PKG_CONFIG_SYSROOT_DIR": str(self.root),
+            "PKG_CONFIG_PATH": ":".join(map(str, local.glob("**/pkgconfig"))),
             "PATH": f"{self.tree}/build/release/src/client:{os.environ['PATH']}",
         }
         for name in ("RINGLET_BUILD_DIR", "RINGLET_FULL", "RINGLET_BACKEND"):
