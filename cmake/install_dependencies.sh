@@ -53,7 +53,7 @@ optional_for() {
     field) echo "libuv1-dev libst-dev libasio-dev libboost-fiber-dev golang-go rustc cargo \
 librust-tokio-dev erlang-base nodejs default-jdk-headless python3-uvloop python3-trio \
 python3-eventlet pypy3" ;;
-    test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N iproute2 nftables chromium fonts-dejavu-core \
+    test) echo "clang-N libclang-rt-N-dev clang-format-N clang-tidy-N mold iproute2 nftables chromium fonts-dejavu-core \
 libboost-context-dev mmdebstrap curl bind9-dnsutils redis-server redis-tools postgresql libpq-dev \
 libhiredis-dev libc-ares-dev libcurl4-openssl-dev libldns-dev openssl sslscan nmap nghttp2-client wrk haproxy \
 nginx-light libnginx-mod-stream gdb prometheus systemd" ;;

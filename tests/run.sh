@@ -75,21 +75,19 @@ results=$PWD/build/test-results
 rm -rf "$results"
 mkdir -p "$results"
 
-# Says what begins, and afterwards how long it took.
-part=
-begin() {
-    end
+# timed PART COMMAND...: says what begins, and keeps how long it took.
+timed() {
+    echo "== $1"
+    since=$(date +%s)
     part=$1
-    part_began=$(date +%s)
-    echo "== $part"
-}
-end() {
-    [ -z "$part" ] || echo "$part: $(($(date +%s) - part_began)) s" >>"$results/times"
-    part=
+    shift
+    status=0
+    "$@" || status=$?
+    echo "$part: $(($(date +%s) - since)) s" >>"$results/times"
+    return $status
 }
 
-begin "installing what is missing"
-sh cmake/install_dependencies.sh build bench test
+timed "installing what is missing" sh cmake/install_dependencies.sh build bench test
 
 # What HdrHistogram's own reader makes of our files. Without it one test is skipped.
 if command -v npm >/dev/null; then
@@ -125,15 +123,20 @@ fi
 # Lines and names for a backtrace; what a debugger wants beside costs a seventh of the time to compile.
 debugging=-DCMAKE_CXX_FLAGS_DEBUG=-g1
 
+# Where there is mold, the programs are linked with it, which takes a second instead of a minute.
+linker=
+command -v mold >/dev/null && linker=-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=mold
+
 # Many sources are compiled as one, which takes a quarter of the time from nothing. Not in the release: there each has to
 # include what it uses.
 unity='-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=30'
 
-# What each preset builds and runs.
-for preset in $presets; do
+# What a preset builds and runs, in variables.
+settings_of() {
+    preset=$1
     targets='unit_tests failing_tests tls_tests'
     tests='^(unit|contract|failing|tls)[.]'
-    arguments=$unity
+    arguments="$unity $linker"
     of=$preset # as CMakePresets.json calls it
     within=    # what runs a command where it is built and tested
     without=
@@ -145,7 +148,7 @@ for preset in $presets; do
         targets=all
         [ -z "$RINGLET_FULL" ] || targets='all headers_compile_alone field_peers'
         tests=.
-        arguments="$unity -DRINGLET_NEWER_LIBURING=$newer"
+        arguments="$arguments -DRINGLET_NEWER_LIBURING=$newer"
         ;;
     asan | clang-asan)
         targets='unit_tests failing_tests tls_tests tls_fuzz stress simulated_stress'
@@ -156,47 +159,93 @@ for preset in $presets; do
             [ "$preset" = asan ] || targets="$targets tls_libfuzzer"
         fi
         ;;
-    esac
-    case $preset in
     debian13*)
-        begin "$preset: making its root"
-        within="sh tests/support/debian13.sh $PWD/build/debian13_root"
-        if ! $within true 2>"$results/$preset.root.txt"; then
-            echo "SKIP: preset $preset: $(tail -n 1 "$results/$preset.root.txt")" | tee "$results/$preset.skipped"
-            continue
-        fi
         targets='unit_tests failing_tests tls_tests stress simulated_stress canary_stress echo_coro echo_bench ringlet_doctor ringlet_top deny epoll_echo gdb_subject examples'
         tests='^(unit|contract|failing|tls|stress|simulated_stress|epoll|integration)[.]'
         without='-LE ^full$'
         of=dev
         [ "$preset" = debian13 ] || of=clang-dev
         arguments="$unity -B build/$preset"
+        within="sh tests/support/debian13.sh $PWD/build/debian13_root"
+        ;;
+    esac
+    case $preset in
+    clang-* | tsan)
+        arguments="$arguments -DCMAKE_CXX_COMPILER=$clang -DCMAKE_C_COMPILER=$(echo "$clang" | sed 's/++//')"
+        ;;
+    esac
+}
+
+# The status says whether there is something to test.
+build() {
+    settings_of "$1"
+    case $preset in
+    debian13*)
+        if ! timed "$preset: making its root" make_root; then
+            skip "$(tail -n 1 "$results/$preset.root.txt")"
+            return 1
+        fi
         ;;
     clang-* | tsan)
         if [ -z "$clang" ]; then
-            echo "SKIP: preset $preset: no clang++ from 16 on" | tee "$results/$preset.skipped"
-            continue
+            skip "no clang++ from 16 on"
+            return 1
         fi
-        arguments="$unity -DCMAKE_CXX_COMPILER=$clang -DCMAKE_C_COMPILER=$(echo "$clang" | sed 's/++//')"
         ;;
     esac
-
-    begin "$preset: building"
-    log=$results/$preset.build.log
-    # shellcheck disable=SC2086  # lists of words
-    if ! { $within cmake --preset "$of" $arguments $debugging $launcher &&
-        $within cmake --build "build/$preset" -j "$jobs" --target $targets; } >"$log" 2>&1; then
-        tail -n 60 "$log"
-        echo "the build of preset $preset failed; the whole log is $log" | tee "$results/$preset.failed"
-        continue
+    if ! timed "$preset: building" compile; then
+        tail -n 60 "$results/$preset.build.log"
+        echo "the build of preset $preset failed; the whole log is $results/$preset.build.log" | tee "$results/$preset.failed"
+        return 1
     fi
-    begin "$preset: testing"
+}
+
+run() {
+    settings_of "$1"
+    timed "$preset: testing" run_ctest || true
+    /usr/bin/python3 tests/support/summary.py "$results/$preset.xml" "$results/$preset.log"
+}
+
+skip() {
+    echo "SKIP: preset $preset: $1" | tee "$results/$preset.skipped"
+}
+
+make_root() {
+    $within true 2>"$results/$preset.root.txt"
+}
+
+compile() {
+    # shellcheck disable=SC2086  # lists of words
+    { $within cmake --preset "$of" $arguments $debugging $launcher &&
+        $within cmake --build "build/$preset" -j "$jobs" --target $targets; } >"$results/$preset.build.log" 2>&1
+}
+
+run_ctest() {
     # shellcheck disable=SC2086  # lists of words
     $within ctest --test-dir "build/$preset" --parallel "${CTEST_PARALLEL_LEVEL:-$((3 * $(nproc)))}" --output-on-failure \
         --test-output-size-passed 10000000 --test-output-size-failed 10000000 --no-tests=error \
-        -R "$tests" $without --output-junit "$results/$preset.xml" >"$results/$preset.log" 2>&1 || true
-    /usr/bin/python3 tests/support/summary.py "$results/$preset.xml" "$results/$preset.log"
-done
-end
+        -R "$tests" $without --output-junit "$results/$preset.xml" >"$results/$preset.log" 2>&1
+}
 
-exec /usr/bin/python3 tests/support/summary.py --total "$results"
+# Tests wait more than they compute: while those of one preset run, the next one is built. The compiler is what runs in the
+# background: there Ctrl-C is ignored, which tests must not be born with.
+building=
+trap '[ -z "$building" ] || kill "$building" 2>/dev/null || true' EXIT
+trap 'exit 130' INT
+# shellcheck disable=SC2086  # a list of words
+set -- $presets
+built=yes
+build "$1" || built=
+while [ $# -gt 0 ]; do
+    testing=$1 can_be_tested=$built built=yes
+    shift
+    if [ $# -gt 0 ]; then
+        build "$1" &
+        building=$!
+    fi
+    [ -z "$can_be_tested" ] || run "$testing"
+    [ -z "$building" ] || wait "$building" || built=
+    building=
+done
+
+/usr/bin/python3 tests/support/summary.py --total "$results"
