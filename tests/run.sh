@@ -29,7 +29,7 @@ and every preset:
                  in a root of Debian 13, with its liburing: g++ 14 and clang++ 19, unit tests, stress and
                  programs on both kernels
 
-PRESET: all that --full runs of this one.
+PRESET: all that --full runs of this one. While one preset is tested, the next is built.
 
 The last line counts the cases: 'N passed, N failed, N skipped'; before it stands why some were skipped, and
 how long each part took. The exit status is 0 when none failed.
