@@ -63,6 +63,9 @@ class Tree(unittest.TestCase):
     def test_nothing_is_left_to_do(self):
         self.kept(rules.nothing_is_left_to_do)
 
+    def test_planted_mistakes_are_compiled(self):
+        self.kept(rules.planted_mistakes_are_compiled)
+
     def test_no_trailing_space(self):
         self.kept(rules.no_trailing_space)
 
@@ -252,6 +255,12 @@ class PlantedTree(unittest.TestCase):
         for number, word in enumerate(words):
             self.plant(f"docs/{number}.md", f"fine\nhere: {word} later\n{word}S{word} is a word\n")
         self.finds(rules.nothing_is_left_to_do, *(f"{number}.md:2" for number in range(3)))
+
+    def test_planted_mistake_that_nobody_makes(self):
+        self.plant("tests/CMakeLists.txt", "add_executable(canary_stress a.cpp\n    ${ROOT}/src/runtime/net/b.cpp)\n")
+        self.plant("src/runtime/net/b.cpp", "if (lives(Canary::one)) leak();\n")
+        self.plant("src/runtime/net/c.cpp", "\nif (lives(Canary::two)) leak();\n")
+        self.finds(rules.planted_mistakes_are_compiled, "c.cpp:2")
 
     def test_trailing_space(self):
         self.plant("a.md", "fine\n\nnot fine \n")

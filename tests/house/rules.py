@@ -355,6 +355,17 @@ def nothing_is_left_to_do(root):
             yield f"{place}: {match[0]}"
 
 
+def planted_mistakes_are_compiled(root):
+    """A file that makes a mistake on purpose makes none unless the program of mistakes compiles it again."""
+    program = re.search(r"^add_executable\(canary_stress\b[^)]*\)", (root / "tests/CMakeLists.txt").read_text(), re.MULTILINE)[0]
+    for path in runtime_files(root):
+        name = str(path.relative_to(root))
+        for place, _ in places(root, path, path.read_text(), r"\blives\(Canary::"):
+            if f"/{name}" not in program:
+                yield f"{place}: a planted mistake, and canary_stress does not compile this file"
+                break
+
+
 def no_trailing_space(root):
     for path in files(root, TEXT):
         text = path.read_text()
