@@ -10,7 +10,7 @@
 //       serving      ------------------>  drains             it accepts
 //                    <==================  connections at rest, through a channel that came with `yours`
 //
-// Whoever is not there any more before the last word has changed nothing: the old program goes on.
+// If the new program fails before `serving`, nothing has changed: the old one goes on.
 
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>

@@ -86,7 +86,7 @@ Task<> MetricsService::serve() {
 Task<> MetricsService::serve_client(StreamSocket stream) {
     auto talk = [&]() -> Task<> { return exchange(stream); };
     auto done = co_await with_timeout(exchange_time_limit, talk);
-    static_cast<void>(done); // whoever is too slow is cut off
+    static_cast<void>(done); // a client that is too slow is disconnected
 }
 
 // One request for each connection. Into memory of its own: the loop's buffers may all be lent, which is worth seeing.

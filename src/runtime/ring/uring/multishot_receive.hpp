@@ -1,8 +1,8 @@
 #pragma once
 
 // Receives that one submission of io_uring answers: which bytes go to which operation. Keeps the promise
-// that all bytes arrive, in order, whoever asks for them and whoever was cancelled. The kernel is asked by
-// the ring: what to ask is said in what the calls return.
+// that all bytes arrive in order, also when a receive is cancelled between them. It makes no requests itself:
+// each call returns the request that the ring then makes.
 
 #include <ringlet/detail/operation.hpp>
 
@@ -43,7 +43,7 @@ public:
     /// A receive begins, into memory of the ring or of its own: it gets what is there already, or waits.
     [[nodiscard]] Step start(Operation& operation);
 
-    /// Whoever waits has been cancelled. What comes later is kept for the next receive.
+    /// The waiting receive has been cancelled. Bytes that come later are kept for the next one.
     [[nodiscard]] Step cancel() noexcept;
 
     /// The kernel's answer, with the buffer that it took, if any. `more` says whether the multishot goes on.

@@ -47,7 +47,7 @@ void UringAccepts::submit(Operation& operation) {
     io_uring_sqe* entry = queues_.next_entry();
     io_uring_prep_accept(entry, operation.fd(), nullptr, nullptr, SOCK_CLOEXEC);
     if (direct_ != nullptr) DirectDescriptors::prepare_accept(*entry);
-    // An attempt that finds nobody has made a socket in vain, and waits then.
+    // Without a poll first, the kernel makes a socket and throws it away when the backlog is empty.
     if (polls_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
     io_uring_sqe_set_data64(entry, uring::name_of(operation));
 }

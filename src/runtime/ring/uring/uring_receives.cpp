@@ -190,7 +190,7 @@ bool UringReceives::take_all_back() {
 
 // ---- parking ------------------------------------------------------------------------------------
 
-// Returns false if the answer is one for whoever waits.
+// Returns false if the answer finishes the operation.
 bool UringReceives::go_on_standing_by(Operation& operation, const io_uring_cqe& entry) {
     using Standby = Operation::Standby;
     const auto before = std::exchange(operation.standby, Standby::no);
