@@ -19,7 +19,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
-from programs import is_running
+from programs import is_running, without_waiting
 
 REAL_BUILD = pathlib.Path(os.environ.get("RINGLET_BUILD_DIR", ROOT / "build/release")).resolve()
 CONGESTION_CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
@@ -153,7 +153,7 @@ class Fixture(unittest.TestCase):
             except subprocess.TimeoutExpired:
                 running.terminate()  # it then stops its servers
                 self.fail(f"waiting for benchmark.sh {' '.join(options)} to end")
-        ended = subprocess.CompletedProcess(running.args, running.returncode, printed, said)
+        ended = without_waiting(subprocess.CompletedProcess(running.args, running.returncode, printed, said))
         self.assertEqual(list(self.temporary.iterdir()), [], "temporary files were left")
         return ended
 

@@ -24,6 +24,7 @@ sys.path[:0] = [str(PROGRAM.parent), str(ROOT / "bench/harness")]
 import cost
 import measuring
 import compare
+from programs import without_waiting
 
 
 class Verdict(unittest.TestCase):
@@ -120,13 +121,13 @@ class Program(unittest.TestCase):
         self.client.chmod(0o755)
 
     def run_it(self, *arguments):
-        return subprocess.run(
+        return without_waiting(subprocess.run(
             [sys.executable, str(PROGRAM), *map(str, arguments)],
             capture_output=True,
             env={**os.environ, "RINGLET_BUILD_DIR": str(self.build), "PYTHON3": sys.executable},
             text=True,
             timeout=PATIENCE_SECONDS,
-        )
+        ))
 
     def test_writes_json_to_stdout(self):
         load = ["--pairs", 2, "--connections", 2, "--echoes", 50, "--client-backend", "epoll"]

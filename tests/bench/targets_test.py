@@ -25,7 +25,7 @@ import cost
 import measuring
 import table
 import targets
-from programs import stderr_on_a_terminal
+from programs import stderr_on_a_terminal, without_waiting
 from targets import Extent, Load, Measured, Target
 
 
@@ -204,13 +204,13 @@ class Program(unittest.TestCase):
         path.chmod(0o755)
 
     def run_it(self, *arguments):
-        return subprocess.run(
+        return without_waiting(subprocess.run(
             [sys.executable, "-B", str(PROGRAM), *map(str, arguments)],
             capture_output=True,
             env={**os.environ, "RINGLET_BUILD_DIR": str(self.build)},
             text=True,
             timeout=PATIENCE_SECONDS,
-        )
+        ))
 
     def row(self, ended, what):
         rows = [line for line in ended.stdout.splitlines() if line.startswith(what)]
