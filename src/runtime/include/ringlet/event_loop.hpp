@@ -151,11 +151,7 @@ void EventLoop::spawn_at(std::source_location where, Args&&... args) {
 template <class... Args>
 auto EventLoop::run_at(std::source_location where, Args&&... args) {
     auto& root = *SpawnCall<Args...>::make(where, std::forward<Args>(args)...);
-    root.add_reference();
-    struct Release {
-        TaskRecord* record;
-        ~Release() { record->release_reference(); }
-    } release{&root};
+    const TaskReference kept(root);
     run_root(root);
     const bool was_stuck = take_stuck();
     auto outcome = root.take_outcome();

@@ -4,11 +4,11 @@
 #include <ringlet/detail/as_task.hpp>
 #include <ringlet/detail/config.hpp>
 #include <ringlet/detail/spawned_task.hpp>
+#include <ringlet/detail/when_core.hpp>
 #include <ringlet/event_loop.hpp>
 
+#include <array>
 #include <cstddef>
-#include <exception>
-#include <memory>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -34,95 +34,43 @@ public:
 
 /// What `when_all` and `when_any` return; await it at once.
 template <bool any, class... As>
-class [[nodiscard]] WhenAwaiter final : public Suspension, public TaskOwner {
+class [[nodiscard]] WhenAwaiter final : public WhenCore {
 public:
     explicit WhenAwaiter(As&&... awaitables)
-        : arms_(Arm<As>(new ArmOf<As>(AsTask<As>::make(std::forward<As>(awaitables))))...) {}
+        : WhenCore(any),
+          arms_{{WhenArm(new ArmOf<As>(AsTask<As>::make(std::forward<As>(awaitables))),
+                         AsTask<As>::has_name)...}} {}
     /// Before it is awaited.
-    WhenAwaiter(WhenAwaiter&& other) noexcept : Suspension(other), arms_(std::move(other.arms_)) {}
-    WhenAwaiter(const WhenAwaiter&) = delete;
-    WhenAwaiter& operator=(const WhenAwaiter&) = delete;
+    WhenAwaiter(WhenAwaiter&&) noexcept = default;
+    WhenAwaiter& operator=(WhenAwaiter&&) = delete;
     ~WhenAwaiter() = default;
 
     bool await_ready() const noexcept { return false; }
     template <class P>
     bool await_suspend(std::coroutine_handle<P> waiting) {
-        CancelScope& outer = scope_of(waiting);
-        const auto try_now = [&] {
-            inside_.open(outer, outer.task);
-            std::apply([this](auto&... arm) { (this->template begin<As>(*arm), ...); }, arms_);
-            return running_ == 0;
-        };
-        return suspend(outer, waiting, try_now, [] {});
+        return begin(scope_of(waiting), waiting, arms_);
     }
     auto await_resume() {
-        inside_.close();
-        if (thrown_) std::rethrow_exception(std::move(thrown_));
-        auto results =
-            std::apply([](auto&... arm) { return std::tuple(arm->take_outcome()...); }, arms_);
-        if constexpr (any) {
-            return std::apply(
-                [this](auto&&... result) {
-                    return WhenAny<std::remove_cvref_t<decltype(result)>...>{
-                        first_, {std::move(result)...}};
-                },
-                std::move(results));
-        } else {
-            return results;
-        }
-    }
-
-    void task_ended(TaskRecord& record) noexcept override {
-        if (!somebody_ended_) {
-            std::size_t index = 0;
-            std::apply(
-                [&](auto&... arm) { ((arm.get() == & record ? first_ = index : 0, ++index), ...); },
-                arms_);
-        }
-        somebody_ended_ = true;
-        if (!thrown_) thrown_ = record.exception();
-        if (any) {
-            inside_.cancel(CancelReason::requested);
-        } else if (record.has_failed()) {
-            inside_.cancel(CancelReason::sibling_failed);
-        }
-        if (--running_ == 0) wake();
-    }
-    [[nodiscard]] const char* name() const noexcept override { return "when"; }
-
-    void cancel() noexcept override {} // the arms are inside, and were cancelled with it
-    void abandon() noexcept override {}
-    [[nodiscard]] std::string describe() const override {
-        return std::to_string(running_) + " awaited together";
+        end();
+        return take_outcomes(std::index_sequence_for<As...>());
     }
 
 private:
     template <class A>
     using ArmOf = ArmTask<typename AsTask<A>::Value>;
-    struct Release {
-        void operator()(TaskRecord* arm) const noexcept { arm->release_reference(); }
-    };
-    template <class A>
-    using Arm = std::unique_ptr<ArmOf<A>, Release>; // its reference: the task may live longer
 
-    template <class A>
-    void begin(TaskRecord& arm) {
-        const TaskRecord& task = *inside_.task;
-        arm.spawned_at = task.spawned_at;
-        if (!AsTask<A>::has_name) arm.name = task.name;
-        arm.add_reference();
-        if (inside_.loop->adopt(arm, inside_, *this)) {
-            ++running_;
+    template <std::size_t... I>
+    auto take_outcomes(std::index_sequence<I...>) {
+        using Outcomes = std::tuple<Outcome<typename AsTask<As>::Value>...>;
+        Outcomes outcomes{static_cast<ArmOf<As>&>(arms_[I].record()).take_outcome()...};
+        if constexpr (any) {
+            return WhenAny<Outcome<typename AsTask<As>::Value>...>{first(), std::move(outcomes)};
         } else {
-            arm.release_reference();
+            return outcomes;
         }
     }
-    std::tuple<Arm<As>...> arms_;
-    CancelScope inside_;
-    std::size_t running_ = 0;
-    std::size_t first_ = 0;
-    bool somebody_ended_ = false;
-    std::exception_ptr thrown_; // the first
+
+    std::array<WhenArm, sizeof...(As)> arms_;
 };
 
 /// Awaits several tasks or operations at once, until all have ended:

@@ -126,4 +126,18 @@ private:
     std::uint32_t references_ = 1;
 };
 
+/// Shares the ownership of a record while it lives.
+class TaskReference {
+public:
+    explicit TaskReference(TaskRecord& record) noexcept : record_(&record) {
+        record.add_reference();
+    }
+    TaskReference(const TaskReference&) = delete;
+    TaskReference& operator=(const TaskReference&) = delete;
+    ~TaskReference() { record_->release_reference(); }
+
+private:
+    TaskRecord* record_;
+};
+
 } // namespace ringlet
