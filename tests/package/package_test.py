@@ -65,6 +65,8 @@ def public_headers(folder):
 
 @unittest.skipIf(os.environ["RINGLET_SANITIZE"], "a package is built without sanitizers")
 class Package(unittest.TestCase):
+    limit_seconds = 2 * BUILD_SECONDS_LIMIT
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="ringlet-package-")
         self.addCleanup(folder.cleanup)

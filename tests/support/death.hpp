@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <functional>
 #include <iostream>
 #include <string>
 #include <string_view>
@@ -38,8 +39,7 @@ struct ChildOutcome {
 /// returns, or 0. A child that hangs is ended by SIGALRM after `limit_seconds`.
 ///
 /// Thread    The only one: a child of fork(2) has no other threads.
-template <class Fn>
-ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
+inline ChildOutcome run_in_child(const std::function<int()>& fn, unsigned limit_seconds = 30) {
     std::array<int, 2> ends{};
     REQUIRE(::pipe2(ends.data(), O_CLOEXEC) == 0);
     const UniqueFd read_end(ends[0]);
@@ -60,13 +60,7 @@ ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
         ::setrlimit(RLIMIT_CORE, &no_core);
         ::dup2(write_end.get(), STDERR_FILENO);
         ::alarm(limit_seconds);
-        int status = 0;
-        if constexpr (std::is_void_v<std::invoke_result_t<Fn&>>) {
-            fn();
-        } else {
-            status = fn();
-        }
-        ::_exit(status);
+        ::_exit(fn());
     }
 
     write_end.reset();
@@ -86,10 +80,19 @@ ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
     return outcome;
 }
 
-/// Checks that `fn()` ends its process with SIGABRT after a message that contains `message`.
 template <class Fn>
-void check_aborts(std::string_view message, Fn fn) {
-    const ChildOutcome outcome = run_in_child(std::move(fn));
+    requires std::is_void_v<std::invoke_result_t<Fn&>>
+ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
+    const std::function<int()> call = [&fn] {
+        fn();
+        return 0;
+    };
+    return run_in_child(call, limit_seconds);
+}
+
+/// Checks that `fn()` ends its process with SIGABRT after a message that contains `message`.
+inline void check_aborts(std::string_view message, const std::function<void()>& fn) {
+    const ChildOutcome outcome = run_in_child(fn);
     CHECK_MESSAGE(outcome.signal == SIGABRT, outcome.to_string());
     const bool said = outcome.error_output.find(message) != std::string::npos;
     const auto text = "expected: " + std::string(message) + "; got: " + outcome.to_string();

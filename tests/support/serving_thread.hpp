@@ -8,11 +8,13 @@
 #include <ringlet/workers.hpp>
 
 #include <chrono>
+#include <functional>
 #include <future>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace ringlet::testing {
@@ -32,26 +34,9 @@ template <class Service>
 class ServingThread {
 public:
     template <class Handler>
-    ServingThread(ServeOptions options, Handler handler) {
-        if (options.log == nullptr) // which takes the lines otherwise
-            options.loop.report = [this](std::string_view line) { lines_.emplace_back(line); };
-        std::promise<std::error_code> started;
-        auto start = started.get_future();
-        thread_ = std::thread([this, options, handler, &started] {
-            auto server = Service::create(options);
-            if (!server) {
-                started.set_value(server.error());
-                return;
-            }
-            server_ = &*server;
-            address_ = server->local();
-            started.set_value({});
-            outcome_ = server->run(handler);
-            ended_.set_value();
-            released_.get_future().wait(); // so that `stop` may still be called
-        });
-        const std::error_code error = start.get();
-        REQUIRE_MESSAGE(!error, error.message());
+    ServingThread(ServeOptions options, Handler handler)
+        : run_([handler](Service& service) { return service.run(handler); }) {
+        start(std::move(options));
     }
     ServingThread(const ServingThread&) = delete;
     ServingThread& operator=(const ServingThread&) = delete;
@@ -76,12 +61,34 @@ public:
     [[nodiscard]] const std::vector<std::string>& lines() const { return lines_; }
 
 private:
+    void start(ServeOptions options) {
+        if (options.log == nullptr) // which takes the lines otherwise
+            options.loop.report = [this](std::string_view line) { lines_.emplace_back(line); };
+        std::promise<std::error_code> started;
+        auto begun = started.get_future();
+        thread_ = std::thread([this, options = std::move(options), &started] {
+            auto server = Service::create(options);
+            if (!server) {
+                started.set_value(server.error());
+                return;
+            }
+            server_ = &*server;
+            address_ = server->local();
+            started.set_value({});
+            outcome_ = run_(*server);
+            ended_.set_value();
+            released_.get_future().wait(); // so that `stop` may still be called
+        });
+        const std::error_code error = begun.get();
+        REQUIRE_MESSAGE(!error, error.message());
+    }
     void join() {
         ended_.get_future().wait();
         released_.set_value();
         thread_.join();
     }
 
+    std::function<Result<ServeReport>(Service&)> run_;
     std::thread thread_;
     Service* server_ = nullptr;
     Endpoint address_;
