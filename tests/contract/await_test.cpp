@@ -536,7 +536,7 @@ TEST_CASE("every await tells a cancelled task so, and none lets a stubborn one k
           "simulation") {
     try_all([](const Case& tried, Task<> (*loop_of_awaits)(World*, Once), Moment moment) {
         const auto report =
-            simulate({.seeds = 3, .faults = FaultSet::none()}, [&](Simulation& world) {
+            simulate({.seeds = seeds(3), .faults = FaultSet::none()}, [&](Simulation& world) {
                 LoopOptions options;
                 options.report = [](std::string_view) {};
                 auto loop = EventLoop::create(options);

@@ -111,7 +111,7 @@ TEST_CASE("every stream keeps the contract: in the simulation, with faults that 
             auto [one, other] = world.pair();
             co_await one_case.run(Pair<TcpStream>(std::move(one), std::move(other)));
         };
-        auto report = simulate({.seeds = 200, .faults = FaultSet::harmless()}, scenario);
+        auto report = simulate({.seeds = seeds(200), .faults = FaultSet::harmless()}, scenario);
         CHECK_MESSAGE(report, report.to_string());
     }
 }

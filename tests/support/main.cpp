@@ -10,6 +10,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include <unistd.h>
@@ -82,6 +83,12 @@ namespace ringlet::testing {
 void skipped(const char* reason) {
     skip_reason = reason;
     ++skipped_count;
+}
+
+std::uint64_t seeds(std::uint64_t count) {
+    const char* full = std::getenv("RINGLET_FULL");
+    const bool all = !sanitizer_runs || (full != nullptr && *full != '\0');
+    return all ? count : (count + 4) / 5;
 }
 
 void waiting_for(const char* what) {

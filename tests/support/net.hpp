@@ -27,29 +27,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RINGLET_TEST_IS_SLOW 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define RINGLET_TEST_IS_SLOW 1
-#endif
-#endif
-
 namespace ringlet::testing {
-
-#if defined(__SANITIZE_THREAD__)
-inline constexpr bool thread_sanitizer_runs = true;
-#elif defined(__has_feature)
-inline constexpr bool thread_sanitizer_runs = __has_feature(thread_sanitizer);
-#else
-inline constexpr bool thread_sanitizer_runs = false;
-#endif
-
-#ifdef RINGLET_TEST_IS_SLOW
-inline constexpr bool sanitizer_runs = true;
-#else
-inline constexpr bool sanitizer_runs = false;
-#endif
 
 /// Descriptors that this process has open.
 inline std::size_t descriptor_count() {

@@ -90,8 +90,8 @@ void check_talk(const Talk& talk) {
 
 TEST_CASE(
     "a thousand seeds of every fault of the wire: what arrives is the beginning of what was sent") {
-    int ended_well = 0;
-    int broke_off = 0;
+    std::uint64_t ended_well = 0;
+    std::uint64_t broke_off = 0;
     auto scenario = [&](Simulation& world) -> Task<> {
         Talk talk;
         talk.bytes = pattern(world.random(60'000));
@@ -101,10 +101,10 @@ TEST_CASE(
         ++(talk.ended_well ? ended_well : broke_off);
     };
     const FaultSet faults = FaultSet::all().without(Fault::frame_allocation);
-    const auto report = simulate({.seeds = 1000, .faults = faults}, scenario);
+    const auto report = simulate({.seeds = seeds(1000), .faults = faults}, scenario);
     CHECK_MESSAGE(report, report.to_string());
-    CHECK(ended_well > 100);
-    CHECK(broke_off > 100);
+    CHECK(ended_well > seeds(100));
+    CHECK(broke_off > seeds(100));
     CHECK(Buffer::lent_count() == 0);
 }
 
@@ -139,7 +139,7 @@ TEST_CASE("a connection that is cancelled at any moment leaves nothing behind") 
             if (!ended) (talk.shook_hands ? after_it : in_handshake) = true;
         };
         const auto report = simulate({.first_seed = static_cast<std::uint64_t>(moment_us) + 1,
-                                      .seeds = 3,
+                                      .seeds = seeds(3),
                                       .faults = FaultSet::harmless()},
                                      scenario);
         CHECK_MESSAGE(report, report.to_string());

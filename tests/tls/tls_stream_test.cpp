@@ -136,7 +136,7 @@ TEST_CASE("TLS keeps the contract of streams: in the simulation, with faults tha
             if (!pair) co_return;
             co_await one_case.run(std::move(*pair));
         };
-        auto report = simulate({.seeds = 100, .faults = FaultSet::harmless()}, scenario);
+        auto report = simulate({.seeds = seeds(100), .faults = FaultSet::harmless()}, scenario);
         CHECK_MESSAGE(report, report.to_string());
     }
 }

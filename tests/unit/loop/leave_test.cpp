@@ -17,11 +17,7 @@ namespace {
 
 constexpr int deepest = 3;
 constexpr int most_tasks = 24;
-#ifdef RINGLET_TEST_IS_SLOW
-constexpr unsigned trees = 200;
-#else
-constexpr unsigned trees = 1000;
-#endif
+constexpr unsigned trees = sanitizer_runs ? 200 : 1000;
 
 /// What the tasks of one tree share; it outlives the loop's run.
 struct World {

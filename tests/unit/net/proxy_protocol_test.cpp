@@ -736,9 +736,9 @@ TEST_CASE("with every fault a handler behind a proxy gets what the client sent, 
             ++answered;
         }
     };
-    const auto report = simulate({.seeds = 1000}, scenario);
+    const auto report = simulate({.seeds = seeds(1000)}, scenario);
     CHECK_MESSAGE(report, report.to_string());
-    CHECK(answered > 100);
+    CHECK(answered > seeds(100));
     CHECK(named_peers().count() == named);
     CHECK(Buffer::lent_count() == 0);
 }

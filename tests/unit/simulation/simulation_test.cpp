@@ -140,9 +140,9 @@ bool has_line(const std::vector<std::string>& lines, std::string_view part) {
 // ---- that it works ------------------------------------------------------------------------------
 
 TEST_CASE("an echo gives back every byte, whatever happens") {
-    auto report = simulate({.seeds = 1000}, echo_on_a_pair);
+    auto report = simulate({.seeds = seeds(1000)}, echo_on_a_pair);
     CHECK_MESSAGE(report, report.to_string());
-    report = simulate({.seeds = 1000, .faults = FaultSet::harmless()}, echo_on_a_pair);
+    report = simulate({.seeds = seeds(1000), .faults = FaultSet::harmless()}, echo_on_a_pair);
     CHECK_MESSAGE(report, report.to_string());
 }
 
@@ -431,7 +431,7 @@ TEST_CASE("a failure that a fault has caused is the same each time") {
         world.check(whole, received ? "a short one" : received.error().message());
     };
     std::set<std::string> messages;
-    for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
+    for (std::uint64_t seed = 1; seed <= seeds(3000); ++seed) {
         const SimulateOptions options{.first_seed = seed, .seeds = 1};
         const auto report = simulate(options, wants_all);
         if (report) continue;
@@ -528,7 +528,8 @@ TEST_CASE("a deadline ends what waits, and whoever yields until then comes to an
             static_cast<void>(yielded);
         }
     };
-    const auto report = simulate({.seeds = 20, .faults = FaultSet{Fault::late_wake}}, gives_up);
+    const auto report =
+        simulate({.seeds = seeds(20), .faults = FaultSet{Fault::late_wake}}, gives_up);
     CHECK_MESSAGE(report, report.to_string());
 }
 
@@ -610,7 +611,7 @@ TEST_CASE("a server under load hears of its stop") {
         auto report = server->run(floods);
         world.check(report && report->cancelled_count == 1, "it was not stopped");
     };
-    const auto report = simulate({.seeds = 20, .faults = FaultSet::none()}, serves);
+    const auto report = simulate({.seeds = seeds(20), .faults = FaultSet::none()}, serves);
     CHECK_MESSAGE(report, report.to_string());
 }
 
