@@ -71,10 +71,13 @@ TESTED_ELSEWHERE = {
 TESTS_WITHOUT_A_HEADER = {
     "accepting": "how a server takes its connections",
     "body": "what tasks use of a body that has returned: task_group and frame_pool together",
+    "end_of_run": "what becomes of the tasks when the root returns: event_loop",
+    "fairness": "what event_loop does at its limits, and who gets a turn",
     "hooks": "what users call from hooks, handlers and exit",
     "leave": "event_loop, sync and everything else together",
     "cut_short": "what it means for every way to run a task, in one table",
     "compiler": "what compilers do wrong, and which of our rules they cause",
+    "other_threads": "what other threads and signal handlers may call of event_loop",
     "races": "pairs that can race, in every order: scopes and sockets together",
     "turn_times": "what the loop measures of its turns: event_loop",
     "zero_copy": "sends of tcp_stream whose memory the kernel keeps for longer",
