@@ -46,6 +46,8 @@ class Blocks(unittest.TestCase):
                     self.assertLessEqual(len(marks), 1)
                     if "not run" in marks:
                         self.assertIn(marks["not run"], REASONS)
+                    # Each line is a command, not the end of one that was too long.
+                    self.assertNotRegex(marks.get("short", ""), r"(?m)^\s*(-|&&)")
 
     def test_marks_are_read(self):
         text = "<!-- short: true -->\n```sh\nfalse\n```\n\n```sh\nexit 1\n```\n<!-- not run: needs Docker -->\n```sh\nrm\n```\n"
