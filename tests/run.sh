@@ -10,7 +10,7 @@ usage: tests/run.sh [--full | PRESET...]
 
 Installs what is missing (cmake/install_dependencies.sh), builds, and runs the tests.
 
-Without an argument: what a change needs while it is made, about 18 minutes on two cores.
+Without an argument: what a change needs while it is made, about 15 minutes on two cores.
   dev            g++, -O0: unit tests and programs on both kernels, the simulation, a second liburing,
                  the measuring tools, a package that is built and used, the house rules
   clang-asan     clang++ with ASan and UBSan: unit tests on both kernels, stress and simulation
