@@ -1,7 +1,7 @@
 #pragma once
 
-// Answers /metrics, /healthz and /readyz over HTTP/1.1. Keeps the promise that whoever asks, and however slowly or badly,
-// holds a place for a bounded time, and no buffer or descriptor of the server's own connections.
+// Answers /metrics, /healthz and /readyz over HTTP/1.1. A client, however slow or malformed, holds a place for a bounded
+// time only, and uses no buffer or descriptor of the server's own connections.
 
 #include <ringlet/listen_address.hpp>
 #include <ringlet/server.hpp>

@@ -25,7 +25,7 @@ public:
 
     /// Takes a place for a worker, if there is one.
     bool try_enter(std::size_t worker) noexcept {
-        // The order matters: who finds a place that was left after `close` sees that it is closed.
+        // The order matters: a caller that gets a place freed after `close` must see that it is closed.
         if (live_.fetch_add(1) >= limit_ || is_closed_.load()) {
             live_.fetch_sub(1);
             return false;
@@ -50,7 +50,7 @@ public:
         shares_[from].live.fetch_sub(1, std::memory_order_relaxed);
         shares_[to].live.fetch_add(1, std::memory_order_relaxed);
     }
-    /// Who has clearly fewer connections than this worker; nothing if nobody has.
+    /// A worker that has clearly fewer connections than this one, if there is one.
     [[nodiscard]] std::optional<std::size_t> idler_than(std::size_t worker) const noexcept;
 
     /// Calls `wake` once, on whatever thread, when a place is free; empty: it is wanted no more.

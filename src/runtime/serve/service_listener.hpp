@@ -1,8 +1,8 @@
 #pragma once
 
-// Where a service beside the server's own connections accepts: metrics, commands, the next program. Keeps the promises
-// that no error, known or not and however long it lasts, ends the service or makes it busy, and that at a hand-over one
-// program answers at a time, and nobody who has asked is left without an answer.
+// Where a service beside the server's own connections accepts: metrics, commands, the next program. No error, known or
+// not and however long it lasts, ends the service or makes it spin. At a hand-over one program answers at a time, and
+// every client that has asked gets its answer.
 
 #include <ringlet/endpoint.hpp>
 #include <ringlet/event.hpp>

@@ -138,8 +138,8 @@ Task<> Server::State::move_connections(BoundedTaskGroup& connections) {
     co_await here_.departures.send_all(keep);
 }
 
-// Who waits to be accepted is served, as there is room; nobody new comes. For the listeners close before that. Those
-// that were given away go with their queues, but for whom the kernel has accepted ahead.
+// Serves the clients that wait in the queues, as there is room. No new ones come: the listeners refuse them first. A
+// listener that was given away takes its queue along, except for the connections that the kernel has accepted ahead.
 Task<Result<void>> Server::State::serve_the_queues(BoundedTaskGroup& connections) {
     for (StreamListener& listener : listeners) {
         listener.stop_accepting();

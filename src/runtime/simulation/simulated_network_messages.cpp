@@ -229,7 +229,7 @@ void SimulatedNetwork::post(Datagram datagram, Clock::duration latency) {
 void SimulatedNetwork::deliver(Datagram datagram) {
     const SocketPtr receiver = receiver_of(datagram);
     if (!receiver) {
-        // The answer says that nobody is there; who is connected hears of it (udp(7)).
+        // The ICMP answer says that the port is closed; a connected sender gets it as an error (udp(7)).
         const SocketPtr sender = datagram.sender.lock();
         if (sender && sender->has_peer) {
             sender->error = ECONNREFUSED;
