@@ -148,7 +148,7 @@ Task<> a_burst_is_taken_without_a_wait_each(Place& place) {
     CHECK(none.error() == std::errc::timed_out);
 }
 
-// Who waits for one and is cancelled has taken none.
+// A receive that is cancelled has taken no datagram.
 Task<> a_cancellation_loses_nothing(Place& place) {
     auto server = bound(place.next());
     auto client = bound(place.next());
@@ -249,7 +249,7 @@ TEST_CASE("a receive of a datagram that is cancelled has taken none") {
     check(a_cancellation_loses_nothing);
 }
 
-TEST_CASE("who waits for a datagram is told when the socket is closed") {
+TEST_CASE("closing a socket ends the receive that waits on it") {
     check(one_that_is_closed_says_so);
 }
 

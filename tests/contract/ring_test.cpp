@@ -345,7 +345,7 @@ TEST_CASE("every ring waits until its deadline, not less, and not at all for one
     });
 }
 
-TEST_CASE("every ring accepts who has come, and whose accept was cancelled is for the next") {
+TEST_CASE("every ring accepts a waiting connection, and a cancelled accept leaves it for the next one") {
     on_every_ring([](World& world) {
         UniqueFd listening = world.listener();
         Request accepting;

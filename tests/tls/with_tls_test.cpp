@@ -170,8 +170,7 @@ TEST_CASE("serve with a certificate that cannot be read says what to do") {
     CHECK(lines[0].find("'/nowhere/chain.pem': No such file or directory") != std::string::npos);
 }
 
-// Those that wait for their handshake do not get one each turn, but one after the other: who is served already
-// goes on between any two.
+// Waiting handshakes run one at a time, and connections that are already served run between any two of them.
 TEST_CASE("a storm of handshakes does not keep those who are served") {
     auto options = contexts().server_options();
     options.handshakes_at_once = 8;

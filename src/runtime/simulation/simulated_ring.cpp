@@ -68,12 +68,12 @@ public:
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
         RINGLET_ASSERT(++waits_ < waits_limit, "a simulation goes round in circles");
         ++stats_.system_calls;
-        // The last moment stands for never (moment_after), and the clock could go on from nowhere.
+        // time_point::max() means never (moment_after); the clock could not advance to it.
         if (deadline == Clock::time_point::max()) deadline.reset();
         submit();
-        // Each time: a ring that is always busy, or never sleeps, must hear of a letter, too.
+        // Every time: a ring that is always busy, and so never sleeps, has to notice letters too.
         try_real(0);
-        // Nothing takes no time: or whoever waits for a moment by yielding would never see it.
+        // Every turn takes some time: otherwise a task that yields until a moment has come would yield forever.
         pass(kernel_.now() + microseconds(1 + plan_.below(3)));
         while (!something_is_visible() && !(deadline && *deadline <= kernel_.now())) {
             sleep(deadline);
@@ -288,7 +288,7 @@ private:
         if (reordered) shuffle();
         std::erase_if(answers_, [&](const Answer& answer) {
             if (!is_visible(answer) || batch_.size() == completions_per_wait_limit) return false;
-            // Something must come, or the wait would have been in vain.
+            // At least one completion is returned: a wait that returns none would be repeated at once.
             if (!batch_.empty() && plan_.strikes(Fault::reordered_completions)) return false;
             batch_.push_back({.operation = answer.operation, .result = answer.result});
             return true;
