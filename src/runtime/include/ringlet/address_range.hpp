@@ -20,8 +20,8 @@ namespace RINGLET_EXPORT ringlet {
 /// IPv6 range does.
 class AddressRange {
 public:
-    /// Reads `10.0.0.0/8`, `fd00::/8`, a single address, or `unix:`. That stands for every Unix socket, since most have
-    /// no name.
+    /// Reads `10.0.0.0/8`, `fd00::/8`, a single address, or `unix:`, which stands for every Unix socket, since most
+    /// have no name.
     ///
     /// Errors    `invalid_range`, even if only bits beyond the prefix are set, as in `10.0.0.1/8`: either the address
     ///           or the length is a mistake.

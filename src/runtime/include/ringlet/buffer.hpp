@@ -40,7 +40,7 @@ public:
     [[nodiscard]] std::byte* data() noexcept { return data_; }
     [[nodiscard]] const std::byte* data() const noexcept { return data_; }
     [[nodiscard]] std::size_t size() const noexcept { return size_bytes_; }
-    /// True for the buffer that means that the peer has finished sending.
+    /// True at the end of the stream: the peer has finished sending.
     [[nodiscard]] bool empty() const noexcept { return size_bytes_ == 0; }
     [[nodiscard]] std::byte* begin() noexcept { return data_; }
     [[nodiscard]] std::byte* end() noexcept { return data_ + size_bytes_; }

@@ -93,7 +93,7 @@ public:
     /// Suspends  If the channel is full. Waiting senders go in FIFO order.
     /// Cancel    Ends with `operation_canceled`.
     /// Returns   `Result<void>`. On error `value` has not been moved from: nothing is lost.
-    /// Errors    `channel_closed`. What moving `value` throws is thrown here, even if a receiver moves it.
+    /// Errors    `channel_closed`. An exception from moving `value` is thrown here, even if a receiver moves it.
     /// Cost      No allocation.
     [[nodiscard]] SendAwaiter send(T&& value) noexcept { return SendAwaiter(*this, value); }
 
@@ -102,8 +102,8 @@ public:
     /// Suspends  If the channel is empty. Waiting receivers go in FIFO order.
     /// Cancel    Ends with `operation_canceled`; a value handed over before that is delivered.
     /// Returns   `Result<T>`.
-    /// Errors    `channel_closed`, once everything that was sent has been received. What moving the value
-    ///           throws is thrown; the value stays in the channel unless it was handed over already.
+    /// Errors    `channel_closed`, once everything that was sent has been received. An exception from moving
+    ///           the value is thrown; the value stays in the channel unless it was already handed over.
     /// Cost      No allocation.
     [[nodiscard]] RecvAwaiter recv() noexcept { return RecvAwaiter(*this); }
 
@@ -179,7 +179,7 @@ private:
             if (!sender.move_failed_) return;
         }
     }
-    // For a receiver that is destroyed before it has looked at the value it was given.
+    // For a receiver that is destroyed before it has taken the value handed to it.
     void put_back(T& value) noexcept {
         if (size_ == capacity_) return;
         const std::size_t before = (first_ == 0 ? capacity_ : first_) - 1;

@@ -36,8 +36,8 @@ Task<Result<void>> copy_bytes(Source& from, Sink& to, std::uint64_t& copied_byte
     }
 }
 
-/// Forwards between two connections until both sides have finished. When one side finishes, its end is passed on
-/// (`shutdown_write`) and the other direction goes on. An error ends both directions.
+/// Forwards between two connections until both sides have finished. When one side finishes, the end of its
+/// stream is passed on (`shutdown_write`) and the other direction continues. An error ends both directions.
 ///
 /// Lifetime  The streams outlive the await. Neither is closed.
 /// Returns   `Result<CopiedBytes>`.
@@ -51,7 +51,7 @@ Task<Result<CopiedBytes>> copy_both_ways(First& first, Second& second) {
         if (!done) co_return done;
         auto told = to->shutdown_write();
         if (told.error() == std::errc::not_connected)
-            told = {}; // it has sent everything, and is gone
+            told = {}; // the peer has sent everything and has gone
         co_return told;
     };
     auto both = [&](TaskGroup& group) -> Task<> {

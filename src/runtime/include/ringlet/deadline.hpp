@@ -39,14 +39,14 @@ public:
         : shielded_(shielded), limited_(moment.has_value()), task_(std::move(task)) {
         if (moment) deadline = *moment;
     }
-    /// Only before it is awaited.
+    /// Move it only before it is awaited.
     ScopedCall(ScopedCall&& other) noexcept
         : Timer(other), shielded_(other.shielded_), limited_(other.limited_),
           task_(std::move(other.task_)) {}
     ScopedCall(const ScopedCall&) = delete;
     ScopedCall& operator=(const ScopedCall&) = delete;
     ~ScopedCall() {
-        task_ = Task<T>(); // what runs in the scope goes before it
+        task_ = Task<T>(); // destroyed before the scope that it runs in
         end();
     }
 
@@ -144,8 +144,8 @@ auto with_timeout(std::chrono::duration<Rep, Period> timeout, A&& awaitable) {
     return with_deadline(moment_after(timeout), std::forward<A>(awaitable));
 }
 
-/// Runs `fn(args...)`, which returns a `Task`, so that no cancellation from outside reaches it: for
-/// what must be done after one, such as saying goodbye. Give it a deadline of its own, inside.
+/// Runs `fn(args...)`, which returns a `Task`, so that no cancellation from outside reaches it: for work that
+/// must be done after a cancellation, such as saying goodbye. Give it a deadline of its own, inside.
 ///
 /// Suspends  Until the task has returned. A cancellation takes effect at the next await after it.
 /// Cancel    Has no effect. When the loop shuts down, a shield holds as long as something can still

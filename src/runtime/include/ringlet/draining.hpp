@@ -13,7 +13,7 @@ namespace RINGLET_EXPORT ringlet {
 /// Thread    The server's own.
 [[nodiscard]] bool is_draining() noexcept;
 
-/// Waits until the server is draining. With it, a connection that is kept open between requests can end then, instead
+/// Waits until the server is draining. A connection that is kept open between requests can then end at once, instead
 /// of delaying the end of the program until the drain timeout:
 ///
 ///     auto [stopping, request] = co_await when_any(draining(), read_request(stream));

@@ -36,13 +36,13 @@ public:
     /// Cost      No allocation.
     [[nodiscard]] Awaiter wait() noexcept { return Awaiter(*this); }
 
-    /// It has happened: all waiters go on, and later waits return at once.
+    /// Records that it has happened: all waiters are resumed, and later waits return at once.
     void set() noexcept {
         is_set_ = true;
         waiting_.wake_all();
     }
 
-    /// It has not happened, or must happen again. Tasks that were already woken go on.
+    /// Records that it has not happened, or must happen again. Waiters that were already woken stay woken.
     void clear() noexcept { is_set_ = false; }
 
     [[nodiscard]] bool is_set() const noexcept { return is_set_; }

@@ -22,7 +22,7 @@ namespace RINGLET_EXPORT ringlet {
 class [[nodiscard]] RecvOrHandOverAwaiter final : public RecvBufferAwaiter, public ListHook {
 public:
     RecvOrHandOverAwaiter(StreamSocket& stream, std::string_view state);
-    /// Only before it is awaited.
+    /// Copy it only before it is awaited.
     RecvOrHandOverAwaiter(const RecvOrHandOverAwaiter& other) noexcept
         : RecvBufferAwaiter(other), ListHook(), stream_(other.stream_), state_(other.state_) {}
     RecvOrHandOverAwaiter& operator=(const RecvOrHandOverAwaiter&) = delete;
@@ -52,7 +52,7 @@ inline constexpr std::size_t hand_over_state_limit = 4096;
 
 /// Receives as `stream.recv()`, and marks the connection as at rest meanwhile. If the server's listeners go to the next
 /// program (`ServeOptions::hand_over`), the connection goes along instead of delaying the end of this program. The
-/// next program calls its handler with the connection, and the handler asks `handed_over_state` where to go on:
+/// next program calls its handler with the connection, and the handler asks `handed_over_state` where to continue:
 ///
 ///     Task<> serve_user(TcpStream stream) {
 ///         std::string user(handed_over_state().value_or("")); // empty: ask for it

@@ -79,7 +79,7 @@ public:
     /// Waits until the task has ended: `auto outcome = co_await handle.join();`
     ///
     /// Suspends  If the task has not ended.
-    /// Cancel    Ends with `operation_canceled`; the task goes on, and can be joined again.
+    /// Cancel    Ends with `operation_canceled`; the task continues, and can be joined again.
     /// Returns   What the task returned, once: `Result<T>`, or `T` if that is a `Result`.
     /// Errors    `operation_canceled`, even for a task that was cancelled before it began. What the
     ///           task threw is thrown.

@@ -103,7 +103,7 @@ public:
     /// Writes how many lines were dropped and not yet reported.
     ~Log();
 
-    /// Writes one line if its level is enabled and the same message has not come too often.
+    /// Writes one line if its level is enabled and the same message was not written too often.
     ///
     /// Errors    None reported: if memory runs out, the message is written without its fields.
     /// Cost      Only a load and a branch if the level is not enabled.

@@ -39,9 +39,9 @@ struct LoopOptions {
     /// `limit_idle_time` is not parked.
     std::chrono::milliseconds park_after{1000};
 
-    /// Receives what nobody else would see: an exception that left a spawned task, an error that it
-    /// returned, a task that ignores its cancellation. One line of text, without a newline. If it is
-    /// empty or throws, `ringlet: LINE` is written to stderr.
+    /// Receives what no other code would see: an exception that left a spawned task, an error that
+    /// it returned, a task that ignores its cancellation. One line of text, without a newline. If it
+    /// is empty or throws, `ringlet: LINE` is written to stderr.
     std::function<void(std::string_view line)> report = {};
 
     /// A coroutine that runs for longer than this without awaiting anything keeps all others
@@ -55,8 +55,8 @@ struct LoopOptions {
     /// again. So an idle loop uses no CPU. 0: it sleeps at once. More than 1 ms does not help.
     std::chrono::microseconds busy_poll{0};
 
-    /// Measures how long turns take, for `LoopStats::turn_times` and `ready_waits`. Each look at the kernel
-    /// then costs one more look at the clock. `ServeOptions::metrics` does it, too.
+    /// Measures how long turns take, for `LoopStats::turn_times` and `ready_waits`. Each call into the
+    /// kernel then costs one more clock reading. `ServeOptions::metrics` turns it on, too.
     bool measure_turns = false;
 
     /// The most threads that `run_blocking` uses. They are started when they are needed.

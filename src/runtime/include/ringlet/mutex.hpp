@@ -102,7 +102,7 @@ private:
     friend class CondVar;
     friend class Grant<Mutex>;
     bool take() noexcept { return !std::exchange(locked_, true); }
-    // Goes to the oldest waiter and then stays locked; without a waiter it is unlocked.
+    // Gives the mutex, still locked, to the oldest waiter; unlocks it if there is none.
     void take_back() noexcept;
 
     WaitList waiting_;

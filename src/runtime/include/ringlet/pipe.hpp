@@ -103,13 +103,13 @@ private:
     SocketHandle socket_;
 };
 
-/// Makes a pipe (pipe(2)). In a simulation it is one of the simulated network, which no child process can be given.
+/// Makes a pipe (pipe(2)). In a simulation it is part of the simulated network and cannot be given to a child process.
 ///
 /// Errors    `too_many_files_open`.
 Result<std::pair<PipeReader, PipeWriter>> make_pipe();
 
 /// Another name of the descriptor 0, 1 or 2 of this program (dup(2)), to read or write with the loop: a pipe, a
-/// terminal, a file, whatever the program was given. Its mode is left alone, for other programs share it.
+/// terminal, a file, whatever the program was given. Its mode is left alone, because other programs share it.
 ///
 /// Errors    `bad_file_descriptor` if the program was started without it; `too_many_files_open`.
 Result<PipeReader> standard_input();

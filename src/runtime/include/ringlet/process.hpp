@@ -58,7 +58,7 @@ struct ExitStatus {
 ///
 ///     auto sort = co_await Process::start({.command = {"sort"}, .input = Stdio::pipe, .output = Stdio::pipe});
 ///
-/// (That is one statement too many for g++ 12: give the options a name, as in docs/guides/processes.md.)
+/// (g++ 12 cannot compile this as one statement: give the options a name, see docs/guides/pitfalls.md.)
 ///
 /// Lifetime  Owns the child: if it has not been waited for, it is killed with this object, and leaves no zombie.
 /// Thread    The thread of the loop on which it was started.

@@ -115,7 +115,7 @@ struct ProxyParse {
 ///
 ///     auto parsed = parse_proxy_header(received);
 ///     if (!parsed) return parsed.error();
-///     if (!parsed->header) ... // receive until there are `parsed->least_bytes`, which are more, and ask again
+///     if (!parsed->header) ... // receive until there are `parsed->least_bytes` (always more), and parse again
 ///
 /// Returns   `Result<ProxyParse>`.
 /// Errors    `ProxyErrc`, as soon as the bytes cannot become a header, which the first byte may already show.
@@ -130,7 +130,7 @@ struct ProxyParse {
 /// Errors    `ProxyErrc`; `timed_out`; `end_of_stream` if nothing came at all, `message_truncated` if the stream
 ///           ended within the header; as `StreamSocket::recv`.
 /// Cost      Three receives for version 2, two to eight for the addresses of version 1: a receive never asks for
-///           more than what is surely the header's. One allocation that grows, and two frames.
+///           more bytes than certainly belong to the header. One allocation that grows, and two frames.
 [[nodiscard]] Task<Result<ProxyHeader>>
 read_proxy_header(StreamSocket& stream, Clock::duration timeout = proxy_header_timeout);
 

@@ -38,7 +38,7 @@ struct ReceivedLine {
 /// Lifetime  Refers to the stream, which outlives it. Results are in the reader's memory and valid until the next call.
 ///           While it waits it keeps the bytes of an incomplete unit, but no buffer.
 /// Thread    The stream's. One call at a time (asserted).
-/// Cancel    A cancelled call leaves what had arrived for the next one: nothing is lost.
+/// Cancel    A cancelled call leaves the bytes that had arrived to the next one: nothing is lost.
 /// Errors    Those of the stream; `end_of_stream` when it has ended and everything was read; `operation_canceled`.
 /// Cost      A unit that is already here costs no allocation, no frame and no system call. Bytes are copied only
 ///           if a unit straddles two buffers.
@@ -225,7 +225,7 @@ private:
         Reader* reader;
     };
 
-    // `try_now` returns what can be had from the bytes here; nothing means that more must be received.
+    // `try_now` returns what the buffered bytes yield; nothing means that more must be received.
     template <class T, class TryNow>
     auto await_piece(TryNow try_now) {
         const Busy busy(*this);

@@ -13,7 +13,7 @@ namespace RINGLET_EXPORT ringlet {
 class ReadinessAwaiter {
 public:
     ReadinessAwaiter(int fd, short events) noexcept : fd_(fd), events_(events) {}
-    /// Before it is awaited.
+    /// Copy it only before it is awaited.
     ReadinessAwaiter(const ReadinessAwaiter& other) noexcept
         : fd_(other.fd_), events_(other.events_) {}
     ReadinessAwaiter& operator=(const ReadinessAwaiter&) = delete;
@@ -50,8 +50,8 @@ public:
     Result<short> await_resume() noexcept;
 };
 
-/// Waits until a descriptor that somebody else reads has something to read, its end, or an error: for libraries that
-/// have descriptors of their own, such as libpq and libcurl (docs/guides/foreign_libraries.md).
+/// Waits until a descriptor that other code reads has data, end of file or an error: for libraries that have
+/// descriptors of their own, such as libpq and libcurl (docs/guides/foreign_libraries.md).
 ///
 /// Lifetime  The descriptor stays open until the await has ended. Any kind that poll(2) takes; a file is always ready.
 /// Thread    Any number of tasks may wait for one descriptor.
@@ -67,7 +67,7 @@ public:
 
 /// The same for several events of poll(2) at once, such as `POLLIN | POLLOUT`.
 ///
-/// Returns   `Result<short>`: the events that occurred, which may include POLLERR and POLLHUP without asking.
+/// Returns   `Result<short>`: the events that occurred, which may include POLLERR and POLLHUP even if not asked for.
 [[nodiscard]] EventsAwaiter poll_events(int fd, short events) noexcept;
 
 } // namespace ringlet

@@ -118,7 +118,7 @@ public:
         return Errc::task_not_ready;
     }
 
-    // The task is cancelled with its starter, which waits for its end: half a start helps nobody.
+    // The task is cancelled with its starter, which waits until it has ended: a half-started task is of no use.
     void cancel() noexcept override {
         if (task_->joiner != this) return;
         asked_to_end_ = true;

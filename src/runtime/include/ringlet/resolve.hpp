@@ -10,11 +10,11 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Finds all addresses of HOST:PORT: `auto endpoints = co_await resolve("example.org:443");` A number in place of the
-/// name asks nobody. Hosts, search domains and the like are as everywhere on this machine (getaddrinfo(3)).
+/// Finds all addresses of HOST:PORT: `auto endpoints = co_await resolve("example.org:443");` A numeric address needs
+/// no name server. Hosts, search domains and the like are this machine's (getaddrinfo(3)).
 ///
-/// Suspends  While a thread of `LoopOptions::blocking_threads` asks. In a simulation only numbers and localhost have
-///           an address.
+/// Suspends  While a thread of `LoopOptions::blocking_threads` does the look-up. In a simulation only numbers and
+///           localhost have an address.
 /// Cancel    Ends with `operation_canceled` at once.
 /// Returns   `Result<std::vector<Endpoint>>`, not empty, in the order to try them (RFC 6724).
 /// Errors    `unknown_host`, `invalid_endpoint`.

@@ -31,7 +31,7 @@ public:
         std::exception_ptr exception;
     };
     explicit BlockingAwaiter(std::shared_ptr<Job> job) noexcept : job_(std::move(job)) {}
-    /// Before it is awaited.
+    /// Move it only before it is awaited.
     BlockingAwaiter(BlockingAwaiter&& other) noexcept
         : Suspension(other), job_(std::move(other.job_)) {}
     BlockingAwaiter(const BlockingAwaiter&) = delete;

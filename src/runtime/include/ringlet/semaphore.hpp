@@ -11,7 +11,7 @@ namespace RINGLET_EXPORT ringlet {
 
 /// A number of permits, as std::counting_semaphore. The oldest waiter gets the next one.
 ///
-/// Lifetime  Outlives those that wait for it (asserted).
+/// Lifetime  Outlives its waiters (asserted).
 /// Thread    One loop's thread.
 class Semaphore {
 public:

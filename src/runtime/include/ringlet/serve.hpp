@@ -11,8 +11,8 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Makes a server and runs it: all that a program needs that serves until SIGTERM. With
-/// `ServeOptions::workers` it is one of several threads, and each has a copy of the handler: see
+/// Makes a server and runs it: all that a program needs to serve until SIGTERM. With
+/// `ServeOptions::workers` there are several threads, each with a copy of the handler: see
 /// `Workers`.
 ///
 ///     return exit_status(serve({.listen = "127.0.0.1:3200"}, echo));

@@ -71,7 +71,7 @@ struct ServeOptions {
     /// creates, such as those of `run_blocking`. With more workers than CPUs, it wraps around.
     bool pin_workers = false;
 
-    /// How long connections may go on after a stop before they are cancelled.
+    /// How long connections may continue after a stop before they are cancelled.
     std::chrono::milliseconds drain_timeout{10'000};
 
     /// Over how long a stop ends the idle connections, those whose receive has waited for at least `Server::rest_time`.
@@ -170,7 +170,7 @@ public:
     /// Call it once per server: afterwards the server no longer listens.
     ///
     /// A handler's error or exception ends its connection and is counted; see `ServeOptions::report_errors`. The
-    /// server goes on. When descriptors run out, accepting pauses for up to `accept_pause_limit`.
+    /// server continues. When descriptors run out, accepting pauses for up to `accept_pause_limit`.
     ///
     /// Errors    The error that ended accepting for good; connections were drained first.
     ///           `address_family_not_supported` if the handler does not take this address's kind of stream.
@@ -230,13 +230,13 @@ private:
     static Calls calls_of() noexcept;
     Result<ServeReport> run_erased(void* handler, const Calls& calls);
 
-    // What workers need of one of them. This one handles no signals.
+    // For `Workers`, which makes one `Server` per thread. This one handles no signals.
     static Result<Server> create(ServeOptions options, std::vector<StreamListener> listeners,
                                  RoomShare share);
     bool take(UniqueFd connection, bool is_unix,
-              std::shared_ptr<const HandedOver> along); // of another worker, soon; on any thread
+              std::shared_ptr<const HandedOver> along); // from another worker, soon; on any thread
     static std::size_t connections_that_fit(std::size_t workers);
-    void stop_up_to(int times);                           // for a stop that it may know already
+    void stop_up_to(int times);                           // for a stop it may already know about
     void dump(std::string_view title);                    // soon, to stderr
     void ask(std::function<void(WorkerSnapshot)> answer); // soon, on its own thread
     void on_accept_failure(std::function<void()> call);   // before it drains

@@ -44,7 +44,7 @@ class SignalStream {
     };
 
 public:
-    /// Errors    `invalid_argument` for what is no signal, or SIGKILL or SIGSTOP; `too_many_files_open`.
+    /// Errors    `invalid_argument` for SIGKILL, SIGSTOP or a number that is no signal; `too_many_files_open`.
     static Result<SignalStream> create(std::initializer_list<int> signals) {
         return create(std::span<const int>(signals.begin(), signals.size()));
     }
@@ -73,7 +73,7 @@ public:
         State* state_;
     };
 
-    /// Waits for the next signal. Several that arrive while nobody waits count as one (signal(7)).
+    /// Waits for the next signal. If the same signal arrives again before it was read, both count as one (signal(7)).
     ///
     /// Thread    One task at a time (asserted).
     /// Suspends  At least once.

@@ -28,14 +28,14 @@ public:
     [[nodiscard]] std::string describe_kind() const override { return "sleep"; }
 };
 
-/// Waits until a moment on the loop's clock has come.
+/// Waits until a moment on the loop's clock.
 ///
 /// Suspends  Always, unless cancelled: a moment in the past comes at the next turn.
 /// Cancel    Ends with `operation_canceled`.
 /// Cost      No system call of its own: the earliest deadline travels with the loop's wait.
 inline Sleep sleep_until(Clock::time_point deadline) noexcept { return Sleep(deadline); }
 
-/// The moment that comes so long after now. A duration too long for the clock gives its last moment
+/// The moment that is `duration` after now. A duration too long for the clock gives its last moment
 /// (in 292 years), a negative one gives now.
 template <class Rep, class Period>
 Clock::time_point moment_after(std::chrono::duration<Rep, Period> duration) noexcept {

@@ -80,9 +80,9 @@ public:
     static Result<std::vector<StreamListener>>
     bind_several(const Endpoint& endpoint, std::size_t count, const ListenOptions& options = {});
 
-    /// Takes over a listening socket that somebody else has bound, such as a service manager. It accepts like one made
-    /// by `bind`, with the same socket options, but keeps its backlog and its file. Others that have the socket open
-    /// can keep using it; closing this listener then refuses nobody.
+    /// Takes over a listening socket that another program has bound, such as a service manager. It accepts like one
+    /// made by `bind`, with the same socket options, but keeps its backlog and its file. Other programs that have
+    /// the socket open can keep using it; closing this listener then refuses no client.
     ///
     /// Errors    `not_listening` for anything other than a listening TCP or Unix stream socket.
     static Result<StreamListener> adopt(UniqueFd socket, const ListenOptions& options = {});
@@ -116,9 +116,9 @@ public:
     [[nodiscard]] Result<std::vector<StreamSocket>> accept_waiting(std::size_t at_most);
 
     /// The same, but only connections that the kernel has accepted ahead of time (the feature multishot_accept): they
-    /// have left the listener's queue, so nobody else can get them.
+    /// have left the listener's queue, so no other listener can get them.
     [[nodiscard]] Result<std::vector<StreamSocket>> take_accepted(std::size_t at_most);
-    /// Until the next `accept`, the kernel accepts nobody ahead of time.
+    /// Stops the kernel from accepting ahead of time until the next `accept`.
     ///
     /// Thread    No accept is in flight.
     /// Cost      Waits microseconds until the kernel has returned its request; nothing without multishot_accept.
@@ -132,10 +132,10 @@ public:
     /// Leaves the file of a Unix socket in place when this listener goes: the socket now belongs to another program.
     void give_away() noexcept;
 
-    /// Lets no new client into the queue. Those in it, or about to enter it, stay: get them with `accept_waiting`. A
-    /// new client's first packet is dropped (SO_ATTACH_FILTER, socket(7)); the client retransmits after a second, and
-    /// is refused if the listener has been closed by then. Does nothing for a Unix socket, nor for an adopted one,
-    /// since the filter would also affect others that have that socket.
+    /// Lets no new client into the queue. Clients in the queue, or about to enter it, stay: get them with
+    /// `accept_waiting`. A new client's first packet is dropped (SO_ATTACH_FILTER, socket(7)); the client retransmits
+    /// after a second, and is refused if the listener has been closed by then. Does nothing for a Unix socket, nor
+    /// for an adopted one, since the filter would also affect other programs that have that socket.
     void refuse_new() noexcept;
 
     /// Stops listening and waits until an accept in flight has ended with `operation_canceled`.

@@ -71,7 +71,6 @@ private:
 /// Thread    The loop on which it is first used.
 /// Errors    Every operation may also end with `operation_canceled`, if the loop is being left or
 ///           the stream was closed.
-///           the stream was closed.
 class StreamSocket {
 public:
     /// Owns nothing; every use of it aborts.

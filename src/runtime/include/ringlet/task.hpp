@@ -56,12 +56,12 @@ class PromiseBase : public Pooled {
 public:
     [[nodiscard]] CancelScope* scope() const noexcept { return scope_; }
 
-    /// The coroutine starts, awaited by another one, in the scope of that one or in one opened for it.
+    /// The coroutine starts, awaited by another one, in that one's scope or in a scope opened for it.
     void begin(CancelScope* scope) noexcept {
         scope_ = scope;
         parent_ = nullptr;
     }
-    /// It starts, awaited by nobody.
+    /// It starts without an awaiting coroutine.
     void begin_as_root(CancelScope* scope) noexcept {
         begin(scope);
         is_root_ = true;
@@ -81,8 +81,8 @@ public:
         std::coroutine_handle<> await_suspend(std::coroutine_handle<P> finished) noexcept {
             PromiseBase& promise = finished.promise();
             if (promise.parent_) return promise.parent_;
-            // Either the task ends here, or the parent is still inside its await_suspend, will
-            // look at done(), and goes on by itself.
+            // Either the task ends here, or the parent is still inside its await_suspend, will look
+            // at done(), and continues by itself.
             if (promise.is_root_) promise.scope_->task->root_finished();
             return std::noop_coroutine();
         }
@@ -261,7 +261,7 @@ public:
         return Awaiter(frame_, scope);
     }
 
-    /// For the loop, which starts and finishes tasks that nobody awaits.
+    /// For the loop, which starts and finishes tasks that no coroutine awaits.
     [[nodiscard]] std::coroutine_handle<Promise<T>> frame() const noexcept { return frame_; }
 
 private:

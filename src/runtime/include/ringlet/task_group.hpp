@@ -46,7 +46,7 @@ public:
 
     /// Starts `fn(ready, args...)` and waits until the task has called `ready(value)`:
     /// `auto address = co_await group.start<Endpoint>(listen, port);` for a coroutine
-    /// `Task<> listen(Ready<Endpoint> ready, int port)`. The task then goes on in the group.
+    /// `Task<> listen(Ready<Endpoint> ready, int port)`. The task then continues in the group.
     ///
     /// Suspends  Until the task has reported that it is ready, or has ended.
     /// Cancel    Cancels the task, and ends with `operation_canceled` once it has ended.
@@ -65,7 +65,7 @@ public:
     /// Waits until no task is left, without ending the group: more can be spawned later.
     ///
     /// Suspends  If there are tasks.
-    /// Cancel    Ends with `operation_canceled`; the tasks go on.
+    /// Cancel    Ends with `operation_canceled`; the tasks continue.
     [[nodiscard]] GroupIdleAwaiter wait_until_idle() noexcept { return GroupIdleAwaiter(*core_); }
 
     /// The number of tasks that have not ended.
@@ -130,8 +130,8 @@ public:
     }
     RINGLET_SPAWN_OVERLOADS(spawn)
 
-    /// As `TaskGroup::spawn`, if there is room and nobody is waiting for it. Otherwise returns nothing,
-    /// and `fn` and `args` have not been moved from.
+    /// As `TaskGroup::spawn`, if there is room and no other task waits for it. Otherwise returns
+    /// nothing, and `fn` and `args` have not been moved from.
     template <class... Args>
     [[nodiscard]] auto try_spawn_at(std::source_location where, Args&&... args) {
         using Handle = JoinHandle<typename SpawnCall<Args...>::Value>;
@@ -144,7 +144,7 @@ public:
     }
     RINGLET_SPAWN_OVERLOADS(try_spawn)
 
-    /// Waits until there is room for one more task. The next `spawn` does not wait unless somebody else
+    /// Waits until there is room for one more task. The next `spawn` does not wait unless another task
     /// spawns first.
     ///
     /// Cancel    Ends with `operation_canceled`.

@@ -9,13 +9,13 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// A variable of which every task has its own value, as gevent.local: a request's id, a user. A
+/// A variable with a value of its own in every task, as gevent.local: a request's id, a user. A
 /// task inherits the values of the task that spawns it; setting one later changes it for the task
 /// itself, and for what it spawns from then on.
 ///
 ///     TaskLocal<std::string> user("nobody");     // outlives the tasks: usually a global
 ///     user.set("ada");
-///     log(user.get());                           // also in functions that are no coroutines
+///     log(user.get());                           // even in functions that are not coroutines
 ///
 /// Lifetime  Outlives every task that has set it.
 /// Thread    One value per task; the variable itself may be used on every thread that runs a loop.
@@ -23,7 +23,7 @@ namespace RINGLET_EXPORT ringlet {
 template <class T>
 class TaskLocal {
 public:
-    /// What tasks see that have not set it, nor inherited it.
+    /// `initial` is the value in tasks that have neither set nor inherited one.
     explicit TaskLocal(T initial = T()) : initial_(std::move(initial)) {}
     TaskLocal(const TaskLocal&) = delete;
     TaskLocal& operator=(const TaskLocal&) = delete;

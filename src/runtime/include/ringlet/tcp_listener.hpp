@@ -26,7 +26,7 @@ public:
     /// hash of both addresses (SO_REUSEPORT, socket(7)). Port 0 takes one free port for all.
     ///
     /// Another server on the port is detected as by `bind`, unless `reuse_port` asks to share with it:
-    /// the first listener binds only if it is alone. Another server that shares as well may still join
+    /// the first listener binds only if it is alone. Another server that also shares may still join
     /// later, if it belongs to the same user.
     ///
     /// When one of them is closed, the connections in its backlog are reset, unless

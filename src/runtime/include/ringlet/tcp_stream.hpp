@@ -23,7 +23,7 @@ struct ConnectOptions {
     std::optional<Endpoint> from = {};
     /// As `TcpStream::limit_idle_time`, from the first packet on, so connecting is limited, too.
     bool limit_idle_time = false;
-    /// How the peer is watched.
+    /// How the peer is monitored.
     Liveness liveness = {};
 };
 
@@ -43,8 +43,8 @@ public:
     /// Suspends  Until the connection is established or has failed.
     /// Returns   `Result<TcpStream>`.
     /// Errors    `connection_refused`, `timed_out`, `network_unreachable`,
-    ///           `address_not_available`; `connected_to_itself`, if nobody listens there and the kernel had chosen
-    ///           that very port for this side; any other errno unchanged.
+    ///           `address_not_available`; `connected_to_itself`, if no listener is there and the kernel chose the
+    ///           same port for this side; any other errno unchanged.
     [[nodiscard]] static class ConnectAwaiter connect(const Endpoint& peer,
                                                       const ConnectOptions& options = {});
 

@@ -138,7 +138,7 @@ private:
             }
             if (closed) return Errc::channel_closed;
             if (values.size() >= capacity) return std::errc::resource_unavailable_try_again;
-            // Does first all that may fail. Under the lock the channel is not closed, so its loop still exists.
+            // Everything that may fail comes first. Under the lock the channel is not closed, so its loop still exists.
             std::unique_ptr<Mailbox::Letter> letter;
             if (!told)
                 letter = LoopCore::letter([self = this->shared_from_this()] { self->arrived(); });
@@ -163,7 +163,7 @@ private:
             try {
                 const std::lock_guard lock(mutex);
                 values.push_front(std::move(value));
-            } catch (...) { // it goes
+            } catch (...) { // the value is lost
             }
         }
 
@@ -198,7 +198,7 @@ private:
         bool closed = false;
     };
 
-    // Noexcept for the loop: what moving a value throws is the receiver's, and the value stays.
+    // Noexcept for the loop: an exception from moving a value goes to the receiver, and the value stays.
     void hand_over() noexcept {
         while (!receivers_.empty()) {
             auto& receiver = static_cast<Awaiter&>(receivers_.front());

@@ -15,13 +15,13 @@ namespace RINGLET_EXPORT ringlet {
 ///     auto listener = UnixListener::bind(Endpoint::parse("unix:/run/echo.sock").value());
 class UnixListener : public StreamListener {
 public:
-    /// Binds and listens. The file is made with `ListenOptions::mode`. One that is there and on which nobody listens,
-    /// left by a server that was killed, is replaced; nothing else is.
+    /// Binds and listens. The file is made with `ListenOptions::mode`. A socket file without a listener, left by a
+    /// server that was killed, is replaced; nothing else is.
     ///
     /// Suspends  Never.
-    /// Errors    `address_in_use`: somebody listens there, or what is there is no socket. `permission_denied`,
-    ///           `no_such_file_or_directory`: of the folder. `address_family_not_supported` for another kind of
-    ///           address.
+    /// Errors    `address_in_use`: another listener has it, or the file there is not a socket.
+    ///           `permission_denied`, `no_such_file_or_directory`: of the folder.
+    ///           `address_family_not_supported` for another kind of address.
     static Result<UnixListener> bind(const Endpoint& endpoint, const ListenOptions& options = {});
 
     /// Owns nothing; every use of it aborts.

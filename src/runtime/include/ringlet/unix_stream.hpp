@@ -53,7 +53,7 @@ public:
     /// Suspends  Until the connection is established or has failed. If the server's backlog is full, it waits on
     ///           io_uring; on epoll the kernel answers `resource_unavailable_try_again` at once.
     /// Returns   `Result<UnixStream>`.
-    /// Errors    `no_such_file_or_directory`, `connection_refused` (nobody listens), `permission_denied`;
+    /// Errors    `no_such_file_or_directory`, `connection_refused` (no listener), `permission_denied`;
     ///           `address_family_not_supported` for another kind of address.
     [[nodiscard]] static class UnixConnectAwaiter connect(const Endpoint& peer);
 

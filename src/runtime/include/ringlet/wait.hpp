@@ -14,7 +14,7 @@ class CancelScope;
 /// task. It lives in whatever waits (a socket, an awaiter, a task's record), so that waiting and
 /// becoming ready never allocate.
 ///
-/// Lifetime  From `LoopCore::suspend` until the coroutine is resumed it neither moves nor goes.
+/// Lifetime  It must not move or be destroyed from `LoopCore::suspend` until the coroutine is resumed.
 /// Thread    One loop's thread.
 class Wait {
 public:
@@ -34,8 +34,8 @@ public:
     /// What is waited for, in words for an operator: `recv on descriptor 7, peer 127.0.0.1:4711`.
     [[nodiscard]] virtual std::string describe() const = 0;
 
-    /// The same without what tells one from another: `recv`. Tasks that wait for the same kind are counted together
-    /// in `TaskList::summary`.
+    /// The same without the details that differ between tasks: `recv`. Tasks that wait for the same kind are
+    /// counted together in `TaskList::summary`.
     [[nodiscard]] virtual std::string describe_kind() const { return describe(); }
 
 protected:

@@ -40,7 +40,7 @@ public:
         : WhenCore(any),
           arms_{{WhenArm(new ArmOf<As>(AsTask<As>::make(std::forward<As>(awaitables))),
                          AsTask<As>::has_name)...}} {}
-    /// Before it is awaited.
+    /// Move it only before it is awaited.
     WhenAwaiter(WhenAwaiter&&) noexcept = default;
     WhenAwaiter& operator=(WhenAwaiter&&) = delete;
     ~WhenAwaiter() = default;

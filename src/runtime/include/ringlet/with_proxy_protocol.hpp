@@ -29,7 +29,7 @@ public:
     template <std::derived_from<StreamSocket> Stream>
         requires std::invocable<Handler&, Stream> || std::invocable<Handler&, Stream, ProxyHeader>
     Task<Result<void>> operator()(Stream stream) {
-        // In a task of its own, whose frame with the header has gone when the handler runs.
+        // In a task of its own, so that its frame and the header are gone when the handler runs.
         using Handling = decltype(call(std::move(stream), ProxyHeader()));
         Task<Result<Handling>> beginning = begin<Handling>(std::move(stream));
         auto handling = co_await std::move(beginning);
@@ -48,7 +48,7 @@ public:
 private:
     template <class Handling, class Stream>
     Task<Result<Handling>> begin(Stream stream) {
-        // Its header was read by the program before, and `peer()` knows.
+        // The previous program has read its header, and `peer()` returns the client.
         if (handed_over_state()) co_return call(std::move(stream), ProxyHeader());
         auto accepted = co_await accept_from_proxy(stream, options_);
         if (!accepted) co_return accepted.error();
@@ -77,7 +77,7 @@ private:
 ///
 /// From a trusted address a PROXY header is required, and consumed; `peer()` of the stream that the handler gets is the
 /// client. A LOCAL or UNKNOWN header leaves `peer()` as it is. The handler takes a stream, or a stream and a
-/// `ProxyHeader`: that one has the version 0 where `Others::serve` let a connection in without. TLS comes after the
+/// `ProxyHeader`, whose version is 0 if `Others::serve` let the connection in without one. TLS comes after the
 /// header: `with_proxy_protocol(proxies, with_tls(context, echo))`.
 template <class Handler>
 ProxyHandler<Handler> with_proxy_protocol(ProxyOptions options, Handler handler) {

@@ -22,7 +22,7 @@ namespace RINGLET_EXPORT ringlet {
 /// A connection stays on the worker where its handler started, and so do the tasks that it spawns: share nothing of
 /// ringlet between workers unless its documentation allows it. The kernel chooses the accepting worker by a hash of
 /// both addresses, however busy that worker is. A worker with clearly more connections than the idlest one hands a new
-/// connection over to it before the handler starts; with direct descriptors it cannot.
+/// connection over to that one before the handler starts; with direct descriptors it cannot.
 ///
 /// A single worker runs on the thread that calls `run`, as a `Server`. Several have their own threads,
 /// while the calling thread waits and reads the signals for them.
@@ -99,7 +99,7 @@ Result<ServeReport> Workers::run(Handler handler) {
     static_assert(std::is_copy_constructible_v<Handler>,
                   "every worker has a copy of the handler: let it hold what cannot be copied by a "
                   "std::shared_ptr, or run it in a Server");
-    // No two in one cache line: a handler may keep counts.
+    // Each has its own cache line: a handler may keep counts.
     struct alignas(64) Copy {
         Handler handler;
     };

@@ -109,8 +109,8 @@ public:
     }
 
 private:
-    // Exists while somebody sends. If it ends without `finish`, because of an exception or because its task never
-    // started, it leaves an error, so that nobody waits forever.
+    // Exists during a send. If it ends without `finish`, because of an exception or because its task never
+    // started, it leaves an error, so that no writer waits forever.
     class Sending {
     public:
         explicit Sending(WriterState& state) noexcept : state_(state) { state.sends_ = true; }
@@ -169,7 +169,7 @@ class [[nodiscard]] WriteAwaiter final {
 public:
     WriteAwaiter(WriterState<Stream>& state, std::size_t added_bytes, Done done) noexcept
         : state_(&state), added_bytes_(added_bytes), done_(done) {}
-    /// Before it is awaited.
+    /// Move it only before it is awaited.
     WriteAwaiter(WriteAwaiter&&) = default;
     WriteAwaiter& operator=(WriteAwaiter&&) = delete;
 
@@ -212,10 +212,10 @@ private:
 ///     auto flushed = co_await writer.flush();
 ///     if (!flushed) co_return;
 ///
-/// Lifetime  Refers to the stream, which outlives it. Bytes not sent when the writer goes are lost, and that is
-///           reported: flush before you return. Written bytes are copied and need not outlive the call.
-/// Thread    The stream's. Several tasks may write; each call's bytes stay together. Nobody else may send on the stream
-///           at the same time.
+/// Lifetime  Refers to the stream, which outlives it. Bytes that are unsent when the writer is destroyed are lost,
+///           and that is reported: flush before you return. Written bytes are copied and need not outlive the call.
+/// Thread    The stream's. Several tasks may write; each call's bytes stay together. No other code may send on the
+///           stream at the same time.
 /// Cancel    A wait ends with `operation_canceled`. What had been written before is still sent.
 /// Errors    Those of `send_all`. If a send fails after its write has returned, the next call returns the error, and so
 ///           do all later ones.
@@ -262,7 +262,7 @@ public:
     /// Cancel    Ends with `operation_canceled`; a part may have gone out, so every later call returns the same error.
     /// Returns   `Result<void>`.
     [[nodiscard]] Task<Result<void>> send_all(std::span<const std::byte> bytes) {
-        typename WriterState<Stream>::Owner state(*state_); // the writer may go meanwhile
+        typename WriterState<Stream>::Owner state(*state_); // the writer may be destroyed meanwhile
         auto flushed = co_await flush();
         if (!flushed) co_return flushed;
         auto sent = co_await WriterState<Stream>::send_directly(std::move(state), bytes);

@@ -17,7 +17,7 @@ public:
     }
     Result<void> await_resume() const noexcept { return outcome(); }
 
-    void cancel() noexcept override {} // its turn comes by itself
+    void cancel() noexcept override {} // its turn comes anyway
     void abandon() noexcept override {}
     [[nodiscard]] std::string describe() const override { return "its next turn"; }
 };

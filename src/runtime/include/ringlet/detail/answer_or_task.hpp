@@ -15,14 +15,14 @@ namespace RINGLET_EXPORT ringlet {
 /// An await that usually has its answer at once, and otherwise runs a coroutine for it: `try_now()` returns an
 /// optional `R`, a `Result`, and `wait()` a `Task<R>`.
 ///
-/// Suspends  Like the task. A run of immediate answers lets others run first, as everywhere.
+/// Suspends  Like the task. After many immediate answers in a row other tasks run first, as with every await.
 /// Cost      No frame if the answer is available.
 template <class R, class TryNow, class Wait>
 class [[nodiscard]] AnswerOrTask final {
 public:
     AnswerOrTask(TryNow try_now, Wait wait) noexcept
         : try_now_(std::move(try_now)), wait_(std::move(wait)) {}
-    /// Before it is awaited.
+    /// Move it only before it is awaited.
     AnswerOrTask(AnswerOrTask&&) = default;
     AnswerOrTask& operator=(AnswerOrTask&&) = delete;
 

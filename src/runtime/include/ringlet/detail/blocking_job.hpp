@@ -17,7 +17,7 @@ public:
     virtual void run() noexcept = 0;
 
     Wait* waiting = nullptr; ///< used by the loop's thread only
-    /// The waiter stays until the job has run, which may use memory borrowed from it.
+    /// The waiter stays until the job has run, because the job may use the waiter's memory.
     bool is_waited_for = false;
 };
 

@@ -18,7 +18,7 @@ public:
     }
 
     [[nodiscard]] constexpr bool is_direct() const noexcept { return code_ <= first_direct; }
-    /// The descriptor of the process; -1 if it is none.
+    /// The descriptor of the process; -1 if this is a slot or nothing.
     [[nodiscard]] constexpr int fd() const noexcept { return is_direct() ? -1 : code_; }
     /// Its number, either as a descriptor of the process or in the table.
     [[nodiscard]] constexpr int number() const noexcept {

@@ -40,7 +40,7 @@ public:
         return fresh(size_bytes);
     }
 
-    /// Takes back what `allocate` gave for the same size.
+    /// Takes back a block that `allocate` returned for the same size.
     void release(void* block, std::size_t size_bytes) noexcept {
         const std::size_t index = class_of(size_bytes);
         if (index >= class_count || lists_[index].count >= kept_limit_) [[unlikely]]
@@ -82,15 +82,15 @@ public:
     /// Cost      Visits every size class; reused blocks are not counted one by one.
     [[nodiscard]] Use in_use() const noexcept;
 
-    /// What a test counts, and what it makes fail.
+    /// Counters for a test, and the allocation that it makes fail.
     struct Audit {
         std::ptrdiff_t live_count = 0; ///< blocks handed out and not taken back
         std::uint64_t allocation_count = 0;
         std::uint64_t fails_at = 0; ///< the allocation that throws; 0: none
     };
 
-    /// Counts in `audit` from now on and keeps nothing for reuse; null: back to normal. Blocks from
-    /// before are taken back and counted.
+    /// Counts in `audit` from now on and keeps nothing for reuse; null: back to normal. Blocks
+    /// handed out earlier are still taken back and counted.
     void audit(Audit* audit) noexcept;
 
     constexpr FramePool() noexcept = default;

@@ -98,7 +98,7 @@ private:
 };
 
 /// The end of a group always waits for its tasks: a cancellation reaches them too, and does not cut this wait short.
-/// Whoever awaits it checks again afterwards: another coroutine woken with it may have spawned a task.
+/// The caller checks again afterwards: another coroutine woken with it may have spawned a task.
 class [[nodiscard]] GroupEndAwaiter final : public ListedWait {
 public:
     explicit GroupEndAwaiter(GroupCore& group) noexcept : group_(&group) {}

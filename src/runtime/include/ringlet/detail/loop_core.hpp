@@ -148,7 +148,7 @@ public:
     }
 
     /// Starts an operation for the coroutine that waits for it. Returns false if it was refused: the
-    /// answer is then there, and nothing suspends.
+    /// answer is already there, and the caller does not suspend.
     [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
                              std::coroutine_handle<> waiter) {
         if (scope.is_cancelled()) [[unlikely]]
@@ -224,7 +224,7 @@ public:
     /// A wait for another thread begins or ends. While there is one, the loop may sleep with nothing
     /// else to wait for.
     void expect_other_thread(bool begins) noexcept { other_thread_waits_ += begins ? 1 : -1; }
-    /// Counts threads that serve this loop and wake it only for a wait that is counted.
+    /// Counts threads that serve this loop and wake it only for waits counted above.
     void count_own_thread(bool begins) noexcept { own_threads_ += begins ? 1 : -1; }
 
     /// Runs a job on a pool thread, then makes `waiter` ready on this one.
@@ -237,17 +237,17 @@ public:
     /// The job's waiter has gone.
     void forget_blocking_job(const BlockingJob& job) noexcept;
 
-    // As the owner of the tasks that were spawned on the loop itself.
+    // The loop owns the tasks that were spawned on the loop itself.
     void task_ended(TaskRecord& record) noexcept override;
     [[nodiscard]] const char* name() const noexcept override { return "the loop"; }
 
     /// How many awaits in a row of a cancelled task are answered at once. After that each answer lets
     /// others run first, and the task is reported.
     static constexpr std::uint32_t answers_after_cancel_limit = 1000;
-    /// How many more answers a task gets that still ignores its cancellation while the loop shuts
-    /// down. Then it is destroyed where it stands.
+    /// How many more answers a task gets if it still ignores its cancellation while the loop shuts
+    /// down. Then it is destroyed while suspended.
     static constexpr std::uint32_t answers_while_leaving_limit = 1000;
-    /// Awaits in a row that need not suspend, before one lets others run first.
+    /// Awaits in a row that may answer without suspending before one lets others run first.
     static constexpr std::uint32_t immediate_answers_limit = 128;
     /// Resumptions between two polls of the kernel, if tasks are ready all the time.
     static constexpr std::uint32_t resumptions_per_wait_limit = 256;

@@ -56,7 +56,7 @@ private:
     Buffer chunk_;
     std::size_t chunk_at_ = 0;
     std::string searched_for_;
-    std::size_t searched_ = 0; // this many bytes start no such delimiter
+    std::size_t searched_ = 0; // no such delimiter starts in this many bytes
 };
 
 } // namespace ringlet

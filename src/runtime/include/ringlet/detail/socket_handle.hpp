@@ -111,7 +111,7 @@ protected:
 class [[nodiscard]] CloseAwaiter final : public Suspension {
 public:
     explicit CloseAwaiter(SocketHandle socket) noexcept : socket_(std::move(socket)) {}
-    /// Before it is awaited.
+    /// Move it only before it is awaited.
     CloseAwaiter(CloseAwaiter&& other) noexcept
         : Suspension(other), socket_(std::move(other.socket_)) {}
     CloseAwaiter(const CloseAwaiter&) = delete;

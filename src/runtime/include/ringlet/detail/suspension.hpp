@@ -89,7 +89,7 @@ protected:
     [[nodiscard]] bool is_suspended() const noexcept { return waiter != nullptr; }
 };
 
-/// What a waiter was given before its turn. Unless taken, it goes back, and so to the next in line.
+/// What a waiter was given before it is resumed. If not taken, it goes back, and so to the next in line.
 template <class Giver>
 class Grant {
 public:

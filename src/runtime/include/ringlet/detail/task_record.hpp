@@ -118,7 +118,7 @@ public:
         if (--references_ == 0) delete this;
     }
 
-    // A task that has not started yet starts: its first await will be refused.
+    // A task that has not started yet still starts; its first await is refused.
     void cancel() noexcept override {}
     [[nodiscard]] std::string describe() const override;
 

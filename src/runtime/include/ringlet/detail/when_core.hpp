@@ -46,7 +46,7 @@ public:
 protected:
     /// `any`: the first that ends cancels the others; otherwise the first that fails.
     explicit WhenCore(bool any) noexcept : any_(any) {}
-    /// Before it is awaited.
+    /// Copy it only before it is awaited.
     WhenCore(const WhenCore& other) noexcept : Suspension(other), any_(other.any_) {}
     WhenCore& operator=(const WhenCore&) = delete;
     ~WhenCore() = default;

@@ -87,7 +87,7 @@ struct SimulateOptions {
     FaultSet faults = FaultSet::all();
     /// Threads that share the seeds. The scenario is called on all of them at once.
     unsigned threads = 1;
-    /// To look into one seed that failed: receives everything that happens, on the thread where it does.
+    /// To investigate a seed that failed: receives everything that happens, on the thread where it happens.
     SimulationTrace trace = {};
 };
 
