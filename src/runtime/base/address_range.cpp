@@ -16,7 +16,7 @@ namespace {
 
 using AddressBytes = std::array<std::uint8_t, 16>;
 
-// RFC 4291, 2.5.5.2: what an IPv6 socket calls an IPv4 address.
+// RFC 4291, 2.5.5.2: how an IPv6 socket reports an IPv4 address.
 constexpr std::array<std::uint8_t, 12> mapped_prefix = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
 constexpr unsigned mapped_bits = 96;
 
@@ -36,7 +36,7 @@ bool bit_of(const AddressBytes& bytes, unsigned index) noexcept {
 
 unsigned width_of(int family) noexcept { return family == AF_INET6 ? 128 : 32; }
 
-// As a number and nothing else: no sign, no space.
+// Accepts digits only: no sign, no space.
 Result<unsigned> read_bit_count(std::string_view digits, unsigned limit) {
     unsigned number = 0;
     const char* end = std::to_address(digits.end());

@@ -69,7 +69,7 @@ void BufferPool::note_returned_elsewhere(BufferPool* home) noexcept {
     if (home->returned_elsewhere_.fetch_add(1, std::memory_order_acq_rel) == -1) delete home;
 }
 
-// As if a block were out.
+// Counts like a block that is out.
 void BufferPool::hold() noexcept {
     ++out_count_;
     ++provided_count_;
@@ -87,7 +87,7 @@ void BufferPool::close() noexcept {
     if (before == out_count_) delete this;
 }
 
-// ---- what a buffer needs of it ------------------------------------------------------------------
+// ---- what `Buffer` needs of it ------------------------------------------------------------------
 
 std::byte* Buffer::borrow() {
     std::byte* memory = BufferPool::of_this_thread().borrow();

@@ -1,7 +1,7 @@
 #pragma once
 
 // Where the memory of buffers comes from and goes back to: the blocks of one thread. Keeps the promise
-// that a block may be given back anywhere, and is missed where it came from until then.
+// that a block may be given back on any thread, and counts as lent in its own pool until then.
 
 #include <ringlet/buffer.hpp>
 
@@ -18,7 +18,7 @@ class BufferPool {
 public:
     static BufferPool& of_this_thread();
 
-    /// A block of `Buffer::capacity_bytes`, the one that was given back last. Null: no memory.
+    /// A block of `Buffer::capacity_bytes`, the most recently returned one first. Null: no memory.
     [[nodiscard]] std::byte* borrow() noexcept {
         Block* block = kept_;
         if (block == nullptr) [[unlikely]]
@@ -29,20 +29,20 @@ public:
         return reinterpret_cast<std::byte*>(block + 1);
     }
 
-    /// On another thread than the block's own it is freed there.
+    /// On a thread other than the block's own, the block is freed.
     static void give_back(std::byte* memory) noexcept;
 
-    /// Blocks that are out and have not come back, without those that are lent to a kernel to be filled.
+    /// Blocks that are out, not counting those that are lent to a kernel to be filled.
     [[nodiscard]] std::ptrdiff_t lent_count() const noexcept {
         return out_count_ - provided_count_ - returned_elsewhere_.load(std::memory_order_relaxed);
     }
 
-    /// Whoever keeps a reference to the pool holds it, and releases it on the same thread: also while that
+    /// An owner of a reference to the pool holds it, and releases it on the same thread, even while that
     /// ends.
     void hold() noexcept;
     void release() noexcept;
 
-    /// So many more of the borrowed blocks, or fewer, are lent to a kernel.
+    /// Records that `change` more of the borrowed blocks (or fewer) are lent to a kernel.
     void note_provided(std::ptrdiff_t change) noexcept { provided_count_ += change; }
 
 private:
@@ -61,7 +61,7 @@ private:
     static Block* block_of(std::byte* memory) noexcept;
     static void free(Block* block) noexcept;
 
-    Block* kept_ = nullptr; // the last that came back first
+    Block* kept_ = nullptr; // last in, first out
     std::size_t kept_count_ = 0;
     std::ptrdiff_t out_count_ = 0;
     std::ptrdiff_t provided_count_ = 0;

@@ -1,7 +1,7 @@
 #pragma once
 
-// Mistakes that are made on purpose, to see that the simulation finds them. A library that is built
-// for others has none: only files that are compiled with RINGLET_CANARIES, for one test program, do.
+// Deliberate mistakes, to see that the simulation finds them. A released library has none: only
+// files compiled with RINGLET_CANARIES, for one test program, do.
 
 #include <cstdint>
 
@@ -17,7 +17,7 @@ enum class Canary : std::uint8_t {
 };
 
 #ifdef RINGLET_CANARIES
-/// The one that lives; set by the test program.
+/// The active one; set by the test program.
 extern Canary living_canary;
 
 [[nodiscard]] inline bool lives(Canary canary) noexcept { return living_canary == canary; }

@@ -21,7 +21,7 @@ Result<CpuSet> CpuSet::of_this_thread() {
     for (std::size_t count = 1;; count *= 2) {
         set.parts_.assign(count, cpu_set_t{});
         if (::sched_getaffinity(0, size_bytes(set.parts_), set.parts_.data()) == 0) return set;
-        // EINVAL: the kernel has more CPUs than fit.
+        // EINVAL: the kernel has more CPUs than the mask holds.
         if (errno != EINVAL || count == most_parts) return error_from_errno(errno);
     }
 }

@@ -12,8 +12,8 @@ namespace ringlet {
 
 class CpuSet {
 public:
-    /// Those that the calling thread may run on: what taskset(1), a container's cpuset and the like
-    /// leave.
+    /// The CPUs that the calling thread may run on, as limited by taskset(1), a container's cpuset
+    /// and the like.
     ///
     /// Errors    As sched_getaffinity(2).
     static Result<CpuSet> of_this_thread();
@@ -22,13 +22,13 @@ public:
     /// Their numbers, in ascending order.
     [[nodiscard]] std::vector<int> numbers() const;
 
-    /// Keeps the calling thread on these.
+    /// Restricts the calling thread to these.
     ///
     /// Errors    As sched_setaffinity(2).
     [[nodiscard]] Result<void> apply() const;
 
 private:
-    // Several, for a kernel of more than CPU_SETSIZE CPUs (CPU_SET(3)).
+    // Several, because a kernel may have more than CPU_SETSIZE CPUs (CPU_SET(3)).
     std::vector<cpu_set_t> parts_;
 };
 

@@ -21,7 +21,7 @@ struct HostAndPort {
     std::uint16_t port = 0;
 };
 
-// HOST:PORT or [HOST]:PORT. An IPv6 address needs the brackets: which colon would be the last?
+// HOST:PORT or [HOST]:PORT. An IPv6 address needs the brackets: its own colons hide the last one.
 Result<HostAndPort> split(std::string_view text) {
     const auto colon = text.rfind(':');
     if (colon == std::string_view::npos) return Errc::invalid_endpoint;
@@ -41,7 +41,7 @@ Result<HostAndPort> split(std::string_view text) {
     return parts;
 }
 
-// Of fe80::1%eth0, what comes after the percent sign: by name, or by number.
+// Reads the zone of fe80::1%eth0, which follows the percent sign: a name or a number.
 Result<std::uint32_t> zone_of(const std::string& name) {
     std::uint32_t number = 0;
     const char* end = name.data() + name.size();
@@ -86,7 +86,7 @@ Endpoint::Endpoint() noexcept {
     address_.v4.sin_family = AF_INET;
 }
 
-// A path ends with a NUL, which is counted (unix(7)); an abstract name begins with one, and is as long as it is.
+// A path ends with a NUL, which is counted (unix(7)); an abstract name begins with one and needs none at its end.
 Result<Endpoint> Endpoint::parse_unix(std::string_view name) {
     const bool is_abstract = name.starts_with('@');
     if (is_abstract) name.remove_prefix(1);
@@ -168,7 +168,7 @@ Endpoint Endpoint::from_sockaddr(const sockaddr_storage& address, std::size_t si
     return endpoint;
 }
 
-// The port stands at the same place in both kinds of address.
+// The port is at the same offset in both kinds of address.
 std::uint16_t Endpoint::port() const noexcept {
     if (is_unix()) return 0;
     return ntohs(is_v6() ? address_.v6.sin6_port : address_.v4.sin_port);
@@ -179,7 +179,7 @@ void Endpoint::set_port(std::uint16_t port) noexcept {
     (is_v6() ? address_.v6.sin6_port : address_.v4.sin_port) = htons(port);
 }
 
-// With the NUL of an abstract one in front, and without the one at the end of a path.
+// Includes the leading NUL of an abstract name, but not the trailing NUL of a path.
 std::string_view Endpoint::unix_name() const noexcept {
     if (!is_unix() || size_bytes_ <= unix_name_offset) return {};
     const char* name = address_.local.sun_path;

@@ -16,8 +16,8 @@ namespace ringlet {
 
 namespace {
 
-// stderr, so that a write to it does not wait. Its own flags are not ours: it may be shared with other processes, and
-// O_NONBLOCK would be theirs as well.
+// Writes to stderr without waiting. Its flags are not ours to change: it may be shared with other processes, which
+// O_NONBLOCK would affect as well.
 class ErrorOutput {
 public:
     ErrorOutput() noexcept {
@@ -25,7 +25,7 @@ public:
         if (::fstat(STDERR_FILENO, &status) != 0) return;
         is_pipe_ = S_ISFIFO(status.st_mode);
         is_terminal_ = S_ISCHR(status.st_mode) && ::isatty(STDERR_FILENO) == 1;
-        // Not a file: another description would write from its beginning.
+        // Not a file: a second description would write from its beginning.
         if (!is_pipe_ && !is_terminal_) return;
         own_ = ::open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         has_no_reader_ = own_ < 0 && errno == ENXIO; // fifo(7)
@@ -36,7 +36,7 @@ public:
         if (own_ >= 0) ::close(own_);
     }
 
-    // The part that was written.
+    // Returns how many bytes were written.
     [[nodiscard]] std::size_t write_what_fits(std::string_view text) const noexcept {
         std::size_t written = 0;
         while (written < text.size()) {
@@ -54,8 +54,8 @@ private:
         const ssize_t sent =
             ::send(STDERR_FILENO, text.data(), text.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent >= 0 || errno != ENOTSOCK) return sent;
-        // There is no descriptor left, no /proc, or the pipe is another user's. One that is writable has room for PIPE_BUF bytes (pipe(7)),
-        // a terminal for one.
+        // There is no descriptor left, no /proc, or the pipe belongs to another user. A writable pipe has room for
+        // PIPE_BUF bytes (pipe(7)), a terminal for one.
         const std::size_t room = is_pipe_ ? PIPE_BUF : is_terminal_ ? 1 : text.size();
         return has_room() ? ::write(STDERR_FILENO, text.data(), text.substr(0, room).size()) : -1;
     }
@@ -77,7 +77,7 @@ void write_error(std::string_view text) noexcept {
     static std::mutex mutex;
     static std::size_t lost_bytes = 0;
     const std::lock_guard lock(mutex);
-    const ErrorOutput output; // each time: the program may put another one there
+    const ErrorOutput output; // opened each time: the program may replace descriptor 2
     if (lost_bytes > 0) {
         char note[80];
         const int size = std::snprintf(

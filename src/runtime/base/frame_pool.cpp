@@ -36,7 +36,7 @@ void FramePool::note(std::size_t size_bytes, std::ptrdiff_t more) noexcept {
     }
 }
 
-// Its class is full or there is none, or it is the first block that comes back: then keeping begins.
+// The block's size class is full or there is none; or it is the first block that comes back, with which keeping begins.
 void FramePool::release_unkept(void* block, std::size_t size_bytes) noexcept {
     if (spared_ == block && block != nullptr) {
         spared_ = nullptr;
@@ -44,7 +44,7 @@ void FramePool::release_unkept(void* block, std::size_t size_bytes) noexcept {
         return;
     }
     if (audit_ != nullptr) --audit_->live_count;
-    // Under ASan nothing is kept: its quarantine finds a use after free, a free list would hide it.
+    // Under ASan nothing is kept: its quarantine finds a use after free, which a free list would hide.
     const bool may_keep =
         !address_sanitizer_runs && !closed_ && audit_ == nullptr && spared_ == nullptr;
     if (!may_keep || kept_limit_ != 0) {

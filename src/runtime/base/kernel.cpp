@@ -94,13 +94,13 @@ public:
     Result<std::size_t> accept_waiting(int listener, std::span<UniqueFd> taken) override {
         pollfd waits{.fd = listener, .events = POLLIN, .revents = 0};
         if (taken.empty() || ::poll(&waits, 1, 0) == 0) return std::size_t{0};
-        // Another process may be faster at a listener that both have: accept4 would wait then.
+        // Another process with the same listener may be faster: accept4 would then wait.
         const int flags = ::fcntl(listener, F_GETFL);
         const bool is_blocking = flags >= 0 && (flags & O_NONBLOCK) == 0;
         if (is_blocking) ::fcntl(listener, F_SETFL, flags | O_NONBLOCK);
         std::size_t count = 0;
         int error = 0;
-        // Clients that have gone are passed over, so many of them: their error may last.
+        // Clients that have gone are skipped, up to a limit: the error may persist.
         for (std::size_t left = 2 * taken.size(); left > 0 && count < taken.size(); --left) {
             UniqueFd fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
             if (!fd) error = errno;
@@ -113,7 +113,7 @@ public:
     }
 
     void refuse_new_clients(int listener) noexcept override {
-        // What a TCP socket's filter sees begins with the header: byte 13 has the flags, 2 is SYN.
+        // The data that a TCP socket's filter sees begins with the header: byte 13 has the flags, 2 is SYN.
         std::array<sock_filter, 4> drop_syn{
             {BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 13), BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 2, 0, 1),
              BPF_STMT(BPF_RET | BPF_K, 0), BPF_STMT(BPF_RET | BPF_K, ~0U)}};
@@ -161,7 +161,7 @@ public:
         }
     }
 
-    // Never again on EINTR: on Linux the descriptor is free after close(2), whatever it returns.
+    // No retry on EINTR: on Linux the descriptor is free after close(2), whatever it returns.
     void close(int fd) noexcept override { ::close(fd); }
 
     Result<std::vector<Endpoint>> resolve(std::string_view host_and_port) override {
@@ -173,7 +173,7 @@ public:
     bool has_more_threads(std::size_t than) noexcept override {
         struct stat threads{};
         if (::stat("/proc/self/task", &threads) != 0) return true;
-        // Links of a folder: itself, its name above, and one for each folder inside, a thread's.
+        // A folder has two links (its name and its own `.`), and one more for each folder inside: each thread is one.
         if (threads.st_nlink - 2 <= than) return false;
         DIR* folder = ::opendir("/proc/self/task");
         if (folder == nullptr) return true;
@@ -198,7 +198,7 @@ public:
             if (is_fault || sigismember(&blocked, number) == 1 ||
                 ::sigaction(number, nullptr, &action) != 0)
                 continue;
-            // The members share their place.
+            // sa_handler and sa_sigaction share their place.
             if (action.sa_handler != SIG_DFL && action.sa_handler != SIG_IGN) return true;
         }
         return false;
@@ -217,7 +217,7 @@ public:
     bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }
 
 private:
-    // io_uring has threads in this process for files; they live on for a while, and only do what they were asked.
+    // io_uring has threads in this process for files; they linger for a while, and only do what they were asked.
     static bool is_kernel_worker(int tasks, const char* thread) noexcept {
         const std::string path = std::string(thread) + "/comm"; // short: it takes no memory
         const UniqueFd comm(::openat(tasks, path.c_str(), O_RDONLY | O_CLOEXEC));
@@ -242,7 +242,7 @@ private:
     }
 };
 
-// Static objects may close descriptors when everything else has gone.
+// Static objects may close descriptors after everything else has been destroyed.
 static_assert(std::is_trivially_destructible_v<RealKernel>);
 constinit RealKernel real_kernel;
 constinit thread_local Kernel* kernel_of_this_thread = &real_kernel;

@@ -54,9 +54,9 @@ std::string time_of(std::chrono::system_clock::time_point moment) {
     return {text, static_cast<std::size_t>(size)};
 }
 
-// ---- what others said, so that it can do no harm -------------------------------------------------
+// ---- making text from outside harmless -----------------------------------------------------------
 
-// How many bytes at the beginning of `text` are one letter of UTF-8 (RFC 3629); 0 if that is none.
+// How many bytes at the start of `text` form one UTF-8 character (RFC 3629); 0 if they form none.
 std::size_t letter_size(std::string_view text) noexcept {
     const auto at = [&](std::size_t index) { return static_cast<unsigned char>(text[index]); };
     const unsigned char first = at(0);
@@ -67,13 +67,13 @@ std::size_t letter_size(std::string_view text) noexcept {
         if ((at(index) & 0xc0) != 0x80) return 0;
     }
     const unsigned char second = at(1);
-    const bool is_wrong = (first == 0xe0 && second < 0xa0) || // longer than it need be
-                          (first == 0xed && second > 0x9f) || // half of a pair
+    const bool is_wrong = (first == 0xe0 && second < 0xa0) || // overlong
+                          (first == 0xed && second > 0x9f) || // a surrogate
                           (first == 0xf0 && second < 0x90) || (first == 0xf4 && second > 0x8f);
     return is_wrong ? 0 : size;
 }
 
-// A terminal obeys such, also those of two bytes (U+0080 to U+009F).
+// Terminals obey control characters, including those of two bytes (U+0080 to U+009F).
 bool is_control(std::string_view letter) noexcept {
     const auto first = static_cast<unsigned char>(letter[0]);
     if (letter.size() == 1) return first < 0x20 || first == 0x7f;
@@ -90,7 +90,7 @@ std::string escaped_control(std::string_view letter) {
     return {text, static_cast<std::size_t>(size)};
 }
 
-// As JSON has it (RFC 8259): what is no UTF-8 becomes U+FFFD. Without `quotes`, `"` and `\` stay.
+// Escapes as in JSON (RFC 8259): bytes that are not UTF-8 become U+FFFD. Without `quotes`, `"` and `\` stay.
 std::string escaped(std::string_view text, bool quotes) {
     std::string safe;
     safe.reserve(text.size() + 2);
@@ -131,7 +131,7 @@ void append_pair(std::string& line, std::string_view name, std::string_view valu
     line += needs_quotes(value) ? in_quotes(value) : std::string(value);
 }
 
-// Messages that differ in numbers only are one.
+// Messages that differ only in numbers count as the same.
 std::string without_numbers(std::string_view message) {
     std::string text;
     for (const char letter : message) {
@@ -242,7 +242,7 @@ bool Log::is_too_often(LogLevel level, std::string_view message) {
     return true;
 }
 
-// If nobody is old enough, the oldest goes.
+// If no message is old enough, the oldest is forgotten.
 void Log::forget_old_messages(Clock::time_point now) {
     next_look_.reset();
     auto oldest = repeats_.end();

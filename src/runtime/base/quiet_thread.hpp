@@ -1,6 +1,6 @@
 #pragma once
 
-// Threads that serve a loop must take no signal away from those that wait for it.
+// Threads that serve a loop must not take signals away from the threads that wait for them.
 
 #include <csignal>
 #include <thread>
@@ -10,8 +10,8 @@
 
 namespace ringlet {
 
-/// Starts a thread with all signals blocked. The calling thread's mask is as before afterwards, also when
-/// there is no thread.
+/// Starts a thread with all signals blocked. The calling thread's mask is then restored, even if no
+/// thread could be started.
 ///
 /// Errors    As the constructor of `std::thread`: `std::system_error`.
 template <class Fn>

@@ -1,7 +1,7 @@
 #pragma once
 
-// What the address sanitizer should know of memory that only the kernel or a free list touches.
-// It sees neither the kernel's writes nor that a block in a free list is not to be used.
+// Tells the address sanitizer about memory that only the kernel or a free list touches. It sees
+// neither the kernel's writes nor that a block in a free list must not be used.
 
 #include <cstddef>
 

@@ -17,7 +17,7 @@ namespace ringlet {
 
 namespace {
 
-constexpr std::size_t piece_limit = std::size_t{1} << 30; // of one system call
+constexpr std::size_t piece_limit = std::size_t{1} << 30; // per system call
 
 // ---- on io_uring --------------------------------------------------------------------------------
 
@@ -111,7 +111,6 @@ std::shared_ptr<UniqueFd> File::descriptor() const {
     return fd_;
 }
 
-// A coroutine of its own: it copies the descriptor before anything is awaited.
 Task<Result<File>> File::open(std::string path, OpenOptions options) {
     auto job = [&] { return open_here(path, options); };
     auto opened = co_await run_blocking_to_end(job);
@@ -119,6 +118,7 @@ Task<Result<File>> File::open(std::string path, OpenOptions options) {
     co_return File(std::make_shared<UniqueFd>(std::move(*opened)));
 }
 
+// This and the next three copy the descriptor before anything is awaited, so the File may be dropped meanwhile.
 Task<Result<std::size_t>> File::read_at(std::span<std::byte> memory, std::uint64_t offset) const {
     const std::shared_ptr<UniqueFd> fd = descriptor();
     auto by_kernel = co_await kernel_does_files();
@@ -170,7 +170,7 @@ Task<Result<struct stat>> File::status() const {
 
 namespace {
 
-// What says that it is empty may not be: files of /proc are.
+// A file of size 0 need not be empty: those in /proc are not.
 Result<std::string> read_whole_here(const std::string& path, std::size_t limit_bytes) {
     auto fd = open_here(path, {});
     if (!fd) return fd.error();

@@ -17,8 +17,8 @@ namespace ringlet {
 
 // ---- SIGPIPE ------------------------------------------------------------------------------------
 
-// A write to a pipe without a reader raises it, and no flag of write(2) prevents that (as MSG_NOSIGNAL does for a
-// socket). It comes to the thread that writes, where it is blocked, and is taken away with the answer.
+// A write to a pipe without a reader raises it, and write(2) has no flag against that (as MSG_NOSIGNAL for a
+// socket). The signal goes to the writing thread, where it is blocked, and is consumed when the answer is read.
 namespace {
 
 sigset_t only_sigpipe() noexcept {

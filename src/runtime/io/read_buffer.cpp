@@ -15,7 +15,7 @@ std::string_view text_of(std::span<const std::byte> bytes) {
 
 } // namespace
 
-// A delimiter may begin in what was joined and end in the chunk: that border is looked at apart.
+// A delimiter may begin in the joined bytes and end in the chunk: that border is searched separately.
 std::optional<std::size_t> ReadBuffer::find(std::string_view delimiter) {
     if (searched_for_ != delimiter) {
         searched_for_ = delimiter;

@@ -27,8 +27,8 @@ namespace {
 // The loop that turns on this thread.
 constinit thread_local LoopCore* turning_loop = nullptr;
 
-// exit(3) was called, and what is static is being destroyed. Told by a handler that is registered when a loop
-// first runs: so it is called before the destructor of that loop, if that is static.
+// exit(3) was called, and static objects are being destroyed. Set by a handler that is registered when a loop
+// first runs, so it is called before the destructor of that loop, if the loop is static.
 constinit std::atomic<bool> process_exits{false};
 // For each loop, since a static one that is made later is destroyed earlier.
 void watch_for_exit(const LoopCore* loop) {
@@ -43,7 +43,7 @@ void watch_for_exit(const LoopCore* loop) {
 
 // ---- the turn: what the whole library is about -------------------------------------------------
 
-// Noexcept: without the memory to hand over what the kernel has answered nothing can go on.
+// Noexcept: without memory to hand over the kernel's answers, nothing can continue.
 void LoopCore::turn() noexcept {
     ++turns_;
     const bool look_at_kernel =
@@ -54,11 +54,11 @@ void LoopCore::turn() noexcept {
     if (!finished_.empty()) reap();
 }
 
-// An answer of the kernel goes to its operation.
+// Gives one of the kernel's answers to its operation.
 inline void LoopCore::give_answer(const Completion& completion) {
     Operation& operation = *completion.operation;
     const auto kind = static_cast<std::size_t>(operation.opcode);
-    if (completion.result > 0) // of those that move no bytes nobody reads it
+    if (completion.result > 0) // for other operations this count is not read
         moved_bytes_[kind] += static_cast<std::size_t>(completion.result);
     const bool finished = operation.finish(completion.result);
     if (&operation == &wake_) {
@@ -96,7 +96,7 @@ void LoopCore::take_answers() {
     now_ = Clock::now();
     // Newest first: the socket that the kernel has just worked on is still in the cache. With 100
     // connections this saves 5 % of the CPU per echo (docs/results/measurements.md). A batch is bounded, so
-    // that nobody waits longer than it.
+    // no coroutine waits longer than one batch.
     for (auto newest = completions.rbegin(); newest != completions.rend(); ++newest) {
         give_answer(*newest);
     }
@@ -105,8 +105,8 @@ void LoopCore::take_answers() {
         park_long_waits();
 }
 
-// Second half: resumes those that were ready at the start, no more. Whoever becomes ready meanwhile
-// has its turn after the kernel had its own.
+// Second half: resumes only the coroutines that were ready at the start. Those that become ready
+// meanwhile run after the next look at the kernel.
 inline void LoopCore::resume_ready() {
     if (mail_waiting_) {
         mail_waiting_ = false;
@@ -169,7 +169,7 @@ bool LoopCore::adopt(TaskRecord& record, CancelScope& parent, TaskOwner& owner) 
 }
 
 void LoopCore::task_ended(TaskRecord& record) noexcept {
-    if (&record == root_ || !record.has_failed()) return; // of the root run gives the outcome
+    if (&record == root_ || !record.has_failed()) return; // `run` returns the outcome of the root
     try {
         report(record.failure()->to_string());
     } catch (const std::bad_alloc&) {
@@ -189,7 +189,7 @@ void LoopCore::run_root(TaskRecord& root) {
     }
     LoopCore* const outer = std::exchange(turning_loop, this);
     root_ = &root;
-    if (turn_times_) turn_times_->has_begun = false; // nor was it a turn since the last run
+    if (turn_times_) turn_times_->has_begun = false; // the time since the last run was no turn
     if (!adopt(root, scope_, *this)) root.release_reference();
     while (root_ != nullptr && !stuck_ && !stop_requested_.load(std::memory_order_acquire)) turn();
     if (stuck_) report_stuck_tasks();
@@ -199,8 +199,8 @@ void LoopCore::run_root(TaskRecord& root) {
 }
 
 // Cancels everything and waits until every task has ended. A shield holds as long as something can
-// still happen behind it. Only when the kernel has answered everything does a frame go that has not
-// finished by itself.
+// still happen inside it. A frame that has not finished is destroyed only after the kernel has
+// answered everything.
 void LoopCore::leave() {
     LoopCore* const outer = std::exchange(turning_loop, this);
     leaving_ = true;
@@ -214,8 +214,8 @@ void LoopCore::leave() {
     turning_loop = outer;
 }
 
-// Once a task is abandoned nobody waits for a moment or for another thread any more: the deadline that
-// is armed may be that of the abandoned task itself.
+// Once a task is abandoned, the loop no longer waits for timers or other threads: an armed deadline
+// may be that of the abandoned task itself.
 void LoopCore::turn_until_nothing_moves() {
     const auto waits_for_more = [this] {
         return !has_abandoned_ && (!timers_.empty() || other_thread_waits_ > 0);
@@ -223,9 +223,9 @@ void LoopCore::turn_until_nothing_moves() {
     while (in_flight_count_ > 0 || !ready_.empty() || waits_for_more()) turn();
 }
 
-// The kernel holds nothing any more: the frames that are left wait for something that will not
-// come. First nobody stands in any line or list any more, so that what one frame does when it goes
-// wakes nobody who goes next. Then they go, those of children before those of the tasks that spawned them.
+// The kernel no longer holds anything: the frames that are left wait for something that will not come.
+// First all of them leave every queue and list, so that destroying one frame wakes none that is destroyed
+// next. Then they are destroyed, children before the tasks that spawned them.
 void LoopCore::bury_abandoned() noexcept {
     ready_.clear();
     TaskRecord* youngest = nullptr; // leads to older ones
@@ -253,8 +253,8 @@ void LoopCore::bury_abandoned() noexcept {
     root_ = nullptr;
 }
 
-// Answers are counted in a row: as long as they come in the same resumption, or each follows the
-// turn that the last one gave away.
+// Counts refusals in a row: those in the same resumption, and one that follows a turn given away by
+// the last.
 LoopCore::Admission LoopCore::count_refusal(CancelScope& scope) {
     constexpr std::uint32_t gave_its_turn_away = 0xffff'ffff;
     TaskRecord& task = *scope.task;
@@ -274,7 +274,7 @@ LoopCore::Admission LoopCore::count_refusal(CancelScope& scope) {
     return Admission::abandon;
 }
 
-// The record of a task that waits for nothing else stands in line for it.
+// The task's record serves as its wait, since the task waits for nothing else.
 void LoopCore::resume_next_turn(CancelScope& scope, std::coroutine_handle<> waiter) noexcept {
     TaskRecord& task = *scope.task;
     note_wait(Admitted(), task, scope, waiter);
@@ -337,11 +337,11 @@ LoopCore::LoopCore(std::unique_ptr<Ring> ring, BackendChoice backend, UniqueFd w
 LoopCore::~LoopCore() = default;
 
 void LoopCore::shut_down() {
-    // Something that the loop runs called exit: it will never come back. The kernel cleans up.
+    // Code that runs on the loop called exit, so it never returns. The kernel cleans up.
     if (root_ != nullptr && process_exits.load(std::memory_order_relaxed)) return abandon();
     assert_thread();
     RINGLET_ASSERT(root_ == nullptr, "a loop was destroyed while it runs");
-    // Tasks that were spawned after the last run never begin, nor is mail delivered. What goes may spawn no more.
+    // Tasks spawned after the last run never begin, and mail is not delivered. Frames being destroyed cannot spawn.
     scope_.cancel(CancelReason::shutdown);
     bury_abandoned();
     used_.for_each_while([](DescriptorUse& use) {
@@ -356,11 +356,11 @@ void LoopCore::shut_down() {
     while (wake_.state == Operation::State::in_flight) take_answers();
 }
 
-// Nothing that may still be used on some stack is freed, and nobody is waited for.
+// Frees nothing that may still be used on some stack, and waits for no task.
 void LoopCore::abandon() noexcept {
     if (pool_) pool_->abandon();
     if (watchdog_) watchdog_->ends();             // its report would come here
-    static constinit std::array<void*, 3> kept{}; // so that who looks for leaks finds them
+    static constinit std::array<void*, 3> kept{}; // so that a leak checker finds them reachable
     kept = {ring_.release(), watchdog_.release(), pool_.release()};
     used_.for_each_while([](DescriptorUse& use) {
         use.unlink();

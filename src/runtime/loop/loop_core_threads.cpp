@@ -1,4 +1,4 @@
-// Where a loop and other threads meet: being woken, lending work, and noticing that nobody is there.
+// Where a loop and other threads meet: wake-ups, blocking jobs, and noticing that no thread could wake the loop.
 
 #include <ringlet/detail/loop_core.hpp>
 
@@ -26,7 +26,7 @@ void LoopCore::watch_for_wake() {
     unsubmitted_ = true;
 }
 
-// Async-signal-safe. An eventfd write fails only when 2^64 - 1 wakes have not been read.
+// Async-signal-safe. An eventfd write fails only if 2^64 - 1 wakes are unread.
 void LoopCore::wake() noexcept {
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = ::write(wake_fd_.get(), &one, sizeof one);
@@ -49,9 +49,9 @@ std::error_code LoopCore::run_on_other_thread(std::shared_ptr<BlockingJob> job, 
     }
     const std::error_code refused = pool_->run(job);
     if (refused) return refused;
-    job->waiting = &waiter; // looked at on this thread only
+    job->waiting = &waiter; // used on this thread only
     expect_other_thread(true);
-    if (job->is_waited_for) ++in_flight_count_; // as what the kernel has: no frame goes before
+    if (job->is_waited_for) ++in_flight_count_; // as if in flight: no frame goes before
     return {};
 }
 
@@ -68,8 +68,8 @@ void LoopCore::forget_blocking_job(const BlockingJob& job) noexcept {
 
 // ---- nothing can happen any more ----------------------------------------------------------------
 
-// Nothing is in flight, no timer is armed, nobody is ready. What could still come is a letter: one
-// that is here already, or one from another thread, or a stop from a signal's handler, if there is one.
+// Nothing is in flight, no timer is armed, no coroutine is ready. What could still come is a letter
+// that is already here or from another thread, or a stop from a signal handler, if there is one.
 bool LoopCore::would_block_forever() const {
     if (root_ == nullptr || leaving_ || other_thread_waits_ > 0 || !mailbox_.empty() ||
         stop_requested_.load(std::memory_order_acquire)) {

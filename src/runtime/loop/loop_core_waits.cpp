@@ -1,4 +1,4 @@
-// How long the loop waits for the kernel, and what becomes of those who wait for long.
+// How long the loop waits for the kernel, and what it does with operations that have waited for a long time.
 
 #include <ringlet/detail/loop_core.hpp>
 
@@ -10,7 +10,7 @@ namespace ringlet {
 
 // ---- the loop -----------------------------------------------------------------------------------
 
-// When something is to be done, whatever the kernel says.
+// When the loop has something to do even without an answer of the kernel.
 std::optional<Clock::time_point> LoopCore::next_moment() {
     const auto timer = timers_.next();
     if (waiting_.empty()) {
@@ -21,7 +21,7 @@ std::optional<Clock::time_point> LoopCore::next_moment() {
     return timer ? std::min(*timer, *park_at_) : park_at_;
 }
 
-// Before it goes back to the kernel: the wait is no part of a turn.
+// Called before the loop goes back to the kernel: the wait is not part of a turn.
 void LoopCore::end_measured_turn() noexcept {
     const Clock::duration length = Clock::now() - now_;
     if (std::exchange(turn_times_->has_begun, true)) {
@@ -52,9 +52,9 @@ std::span<const Completion> LoopCore::wait(std::optional<Clock::time_point> dead
     return completions;
 }
 
-// ---- those who wait ------------------------------------------------------------------------------
+// ---- long waits ----------------------------------------------------------------------------------
 
-// Few at once, so that 100,000 that grow old together keep nobody waiting.
+// A few per turn, so that 100,000 receives of the same age do not delay other tasks.
 void LoopCore::park_long_waits() {
     std::size_t left = parks_per_turn_limit;
     park_at_.reset();
@@ -64,7 +64,7 @@ void LoopCore::park_long_waits() {
             return false;
         }
         if (now_ - operation.since < park_after_) {
-            // An eighth late at most: those that follow soon come along.
+            // At most an eighth late, so that receives which follow soon are parked along with it.
             park_at_ = later(now_, park_after_ / 8);
             return false;
         }
@@ -76,7 +76,7 @@ void LoopCore::park_long_waits() {
     });
 }
 
-// The list is in the order of the last progress, so the walk ends at the first that is young.
+// The list is in the order of the last progress, so the walk ends at the first one younger than the limit.
 void LoopCore::cancel_idle(Clock::duration limit) {
     idle_limited_.for_each_while([&](Operation& operation) {
         if (now_ - operation.since < limit) return false;
@@ -100,7 +100,7 @@ std::size_t LoopCore::end_resting(Clock::duration rest, std::size_t at_most) {
 }
 
 void LoopCore::limit_idle_time(Operation& operation) noexcept {
-    if (operation.is_linked()) operation.unlink(); // of those that may be parked
+    if (operation.is_linked()) operation.unlink(); // from the list of those that may be parked
     operation.since = now_;
     idle_limited_.push_back(operation);
 }

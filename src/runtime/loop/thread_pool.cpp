@@ -35,7 +35,7 @@ std::error_code ThreadPool::run(std::shared_ptr<BlockingJob> job) {
     }
     if (one_more) {
         const std::error_code refused = add_thread();
-        if (refused && threads_.empty()) return refused; // those that are there will come to it
+        if (refused && threads_.empty()) return refused; // otherwise an existing thread will run it
     }
     {
         const std::lock_guard lock(mutex_);
@@ -47,7 +47,7 @@ std::error_code ThreadPool::run(std::shared_ptr<BlockingJob> job) {
 
 std::error_code ThreadPool::add_thread() {
     try {
-        threads_.reserve(threads_.size() + 1); // a thread that has begun must have its place
+        threads_.reserve(threads_.size() + 1); // so that a started thread always has its slot
         threads_.push_back(start_quiet_thread([this] { work(); }));
     } catch (const std::system_error& error) {
         return error.code();
@@ -59,7 +59,7 @@ std::error_code ThreadPool::add_thread() {
 }
 
 void ThreadPool::forget(const BlockingJob& job) noexcept {
-    Order dropped; // its arguments go outside of the lock
+    Order dropped; // its arguments are destroyed outside of the lock
     const std::lock_guard lock(mutex_);
     const auto found = std::find_if(line_.begin(), line_.end(), [&](const Order& waiting) {
         return waiting.job.get() == &job;
@@ -81,7 +81,7 @@ void ThreadPool::work() {
         lock.unlock();
         order.front().job->run();
         lock.lock();
-        // Told under the lock: the loop may be going (see abandon).
+        // Posted under the lock: the loop may be ending (see abandon).
         if (ends_) {
             untold_.splice(untold_.end(), order);
             return;

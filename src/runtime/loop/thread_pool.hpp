@@ -1,7 +1,7 @@
 #pragma once
 
-// The threads on which functions run that block. They are made when they are needed and stay until
-// the loop goes.
+// The threads that run blocking functions. They are started when needed and stay until the loop is
+// destroyed.
 
 #include <ringlet/detail/blocking_job.hpp>
 #include <ringlet/detail/loop_core.hpp>
@@ -23,23 +23,23 @@ public:
     ThreadPool(LoopCore& loop, std::size_t limit) : loop_(&loop), limit_(limit) {}
     ThreadPool(const ThreadPool&) = delete;
     ThreadPool& operator=(const ThreadPool&) = delete;
-    /// Waits for functions that run; those that wait in line are dropped.
+    /// Waits for functions that run; queued ones are dropped.
     ~ThreadPool();
 
     /// Thread    The loop's own, as `forget`.
     ///
-    /// Errors    `resource_unavailable_try_again` when there is no thread, and none can be made; then the job
+    /// Errors    `resource_unavailable_try_again` if there is no thread and none can be created; then the job
     ///           is not kept.
     [[nodiscard]] std::error_code run(std::shared_ptr<BlockingJob> job);
 
-    /// The loop goes, and nobody waits for what runs: no thread touches the loop any more.
+    /// The loop ends without waiting for running functions: no thread touches the loop after this.
     void abandon() noexcept;
 
     /// The job's waiter has gone: if it has not begun, it never will.
     void forget(const BlockingJob& job) noexcept;
 
 private:
-    // What is to be done, and the letter that says it has been: nothing is allocated on the other thread.
+    // A job, and the letter that reports it done: nothing is allocated on the other thread.
     struct Order {
         std::shared_ptr<BlockingJob> job;
         std::unique_ptr<Mailbox::Letter> done;
@@ -52,8 +52,8 @@ private:
     std::size_t limit_;
     std::mutex mutex_;
     std::condition_variable wanted_;
-    std::list<Order> untold_; // that ended when nobody was told any more; they go with the pool
-    std::list<Order> line_;   // which is moved and made without memory
+    std::list<Order> untold_; // that ended after `abandon`; destroyed with the pool
+    std::list<Order> line_;   // a list: moving an order allocates nothing
     std::vector<std::thread> threads_;
     std::size_t idle_ = 0;
     bool ends_ = false;

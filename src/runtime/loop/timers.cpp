@@ -24,7 +24,7 @@ Timer* Timers::meld(Timer* left, Timer* right) noexcept {
 }
 
 // Melds a list of siblings: pairs from left to right, then the pairs from right to left. The pairs
-// are kept in a list through `previous`, so that no recursion is as deep as the heap is wide.
+// are kept in a list through `previous`, because a recursion would be as deep as the heap is wide.
 Timer* Timers::meld_pairs(Timer* first) noexcept {
     Timer* pairs = nullptr;
     while (first != nullptr) {

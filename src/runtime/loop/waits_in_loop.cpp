@@ -1,5 +1,5 @@
-// What operations and tasks ask of their loop. Their classes stand on lower floors, which know a loop
-// by name only; the rest of their members is in ring/operation.cpp and task/task_record.cpp.
+// Members of operations and tasks that use their loop. Their classes are on lower floors, which only
+// declare the loop; their other members are in ring/operation.cpp and task/task_record.cpp.
 
 #include <ringlet/detail/loop_core.hpp>
 #include <ringlet/detail/operation.hpp>

@@ -1,8 +1,8 @@
 #pragma once
 
-// A thread that notices when a coroutine does not give the loop back, and says which one it is while
-// it still runs. The loop tells it with a few relaxed stores what it resumes; it never looks into a
-// task, which may be gone by the time that it does.
+// A thread that notices a coroutine that does not return to the loop, and names it while it still
+// runs. The loop publishes what it resumes with a few relaxed stores; the thread never reads a task,
+// which may be gone by then.
 
 #include <ringlet/clock.hpp>
 

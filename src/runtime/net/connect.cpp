@@ -16,7 +16,7 @@ namespace ringlet {
 
 namespace {
 
-// RFC 8305, section 4: the families take turns, the best address first.
+// RFC 8305, section 4: the address families alternate, the best address first.
 std::vector<Endpoint> in_turns(std::vector<Endpoint> endpoints) {
     std::vector<Endpoint> first;
     std::vector<Endpoint> other;

@@ -1,7 +1,7 @@
 #pragma once
 
-// What `StreamSocket::set_peer` has said of sockets. Few have an entry, so that it is kept here, and a connection
-// that nobody speaks for is not a byte larger. It promises that an entry goes with its socket, on whatever thread.
+// The addresses set by `StreamSocket::set_peer`. Few sockets have one, so they are kept here, and other
+// connections are not a byte larger. It promises that an entry is removed with its socket, on any thread.
 
 #include <ringlet/endpoint.hpp>
 
@@ -16,7 +16,7 @@ class Socket;
 class NamedPeers {
 public:
     void name(const Socket& socket, const Endpoint& peer);
-    /// Of one that was named.
+    /// The address of a socket that was named.
     [[nodiscard]] Endpoint of(const Socket& socket) const;
     void forget(const Socket& socket) noexcept;
     [[nodiscard]] std::size_t count() const;
@@ -26,7 +26,7 @@ private:
     std::unordered_map<const Socket*, Endpoint> peers_;
 };
 
-/// Those of the process.
+/// The table of the process.
 NamedPeers& named_peers();
 
 } // namespace ringlet

@@ -12,9 +12,9 @@
 
 #include <arpa/inet.h>
 
-// The parser says how long a header is at least, and that much is received, until the header is whole: so nothing behind
-// it is taken. This works on every ring, in a simulation and for direct descriptors, and needs no wrapper around the
-// stream. What was refused, and why: docs/internals/decisions.md.
+// The parser gives the minimum length of a header, and that much is received until the header is complete, so no byte
+// after it is taken. This works on every ring, in a simulation and for direct descriptors, and needs no wrapper around
+// the stream. Rejected alternatives: docs/internals/decisions.md.
 
 namespace ringlet {
 
@@ -77,7 +77,7 @@ struct Kind {
 constexpr std::array kinds = {Kind{"TCP4", AF_INET, 7}, Kind{"TCP6", AF_INET6, 2}};
 constexpr std::string_view unknown_kind = "UNKNOWN";
 
-// What stands between single spaces. More than `limit` fields, or none between two spaces, are shown as well.
+// The text between single spaces: two spaces in a row give an empty field.
 std::vector<std::string_view> fields_of(std::string_view text) {
     std::vector<std::string_view> fields;
     for (;;) {
@@ -114,7 +114,7 @@ Result<ProxyParse> parse_whole_line(std::string_view line) {
     header.version = 1;
     header.size_bytes = line.size() + line_end.size();
     const auto fields = fields_of(line.substr(line_begin.size()));
-    if (fields[0] == unknown_kind) return found(std::move(header)); // whatever comes after it
+    if (fields[0] == unknown_kind) return found(std::move(header)); // whatever follows it
     for (const Kind& kind : kinds) {
         if (fields[0] != kind.name) continue;
         if (fields.size() != 5) return ProxyErrc::line_malformed;
@@ -129,7 +129,7 @@ Result<ProxyParse> parse_whole_line(std::string_view line) {
     return ProxyErrc::line_malformed;
 }
 
-// How many bytes must follow a line that has begun like this, if it is well.
+// The least number of bytes that must still follow the start of a valid line.
 std::size_t least_rest_of(std::string_view line) {
     if (line.ends_with('\r')) return 1;
     const auto fields = fields_of(line.substr(line_begin.size()));
@@ -222,7 +222,7 @@ Bytes behind(Bytes bytes, const ProxyTlv& tlv) {
     return bytes.subspan(tlv_begin_bytes + tlv.bytes.size());
 }
 
-// RFC 4960, appendix B, bit by bit: it is asked for rarely, and of few bytes. Those of the checksum count as zeros.
+// RFC 4960, appendix B, bit by bit: it is rare, and over few bytes. The bytes of the checksum count as zeros.
 std::uint32_t crc32c_of(Bytes header, Bytes checksum) {
     std::uint32_t crc = 0xffff'ffff;
     for (const std::byte& byte : header) {
@@ -264,7 +264,7 @@ Result<ProxyParse> parse_binary(Bytes bytes) {
     if (!header.is_local && (family_number >= families.size() || transport > datagram_transport))
         return ProxyErrc::family_unsupported;
 
-    // A receiver ignores what comes with LOCAL, and with an unspecified family or transport.
+    // A receiver ignores the addresses of LOCAL, and of an unspecified family or transport.
     const bool names_client = !header.is_local && family_number != 0 && transport != 0;
     const Family& family = families[names_client ? family_number : 0];
     const std::size_t begin_bytes = fixed_bytes + 2 * (family.address_bytes + family.port_bytes);

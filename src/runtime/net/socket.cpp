@@ -100,7 +100,7 @@ Result<void> watch(Kernel& kernel, int fd, const Liveness& liveness) {
         done = set(IPPROTO_TCP, TCP_USER_TIMEOUT, liveness.user_timeout.count());
     if (!done || liveness.keep_alive.count() <= 0) return done;
     constexpr int question_count = 6;
-    constexpr std::int64_t limit_s = 32'767; // of the kernel's (MAX_TCP_KEEPIDLE)
+    constexpr std::int64_t limit_s = 32'767; // the kernel's (MAX_TCP_KEEPIDLE)
     const std::int64_t silence = std::min<std::int64_t>(liveness.keep_alive.count(), limit_s);
     done = set(SOL_SOCKET, SO_KEEPALIVE, 1);
     if (done) done = set(IPPROTO_TCP, TCP_KEEPIDLE, silence);

@@ -1,8 +1,8 @@
 #pragma once
 
-// What a stream or a listener is inside: a descriptor and the requests that may be in flight on it.
-// It keeps the promise that the descriptor and the requests outlive the kernel's interest in them,
-// whatever becomes of the handle.
+// The inside of a stream or a listener: a descriptor and the requests that may be in flight on it.
+// It keeps the promise that the descriptor and the requests live until the kernel is done with
+// them, whatever happens to the handle.
 
 #include <ringlet/detail/frame_pool.hpp>
 #include <ringlet/detail/loop_core.hpp>
@@ -38,7 +38,7 @@ public:
         if (use_.loop != nullptr) {
             use_.loop->close(descriptor_, use_);
         } else {
-            UniqueFd(descriptor_.fd()).reset(); // a direct one has gone with its loop
+            UniqueFd(descriptor_.fd()).reset(); // a direct one was closed with its loop
         }
     }
 
@@ -51,14 +51,14 @@ public:
         Kernel& kernel = Kernel::of_this_thread();
         return with_fd(descriptor_, use_.loop, [&](int fd) { return (kernel.*call)(fd); });
     }
-    /// The same of more than a descriptor: `call(kernel, fd)`.
+    /// The same for a call with more arguments: `call(kernel, fd)`.
     template <class Call>
     [[nodiscard]] auto ask(Call call) const {
         Kernel& kernel = Kernel::of_this_thread();
         return with_fd(descriptor_, use_.loop, [&](int fd) { return call(kernel, fd); });
     }
 
-    /// Whether the peer has neither said anything that was not received, nor ended: see `Kernel::is_idle`.
+    /// Whether nothing unreceived has arrived, neither bytes nor the end: see `Kernel::is_idle`.
     [[nodiscard]] Result<bool> ask_idle() const {
         if (use_.loop != nullptr && use_.loop->has_received(descriptor_)) return false;
         return ask(&Kernel::is_idle);
@@ -76,8 +76,8 @@ public:
     Operation inbound;
     Operation outbound;
 
-    /// Describes the next request in one direction. Aborts with the names of both tasks when one is in
-    /// flight already.
+    /// Describes the next request in one direction. Aborts with the names of both tasks if one is
+    /// already in flight.
     void configure(Operation& operation, Opcode opcode, void* bytes, std::size_t size_bytes,
                    Operation::Extent extent = Operation::Extent::some) {
         if (operation.state != Operation::State::idle) [[unlikely]]
@@ -85,7 +85,7 @@ public:
         operation.configure(opcode, descriptor_, bytes, size_bytes, extent);
     }
 
-    /// Starts a request; false when it was refused and its answer is there already.
+    /// Starts a request; false if it was refused and its answer is already there.
     [[nodiscard]] bool start(Operation& operation, CancelScope& scope,
                              std::coroutine_handle<> waiter) {
         if (operation.state != Operation::State::idle) [[unlikely]]
@@ -95,7 +95,7 @@ public:
         return scope.loop->start(operation, scope, waiter);
     }
 
-    /// An answer has been read: ends the socket, or lets its closer go on, if it was the last.
+    /// An answer has been read: if it was the last, ends the socket or resumes its closer.
     void answered() noexcept {
         if (ending_ != Ending::no) [[unlikely]]
             end_if_idle();
@@ -107,7 +107,7 @@ public:
     }
 
     void cancel_requests() noexcept;
-    /// Of a listener: as `Ring::take_accepted` and `Ring::stop_accepting`.
+    /// For a listener: as `Ring::take_accepted` and `Ring::stop_accepting`.
     [[nodiscard]] UniqueFd take_accepted() const {
         return use_.loop != nullptr ? use_.loop->take_accepted(fd()) : UniqueFd();
     }
@@ -116,29 +116,29 @@ public:
     }
     void cancel_receive() noexcept { use_.loop->cancel(inbound, ECANCELED); }
 
-    /// Something of it is not in the kernel's socket: what is being sent, or was received for nobody yet.
+    /// Whether some of its data is not in the kernel's socket: being sent, or received ahead by the ring.
     [[nodiscard]] bool keeps_to_its_ring() const noexcept {
         return outbound.state != Operation::State::idle || use_.loop->receives_ahead();
     }
 
-    /// Where the other side is: what `name_peer` said last, or the kernel knows.
+    /// The peer's address: the one given to `name_peer` last, or else the kernel's.
     [[nodiscard]] Result<Endpoint> peer() const;
     void name_peer(const Endpoint& peer);
     [[nodiscard]] std::optional<Endpoint> named_peer() const;
 
     void limit_idle_time() noexcept;
 
-    /// Makes `closer` ready when the socket is idle; null: nobody waits for that any more.
+    /// Makes `closer` ready when the socket is idle; null: no task waits for that any more.
     void tell_when_idle(Wait* closer) noexcept {
         closer_ = closer;
         ending_ = closer != nullptr ? Ending::awaited : Ending::no;
     }
 
-    /// The owner is gone: closes as soon as the socket is idle, at once if it is.
+    /// The owner is gone: closes the socket as soon as it is idle, which may be now.
     void drop() noexcept;
 
 private:
-    // What the last answer brings about: its closer goes on, or the socket goes.
+    // What the last answer leads to: the closer is resumed, or the socket is destroyed.
     enum class Ending : std::uint8_t { no, awaited, dropped };
 
     void use_on(LoopCore& loop);
@@ -153,19 +153,19 @@ private:
     Wait* closer_ = nullptr;
 };
 
-/// Puts a connection, on which nothing is in flight, into the table of a loop's ring: it is no descriptor of the process
-/// any more. If there is no place it stays what it was.
+/// Moves a connection, on which nothing is in flight, into the table of a loop's ring, so it no longer uses a
+/// descriptor of the process. If the table is full, it stays as it was.
 void keep_in_table(LoopCore& loop, StreamSocket& stream);
 
-/// Another name of a connection among the descriptors of the process, whether it has one there or not.
+/// Another descriptor of the process for a connection, even if it is a direct one.
 Result<UniqueFd> another_descriptor_of(const StreamSocket& stream);
 
-/// Aborts: somebody used what owns nothing, and the message names the task that did.
+/// Aborts because an empty handle was used; the message names the task that used it.
 [[noreturn, gnu::cold]] void used_empty(const char* what);
 
 /// Opens a TCP socket for addresses of this kind, with TCP_NODELAY if asked for.
 Result<UniqueFd> open_tcp_socket(int family, bool no_delay, const Liveness& liveness);
-/// Gives a TCP socket that is open already the same options.
+/// Gives a TCP socket that is already open the same options.
 Result<void> set_tcp_options(int fd, bool no_delay, const Liveness& liveness);
 
 } // namespace ringlet

@@ -1,6 +1,6 @@
 #pragma once
 
-// What bind(2) made in the file system for a Unix socket.
+// The file that bind(2) made for a Unix socket.
 
 #include <atomic>
 #include <optional>
@@ -10,7 +10,7 @@
 
 namespace ringlet {
 
-/// Goes with the last listener at it, if that owns it, and unless another server has made one of the same name since.
+/// Removes the file with its last listener, if that owns it and no other server has since made one of the same name.
 ///
 /// Thread    Any.
 class SocketFile {

@@ -26,7 +26,7 @@ bool SocketAwaiter::suspend(CancelScope& scope, std::coroutine_handle<> waiter) 
 
 namespace {
 
-// Mistakes on purpose: see canary.hpp.
+// Deliberate mistakes: see canary.hpp.
 int spoil(const Operation& operation, int answer) noexcept {
     const bool was_faster = operation.cancel_requested && answer > 0;
     const bool leaks = was_faster && operation.opcode == Opcode::accept;
@@ -74,7 +74,7 @@ void CloseAwaiter::abandon() noexcept {
     if (socket_) socket_.get()->tell_when_idle(nullptr);
 }
 
-// Whether anybody waits or not, the socket closes when the kernel has answered: nothing is cut short.
+// Even if no task waits, the socket closes when the kernel has answered: nothing is cut short.
 bool CloseAwaiter::suspend(CancelScope& in, std::coroutine_handle<> closer) {
     if (socket_) socket_.get()->cancel_requests();
     const auto admission = in.loop->admit_without_note(in);

@@ -49,7 +49,7 @@ Result<StreamListener> StreamListener::bind_tcp(const Endpoint& endpoint,
 
 namespace {
 
-// The file of a server that was killed: a socket that nobody listens on.
+// Whether it is the file of a server that was killed: a socket without a listener.
 bool is_left_over(const Endpoint& endpoint) {
     const std::string path(endpoint.path());
     struct stat there{};
@@ -70,7 +70,7 @@ Result<StreamListener> StreamListener::bind_unix(const Endpoint& endpoint,
     UniqueFd fd = std::move(*opened);
     const bool is_real = kernel.situation().empty(); // and not a simulation, which has no files
 
-    // The mode that bind(2) gives the file; there is no moment at which it has another.
+    // bind(2) gives the file this mode, so it never has another one.
     if (is_real && ::fchmod(fd.get(), options.mode) != 0) return error_from_errno(errno);
     auto bound = kernel.bind(fd.get(), endpoint);
     if (bound.error() == std::errc::address_in_use && is_real && is_left_over(endpoint)) {
@@ -88,8 +88,8 @@ Result<StreamListener> StreamListener::bind_unix(const Endpoint& endpoint,
     return listener;
 }
 
-// A socket that listens without SO_REUSEPORT is alone on its port: bind(2), or listen(2) of a race's
-// loser, fails for it or for the others. Having listened it lets others come, and leads their group.
+// A socket that listens without SO_REUSEPORT is alone on its port: bind(2) fails for it or for the others, or
+// listen(2) for the loser of a race. Once it listens it admits the others and leads their group.
 Result<std::vector<StreamListener>> StreamListener::bind_several(const Endpoint& endpoint,
                                                                  std::size_t count,
                                                                  const ListenOptions& options) {
@@ -160,7 +160,7 @@ void StreamListener::give_away() noexcept {
     if (file_ != nullptr) file_->set_owned(false);
 }
 
-// Another name of the same socket.
+// A listener on another descriptor of the same socket.
 Result<StreamListener> StreamListener::share() const {
     auto fd = duplicate();
     if (!fd) return fd.error();
@@ -188,7 +188,7 @@ Result<StreamListener> StreamListener::adopt(UniqueFd socket, const ListenOption
     } else if (family != AF_UNIX) {
         return Errc::not_listening;
     }
-    // An accept of io_uring does not wait at one with O_NONBLOCK, and epoll sets that itself.
+    // An io_uring accept does not wait on a listener with O_NONBLOCK; the epoll ring sets the flag itself.
     kernel.make_blocking(fd);
     StreamListener listener(SocketHandle(new Socket(std::move(socket))));
     listener.is_adopted_ = true;
@@ -249,7 +249,7 @@ Result<std::vector<StreamSocket>> streams_of(std::span<UniqueFd> fds) {
     return streams;
 }
 
-// How many of the places were filled with what the ring has accepted ahead.
+// Returns how many of the places it filled with connections that the ring accepted ahead.
 std::size_t take_ahead(const Socket& listener, std::span<UniqueFd> places) {
     std::size_t count = 0;
     while (count < places.size() && (places[count] = listener.take_accepted())) ++count;
@@ -298,7 +298,7 @@ CloseAwaiter StreamListener::close() {
 void StreamListener::cancel_accept() noexcept { socket().cancel_requests(); }
 
 Endpoint StreamListener::local() const {
-    // A socket that is bound has a name.
+    // A bound socket always has an address.
     return Kernel::of_this_thread().local(socket().fd()).value_or(Endpoint());
 }
 

@@ -16,7 +16,7 @@ namespace ringlet {
 
 namespace {
 
-// Whatever else it is would be read and written in the wrong way.
+// Any other kind of descriptor would be read and written in the wrong way.
 void check_kind(int fd) {
     Kernel& kernel = Kernel::of_this_thread();
     auto type = kernel.option(fd, SOL_SOCKET, SO_TYPE);
@@ -117,7 +117,7 @@ WholeAwaiter StreamSocket::send_all_zero_copy(std::span<const std::byte> bytes) 
 
 Result<std::size_t> StreamSocket::try_send(std::span<const std::byte> bytes) {
     if (bytes.empty()) return std::size_t{0};
-    // Asks that nothing is in flight, and says what is.
+    // Asserts that nothing is in flight, and names what is.
     configure_send(socket(), bytes, Operation::Extent::some);
     return socket().send_now(bytes);
 }

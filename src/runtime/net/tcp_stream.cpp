@@ -39,9 +39,9 @@ ConnectAwaiter::ConnectAwaiter(const Endpoint& peer, const ConnectOptions& optio
 
 namespace {
 
-// What is not believed of an answer: io_uring calls a connect a success whose SYN an ICMP message refused (seen with Linux
-// 6.18); and where nobody listens, the kernel may choose that very port for this side, and TCP's simultaneous open lets the
-// socket meet itself (RFC 9293, 3.5).
+// Two successes are not believed: io_uring reports success for a connect whose SYN was refused by an ICMP message (seen
+// with Linux 6.18); and where there is no listener, the kernel may choose the same port for this side, and TCP's
+// simultaneous open connects the socket to itself (RFC 9293, 3.5).
 Result<void> check_connected(Kernel& kernel, int fd, const Endpoint& wanted) {
     const auto peer = kernel.peer(fd);
     if (!peer) {

@@ -62,7 +62,7 @@ SendDescriptorsAwaiter::SendDescriptorsAwaiter(Socket& socket, std::span<const s
                      Operation::Extent::whole);
 }
 
-// They go with the first byte. Should the kernel take the bytes in part, the rest goes without them.
+// The descriptors go with the first byte. If the kernel takes only some of the bytes, the rest goes without them.
 bool SendDescriptorsAwaiter::suspend_for(CancelScope& scope, std::coroutine_handle<> waiter) {
     const std::size_t size = descriptors_.size_bytes();
     operation_->data = &message_;
@@ -125,7 +125,7 @@ Result<ReceivedDescriptors> RecvDescriptorsAwaiter::await_resume() {
         for (std::size_t i = 0; i < count; ++i) owned[i] = UniqueFd(fds[i]);
         for (std::size_t i = 0; i < count; ++i) received.descriptors.push_back(std::move(owned[i]));
     }
-    // There was no room for all of them, in this process's table.
+    // This process's descriptor table had no room for all of them.
     if ((header.msg_flags & MSG_CTRUNC) != 0) return std::errc::too_many_files_open;
     return received;
 }

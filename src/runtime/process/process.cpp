@@ -34,7 +34,7 @@ ExitStatus status_of(const siginfo_t& known) noexcept {
     return {.code = 0, .signal = known.si_status};
 }
 
-// Children that were killed and had not ended yet: reaped when the next one is started or goes.
+// Children that were killed but had not ended yet: reaped when the next child is started or dropped.
 std::mutex orphans_mutex;
 std::vector<pid_t>& orphans() {
     static std::vector<pid_t> pids;
@@ -100,7 +100,7 @@ Result<void> Process::signal(int number) {
     return signal_to(*child_, number);
 }
 
-// By the descriptor: its number could be somebody else's by now.
+// By the descriptor: the pid could belong to another process by now.
 Result<void> Process::signal_to(const Child& child, int number) {
     const auto sent = child.own_group
                           ? ::kill(-child.pid, number)
@@ -109,7 +109,7 @@ Result<void> Process::signal_to(const Child& child, int number) {
     return {};
 }
 
-// Whether it has ended; then how is known.
+// Returns whether the child has ended; if so, records how.
 bool Process::reap(Child& child) {
     if (child.ended) return true;
     siginfo_t known{};

@@ -18,7 +18,7 @@ namespace ringlet {
 
 namespace {
 
-// Of the functions of posix_spawn(3), which answer with an errno.
+// For the functions of posix_spawn(3), which return an errno.
 Result<void> answer_of(int number) {
     if (number != 0) return error_from_errno(number);
     return {};
@@ -48,7 +48,7 @@ private:
     posix_spawnattr_t attributes_{};
 };
 
-// Above the three standard ones: a program that was started without them would have them overwritten in the child.
+// Moves it above the three standard ones: if this program was started without them, the child would overwrite it.
 Result<UniqueFd> above_the_standard_ones(int fd) {
     UniqueFd taken(fd);
     if (fd > STDERR_FILENO) return taken;
@@ -73,7 +73,7 @@ Result<PipeEnds> open_pipe() {
     return PipeEnds{.read_end = std::move(*read_end), .write_end = std::move(*write_end)};
 }
 
-// Gives the child one of its three. Returns this program's end, if it is a pipe.
+// Gives the child one of its three descriptors. Returns this program's end, if it is a pipe.
 Result<UniqueFd> give(FileActions& actions, int number, Stdio what, std::vector<UniqueFd>& childs) {
     if (what == Stdio::null) {
         const int flags = number == STDIN_FILENO ? O_RDONLY : O_WRONLY;
@@ -157,7 +157,7 @@ Result<SpawnedChild> spawn_child(const ProcessOptions& options) {
                                  arguments.data(), options.environment ? own.data() : environ));
     if (!spawned) return spawned.error();
     child.pidfd = UniqueFd(static_cast<int>(::syscall(SYS_pidfd_open, child.pid, 0)));
-    if (!child.pidfd) { // no descriptor is left: a child that nobody can wait for must not stay
+    if (!child.pidfd) { // no descriptor is left: a child without one could not be waited for
         const int number = errno;
         ::kill(child.pid, SIGKILL);
         ::waitpid(child.pid, nullptr, 0);

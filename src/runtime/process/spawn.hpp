@@ -1,6 +1,6 @@
 #pragma once
 
-// How a child comes to be: its three descriptors, its mask of signals, its program.
+// How a child is started: its three descriptors, its signal mask, its program.
 
 #include <ringlet/process.hpp>
 #include <ringlet/result.hpp>
@@ -18,9 +18,9 @@ struct SpawnedChild {
     UniqueFd error;
 };
 
-/// Returns when the child runs its program, or cannot.
+/// Returns when the child runs its program, or has failed to.
 ///
-/// Thread    Any. May block, as long as the program is looked up and loaded.
+/// Thread    Any. Blocks while the program is looked up and loaded.
 Result<SpawnedChild> spawn_child(const ProcessOptions& options);
 
 } // namespace ringlet

@@ -50,7 +50,7 @@ void GroupCore::offer_room() noexcept {
 }
 
 void GroupCore::body_failed(std::error_code error, std::exception_ptr exception) noexcept {
-    // Of a body that was cancelled it is no failure.
+    // From a cancelled body this is not a failure.
     if (error == std::errc::operation_canceled && scope.is_cancelled()) return;
     TaskFailure failure{.task = {}, .error = error, .exception = std::move(exception)};
     try {

@@ -5,7 +5,7 @@
 namespace ringlet {
 
 void ListedWait::cancel() noexcept {
-    if (list == nullptr) return; // woken already: that is its outcome
+    if (list == nullptr) return; // already woken: that is its outcome
     abandon();
     end_cancelled();
 }

@@ -26,8 +26,8 @@ const std::shared_ptr<void>* TaskLocals::find(const void* key) const noexcept {
     return nullptr;
 }
 
-// Copies what stands before the old value and shares what stands behind it, so that setting a value
-// again and again does not make the list longer.
+// Copies the nodes before the old value and shares those behind it, so that setting a value again
+// and again does not make the list longer.
 void TaskLocals::set(const void* key, std::shared_ptr<void> value) {
     const Node* old = first_;
     while (old != nullptr && old->key != key) old = old->rest.first_;

@@ -6,7 +6,7 @@ namespace ringlet {
 
 namespace {
 
-// Cuts off what a template was made with: g++ writes ` [with T = int]`, clang ` [T = int]`.
+// Cuts off the template arguments: g++ writes ` [with T = int]`, clang ` [T = int]`.
 std::string_view without_arguments(std::string_view signature) {
     if (!signature.ends_with(']')) return signature;
     std::size_t depth = 0;
@@ -52,7 +52,7 @@ std::string_view before_lambda(std::string_view signature) {
     return at == signature.npos ? std::string_view() : signature.substr(0, at);
 }
 
-// As g++ and clang write it; nobody needs it to find the function.
+// Removes the anonymous namespace, as g++ and clang write it: it does not help to find the function.
 std::string without_anonymous(std::string_view name) {
     std::string plain(name);
     for (const std::string_view anonymous : {"{anonymous}::", "(anonymous namespace)::"}) {
@@ -67,7 +67,7 @@ std::string without_anonymous(std::string_view name) {
 
 std::string short_task_name(const char* name) {
     std::string_view signature = name;
-    if (signature.find('(') == signature.npos) return name; // a name that somebody gave
+    if (signature.find('(') == signature.npos) return name; // a name given to `spawn`
     const std::string_view around = before_lambda(signature);
     if (around.empty())
         return without_anonymous(without_return_type(without_parameters(signature)));

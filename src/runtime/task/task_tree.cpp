@@ -11,7 +11,7 @@ namespace ringlet {
 
 namespace {
 
-// Deeper ones are told by a number, or a chain of thousands would be megabytes of spaces.
+// Deeper tasks show their depth as a number; otherwise a chain of thousands would take megabytes of spaces.
 constexpr std::size_t deepest_indented = 30;
 
 std::string age(Clock::duration time) {
@@ -27,7 +27,7 @@ std::string age(Clock::duration time) {
     return text;
 }
 
-// What the task waits for: in its innermost scope, for the outer ones wait for that.
+// What the task waits for, in its innermost scope: the outer ones wait for that one.
 const Wait* wait_of(const TaskRecord& task) {
     const CancelScope* scope = &task.task_scope;
     while (scope != nullptr) {
@@ -93,8 +93,8 @@ std::string line_of(const TaskKind& kind, const Alike& alike, Clock::time_point 
     return is_cancelled ? text + "; cancelled" : text;
 }
 
-// The largest first; those that are equally large by their kinds. (std::stable_sort of libstdc++ 12 uses what is
-// deprecated, of which clang++ warns.)
+// The largest first, ties ordered by kind. (std::stable_sort of libstdc++ 12 uses deprecated functions, and
+// clang++ warns of that.)
 std::string lines_of(const Groups& groups, Clock::time_point now) {
     std::vector<const Groups::value_type*> sorted;
     sorted.reserve(groups.size());

@@ -1,6 +1,6 @@
 #pragma once
 
-// Tells what every task of a loop is doing, for operators and for the report of a deadlock.
+// Describes what every task of a loop is doing, for operators and for the report of a deadlock.
 
 #include <ringlet/cancel_scope.hpp>
 #include <ringlet/detail/task_record.hpp>
@@ -11,7 +11,7 @@
 
 namespace ringlet {
 
-/// True of a scope that is that of a whole task.
+/// True for the outermost scope of a task.
 [[nodiscard]] inline bool is_of_task(const CancelScope& scope) noexcept {
     return scope.task != nullptr && &scope == &scope.task->task_scope;
 }
