@@ -8,7 +8,7 @@ namespace ringlet {
 
 namespace {
 
-// What can be asked for.
+// The backends that can be requested.
 constexpr std::array backends = {Backend::automatic, Backend::io_uring, Backend::epoll};
 
 } // namespace

@@ -1,6 +1,6 @@
 #pragma once
 
-// Who gets the next buffer: receives that found none wait here, first come first served.
+// Which receive gets the next buffer: receives that found none wait here, in FIFO order.
 
 #include <ringlet/clock.hpp>
 #include <ringlet/detail/operation.hpp>
@@ -36,15 +36,15 @@ public:
         return static_cast<std::size_t>(std::max<std::ptrdiff_t>(left, 0));
     }
 
-    /// Lends an operation its memory for as long as it waits, if no more than `limit` have theirs. It is
-    /// the kernel's then, and counts as nobody's.
+    /// Lends an operation memory for as long as it waits, if fewer than `limit` have some. The memory
+    /// then belongs to the kernel and does not count as lent.
     [[nodiscard]] bool lend_to_wait(Operation& operation, std::size_t limit) {
         if (static_cast<std::size_t>(waiting_count_) >= limit || !lend(operation)) return false;
         ++waiting_count_;
         pool_.note_provided(1);
         return true;
     }
-    /// It waits no longer.
+    /// The operation waits no longer.
     void end_wait() noexcept {
         --waiting_count_;
         pool_.note_provided(-1);
@@ -59,15 +59,15 @@ public:
         return operation.data != nullptr;
     }
 
-    /// Takes the memory back of a receive that did not use it.
+    /// Takes back the memory of a receive that did not use it.
     static void take_back(Operation& operation) noexcept {
         if (operation.data == nullptr) return;
         BufferPool::give_back(static_cast<std::byte*>(operation.data));
         operation.data = nullptr;
     }
 
-    /// The operation has found none. It waits once, however often it finds none. Returns false when there is no
-    /// memory to note it in.
+    /// Queues an operation that found no buffer, once, however often it finds none. Returns false if there is
+    /// no memory for the queue.
     [[nodiscard]] bool enqueue(Operation& operation) noexcept {
         if (is_queued(operation)) return true;
         try {
@@ -80,12 +80,12 @@ public:
         return true;
     }
 
-    /// A queued receive goes on only when it is released, even if memory has become free.
+    /// A queued receive continues only when it is released, even if memory has become free.
     [[nodiscard]] static bool is_queued(const Operation& operation) noexcept {
         return operation.standby == Operation::Standby::queued;
     }
 
-    /// It waits no longer. Returns false if it did not.
+    /// Removes it from the queue. Returns false if it was not queued.
     bool withdraw(Operation& operation) {
         if (!is_queued(operation)) return false;
         operation.standby = Operation::Standby::no;
@@ -96,7 +96,7 @@ public:
     [[nodiscard]] bool empty() const noexcept { return queued_.empty(); }
     [[nodiscard]] const std::deque<Operation*>& queued() const noexcept { return queued_; }
 
-    /// Gives those that wait to `start`, as many as there are buffers.
+    /// Passes up to `buffers` queued receives to `start`.
     template <class Start>
     void release(std::size_t buffers, Start start) {
         for (std::size_t i = std::min(buffers, queued_.size()); i > 0; --i) {
@@ -117,7 +117,7 @@ public:
     /// How often a receive found no buffer.
     [[nodiscard]] std::uint64_t shortages() const noexcept { return shortages_; }
 
-    /// When to look again at the latest: a buffer may come back on another thread, which tells nobody.
+    /// The latest time to look again: a buffer that comes back on another thread wakes no loop.
     [[nodiscard]] std::optional<Clock::time_point>
     next_look(std::optional<Clock::time_point> deadline) const {
         if (queued_.empty()) [[likely]]

@@ -1,7 +1,7 @@
 #pragma once
 
-// What a ring has finished and not handed over yet. Keeps the promise that one wait hands over so
-// much and no more, oldest first.
+// Completions that a ring has not handed over yet. Keeps the promise that one wait hands over a
+// limited number, oldest first.
 
 #include <ringlet/detail/ring.hpp>
 

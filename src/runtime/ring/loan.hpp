@@ -1,7 +1,7 @@
 #pragma once
 
-// What an operation lends to the kernel must still be there when the answer comes. ASan does not see
-// what a kernel writes: whoever freed the operation or its bytes too early is found here.
+// Memory that an operation lends to the kernel must still exist when the answer comes. ASan does not
+// see the kernel's writes: an operation or bytes freed too early are detected here.
 
 #include <ringlet/detail/assert.hpp>
 #include <ringlet/detail/operation.hpp>

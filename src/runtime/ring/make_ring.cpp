@@ -17,7 +17,7 @@ namespace ringlet {
 namespace {
 
 // RINGLET_WITHOUT=defer_taskrun,registered_ring, and the same for RINGLET_WITH: features that are to be
-// used or not. Returns false for a name that is none.
+// used or not. Returns false for an unknown name.
 bool decide(const char* variable, bool decision, RingFeatures& features) {
     const char* value = std::getenv(variable);
     std::string_view names = value == nullptr ? std::string_view() : value;

@@ -31,13 +31,13 @@ const char* to_string(Fault fault) noexcept {
     return "?";
 }
 
-// One seed in eight has no faults: what is wrong there is wrong anywhere. In the others, each fault
-// is away, rare or frequent on its own, so that each is also met without most of the others. Those
-// that end something are rarer, or nothing would live long enough to be met by the rest.
+// One seed in eight has no faults: what fails there fails anywhere. In the others, each fault is
+// independently absent, rare or frequent, so that each also occurs without most of the others.
+// Faults that end something are rarer; otherwise nothing would live long enough to meet the rest.
 FaultPlan::FaultPlan(std::uint64_t seed, FaultSet allowed) : random_(seed) {
     constexpr std::array<std::uint64_t, 6> of_harmless = {0, 0, 30, 300, 2500, 6000};
     constexpr std::array<std::uint64_t, 6> of_others = {0, 0, 0, 5, 50, 400};
-    // What came later chooses for itself: what a seed did before it still does.
+    // Faults that were added later have their own generator, so that old seeds still do the same.
     std::mt19937_64 of_later_faults(~seed);
     const bool all_is_well = below(8) == 0;
     for (std::size_t index = 0; index < fault_count; ++index) {

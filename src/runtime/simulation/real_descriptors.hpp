@@ -1,7 +1,7 @@
 #pragma once
 
-// Descriptors of the real kernel in a simulation: the loop's eventfd, signals, the pipes of a child. They are tried by the
-// system calls that epoll's ring makes, in real time.
+// Descriptors of the real kernel in a simulation: the loop's eventfd, signals, the pipes of a child. They are tried
+// with the system calls of the epoll ring, in real time.
 
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/statistics.hpp>
@@ -20,7 +20,7 @@ namespace ringlet::testing {
 
 class RealDescriptors {
 public:
-    /// What is a stream of bytes over a network must be simulated.
+    /// Network streams are not among them: they must be simulated.
     [[nodiscard]] static bool takes(const Operation& operation) noexcept {
         switch (operation.opcode) {
         case Opcode::read:
@@ -37,7 +37,7 @@ public:
     void add(Operation& operation) { waiting_.push_back(&operation); }
     void withdraw(const Operation& operation) { std::erase(waiting_, &operation); }
 
-    /// Gives `answer` those that can be done, having waited so long for one. Returns false if there were none.
+    /// Passes to `answer` those that can be done, waiting up to `timeout_ms` for one. Returns false if there were none.
     template <class Answer>
     bool try_all(int timeout_ms, BufferQueue& buffers, RingStats& stats, Answer answer) {
         if (waiting_.empty()) return false;

@@ -60,7 +60,7 @@ Result<void> SimulatedKernel::set_option(int fd, int level, int name, int value)
 
 Result<void> SimulatedKernel::change_group(int fd, int what, const group_req& group) {
     if (!is_simulated(fd)) return real_.change_group(fd, what, group);
-    return std::errc::operation_not_supported; // nobody is told what is sent to a group
+    return std::errc::operation_not_supported; // multicast is not simulated
 }
 
 Result<int> SimulatedKernel::option(int fd, int level, int name) {
@@ -121,7 +121,7 @@ Result<Endpoint> SimulatedKernel::peer(int fd) {
     return is_simulated(fd) ? network_.peer(fd) : real_.peer(fd);
 }
 
-// Both ends are of this process.
+// Both ends belong to this process.
 Result<ucred> SimulatedKernel::peer_credentials(int fd) {
     if (!is_simulated(fd)) return real_.peer_credentials(fd);
     return ucred{.pid = ::getpid(), .uid = ::getuid(), .gid = ::getgid()};
@@ -130,14 +130,14 @@ Result<ucred> SimulatedKernel::peer_credentials(int fd) {
 void SimulatedKernel::close(int fd) noexcept {
     if (!is_simulated(fd)) return real_.close(fd);
     if (network_.is_waited_on(fd)) {
-        // It stays open: the operation would never have an answer.
+        // It stays open: otherwise the operation would never be answered.
         return fail("a descriptor was closed while an operation waits on it");
     }
     if (!network_.local(fd)) return fail("a descriptor was closed that is not open");
     network_.close(fd);
 }
 
-// Both of its addresses, and nobody else's: what a real name server says changes from day to day.
+// Both addresses of localhost, and no other host: the answers of a real name server change from day to day.
 Result<std::vector<Endpoint>> SimulatedKernel::resolve(std::string_view host_and_port) {
     constexpr std::string_view localhost = "localhost:";
     if (!host_and_port.starts_with(localhost)) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// The kernel of a simulation: a network in memory, a clock that nobody waits for, and what is noted
-// of both.
+// The kernel of a simulation: a network in memory, a clock that jumps instead of waiting, and a
+// record of both.
 
 #include <ringlet/testing/fault.hpp>
 
@@ -60,7 +60,7 @@ public:
     [[nodiscard]] FaultPlan& plan() noexcept { return plan_; }
     [[nodiscard]] SimulatedNetwork& network() noexcept { return network_; }
 
-    /// Lets time pass, and everything happen that is due by then.
+    /// Lets time pass, and everything that is due by then happen.
     void advance(Clock::time_point now);
 
     /// Notes a broken promise. The first is kept.

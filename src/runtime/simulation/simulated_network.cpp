@@ -17,7 +17,7 @@ namespace {
 
 using std::chrono::microseconds;
 
-// A kernel keeps so much for a peer that does not answer, and then lets the sender wait.
+// A kernel buffers this much for a peer that does not answer; then the sender has to wait.
 constexpr std::size_t unheard_limit_bytes = 256'000;
 
 } // namespace
@@ -54,7 +54,7 @@ std::optional<std::int32_t> SimulatedNetwork::attempt(Operation& operation) {
     case Opcode::send_message:
         if (!answer) answer = send_message(*socket, operation);
         break;
-    default: return -EINVAL; // of what is no stream
+    default: return -EINVAL; // for anything but a stream
     }
     std::erase(socket->waiting, &operation);
     if (!answer) socket->waiting.push_back(&operation);
@@ -159,7 +159,7 @@ std::optional<std::int32_t> SimulatedNetwork::recv(Socket& socket, std::span<std
         return std::nullopt;
     }
     if (size > 1 && plan_.strikes(Fault::short_recv)) size = 1 + plan_.below(size - 1);
-    // What descriptors came with begins a receive.
+    // Bytes that came with descriptors begin a new receive.
     for (const Passed& passed : socket.passed) {
         const std::uint64_t before = passed.before_bytes - socket.received_bytes;
         if (before > 0) size = std::min<std::size_t>(size, before);
@@ -229,7 +229,7 @@ std::optional<std::int32_t> SimulatedNetwork::send(Socket& socket, std::span<con
                        .bytes = {bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size)},
                        .descriptors = std::move(descriptors)});
     } else {
-        // Nobody is there any more: the bytes are taken, and the answer is a reset.
+        // The peer is gone: the bytes are taken, and the answer is a reset.
         lost_bytes_ += size;
         socket.unheard_bytes += size;
         send_to(socket.shared_from_this(), {.moment = {}, .bytes = {}, .error = ECONNRESET});

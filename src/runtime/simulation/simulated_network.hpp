@@ -1,8 +1,8 @@
 #pragma once
 
 // A network in memory: listeners, connections, and what is on its way between them. It answers
-// operations at once or not yet, and knows no ring: simulated_ring asks again when it says that
-// something has changed.
+// operations at once or not yet, and does not know the ring: simulated_ring tries again when the
+// network reports a change.
 
 #include <ringlet/clock.hpp>
 #include <ringlet/detail/operation.hpp>
@@ -73,11 +73,11 @@ public:
     /// Those that wait, in the order of their descriptors.
     [[nodiscard]] std::vector<Operation*> waiting() const;
 
-    /// When something will happen by itself.
+    /// The time of the next event, if there is one.
     [[nodiscard]] std::optional<Clock::time_point> next_event() const;
-    /// Lets everything happen that is due.
+    /// Makes everything that is due happen.
     void advance(Clock::time_point now);
-    /// The waiting operations that are worth another attempt; they wait no longer.
+    /// Removes and returns the waiting operations that are worth another attempt.
     std::vector<Operation*> take_changed();
 
     // ---- what is there
@@ -129,7 +129,7 @@ private:
         std::deque<Passed> passed;
         std::size_t room_bytes = 0; // for what is on its way and has arrived
         std::size_t held_bytes = 0;
-        std::size_t unheard_bytes = 0; // that were sent to nobody
+        std::size_t unheard_bytes = 0; // sent after the peer had gone
         Clock::duration latency{};
         int error = 0;
         bool ended = false;  // nothing more will arrive
@@ -138,7 +138,7 @@ private:
         bool is_pipe = false;
 
         std::deque<Datagram> datagrams; // that have arrived
-        bool has_peer = false;          // and hears of nobody else
+        bool has_peer = false;          // and receives only from it
         bool tells_destination = false;
 
         [[nodiscard]] bool is_over() const noexcept { return ended && closed; }
@@ -206,7 +206,7 @@ private:
     std::uint64_t event_count_ = 0;
     std::vector<std::weak_ptr<Socket>> changed_;
     std::uint16_t next_port_ = 32'768;
-    bool has_begun_ = false; // before the first operation nothing fails: a test is set up
+    bool has_begun_ = false; // nothing fails before the first operation, while a test is set up
     std::uint64_t sent_bytes_ = 0;
     std::uint64_t received_bytes_ = 0;
     std::uint64_t lost_bytes_ = 0;

@@ -21,14 +21,14 @@ namespace {
 
 using std::chrono::microseconds;
 
-// What one receiver keeps: more is lost, or waits if it is a Unix socket (net.core.rmem_default in bytes, and
-// net.unix.max_dgram_qlen).
+// How much one receiver keeps: more is lost, or waits if it is a Unix socket (net.core.rmem_default in bytes,
+// and net.unix.max_dgram_qlen).
 constexpr std::size_t queue_limit_bytes = 212'992;
 constexpr std::size_t unix_queue_limit = 11;
 
 constexpr std::size_t largest_udp_bytes = 65'507;
 
-// No message in here has more than one place to receive into.
+// No message here has more than one piece of memory to receive into.
 std::span<std::byte> memory_of(const msghdr& header) {
     return {static_cast<std::byte*>(header.msg_iov->iov_base), header.msg_iov->iov_len};
 }
@@ -66,7 +66,7 @@ std::optional<std::int32_t> SimulatedNetwork::recv_message(Socket& socket,
     message.skip(0);
     if (socket.kind == Socket::Kind::datagrams) return recv_datagram(socket, message.header);
     const auto answer = recv(socket, memory_of(message.header), &message.header);
-    if (answer == 0) message.header.msg_controllen = 0; // nothing comes with the end
+    if (answer == 0) message.header.msg_controllen = 0; // no descriptors come with the end
     return answer;
 }
 
@@ -87,7 +87,7 @@ std::optional<std::int32_t> SimulatedNetwork::send_message(Socket& socket,
 
 // ---- descriptors --------------------------------------------------------------------------------
 
-// Other names of the descriptors that a message carries, simulated ones and real ones.
+// Duplicates the descriptors that a message carries, simulated and real ones.
 Result<std::vector<UniqueFd>> SimulatedNetwork::duplicate(const msghdr& message) {
     std::vector<UniqueFd> duplicates;
     int error = 0;
@@ -107,7 +107,7 @@ Result<std::vector<UniqueFd>> SimulatedNetwork::duplicate(const msghdr& message)
     return duplicates;
 }
 
-// Gives what came with the next byte to the receive that asked for it; otherwise it is closed.
+// Gives descriptors that came with the next byte to a receive that asked for them; otherwise closes them.
 void SimulatedNetwork::hand_over(Socket& socket, msghdr* message) {
     if (message != nullptr) message->msg_flags = 0;
     const std::size_t room = message != nullptr ? std::exchange(message->msg_controllen, 0) : 0;
@@ -143,7 +143,7 @@ Result<void> SimulatedNetwork::choose_peer(int fd, const Endpoint& peer) {
     return {};
 }
 
-// Who sends, or chooses a peer, has a name from then on.
+// A socket that sends or chooses a peer has a port from then on.
 void SimulatedNetwork::name(Socket& socket) {
     if (socket.local.port() == 0) socket.local.set_port(free_port());
 }
@@ -216,7 +216,7 @@ std::optional<std::int32_t> SimulatedNetwork::send_datagrams(Socket& socket, con
     return static_cast<std::int32_t>(bytes.size());
 }
 
-// On its way, where much can happen to it.
+// Sends a datagram on its way, where faults may strike it.
 void SimulatedNetwork::post(Datagram datagram, Clock::duration latency) {
     if (plan_.strikes(Fault::lost_datagram)) return;
     if (plan_.strikes(Fault::doubled_datagram)) {

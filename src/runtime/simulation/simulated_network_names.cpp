@@ -1,4 +1,4 @@
-// Descriptors and names of the simulated network: what its system calls do that do not wait.
+// Descriptors and names of the simulated network: its system calls that do not wait.
 
 #include "simulation/simulated_network.hpp"
 
@@ -22,7 +22,7 @@ bool SimulatedNetwork::is_any_address(const Endpoint& endpoint) {
     return endpoint == any_of(endpoint.family(), endpoint.port()) && !endpoint.is_unix();
 }
 
-// The address that an unbound socket has; of a Unix socket, none.
+// The address of an unbound socket; a Unix socket has none.
 Endpoint SimulatedNetwork::any_of(int family, std::uint16_t port) {
     if (family == AF_UNIX) {
         sockaddr_storage unnamed{};
@@ -38,7 +38,7 @@ Endpoint SimulatedNetwork::loopback_of(int family) {
     return Endpoint::parse(family == AF_INET6 ? "[::1]:0" : "127.0.0.1:0").value();
 }
 
-// To a sender, every address is this machine's.
+// A sender sees the wildcard address as this machine.
 Endpoint SimulatedNetwork::seen_from_here(const Endpoint& endpoint) {
     if (!is_any_address(endpoint)) return endpoint;
     Endpoint seen = loopback_of(endpoint.family());
@@ -53,8 +53,8 @@ SimulatedNetwork::SocketPtr SimulatedNetwork::find(int fd) const noexcept {
     return is_simulated(fd) && index < descriptors_.size() ? descriptors_[index] : nullptr;
 }
 
-// The lowest that is free, as the real kernel does: so that whoever uses a descriptor after its end
-// meets somebody else.
+// The lowest free one, as in the real kernel, so that code that uses a descriptor after closing it
+// meets another socket.
 int SimulatedNetwork::give_descriptor(SocketPtr socket) {
     auto free = std::find(descriptors_.begin(), descriptors_.end(), nullptr);
     if (free == descriptors_.end()) free = descriptors_.insert(free, nullptr);
@@ -78,7 +78,7 @@ Result<int> SimulatedNetwork::open(int family, int type) {
 Result<std::pair<int, int>> SimulatedNetwork::open_pair() {
     auto one = std::make_shared<Socket>();
     auto other = std::make_shared<Socket>();
-    one->family = other->family = AF_INET; // as those of `Simulation::pair`, which are of TCP
+    one->family = other->family = AF_INET; // `Simulation::pair` makes TCP streams
     one->local = other->local = loopback_of(AF_INET);
     one->local.set_port(free_port());
     other->local.set_port(free_port());
@@ -87,7 +87,7 @@ Result<std::pair<int, int>> SimulatedNetwork::open_pair() {
     return std::pair(first, give_descriptor(std::move(other)));
 }
 
-// A pair whose reading end cannot send, and that ends in no other way than pipes do.
+// A pair whose reading end cannot send, and which ends only in the ways that pipes do.
 Result<std::pair<int, int>> SimulatedNetwork::open_pipe() {
     if (has_begun_) {
         if (const int error = exhausted_by_a_fault()) return error_of(error);
@@ -103,7 +103,7 @@ void SimulatedNetwork::close(int fd) {
     if (!socket) return;
     descriptors_[static_cast<std::size_t>(fd - first_simulated_descriptor)] = nullptr;
     --open_count_;
-    if (std::ranges::find(descriptors_, socket) != descriptors_.end()) return; // it has another
+    if (std::ranges::find(descriptors_, socket) != descriptors_.end()) return; // it has another descriptor
     for (const SocketPtr& client : socket->pending) break_off(*client, ECONNRESET);
     hang_up(*socket);
 }
@@ -210,7 +210,7 @@ Result<int> SimulatedNetwork::type(int fd) const {
     return socket->kind == Socket::Kind::datagrams ? SOCK_DGRAM : SOCK_STREAM;
 }
 
-// Of all options, one makes a difference here.
+// Only one option makes a difference here.
 Result<void> SimulatedNetwork::set_option(int fd, int level, int name, int value) {
     const SocketPtr socket = find(fd);
     if (!socket) return error_of(EBADF);

@@ -15,11 +15,11 @@ namespace ringlet::testing {
 
 namespace {
 
-// A client whose connection waits for room in a backlog asks again after a second, as TCP does.
+// A client that waits for room in a backlog tries again after a second, as TCP does.
 constexpr std::chrono::seconds knock_again{1};
 constexpr int knocks_limit = 6;
 
-// How long a side that hears nothing goes on believing in its connection (tcp(7), tcp_retries2).
+// How long a side without news from its peer keeps the connection (tcp(7), tcp_retries2).
 constexpr std::chrono::minutes patience{15};
 
 } // namespace
@@ -47,7 +47,7 @@ void SimulatedNetwork::schedule(const SocketPtr& socket, Clock::time_point momen
     events_.push({.moment = moment, .order = event_count_++, .socket = socket});
 }
 
-// In the order in which it was sent; the time on the way varies.
+// Delivers in the order of sending; the time on the way varies.
 void SimulatedNetwork::send_to(const SocketPtr& socket, Arrival arrival, Clock::duration longer) {
     const auto varies = Clock::duration(static_cast<Clock::rep>(
         plan_.below(static_cast<std::uint64_t>(socket->latency.count() / 2) + 1)));
@@ -147,7 +147,7 @@ void SimulatedNetwork::lose_what_has_arrived(Socket& socket) {
     std::exchange(socket.passed, {}).clear();
 }
 
-// From now on neither side hears of the other. Returns the other.
+// From now on neither side receives from the other. Returns the other.
 SimulatedNetwork::SocketPtr SimulatedNetwork::cut(Socket& socket) {
     const SocketPtr peer = socket.peer.lock();
     socket.peer.reset();
@@ -157,7 +157,7 @@ SimulatedNetwork::SocketPtr SimulatedNetwork::cut(Socket& socket) {
     return peer;
 }
 
-// The owner closes it. What has not been read makes a reset of it (RFC 1122, 4.2.2.13).
+// The owner closes it. Unread data makes that a reset (RFC 1122, 4.2.2.13).
 void SimulatedNetwork::hang_up(Socket& socket) {
     const bool resets = socket.held_bytes > 0 || socket.resets;
     lose_what_is_on_its_way(socket);
@@ -171,8 +171,8 @@ void SimulatedNetwork::hang_up(Socket& socket) {
     }
 }
 
-// The connection is over, for this side now, for the other when it hears of it. What has arrived can
-// still be read, as on Linux, or is lost, as on others.
+// The connection ends, for this side now, for the other when the news arrives. Data that has arrived
+// can still be read, as on Linux, or is lost, as elsewhere.
 void SimulatedNetwork::break_off(Socket& socket, int error) {
     lose_what_is_on_its_way(socket);
     if (plan_.can_strike(Fault::connection_reset)) lose_what_has_arrived(socket);
@@ -185,7 +185,7 @@ void SimulatedNetwork::break_off(Socket& socket, int error) {
             silent ? Clock::duration(patience) : Clock::duration());
 }
 
-// Somebody in between ends it, and neither side is told of what was on its way.
+// A middlebox ends it, and neither side learns what was lost on the way.
 void SimulatedNetwork::end_early(Socket& socket) {
     lose_what_is_on_its_way(socket);
     lose_what_has_arrived(socket);

@@ -23,15 +23,15 @@ namespace {
 using std::chrono::microseconds;
 using std::chrono::milliseconds;
 
-// More waits than any test needs: something goes round in circles.
+// More waits than any test needs: beyond this, something is looping.
 constexpr std::uint64_t waits_limit = 5'000'000;
 
-// When nothing can happen in the simulation, it may still happen outside: a letter of another
-// thread, a signal. So long it is waited for, in real time.
+// When nothing can happen in the simulation, something may still come from outside: another
+// thread's letter, a signal. This is how long to wait for it, in real time.
 constexpr int real_wait_ms = 100;
 constexpr int real_wait_alone_ms = 10'000;
 
-// How often tasks may go on when nothing can happen any more: they should leave.
+// How often tasks may continue when nothing can happen any more: they should end.
 constexpr std::uint64_t deadlocks_limit = 10'000;
 
 class SimulatedRing final : public Ring {
@@ -177,7 +177,7 @@ private:
     }
 
     // A cancellation finds the operation waiting, or answered already (ENOENT, on io_uring), or is
-    // slow and finds out later (EALREADY). Its own answer says nothing that anybody needs.
+    // slow and finds out later (EALREADY). Its own answer is not needed.
     void take_back(Operation& operation) {
         const auto flight = flights_.find(&operation);
         if (flight == flights_.end() || flight->second.is_answered) return;
@@ -202,7 +202,7 @@ private:
     void pass(Clock::time_point moment) {
         kernel_.advance(moment);
         const auto due = [&](const SlowCancel& cancel) { return cancel.moment <= moment; };
-        // What has become possible in the same moment is faster than the cancellation.
+        // Whatever became possible at the same moment is faster than the cancellation.
         release_queued();
         try_changed();
         for (const SlowCancel& cancel : slow_cancels_) {
@@ -240,7 +240,7 @@ private:
         pass(std::max(*next, kernel_.now()));
     }
 
-    // Who goes on regardless is told to leave, and at last the program ends: it would do so for ever.
+    // Tasks that continue regardless are cancelled; in the end the program aborts: it would loop forever.
     void nothing_can_happen() {
         auto waiting = network_.waiting();
         waiting.insert(waiting.end(), buffers_.queued().begin(), buffers_.queued().end());
@@ -314,7 +314,7 @@ private:
 
     // ---- promises
 
-    // Of the first bytes only: enough to notice that somebody else has used them.
+    // Covers only the first bytes: enough to notice that other code has used them.
     static std::uint64_t digest(const Operation& operation) {
         constexpr std::size_t digested_bytes = 128;
         if (!operation.lends_bytes() || operation.takes_buffer()) return 0;

@@ -1,7 +1,7 @@
 #pragma once
 
 // The door to a simulated kernel: a queue of submissions, answers that come when the seed lets them,
-// and checks of what whoever uses it has promised.
+// and checks of the caller's promises.
 
 #include <ringlet/detail/ring.hpp>
 

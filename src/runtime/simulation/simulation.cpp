@@ -147,7 +147,7 @@ void add(SimulationReport& report, std::uint64_t seed, const Seed& ended) {
     ++report.seeds;
     report.completions += ended.completions;
     report.elapsed += ended.elapsed;
-    report.trace_hash += ended.trace_hash; // in whatever order
+    report.trace_hash += ended.trace_hash; // the order does not matter
     std::transform(report.faults.begin(), report.faults.end(), ended.faults.begin(),
                    report.faults.begin(), std::plus<>());
     if (ended.verdict.empty()) return;

@@ -14,7 +14,7 @@ namespace ringlet {
 
 namespace {
 
-// A pipe, or a terminal, may be shared with other programs: it is asked, not made non-blocking for all of them.
+// A pipe or a terminal may be shared with other programs: it is polled, not made non-blocking for all of them.
 bool is_ready(int fd, short events, RingStats& stats) {
     pollfd asked{.fd = fd, .events = events, .revents = 0};
     ++stats.system_calls;
@@ -50,12 +50,12 @@ ssize_t attempt_without_waiting(const Operation& operation, std::size_t& size_by
         return ::read(fd, operation.rest(), size_bytes);
     case Opcode::write:
         if (!is_ready(fd, POLLOUT, stats)) return -1;
-        size_bytes = std::min<std::size_t>(size_bytes, PIPE_BUF); // so much it takes then (pipe(7))
+        size_bytes = std::min<std::size_t>(size_bytes, PIPE_BUF); // room in it (pipe(7))
         return ::write(fd, operation.rest(), size_bytes);
     case Opcode::send_message:
     case Opcode::recv_message: return exchange(operation);
     case Opcode::read_at:
-    case Opcode::write_at: // a file would keep the loop waiting: `File` asks another thread
+    case Opcode::write_at: // a file would keep the loop waiting: `File` uses another thread
         errno = EOPNOTSUPP;
         return -1;
     case Opcode::connect:        // answered by an event

@@ -11,7 +11,7 @@ namespace ringlet {
 
 /// Answers as the system call: -1 and errno EAGAIN when the operation would have to wait. Counts its calls.
 ///
-/// size_bytes  What is moved at most; less afterwards if the call is given less.
+/// size_bytes  The most to move; reduced if the call is given less.
 ssize_t attempt_without_waiting(const Operation& operation, std::size_t& size_bytes,
                                 RingStats& stats);
 

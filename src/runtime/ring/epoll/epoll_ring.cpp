@@ -29,15 +29,13 @@ namespace ringlet {
 
 namespace {
 
-// Does with readiness what io_uring does with completions: an operation is tried when its descriptor
-// is believed to be ready; when the kernel says EAGAIN it stays until an event makes it worth another
-// try.
+// Makes completions out of readiness: an operation is tried when its descriptor is believed to be
+// ready; if the kernel answers EAGAIN, it waits until an event makes another try worthwhile.
 //
-// A descriptor is registered once, for edges in both directions: the kernel speaks up whenever
-// something new has arrived, and says nothing again of what is known. So a message costs no
-// epoll_ctl, and nobody who does not read is told over and over that he could. What is known is
-// remembered here: after a receive that did not fill its memory there was no more, and the next one
-// waits for an event before it tries.
+// A descriptor is registered once, edge-triggered in both directions: the kernel reports each
+// arrival once. So a message costs no epoll_ctl, and a connection with unread data is not reported
+// again and again. The ring remembers what it knows: a receive that did not fill its memory got
+// everything, so the next one waits for an event before it tries.
 class EpollRing final : public Ring {
 public:
     EpollRing(UniqueFd epoll, std::size_t buffer_limit) noexcept
@@ -73,7 +71,7 @@ public:
     std::span<const Completion> wait(std::optional<Clock::time_point> deadline) override {
         release_queued();
         try_started();
-        // What has just been started is answered mostly at once, as a send is. Then the kernel is
+        // Operations just started, such as sends, are mostly answered at once. Then the kernel is
         // asked for events only every second time.
         const bool something_finished = !finished_.empty();
         if (!something_finished || asked_nothing_) {
@@ -129,13 +127,13 @@ private:
 
     void try_started() {
         for (Operation* operation : started_) {
-            // It may have been cancelled, and then be another one at the same address.
+            // It may have been cancelled, and its address used by another operation.
             if (Operation*& slot = slot_of(*operation); slot == operation) attempt(slot);
         }
         started_.clear();
     }
 
-    // Those that found no buffer, and can have one now.
+    // Tries receives that found no buffer and can have one now.
     void release_queued() {
         buffers_.release_in_turn([this](Operation& first) { attempt(slot_of(first)); });
     }
@@ -152,8 +150,8 @@ private:
 
     // ---- polls of descriptors that others read and write ------------------------------------------
 
-    // Each has a name of its own for the descriptor (dup(2)): whoever owns it may close it and open another one of
-    // this number, which epoll(7) would not tell us.
+    // Each poll has its own duplicate of the descriptor (dup(2)): the owner may close it and open another with the
+    // same number, which epoll(7) would not report.
     void start_poll(Operation& operation) {
         UniqueFd name(::fcntl(operation.fd(), F_DUPFD_CLOEXEC, 0));
         stats_.system_calls += 2;
@@ -179,14 +177,14 @@ private:
     void finish_poll(Operation& operation, int result) {
         const auto found = polls_.find(&operation);
         if (found == polls_.end()) return; // it has its answer already
-        // Not by the close: the descriptor lives on under its owner's name.
+        // Closing the duplicate does not do this: the owner still has the descriptor open.
         ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, found->second.get(), nullptr);
         stats_.system_calls += 2;
         polls_.erase(found);
         finished_.add(operation, result);
     }
 
-    // An address of the lower half, and no descriptor has this bit.
+    // Neither a user-space address nor the name of a descriptor has this bit.
     static constexpr std::uint64_t poll_mark = std::uint64_t{1} << 63;
     // ---- operations ------------------------------------------------------------------------------
 
@@ -211,7 +209,7 @@ private:
         finish(slot, -error);
     }
 
-    // Registers a descriptor. Returns false when that failed, and has then finished the operation.
+    // Registers a descriptor. Returns false if that failed; the operation is then finished.
     bool watch(Operation*& slot, Watched& descriptor) {
         Operation& operation = *slot;
         if (operation.opcode == Opcode::accept || operation.opcode == Opcode::read) {
@@ -221,7 +219,7 @@ private:
                           .data = {.u64 = name_of(operation.fd(), descriptor)}};
         ++stats_.system_calls;
         if (::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, operation.fd(), &event) == 0) {
-            // What has come before is an event, too.
+            // Data that arrived earlier is reported as an event, too.
             descriptor.registered = true;
             return true;
         }
@@ -248,7 +246,7 @@ private:
     void transfer(Operation*& slot, Watched& descriptor) {
         Operation& operation = *slot;
         if (operation.takes_buffer()) {
-            // An event does not let it pass those that wait before it.
+            // An event must not let it overtake receives that wait for a buffer.
             if (BufferQueue::is_queued(operation)) return;
             if (!buffers_.lend(operation)) {
                 if (!buffers_.enqueue(operation)) finish(slot, -ENOMEM);
@@ -265,7 +263,7 @@ private:
             believed_ready = false;
             return; // until an event
         }
-        // Less than was asked for: there was no more. Whatever comes now is an event.
+        // Less than was asked for: there was no more. New data will be an event.
         const bool receives =
             operation.opcode == Opcode::recv || operation.opcode == Opcode::recv_buffer;
         const bool drained = receives && answer >= 0 && static_cast<std::size_t>(answer) < size;
@@ -280,7 +278,7 @@ private:
 
     void handle(const epoll_event& event) {
         if ((event.data.u64 & poll_mark) != 0) {
-            // It is in the list, or its name would be closed: looked up by address, never looked at.
+            // It is in `polls_`, or its duplicate would be closed: it is found by address, never dereferenced.
             // NOLINTNEXTLINE(performance-no-int-to-ptr): it was one, with a mark
             auto* operation = reinterpret_cast<Operation*>(event.data.u64 & ~poll_mark);
             return finish_poll(*operation, static_cast<int>(event.events));
@@ -306,7 +304,7 @@ private:
 
     int wait_for_events(std::optional<Clock::time_point> deadline) {
         ++stats_.system_calls;
-        // Compared before it is subtracted: what is left until the first moment of the clock overflows.
+        // Compared before subtracting: the difference to the clock's earliest moment would overflow.
         const auto now = Clock::now();
         const auto left = deadline && *deadline > now ? *deadline - now : Clock::duration(0);
         const auto timeout = to_timespec<timespec>(left);
@@ -322,7 +320,7 @@ private:
         const int timeout_ms =
             deadline ? static_cast<int>(std::min<std::int64_t>(rounded, limit)) : -1;
         const int count = ::epoll_wait(epoll_.get(), events_.data(), events_limit, timeout_ms);
-        // Whatever it is, it lasts: to go on would keep a core busy, with nobody served.
+        // Any other error lasts: retrying would keep a core busy without serving a connection.
         RINGLET_ASSERT(count >= 0 || errno == EINTR, "the kernel refuses epoll_wait");
         return count;
     }
@@ -333,13 +331,13 @@ private:
         return given;
     }
 
-    // Few at once: what a group has received is answered while its sockets are in the cache.
+    // A small batch: received data is answered while its sockets are in the cache.
     static constexpr int events_limit = 64;
 
     UniqueFd epoll_;
     std::vector<Watched> descriptors_; // by number
     std::vector<Operation*> started_;
-    std::unordered_map<const Operation*, UniqueFd> polls_; // and the names of their descriptors
+    std::unordered_map<const Operation*, UniqueFd> polls_; // with duplicates of their descriptors
     FinishedList finished_;
     BufferQueue buffers_;
     std::array<epoll_event, events_limit> events_{};

@@ -1,6 +1,6 @@
 #pragma once
 
-// The only door to epoll: for where io_uring is refused.
+// The only door to epoll, used where io_uring is refused.
 
 #include <ringlet/detail/ring.hpp>
 #include <ringlet/result.hpp>

@@ -11,7 +11,7 @@ namespace ringlet {
 
 namespace {
 
-// What liburing 2.3 does not know.
+// Missing in liburing 2.3.
 constexpr unsigned char fixed_fd_install = 54; // IORING_OP_FIXED_FD_INSTALL, Linux 6.8
 
 // The kernel's own limit of a table, IORING_MAX_FIXED_FILES.

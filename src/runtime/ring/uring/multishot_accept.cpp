@@ -26,7 +26,7 @@ UniqueFd MultishotListener::take_ahead() noexcept {
 MultishotListener::Step MultishotListener::cancel(const Operation& operation) noexcept {
     if (waiting_ != &operation) return {};
     cancelled_ = true;
-    // Also when it has been taken back before: the kernel may have missed that (see answer).
+    // Even if it was taken back before: the kernel may have missed that (see answer).
     taken_back_ = true;
     return {.request = Request::take_back};
 }
@@ -41,9 +41,9 @@ MultishotListener::Step MultishotListener::answer(std::int32_t result, bool more
         taken_back_ = false;
         return {};
     }
-    if (waiting_ == nullptr) return {}; // whoever accepts next arms it, and hears of what lasts
+    if (waiting_ == nullptr) return {}; // the next accept arms it, and gets an error that lasts
     if (cancelled_) return finish(-ECANCELED);
-    // Taken back when nobody waited; now somebody does.
+    // It was taken back while no accept waited; now one does.
     if (result == -ECANCELED) return arm();
     // A kernel before 5.19, or no listening socket: then the operation itself gets this error.
     if (result == -EINVAL && !proven_) {

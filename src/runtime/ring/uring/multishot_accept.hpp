@@ -1,8 +1,8 @@
 #pragma once
 
-// Accepts that one submission of io_uring answers: which connection goes to which operation. Keeps the
-// promise that every operation is answered once, and that no connection is lost. The kernel is asked
-// by the ring: what to ask is said in what the calls return.
+// Accepts answered by one io_uring submission: which connection goes to which operation. Keeps the
+// promise that every operation is answered once, and that no connection is lost. It makes no requests
+// itself: each call returns the request that the ring then makes.
 
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/unique_fd.hpp>
@@ -12,9 +12,9 @@
 
 namespace ringlet {
 
-/// One listening descriptor, whose submission stays with the kernel as long as somebody accepts.
+/// One listening descriptor, whose submission stays with the kernel as long as accepts follow.
 ///
-/// Lifetime  Its address is the submission's name there: it must not move or go while it is armed.
+/// Lifetime  Its address is the submission's name there: it must not move or be destroyed while armed.
 class MultishotListener {
 public:
     /// What to ask the kernel for.
@@ -34,20 +34,20 @@ public:
 
     explicit MultishotListener(int fd) noexcept : fd_(fd) {}
 
-    /// An accept begins: it gets a connection that is there already, or waits.
+    /// Starts an accept: it gets a connection that is already there, or waits.
     [[nodiscard]] Step start(Operation& operation);
 
-    /// Asks the operation back, if it waits here. It ends by an answer of the kernel, as any other.
+    /// Cancels the operation, if it waits here. It ends by an answer of the kernel, like any other.
     [[nodiscard]] Step cancel(const Operation& operation) noexcept;
 
-    /// The kernel's answer. `more` says whether the multishot goes on.
+    /// The kernel's answer. `more` says whether the multishot continues.
     [[nodiscard]] Step answer(std::int32_t result, bool more);
 
     /// The connection that has waited longest for an accept; empty if there is none.
     [[nodiscard]] UniqueFd take_ahead() noexcept;
 
-    /// Before a wait: takes the multishot back if nobody accepts. So clients for whom there is no room
-    /// remain in the backlog.
+    /// Before a wait: takes the multishot back if no accept waits, so that clients for whom there is
+    /// no room stay in the backlog.
     [[nodiscard]] Step rest() noexcept;
 
     [[nodiscard]] int fd() const noexcept { return fd_; }
@@ -66,7 +66,7 @@ private:
     bool taken_back_ = false;    // its last answer is on the way
     bool proven_ = false;        // it has accepted
     bool unsupported_ = false;   // it was refused: each operation is submitted itself
-    std::deque<UniqueFd> ahead_; // accepted when nobody waited, oldest first
+    std::deque<UniqueFd> ahead_; // accepted while none waited, oldest first
 };
 
 } // namespace ringlet

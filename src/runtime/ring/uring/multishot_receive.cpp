@@ -47,11 +47,11 @@ MultishotReceiver::Step MultishotReceiver::answer(std::int32_t result, bool more
     return {.request = Request::take_back};
 }
 
-// Somebody waits, and there is nothing for him yet.
+// Called when a receive waits and there is nothing for it yet.
 MultishotReceiver::Step MultishotReceiver::ask() {
     const bool is_lent = waiting_->opcode == Opcode::recv_buffer;
     if (armed_) {
-        // Memory of one's own is filled by a request of one's own, and two at once would be reordered.
+        // The caller's own memory needs a request of its own, and two requests at once would be reordered.
         if (is_lent || std::exchange(taken_back_, true)) return {};
         return {.request = Request::take_back};
     }
@@ -70,7 +70,7 @@ MultishotReceiver::Step MultishotReceiver::deliver() {
     return {.operation = &operation, .result = *std::exchange(end_, std::nullopt)};
 }
 
-// The first piece, or what there is room for of it.
+// Hands out the first piece, or as much of it as fits.
 std::int32_t MultishotReceiver::hand_out(Operation& operation) {
     Piece& first = ahead_.front();
     std::size_t size_bytes = first.size_bytes;

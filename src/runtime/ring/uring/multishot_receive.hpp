@@ -1,8 +1,8 @@
 #pragma once
 
-// Receives that one submission of io_uring answers: which bytes go to which operation. Keeps the promise
-// that all bytes arrive in order, also when a receive is cancelled between them. It makes no requests itself:
-// each call returns the request that the ring then makes.
+// Receives answered by one io_uring submission: which bytes go to which operation. Keeps the promise that all
+// bytes arrive in order, even if a receive is cancelled between them. It makes no requests itself: each call
+// returns the request that the ring then makes.
 
 #include <ringlet/detail/operation.hpp>
 
@@ -15,8 +15,8 @@ namespace ringlet {
 
 /// One connection, whose submission stays with the kernel as long as data comes.
 ///
-/// Lifetime  Its address is the submission's name there: it must not move or go while it is armed. Gives
-///           back what nobody has asked for.
+/// Lifetime  Its address is the submission's name there: it must not move or be destroyed while armed.
+///           Gives back buffers that no receive has taken.
 class MultishotReceiver {
 public:
     /// What to ask the kernel for.
@@ -40,26 +40,26 @@ public:
     MultishotReceiver& operator=(const MultishotReceiver&) = delete;
     ~MultishotReceiver();
 
-    /// A receive begins, into memory of the ring or of its own: it gets what is there already, or waits.
+    /// Starts a receive, into memory of the ring or its own: it gets what is already there, or waits.
     [[nodiscard]] Step start(Operation& operation);
 
     /// The waiting receive has been cancelled. Bytes that come later are kept for the next one.
     [[nodiscard]] Step cancel() noexcept;
 
-    /// The kernel's answer, with the buffer that it took, if any. `more` says whether the multishot goes on.
+    /// The kernel's answer, with the buffer that it took, if any. `more` says whether it continues.
     [[nodiscard]] Step answer(std::int32_t result, bool more, std::byte* block);
 
     [[nodiscard]] Descriptor descriptor() const noexcept { return descriptor_; }
     [[nodiscard]] bool is_armed() const noexcept { return armed_; }
     [[nodiscard]] const Operation* waiting() const noexcept { return waiting_; }
     [[nodiscard]] std::size_t ahead_count() const noexcept { return ahead_.size(); }
-    /// Something is here that nobody has asked for: bytes, the end, or an error.
+    /// Whether something is here that no receive has taken: bytes, the end, or an error.
     [[nodiscard]] bool has_received() const noexcept { return !ahead_.empty() || end_; }
-    /// Nothing is here, and nothing will come by itself.
+    /// Whether nothing is here, and nothing will arrive unasked.
     [[nodiscard]] bool is_quiet() const noexcept { return !armed_ && ahead_.empty() && !end_; }
 
-    /// Buffers that nobody has asked for yet, with which the multishot is taken back. What is on its way
-    /// then still comes.
+    /// How many untaken buffers make it take the multishot back. Data that is already on its way still
+    /// arrives.
     static constexpr std::size_t ahead_limit = 4;
 
 private:
@@ -80,7 +80,7 @@ private:
     bool proven_ = false;             // it has received
     bool unsupported_ = false;        // it was refused: each operation is submitted itself
     std::vector<Piece> ahead_;        // oldest first
-    std::optional<std::int32_t> end_; // what comes after it: the end of the stream, or an error
+    std::optional<std::int32_t> end_; // what follows `ahead_`: the end of the stream, or an error
 };
 
 } // namespace ringlet

@@ -1,7 +1,7 @@
 #pragma once
 
-// Free blocks in a ring that is shared with io_uring (Linux 5.19): it takes one when there is something
-// to write into it, so that a receive which waits holds no memory.
+// Free blocks in a ring that is shared with io_uring (Linux 5.19): the kernel takes one when it has
+// data to write, so that a waiting receive holds no memory.
 
 #include "base/buffer_pool.hpp"
 #include "ring/uring/uring_queues.hpp"
@@ -14,26 +14,26 @@
 
 namespace ringlet {
 
-/// Lifetime  Ends before the queues, when no receive is in flight. Somebody holds the pool of the thread.
+/// Lifetime  Ends before the queues, when no receive is in flight. The thread's pool is held (`BufferPool::hold`).
 class ProvidedBuffers {
 public:
-    /// As many blocks are in the ring at most: 16 MiB.
+    /// The most blocks in the ring: 16 MiB.
     static constexpr std::uint16_t count_limit = 1024;
 
-    /// Null where the kernel cannot, or may not lock the 16 KiB that describe the blocks.
+    /// Null if the kernel has no such rings, or may not lock the 16 KiB that describe the blocks.
     static std::unique_ptr<ProvidedBuffers> create(UringQueues& queues);
 
     ProvidedBuffers(const ProvidedBuffers&) = delete;
     ProvidedBuffers& operator=(const ProvidedBuffers&) = delete;
     ~ProvidedBuffers();
 
-    /// Makes a receive one that takes a block of this ring.
+    /// Makes a receive take a block of this ring.
     static void prepare(io_uring_sqe& entry) noexcept {
         entry.flags |= IOSQE_BUFFER_SELECT;
         entry.buf_group = group;
     }
 
-    /// The block that the kernel has taken, as its completion says; it belongs to the caller now.
+    /// The block that the kernel took for this completion; it now belongs to the caller.
     [[nodiscard]] std::byte* take(const io_uring_cqe& entry) noexcept {
         const auto id = static_cast<std::uint16_t>(entry.flags >> IORING_CQE_BUFFER_SHIFT);
         missing_.push_back(id);
@@ -41,18 +41,18 @@ public:
         return blocks_[id];
     }
 
-    /// Puts blocks in for those that were taken, at most `room` of them.
+    /// Replaces blocks that were taken, at most `room` of them.
     void refill(std::size_t room);
 
     /// Blocks that the kernel may take.
     [[nodiscard]] std::size_t count() const noexcept { return count_limit_now_ - missing_.size(); }
 
-    /// They were too few for what came at once: twice as many from the next refill on.
+    /// A burst found too few blocks: doubles their number from the next refill on.
     void grow();
 
 private:
     static constexpr std::uint16_t group = 0;
-    // Few blocks remain in the cache; a burst that finds too few makes them more.
+    // A few blocks stay in the cache; a burst that finds too few of them raises the number.
     static constexpr std::uint16_t first_count = 16;
     struct Freed {
         void operator()(io_uring_buf_ring* ring) const noexcept;

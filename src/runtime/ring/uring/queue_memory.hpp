@@ -1,8 +1,8 @@
 #pragma once
 
-// The memory that a ring shares with the kernel, mapped as io_uring_setup(2) describes it. Of liburing
-// this needs the four calls that have a manual page and the kernel's own structures: what `struct
-// io_uring` holds differs from version to version.
+// The memory that a ring shares with the kernel, mapped as io_uring_setup(2) describes it. It uses
+// only the four liburing calls that have a manual page and the kernel's own structures: the contents
+// of `struct io_uring` differ from version to version.
 
 #include <ringlet/result.hpp>
 #include <ringlet/unique_fd.hpp>
@@ -14,11 +14,11 @@
 
 namespace ringlet {
 
-/// A ring of the kernel and its two queues. What is in the queues stays where it is when this moves.
+/// A ring of the kernel and its two queues. The queues stay in place when this moves.
 class QueueMemory {
 public:
-    /// Sets up an io_uring, and maps it. `parameters` goes in with what is wanted, and comes back with what
-    /// the kernel gives.
+    /// Sets up an io_uring, and maps it. `parameters` holds what is wanted, and afterwards what the kernel
+    /// gave.
     ///
     /// Errors    The kernel's errno, as it is: EINVAL may mean an unknown flag.
     ///           `io_uring_too_old` for a kernel that maps its queues one by one (before Linux 5.4).

@@ -13,7 +13,7 @@ namespace ringlet {
 
 namespace {
 
-// What liburing 2.3 does not know, of Linux 6.10.
+// Missing in liburing 2.3; Linux 6.10.
 constexpr std::uint16_t accept_poll_first = 1U << 2; // IORING_ACCEPT_POLL_FIRST
 
 std::uint64_t name_of(const MultishotListener& listener) noexcept {
@@ -47,14 +47,14 @@ void UringAccepts::submit(Operation& operation) {
     io_uring_sqe* entry = queues_.next_entry();
     io_uring_prep_accept(entry, operation.fd(), nullptr, nullptr, SOCK_CLOEXEC);
     if (direct_ != nullptr) DirectDescriptors::prepare_accept(*entry);
-    // Without a poll first, the kernel makes a socket and throws it away when the backlog is empty.
+    // Without a poll first, the kernel makes a socket and discards it if the backlog is empty.
     if (polls_first_ && backlog_is_empty_) entry->ioprio |= accept_poll_first;
     io_uring_sqe_set_data64(entry, uring::name_of(operation));
 }
 
 void UringAccepts::complete(const io_uring_cqe& entry) {
     if (direct_ != nullptr && entry.res < 0) direct_->release();
-    // Of whatever listener: on another one the next accept is only a little dearer.
+    // Whichever listener it was: if the next accept is on another one, it only costs a little more.
     backlog_is_empty_ = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) == 0;
     auto& operation = *uring::address_in<Operation>(entry);
     check_loan(operation);
@@ -114,7 +114,7 @@ UniqueFd UringAccepts::take_ahead(int listener) noexcept {
 bool UringAccepts::take_back(MultishotListener& listener) {
     if (const Operation* left = listener.waiting()) follow(listener, listener.cancel(*left));
     if (!listener.is_armed()) return false;
-    // Each time: it may have missed the multishot. Its own answer ends the wait.
+    // Each time: the last cancellation may have missed the multishot. Its own answer ends the wait.
     uring::submit_cancellation(queues_, name_of(listener));
     return true;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
 // Accepts: each a submission of its own, or one multishot for all of a listener. Keeps the promise that the
-// kernel accepts nobody for whom there is no place, and nobody ahead once it has been told to stop.
+// kernel accepts no connection without a slot, and none ahead of time once told to stop.
 
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/unique_fd.hpp>
@@ -24,10 +24,10 @@ public:
 
     void start(Operation& operation);
 
-    /// Asks back an accept that waits for a multishot. Returns false if it is a submission of its own.
+    /// Cancels an accept that waits for a multishot. Returns false if it is a submission of its own.
     bool cancel(const Operation& operation);
 
-    /// Before a wait: takes multishots back for which nobody waits.
+    /// Before a wait: takes back multishots for which no accept waits.
     void rest() {
         if (std::exchange(has_accepted_, false)) [[unlikely]]
             take_back_idle();
@@ -36,16 +36,16 @@ public:
     void complete(const io_uring_cqe& entry);
     void complete_multishot(const io_uring_cqe& entry);
 
-    /// The oldest connection that was accepted before anybody waited for it; empty if there is none.
+    /// The oldest connection that was accepted ahead of time; empty if there is none.
     [[nodiscard]] UniqueFd take_ahead(int listener) noexcept;
 
-    /// Asks a listener's multishot back: until its last answer it holds the listener's file, and with that the port.
-    /// Returns false once the kernel has given it back, or if there is none.
+    /// Cancels a listener's multishot: until its last answer it holds the listener's file, and so the port. Returns
+    /// false once the kernel has given it back, or if there is none.
     [[nodiscard]] bool take_back(int listener);
     /// The same for all of them.
     [[nodiscard]] bool take_all_back();
 
-    /// The listener is closed, and has been given back. Closes whom it has accepted ahead.
+    /// The listener is closed, and its multishot has ended. Closes connections that it accepted ahead.
     void forget(int listener) noexcept { listeners_.erase(listener); }
 
 private:

@@ -17,7 +17,7 @@ namespace ringlet {
 namespace {
 
 // io_uring_setup(2) is tried with these, best first; EINVAL means that the kernel lacks a flag.
-// The first are for Linux 6.1: completions are worked out when we ask for them, on the one thread
+// The first are for Linux 6.1: completion work runs when we ask for completions, on the one thread
 // that asks.
 constexpr std::array<unsigned, 3> setup_flags = {
     IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
@@ -31,12 +31,12 @@ constexpr std::array<unsigned, 3> setup_flags = {
 // instead of blocking a worker thread (5.7).
 constexpr unsigned needed_features = IORING_FEAT_NODROP | IORING_FEAT_FAST_POLL;
 
-// What liburing 2.3 does not know. A feature says without an attempt what came with the same kernel.
+// Missing in liburing 2.3. A feature flag shows, without a try, what else the same kernel has.
 constexpr unsigned recvsend_bundle = 1U << 14; // IORING_FEAT_RECVSEND_BUNDLE, Linux 6.10
 constexpr unsigned no_iowait = 1U << 17;       // IORING_FEAT_NO_IOWAIT, Linux 6.15
 constexpr unsigned enter_no_iowait = 1U << 7;  // IORING_ENTER_NO_IOWAIT, Linux 6.15
 
-// Of io_uring_register(2), Linux 5.18: enumerators, so that no macro tells whether a header knows them.
+// From io_uring_register(2), Linux 5.18: enumerators, so no macro shows whether a header has them.
 constexpr unsigned register_ring_fds = 20;   // IORING_REGISTER_RING_FDS
 constexpr unsigned unregister_ring_fds = 21; // IORING_UNREGISTER_RING_FDS
 constexpr unsigned any_place = ~0U;          // the kernel chooses
@@ -45,11 +45,11 @@ constexpr unsigned any_place = ~0U;          // the kernel chooses
 // which costs it an allocation each. 16 bytes an entry.
 constexpr unsigned completion_entries = 8192;
 
-// A queue that is still full after so many attempts to empty it is a kernel that is out of memory
-// for good: a second and more.
+// If the queue is still full after this many attempts to empty it, over a second, the kernel is out
+// of memory for good.
 constexpr int flush_attempts_limit = 1000;
 
-// A first no-op may be told to come again, but not for ever.
+// How often the first no-op may be told to try again.
 constexpr int probe_retries_limit = 50;
 
 std::error_code explain_refusal(std::error_code refusal) {
@@ -75,7 +75,7 @@ bool asks_for_patience(int answer) {
 // The kernel is out of memory for requests; it recovers when some finish.
 void pause_briefly() { ::poll(nullptr, 0, 1); }
 
-// Returns false for an answer of io_uring_enter(2) that patience does not change.
+// Returns false for an error of io_uring_enter(2) that waiting does not cure.
 bool endure(int answer) {
     switch (-answer) {
     case EAGAIN:
@@ -131,7 +131,7 @@ UringQueues::UringQueues(QueueMemory memory, const RingFeatures& features,
     }
 }
 
-// A registered ring would live on in the table of the thread, with the connections that are in it.
+// A registered ring would stay in the thread's table, along with the connections in it.
 UringQueues::~UringQueues() {
     const bool is_registered = (enter_flags_ & IORING_ENTER_REGISTERED_RING) != 0;
     if (memory_.fd() < 0 || !is_registered) return; // it has moved
@@ -140,8 +140,8 @@ UringQueues::~UringQueues() {
     enroll(unregister_ring_fds, &place, 1);
 }
 
-// A no-op there and back: what a set-up does not show, a filter of io_uring_enter does. Returns
-// zero or a negative errno.
+// Sends a no-op there and back: set-up does not show a filter of io_uring_enter, but this does.
+// Returns zero or a negative errno.
 int UringQueues::probe() {
     io_uring_prep_nop(next_entry());
     int answer = submit_and(1, IORING_ENTER_GETEVENTS, nullptr, 0);
@@ -180,7 +180,7 @@ void UringQueues::enter(Patience patience, std::optional<Clock::time_point> dead
                             sizeof argument);
     } else {
         if (is_timed) {
-            // A request of its own, which ends with the first completion that comes before it.
+            // A timeout request, which the first completion before it also ends.
             timeout_ = to_timespec<__kernel_timespec>(*deadline - now);
             io_uring_sqe* entry = next_entry();
             io_uring_prep_timeout(entry, &timeout_, 1, 0);

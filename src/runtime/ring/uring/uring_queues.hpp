@@ -1,7 +1,7 @@
 #pragma once
 
-// The two queues that are shared with io_uring: what to do goes in, what has been done comes out. Keeps
-// the promise that a full queue and an impatient kernel are nobody else's business.
+// The two queues that are shared with io_uring: requests go in, completions come out. Keeps the promise
+// that a full queue and a busy kernel are handled here and nowhere else.
 
 #include <ringlet/backend.hpp>
 #include <ringlet/clock.hpp>
@@ -19,7 +19,7 @@ namespace ringlet {
 /// Does not move once it has entries: one of them may hold the address of `timeout_`.
 class UringQueues {
 public:
-    /// Sets up an io_uring with what the kernel has of the wanted features.
+    /// Sets up an io_uring with the wanted features that the kernel has.
     ///
     /// Errors    As `EventLoop::create`.
     static Result<UringQueues> create(unsigned entries, const RingFeatures& wanted);
@@ -28,7 +28,7 @@ public:
     UringQueues& operator=(UringQueues&&) = delete;
     ~UringQueues();
 
-    /// What is used of what was wanted.
+    /// The wanted features that are in use.
     [[nodiscard]] const RingFeatures& features() const noexcept { return features_; }
 
     [[nodiscard]] int fd() const noexcept { return memory_.fd(); }
@@ -56,7 +56,7 @@ public:
         wait  ///< until a completion has come, or the deadline, if there is one
     };
 
-    /// One system call: submits, waits, and lets the kernel work completions out. Returns early for a
+    /// One system call: submits, waits, and lets the kernel run completion work. Returns early for a
     /// signal.
     void enter(Patience patience, std::optional<Clock::time_point> deadline = {});
 
@@ -72,7 +72,7 @@ public:
         __atomic_store_n(memory_.completion_head, head + count, __ATOMIC_RELEASE);
     }
 
-    /// Of what the queues know: system calls, submissions, flushes, overflows.
+    /// The counters of the queues: system calls, submissions, flushes, overflows.
     [[nodiscard]] RingStats stats() const noexcept;
 
 private:
@@ -83,7 +83,7 @@ private:
         return __atomic_load_n(memory_.completion_tail, __ATOMIC_ACQUIRE) -
                *memory_.completion_head;
     }
-    // No kernel thread takes entries by itself: the head moves in our own system calls only.
+    // No kernel thread takes entries: the head moves only in our own system calls.
     [[nodiscard]] bool is_full() const noexcept {
         return tail_ - *memory_.submission_head >= memory_.submission_count;
     }

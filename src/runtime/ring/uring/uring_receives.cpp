@@ -10,8 +10,8 @@ namespace ringlet {
 
 namespace {
 
-// So many receives may have memory of their own while they wait (16 MiB): that is faster than to let the
-// kernel choose when data has come, by 5 % of an echo (docs/results/measurements.md), and bounded.
+// How many receives may have memory of their own while they wait (16 MiB): that is faster than letting
+// the kernel choose when data arrives, by 5 % of an echo (docs/results/measurements.md), and bounded.
 constexpr std::size_t own_buffers_limit = 1024;
 
 } // namespace
@@ -102,7 +102,7 @@ bool UringReceives::waits_for_multishot(const Operation& operation) const noexce
     return receiver != nullptr && receiver->waiting() == &operation;
 }
 
-// On a connection whose multishot has data, or will bring some, they come from there.
+// If the connection's multishot has data or will bring some, the bytes come from there.
 void UringReceives::start_plain(Operation& operation) {
     MultishotReceiver* receiver = multishot_ ? find(operation.descriptor) : nullptr;
     if (receiver == nullptr || receiver->is_quiet()) {
@@ -141,7 +141,7 @@ void UringReceives::follow(MultishotReceiver& receiver, const MultishotReceiver:
     case Request::wait_for_buffer: return wait_for_buffer(*step.operation);
     }
     if (step.operation == nullptr) return;
-    const bool is_pooled = step.operation->takes_buffer(); // the others are the ring's
+    const bool is_pooled = step.operation->takes_buffer(); // the ring handles the others
     if (step.result == -EAGAIN && is_pooled) return wait_until_ready(*step.operation);
     finished_.add(*step.operation, step.result);
 }
@@ -175,7 +175,7 @@ bool UringReceives::take_back(Descriptor descriptor) {
         receivers_[index_of(descriptor)].reset();
         return false;
     }
-    // Each time: it may have missed the multishot. Its own answer ends the wait.
+    // Each time: the last cancellation may have missed the multishot. Its own answer ends the wait.
     uring::submit_cancellation(queues_, uring::name_of(*receiver, uring::Tag::multishot_receive));
     return true;
 }

@@ -1,7 +1,7 @@
 #pragma once
 
-// Receives into memory that the ring lends. Keeps the promise that each has a buffer when there is
-// something to write into it, first come first served where there are too few.
+// Receives into memory that the ring lends. Keeps the promise that each gets a buffer when there is
+// data to write into it, in FIFO order if there are too few.
 
 #include <ringlet/detail/operation.hpp>
 
@@ -27,7 +27,7 @@ class UringReceives {
 public:
     UringReceives(UringQueues& queues, FinishedList& finished, std::size_t buffer_limit);
 
-    /// Behind those that wait for a buffer already.
+    /// Starts a receive, behind those that already wait for a buffer.
     void start(Operation& operation) {
         if (is_shared(operation)) [[unlikely]]
             return start_shared(operation, false);
@@ -36,13 +36,13 @@ public:
         submit_single(operation);
     }
 
-    /// A receive into memory of the caller's.
+    /// Starts a receive into the caller's memory.
     void start_plain(Operation& operation);
 
     /// Answers an operation that waits here, and not in the kernel. Returns false if it does not.
     bool cancel(Operation& operation);
 
-    /// The receive is asked back, and a poll takes its place: it holds a third of the kernel's memory.
+    /// Cancels the receive and puts a poll in its place, which takes a third of the kernel's memory.
     void park(Operation& operation) {
         if (BufferQueue::is_queued(operation) || waits_for_multishot(operation))
             return; // it holds nothing
@@ -50,9 +50,9 @@ public:
         uring::submit_cancellation(queues_, uring::name_of(operation));
     }
 
-    /// Before a wait: what handlers have given back goes to the kernel, or to those who wait for it.
-    /// True if more of those may start at once: who was first may have nothing to receive, and then
-    /// takes no buffer.
+    /// Before a wait: gives returned buffers to the kernel, or to receives that wait for one. True
+    /// if more of those may start at once: the first may have nothing to receive, and then takes no
+    /// buffer.
     [[nodiscard]] bool provide();
 
     void complete(const io_uring_cqe& entry) {
@@ -72,7 +72,7 @@ public:
 
     void complete_multishot(const io_uring_cqe& entry);
 
-    /// Before a descriptor is closed: asks its multishot back. Returns false once the kernel has given it
+    /// Before a descriptor is closed: cancels its multishot. Returns false once the kernel has given it
     /// back, or if there is none.
     [[nodiscard]] bool take_back(Descriptor descriptor);
     /// The same for all of them.
@@ -81,7 +81,7 @@ public:
     [[nodiscard]] bool has_received(Descriptor descriptor) const noexcept;
     [[nodiscard]] bool receives_ahead() const noexcept { return multishot_; }
 
-    /// When to look for a buffer again at the latest.
+    /// The latest time to look for a buffer again.
     [[nodiscard]] std::optional<Clock::time_point>
     next_look(std::optional<Clock::time_point> deadline) const {
         return buffers_.next_look(deadline);
@@ -106,7 +106,7 @@ private:
     }
     void submit_without_buffer(Operation& operation);
     void park_behind_others(Operation& operation);
-    // Waits for a buffer, or has its answer.
+    // Queues it for a buffer, or answers it.
     void queue(Operation& operation);
     void wait_for_buffer(Operation& operation);
     // A poll takes its place: as uring::wait_until_ready.

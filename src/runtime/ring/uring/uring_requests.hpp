@@ -1,6 +1,6 @@
 #pragma once
 
-// How a request is written into a submission, and what a completion says of whose it is.
+// How a request is written into a submission, and how a completion names the request.
 
 #include <ringlet/detail/message.hpp>
 #include <ringlet/detail/operation.hpp>
@@ -18,8 +18,8 @@
 
 namespace ringlet::uring {
 
-/// The name of a request in the kernel: an address, which is a multiple of eight, and what is there. The
-/// operation itself is not looked at before it has been checked (see check_loan).
+/// The name of a request in the kernel: an address, which is a multiple of eight, and the kind of what
+/// is there. The operation itself is not read before it has been checked (see check_loan).
 enum class Tag : std::uint64_t {
     operation = 0, ///< any other operation; a null address marks a completion to ignore
     multishot_accept,
@@ -32,7 +32,7 @@ enum class Tag : std::uint64_t {
 };
 constexpr std::uint64_t tag_bits = 7;
 
-/// As an offset: where the descriptor stands (Linux 5.6). What has no position does not look at it.
+/// The offset that means the descriptor's own position (Linux 5.6). Descriptors without one ignore it.
 constexpr std::uint64_t its_own_position = ~std::uint64_t{0};
 
 template <class T>
@@ -61,7 +61,7 @@ T* address_in(const io_uring_cqe& entry) noexcept {
     return reinterpret_cast<T*>(name - (entry.user_data & tag_bits));
 }
 
-/// Says which kind of descriptor the request's is.
+/// Marks which kind of descriptor the request has.
 inline void mark_kind(io_uring_sqe& entry, Descriptor descriptor) noexcept {
     if (descriptor.is_direct()) entry.flags |= IOSQE_FIXED_FILE;
 }
@@ -73,7 +73,7 @@ inline void prepare(io_uring_sqe& entry, unsigned char opcode, Descriptor descri
     mark_kind(entry, descriptor);
 }
 
-/// One that moves bytes, whose kind and name are known.
+/// Submits a request that moves bytes.
 inline void submit_transfer(UringQueues& queues, const Operation& operation, unsigned char opcode,
                             unsigned message_flags, Tag tag) {
     const auto size =
@@ -84,7 +84,7 @@ inline void submit_transfer(UringQueues& queues, const Operation& operation, uns
     io_uring_sqe_set_data64(entry, name_of(operation, tag));
 }
 
-/// What is no socket, from its own position on, if it has one.
+/// For a descriptor that is not a socket: from its own position on, if it has one.
 inline void submit_stream(UringQueues& queues, const Operation& operation, unsigned char opcode) {
     const auto size =
         static_cast<unsigned>(std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
@@ -142,7 +142,7 @@ inline void submit_zero_copy(UringQueues& queues, const Operation& operation) {
         static_cast<unsigned>(std::min<std::size_t>(operation.rest_bytes(), std::size_t{1} << 30));
     io_uring_sqe* entry = queues.next_entry();
     prepare(*entry, IORING_OP_SEND_ZC, operation.descriptor, operation.rest(), size);
-    // The kernel sends the rest by itself: each piece would wait for the peer.
+    // The kernel sends the rest by itself; otherwise each piece would wait for the peer.
     entry->msg_flags = MSG_NOSIGNAL | MSG_WAITALL;
     entry->ioprio |= report_usage;
     io_uring_sqe_set_data64(entry, name_of(operation));
@@ -165,9 +165,9 @@ inline void submit_cancellation(UringQueues& queues, std::uint64_t name) {
     io_uring_sqe_set_data(entry, nullptr);
 }
 
-/// For a descriptor that others have made non-blocking: a poll, and then the operation starts again (Tag::readiness).
-/// The mode belongs to whoever shares the descriptor, as an epoll loop at the same listener or a program at the same
-/// terminal: it is not ours to change. A request that is tried again at once would keep both of us busy.
+/// For a descriptor that other code made non-blocking: polls, then starts the operation again (Tag::readiness). The
+/// mode also belongs to others that share the descriptor, such as an epoll loop at the same listener or a program at
+/// the same terminal: it is not ours to change. Retrying at once would keep us and the kernel busy.
 inline void wait_until_ready(UringQueues& queues, FinishedList& finished, Operation& operation) {
     if (operation.cancel_requested) return finished.add(operation, -ECANCELED);
     operation.standby = Operation::Standby::polls;

@@ -23,10 +23,10 @@ namespace ringlet {
 
 namespace {
 
-// What liburing 2.3 does not know, of Linux 6.2.
+// Missing in liburing 2.3; Linux 6.2.
 constexpr unsigned was_copied = 1U << 31; // IORING_NOTIF_USAGE_ZC_COPIED
 
-// What the kernel has not given back after so many attempts stays with it.
+// After this many attempts, requests that the kernel has not given back stay with it.
 constexpr int attempts_limit = 1000;
 
 class UringRing final : public Ring {
@@ -38,7 +38,7 @@ public:
           accepts_(queues_, finished_, direct_.get()),
           zero_copy_send_(queues_.features().zero_copy_send) {}
     ~UringRing() override {
-        // The kernel takes its time with what a ring leaves behind, and a multishot holds its port.
+        // The kernel cleans up after a ring with a delay, and until then a multishot holds its port.
         static_cast<void>(take_back([this] { return receives_.take_all_back(); }));
         static_cast<void>(take_back([this] { return accepts_.take_all_back(); }));
     }
@@ -133,12 +133,12 @@ private:
     using Patience = UringQueues::Patience;
     using Tag = uring::Tag;
 
-    // What the kernel does in the call itself.
+    // A request that the kernel performs in the call itself.
     struct alignas(8) Installation {
         std::optional<std::int32_t> answer;
     };
 
-    // What else finishes meanwhile is kept for the next wait.
+    // Other completions that arrive meanwhile are kept for the next wait.
     template <class Prepare>
     std::int32_t answer_at_once(Prepare prepare) {
         Installation made;
@@ -149,7 +149,7 @@ private:
         return *made.answer;
     }
 
-    // Apart, so that the way of both halves of an echo stays short.
+    // A separate function, so that the path of both halves of an echo stays short.
     [[gnu::noinline]] void start_other(Operation& operation) {
         switch (operation.opcode) {
         case Opcode::recv: return receives_.start_plain(operation);
@@ -205,7 +205,7 @@ private:
 
     // ---- the queues ------------------------------------------------------------------------------
 
-    // Asks until the kernel has given back what it is asked for: `ask` returns false then.
+    // Calls `ask` until it returns false: the kernel has then given back what it was asked for.
     template <class Ask>
     [[nodiscard]] bool take_back(Ask ask) {
         for (int attempt = 0; ask(); ++attempt) {
@@ -215,14 +215,13 @@ private:
         return true;
     }
 
-    // What finishes meanwhile is kept for the next wait.
+    // Completions are kept for the next wait.
     void wait_for_any() {
         queues_.enter(Patience::wait);
         take_completions(std::numeric_limits<std::size_t>::max());
     }
 
-    // Takes answers out of the kernel's queue: as many as there is room for, if `limit` of them can wait
-    // to be handed over.
+    // Takes answers out of the kernel's queue until `limit` of them wait to be handed over.
     void take_completions(std::size_t limit) {
         const std::size_t room = limit - std::min(limit, finished_.size());
         queues_.take(room, [this](const io_uring_cqe& entry) { complete(entry); });
@@ -244,7 +243,7 @@ private:
     [[gnu::noinline]] void complete_unready(const io_uring_cqe& entry) {
         auto& operation = *uring::address_in<Operation>(entry);
         check_loan(operation);
-        // A Unix socket answers so when its listener's queue is full (connect(2)).
+        // A Unix socket gives this answer when its listener's queue is full (connect(2)).
         if (operation.opcode == Opcode::connect) return finished_.add(operation, entry.res);
         uring::wait_until_ready(queues_, finished_, operation);
     }

@@ -9,8 +9,8 @@
 
 namespace ringlet {
 
-/// Sets up an io_uring of this thread, and sends a no-op through it. Features that the kernel lacks
-/// are found out by trying.
+/// Sets up an io_uring of this thread, and sends a no-op through it. Missing kernel features are
+/// detected by trying.
 ///
 /// Errors    As `EventLoop::create`.
 Result<std::unique_ptr<Ring>> make_uring_ring(const RingOptions& options);
