@@ -19,14 +19,14 @@ namespace ringlet {
 
 namespace {
 
-// Accept fails at once, again and again, until something has been given back.
+// Accept fails at once, again and again, until something is released.
 bool is_exhaustion(std::error_code error) {
     return error == std::errc::too_many_files_open ||
            error == std::errc::too_many_files_open_in_system ||
            error == std::errc::no_buffer_space || error == std::errc::not_enough_memory;
 }
 
-// That client has gone; the next one has not (accept(2) hands on errors of the network).
+// Only that client has gone (accept(2) passes on network errors).
 bool is_of_one_client(std::error_code error) {
     constexpr std::errc known[] = {
         std::errc::connection_aborted, std::errc::interrupted,
@@ -58,7 +58,7 @@ Task<> Server::State::accept_from_all(BoundedTaskGroup& connections) {
     static_cast<void>(accepted); // cut short by a stop, as it should be
 }
 
-// Closed while the listeners are handed over.
+// The gate is closed while the listeners are handed over.
 Task<Result<void>> Server::State::wait_at_the_gate() {
     if (!gate_.is_set()) {
         if (--accepting_ == 0) all_at_gate_.set();
@@ -96,7 +96,7 @@ void Server::State::leave_listeners(UniqueFd channel) {
 Result<std::vector<OfferedListener>> Server::State::offer() const {
     std::vector<OfferedListener> offers;
     for (const StreamListener& listener : listeners) {
-        if (!listener) return std::errc::operation_canceled; // it drains already
+        if (!listener) return std::errc::operation_canceled; // it is already draining
         auto fd = listener.duplicate();
         if (!fd) return fd.error();
         const Endpoint local = listener.local();
@@ -141,14 +141,14 @@ Task<> Server::State::accept_from(StreamListener& listener, BoundedTaskGroup& co
             stop_up_to(1);
             co_return;
         }
-        // So many in a row are not of one client each: an error that lasts must not fill the turns.
+        // This many in a row do not each concern one client: a lasting error must not fill the turns.
         if (is_of_one_client(error) && ++lost_in_a_row < lost_clients_limit) continue;
         auto paused = co_await pause(error, pause_time);
         if (!paused) co_return;
     }
 }
 
-// Also for what is not known here: an error that comes again and again must not fill the turns of the loop.
+// Also used for unknown errors: an error that keeps coming must not fill the turns of the loop.
 Task<Result<void>> Server::State::pause(std::error_code error, std::chrono::milliseconds& time) {
     ++report.accept_pauses;
     ++(is_exhaustion(error) ? pauses_.exhausted : pauses_.other);
@@ -167,7 +167,7 @@ Task<Result<void>> Server::State::pause(std::error_code error, std::chrono::mill
     co_return slept;
 }
 
-// Tells the log when accepting goes on: a while after the last of several pauses, that come one after the other.
+// Logs that accepting continues: a while after the last of several pauses in a row.
 Task<> Server::State::watch_pause() {
     for (bool goes_on = false; !goes_on; goes_on = log.goes_on()) {
         auto slept = co_await sleep_for(WorkerLog::calm_time);
@@ -198,13 +198,13 @@ Task<Result<void>> Server::State::wait_for_room(BoundedTaskGroup& connections) {
     }
 }
 
-// Those who wait already, in the same turn: otherwise a crowd that arrives at once would get one place in each turn.
+// Accepts clients that already wait, in the same turn: otherwise a crowd that arrives at once would enter one per turn.
 Task<Result<void>> Server::State::take_waiting(BoundedTaskGroup& connections,
                                                StreamListener& listener, bool is_unix) {
     const std::size_t free_here = options.max_connections - connections.size();
     auto waiting =
         listener.accept_waiting(std::min({accepts_per_turn - 1, free_here, room.free_places()}));
-    if (!waiting) co_return Result<void>(); // the next accept says it again
+    if (!waiting) co_return Result<void>(); // the next accept reports it again
     for (StreamSocket& stream : *waiting) {
         auto taken = co_await take(connections, std::move(stream), is_unix);
         if (!taken) co_return taken;
@@ -212,7 +212,7 @@ Task<Result<void>> Server::State::take_waiting(BoundedTaskGroup& connections,
     co_return Result<void>();
 }
 
-// Gives it a place, here or with a worker that has fewer, and begins.
+// Gives a connection a place, here or on a worker with fewer, and starts its handler.
 Task<Result<void>> Server::State::take(BoundedTaskGroup& connections, StreamSocket stream,
                                        bool is_unix) {
     last_accept_ = Clock::now();
@@ -238,13 +238,13 @@ void Server::State::take_from_another(StreamSocket stream, bool is_unix,
     was_given_.set();
 }
 
-// In a task of this server: what a handler asks of it, it inherits.
+// Runs as a task of this server, so that handlers inherit `current_server`.
 Task<> Server::State::take_given() {
     for (;;) {
         auto given = co_await was_given_.wait();
         if (!given) co_return;
         was_given_.clear();
-        if (connections_ == nullptr) co_return; // the last letters of others: the drain is over
+        if (connections_ == nullptr) co_return; // late letters of other workers: the drain is over
         for (Given& one : std::exchange(given_, {})) {
             handed_over().set(std::move(one.along));
             begin(*connections_, std::move(one.stream), one.is_unix, std::move(one.at));
@@ -252,10 +252,10 @@ Task<> Server::State::take_given() {
     }
 }
 
-// Until all that can have come: the program before this one has ended, or this one drains.
+// Receives until no more connections can come: the previous program has ended, or this one drains.
 Task<> Server::State::receive_arrivals() {
     constexpr int arrivals_per_turn = 32;
-    struct NobodyReceives { // so that the program before keeps what it has
+    struct NobodyReceives { // so that the previous program keeps the rest
         UniqueFd& channel;
         ~NobodyReceives() { channel.reset(); }
     } const at_end{arrivals};
@@ -294,7 +294,7 @@ Task<> Server::State::receive_arrivals() {
 
 void Server::State::begin(BoundedTaskGroup& connections, StreamSocket stream, bool is_unix,
                           Place at) {
-    // From the queue, or from elsewhere: only an accept puts it there by itself.
+    // It may be from the queue or from elsewhere: only an accept puts a connection into the table by itself.
     if (loop->direct_descriptor_limit() > 0 && stream.native_handle() >= 0)
         keep_in_table(loop->core(), stream);
     if (options.idle_timeout.count() > 0 || options.drain_spread.count() > 0)
@@ -314,7 +314,7 @@ void Server::State::begin(BoundedTaskGroup& connections, StreamSocket stream, bo
     }
 }
 
-// Named after the handler, and the place where that is written.
+// The task is named after the handler and its place in the source.
 template <Server::Call Server::Calls::* kind>
 void Server::State::begin_as(BoundedTaskGroup& connections, StreamSocket stream, Place at) {
     if (!log.takes_connections())

@@ -25,12 +25,12 @@ constexpr std::string_view commands =
     "help         this list\n"
     "Every answer ends with an empty line.\n";
 
-// The same for as long as the task lives. Of those that live no two have the same.
+// A task's number stays the same while it lives, and no two live tasks share one.
 std::uintptr_t number_of(const TaskRecord& task) noexcept {
     return reinterpret_cast<std::uintptr_t>(&task) / alignof(TaskRecord);
 }
 
-// The full list has one line for each, in this order.
+// The full list has one line per task, in this order.
 std::string numbered_tasks(EventLoop& loop) {
     const std::string list = loop.dump(TaskList::full);
     std::string_view rest = list;
@@ -146,7 +146,7 @@ std::string Backdoor::set_level(std::string_view name) {
     return "the log takes " + std::string(name) + " from now on\n";
 }
 
-// Those that do not answer in time are named.
+// Workers that do not answer in time are named.
 Task<std::string> Backdoor::ask_all(Question question) {
     using Given = std::pair<std::size_t, std::string>;
     ThreadChannel<Given> given(*loop_, workers_, "answers of the workers");
@@ -170,7 +170,7 @@ Task<std::string> Backdoor::ask_all(Question question) {
         }
     };
     auto heard = co_await with_timeout(patience, wait);
-    static_cast<void>(heard); // those that are missing are told
+    static_cast<void>(heard); // missing answers are reported
     std::string text;
     for (std::size_t worker = 0; worker < workers_; ++worker) {
         const std::string said = answers[worker].value_or("does not answer\n");

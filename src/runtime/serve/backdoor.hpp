@@ -1,7 +1,7 @@
 #pragma once
 
 // Answers an operator's commands on a Unix socket. Keeps the promise that only its own user gets in, and that a worker
-// which does not answer holds nobody else.
+// which does not answer delays no other.
 
 #include <ringlet/event_loop.hpp>
 #include <ringlet/log.hpp>
@@ -22,7 +22,7 @@
 
 namespace ringlet {
 
-/// Lifetime  Outlives `serve`, and goes before the loop.
+/// Lifetime  Outlives `serve`, and is destroyed before the loop.
 /// Thread    The one of the loop that it serves on.
 class Backdoor {
 public:
@@ -32,8 +32,8 @@ public:
     /// Passes a question on to a worker, which gives its answer on its own thread. False: the worker has ended.
     using Ask = std::function<bool(std::size_t worker, Question question, Answer answer)>;
 
-    /// Listens on `ServeOptions::backdoor`, with the socket of the program before if that listens there. Nothing, if
-    /// it is empty or cannot be; why has been reported.
+    /// Listens on `ServeOptions::backdoor`, with the previous program's socket if that listens there. Returns
+    /// nothing if the option is empty or that fails; the reason has been reported.
     static std::optional<StreamListener> bind(const ServeOptions& options, TakeOver* taken);
 
     Backdoor(StreamListener listener, EventLoop& loop, std::size_t workers,
@@ -41,7 +41,7 @@ public:
 
     [[nodiscard]] ServiceListener& listener() noexcept { return listener_; }
 
-    /// Until it is cancelled.
+    /// Serves until it is cancelled.
     Task<> serve();
 
     static constexpr std::size_t line_bytes_limit = 1024;

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t peer_limit = 256; // of an address as text
 
-// The descriptors that came with a message. There is one, unless somebody else has written to the channel.
+// The descriptor that came with a message. There is one, unless other code has written to the channel.
 UniqueFd descriptor_of(msghdr& message) {
     UniqueFd fd;
     for (cmsghdr* head = CMSG_FIRSTHDR(&message); head != nullptr;
@@ -59,7 +59,7 @@ Result<void> send_connection(int channel, int connection, const HandedOver& alon
     }
 }
 
-// Looks before it takes: a descriptor for which the process has no number would be lost with its message.
+// Peeks first: if the process has no free descriptor, the connection would be lost with its message.
 Result<std::optional<MovedConnection>> receive_connection(int channel) {
     std::array<char, peer_limit + 1 + hand_over_state_limit> bytes;
     alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control;
@@ -78,7 +78,7 @@ Result<std::optional<MovedConnection>> receive_connection(int channel) {
     UniqueFd fd = descriptor_of(message);
     if (!fd && (message.msg_flags & MSG_CTRUNC) != 0) return std::errc::too_many_files_open;
 
-    // This one only. What came with it goes, but for the number that was made above.
+    // Removes this message only. Its descriptor is closed; the duplicate from the peek remains.
     char first = 0;
     while (::recv(channel, &first, 1, MSG_DONTWAIT) < 0 && errno == EINTR) {
     }

@@ -54,7 +54,7 @@ void Workers::Crew::work(std::size_t index, Listeners listeners, std::promise<Re
     }
     server.reset();
     if (job.handlers == nullptr) return;
-    stop_up_to(1); // one that ends takes the others with it
+    stop_up_to(1); // when one ends, the others are stopped
     static_cast<void>(ended_->sender().try_send(std::size_t(index))); // NOLINT: a copy
 }
 
@@ -67,7 +67,7 @@ Result<Server> Workers::Crew::make_server(std::size_t index, Listeners listeners
     own.handle_signals = false;
     own.notify_service_manager = false;
     own.workers = size_;
-    // Each may have all of them; 0 remains 0: what its own table holds.
+    // Each worker may hold all `max_connections`; 0 remains 0: what its own table holds.
     auto give_to = [this](std::size_t to, UniqueFd connection, bool is_unix,
                           std::shared_ptr<const HandedOver> along) {
         return give(to, std::move(connection), is_unix, std::move(along));
@@ -121,7 +121,7 @@ Workers::Crew::Crew(ServeOptions chosen, std::vector<int> allowed)
     };
 }
 
-// The threads that start here inherit the mask of signals, and nobody can connect before it is set.
+// The threads that start here inherit the signal mask, and no client can connect before it is set.
 Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
     if (!loop_) return loop_.error();
     ended_.emplace(*loop_, size_);
@@ -174,7 +174,7 @@ Result<void> Workers::Crew::start(const std::vector<ListenAddress>& addresses) {
 Result<ServeReport> Workers::Crew::run(const std::vector<void*>& handlers,
                                        const Server::Calls& calls) {
     RINGLET_ASSERT(!has_gone_, "workers run once: afterwards they listen no more");
-    struct AtEnd { // however this ends: the handlers are the caller's
+    struct AtEnd { // on every way out: the handlers are the caller's
         Crew& crew;
         ~AtEnd() { crew.end(); }
     };
@@ -237,7 +237,7 @@ void Workers::Crew::stop() {
     tell_stops(stops_ + 1);
 }
 
-// For a stop that may have come already, from a signal or from another worker that ends.
+// For a stop that may already have come, from a signal or from another worker that ends.
 void Workers::Crew::stop_up_to(int times) {
     const std::lock_guard lock(mutex_);
     if (times > stops_) tell_stops(times);
@@ -245,7 +245,7 @@ void Workers::Crew::stop_up_to(int times) {
 
 void Workers::Crew::tell_stops(int times) {
     stops_ = times;
-    // Or else one that still drains would take clients from its queue to where another has just ended some.
+    // Otherwise a worker that still drains would take clients from its queue into places that another has just freed.
     if (times > 1 && room_) room_->close();
     if (loop_) loop_->post([this] { stopping_.set(); });
     for (const Worker& worker : workers_) {

@@ -77,7 +77,7 @@ private:
     };
     struct Worker {
         std::thread thread;
-        Server* server = nullptr; // as long as it can be told something
+        Server* server = nullptr; // null before it is made and when it ends
         ServeReport report;
     };
 

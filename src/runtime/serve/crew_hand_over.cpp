@@ -29,7 +29,7 @@ Task<> answer_for_one(std::function<Task<Result<void>>()> ask, Answers::Sender s
 
 } // namespace
 
-// On their own threads. Nobody answers for a worker that has ended: the time is up then.
+// Asks each worker on its own thread. A worker that has ended never answers: the wait then times out.
 Task<Result<void>> Workers::Crew::ask_all(AskWorker ask) {
     Answers answers(*loop_, size_);
     {

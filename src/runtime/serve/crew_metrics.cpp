@@ -1,4 +1,4 @@
-// How several workers are, for ServeOptions::metrics: on the thread that waits for them.
+// The state of several workers, for ServeOptions::metrics: on the thread that waits for them.
 
 #include "serve/crew.hpp"
 

@@ -17,7 +17,7 @@ struct CurrentServer {
     Departures departures;
 };
 
-/// Of the task that runs now; null beside any server.
+/// The server of the current task; null outside any server.
 [[nodiscard]] TaskLocal<CurrentServer*>& current_server() noexcept;
 
 /// What came along with the connection that this task serves; null if it is new.

@@ -37,7 +37,7 @@ void RecvOrHandOverAwaiter::forget() noexcept { departures_->remove(*this); }
 
 Result<Buffer> RecvOrHandOverAwaiter::await_resume() {
     Departures* departures = departures_;
-    // One that never waited has no scope, and was not asked.
+    // A receive that never waited has no scope, and was not asked to end.
     const bool may_leave = is_asked_ && !operation_->scope->is_cancelled();
     Socket* socket = socket_;
     auto received = RecvBufferAwaiter::await_resume();
@@ -85,14 +85,14 @@ void Departures::open(UniqueFd channel) {
 
 // ---- on their way -------------------------------------------------------------------------------
 
-// Few at once: those who do not rest are served in between.
+// A few at a time: connections that are not at rest are served in between.
 void Departures::ask_some() {
     resting_.for_each_while([this](RecvOrHandOverAwaiter& receive) {
         if (asked_count_ == asked_at_once) return false;
         receive.unlink();
         Socket& socket = *receive.socket_;
         if (socket.keeps_to_its_ring())
-            return true; // it rests again, perhaps, after the next message
+            return true; // it may rest again after the next message
         receive.is_asked_ = true;
         ++asked_count_;
         socket.cancel_receive();
@@ -103,7 +103,7 @@ void Departures::ask_some() {
 }
 
 Task<> Departures::send_all(Keep keep) {
-    struct NobodyGoes { // whose receive is asked back from now on
+    struct NobodyGoes { // closes the channel: later receives stay here
         UniqueFd& channel;
         ~NobodyGoes() { channel.reset(); }
     } const at_end{channel_};
@@ -133,7 +133,7 @@ Task<> Departures::send_all(Keep keep) {
 
 namespace {
 
-// What others may give back soon.
+// A shortage that may pass soon.
 bool is_shortage(std::error_code error) {
     constexpr std::errc known[] = {std::errc::too_many_files_open,
                                    std::errc::too_many_files_open_in_system,

@@ -25,23 +25,23 @@ public:
     using Keep = std::function<Task<>(StreamSocket stream, HandedOver along)>;
 
     void add(RecvOrHandOverAwaiter& receive) noexcept;
-    /// It ends, whatever was the cause.
+    /// The receive ends, for whatever reason.
     void remove(RecvOrHandOverAwaiter& receive) noexcept;
-    /// Its receive was asked back: it goes. False if memory has run out.
+    /// Takes a connection whose receive was ended for this. False if memory has run out.
     bool depart(StreamSocket& stream, Socket& socket, std::string_view state) noexcept;
 
-    /// From now on those at rest go through this channel.
+    /// From now on connections at rest leave through this channel.
     void open(UniqueFd channel);
     [[nodiscard]] bool is_open() const noexcept { return static_cast<bool>(channel_); }
 
     /// Sends them, until it is cancelled. If the next program takes no more, they stay.
     Task<> send_all(Keep keep);
-    /// Waits until nobody is between the programs.
+    /// Waits until no connection is between the programs.
     Task<Result<void>> wait_until_sent();
     [[nodiscard]] std::size_t underway_count() const noexcept { return leaving_.size(); }
     [[nodiscard]] std::uint64_t gone_count() const noexcept { return gone_count_; }
 
-    /// How many are asked back in one turn of the loop.
+    /// How many receives it ends in one turn of the loop.
     static constexpr std::size_t asked_at_once = 64;
 
 private:

@@ -61,11 +61,11 @@ std::vector<GivenSockets::Socket> take_from_environment() {
                                    .names = std::getenv("LISTEN_FDNAMES")};
     std::vector<GivenSockets::Socket> sockets;
     const std::vector<std::string> names = read_given(variables, ::getpid());
-    if (names.empty()) return sockets; // what is for another process is left to it
+    if (names.empty()) return sockets; // variables for another process stay
     for (const std::string& name : names) {
         const int fd = first_given_descriptor + static_cast<int>(sockets.size());
         const int flags = ::fcntl(fd, F_GETFD);
-        if (flags < 0) break; // closed, or there were never so many
+        if (flags < 0) break; // closed, or there were never that many
         ::fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
         sockets.push_back({.number = fd, .name = name, .descriptor = UniqueFd(fd)});
     }
@@ -79,7 +79,7 @@ std::atomic<GivenSockets*> of_process = nullptr;
 
 } // namespace
 
-// Never destroyed: what nobody took ends with the process.
+// Never destroyed: sockets that were not taken end with the process.
 GivenSockets& GivenSockets::of_this_process() {
     static GivenSockets* const sockets = new GivenSockets(take_from_environment());
     of_process = sockets;

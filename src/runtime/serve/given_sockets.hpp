@@ -1,7 +1,7 @@
 #pragma once
 
-// The listening sockets that a service manager has opened before it started this process (sd_listen_fds(3)): systemd, or
-// whoever speaks its protocol. Keeps the promise that each is taken once, and that no child of ours sees them.
+// The listening sockets that a service manager opened before it started this process (sd_listen_fds(3)): systemd, or
+// another that speaks its protocol. Keeps the promise that each is taken once, and that no child process sees them.
 
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
@@ -27,32 +27,32 @@ public:
         Endpoint address = {};
     };
 
-    /// Those of this process. The first call reads the environment and removes what it read from there, as unsetenv(3)
-    /// does: no other thread may look at the environment meanwhile.
+    /// Those of this process. The first call reads the environment and removes what it read (unsetenv(3)): no other
+    /// thread may read the environment meanwhile.
     static GivenSockets& of_this_process();
 
     explicit GivenSockets(std::vector<Socket> sockets) : sockets_(std::move(sockets)) {}
 
-    /// The numbers of those that `fd:name` stands for: all if it is empty, the one of that number, or all of that name.
+    /// The numbers of those that `fd:name` means: all if it is empty, the one with that number, or all with that name.
     ///
     /// Errors    `no_given_socket`.
     [[nodiscard]] Result<std::vector<int>> find(std::string_view name) const;
 
-    /// Adds one that the program before had been given, unless there is one of that number.
+    /// Adds one that the previous program had been given, unless there is one with that number.
     void add(Socket socket);
 
-    /// What the address of one is in a hand-over: `fd:3:web`. Empty: it was not given.
+    /// How a hand-over names the socket at this address: `fd:3:web`. Empty: it was not given.
     [[nodiscard]] std::string service_at(const Endpoint& address) const;
-    /// The same. It reads no environment: where nobody asked for given sockets, there are none.
+    /// The same, without reading the environment: if no code asked for given sockets, there are none.
     [[nodiscard]] static std::string service_of_this_process(const Endpoint& address);
 
-    /// Errors    `no_given_socket`, also for one that has been taken.
+    /// Errors    `no_given_socket`, even for one that has been taken.
     [[nodiscard]] Result<UniqueFd> take(int number);
 
-    /// Of those that nobody has taken, in their order.
+    /// The names of those that have not been taken, in order.
     [[nodiscard]] std::vector<std::string> free_names() const;
 
-    /// Why `fd:name` cannot be had, for an operator.
+    /// Why `fd:name` is not available, for an operator.
     [[nodiscard]] std::string explain(std::string_view name) const;
 
 private:
@@ -71,8 +71,8 @@ struct GivenVariables {
 /// or make no sense. Those without a name are called `unknown`, as sd_listen_fds_with_names(3) calls them.
 [[nodiscard]] std::vector<std::string> read_given(const GivenVariables& variables, pid_t own_pid);
 
-/// Takes what the environment of this process says, and removes the variables. The descriptors are closed on exec from
-/// then on. What is for another process is left to it. For `of_this_process`, and its test.
+/// Takes the sockets that the environment names, and removes the variables. The descriptors are close-on-exec from
+/// then on. Variables for another process stay. For `of_this_process`, and its test.
 [[nodiscard]] std::vector<GivenSockets::Socket> take_from_environment();
 
 inline constexpr int first_given_descriptor = 3; // SD_LISTEN_FDS_START

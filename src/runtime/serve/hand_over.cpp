@@ -44,7 +44,7 @@ bool has_gone(std::error_code error) {
            error == std::errc::connection_reset;
 }
 
-// A line each: the address, and behind a tab whose it is.
+// One line per listener: the address, a tab, and the service that it belongs to.
 std::string line_of(const OfferedListener& offer) {
     return offer.address + '\t' + offer.service + '\n';
 }
@@ -56,7 +56,7 @@ OfferedListener read_offer(const std::string& line) {
             .service = line.substr(std::min(end + 1, line.size()))};
 }
 
-// The process at the other end, if it is of the same user. Its number is 0 if it is in another PID namespace.
+// The process at the other end, if it belongs to the same user. Its number is 0 if it is in another PID namespace.
 std::optional<pid_t> same_user(int fd) {
     ucred peer{};
     socklen_t size = sizeof peer;
@@ -69,7 +69,7 @@ std::optional<pid_t> same_user(int fd) {
 
 // ---- the new program ----------------------------------------------------------------------------
 
-// Who does not answer has just handed over, and there is another at the path, or has just ended, and nobody is.
+// A program that does not answer has just handed over, so another is at the path, or has just ended, so none is.
 Result<std::optional<TakeOver>> TakeOver::ask(const Endpoint& at) {
     const auto limit = Clock::now() + hand_over_patience;
     for (;;) {
@@ -105,7 +105,7 @@ Result<void> TakeOver::say(std::string_view word) {
     return std::errc::timed_out;
 }
 
-// Some bytes, and the descriptors that came with them. 0: the end.
+// Receives some bytes, and the descriptors that came with them. 0: the end.
 Result<std::size_t> TakeOver::receive(std::span<char> bytes, std::vector<UniqueFd>& descriptors) {
     alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int) * 253)> control;
     iovec into{.iov_base = bytes.data(), .iov_len = bytes.size()};
@@ -132,7 +132,7 @@ Result<std::size_t> TakeOver::receive(std::span<char> bytes, std::vector<UniqueF
     return static_cast<std::size_t>(size);
 }
 
-// Lines with descriptors, after a line that says how many there are.
+// Receives lines with descriptors, after a line that says how many there are.
 Result<void> TakeOver::receive_offers() {
     std::vector<UniqueFd> descriptors;
     std::optional<std::size_t> wanted;
@@ -231,7 +231,7 @@ Result<void> TakeOver::begin() {
     std::vector<UniqueFd> descriptors;
     auto said = say(word_ready);
     if (said) said = expect(word_yours, descriptors);
-    if (has_gone(said.error())) return {}; // who died just now does not accept, either
+    if (has_gone(said.error())) return {}; // a program that just died does not accept, either
     if (said && !descriptors.empty()) channel_ = std::move(descriptors.front());
     return said;
 }
@@ -292,7 +292,7 @@ Task<Result<void>> send_offers(UnixStream& stream, const std::vector<OfferedList
     co_return Result<void>();
 }
 
-// Up to the last word; whatever goes wrong before is the new program's end, and not ours.
+// Up to the last word. A failure before that ends the new program, not this one.
 Task<Result<void>> hand_over(UnixStream& stream, const HandOverSteps& steps, bool& was_paused,
                              UniqueFd& ours) {
     auto offers = co_await steps.offer();
@@ -332,7 +332,7 @@ Task<> answer_successor(UnixStream stream, const HandOverSteps& steps, bool& is_
     }
     auto asked = co_await expect_soon(stream, word_take);
     if (!asked) co_return;
-    if (has_gone) co_return; // the next one answers, if it is asked again
+    if (has_gone) co_return; // if asked again, the next program answers
     if (is_busy) {
         auto told = co_await stream.send_all(word_busy);
         static_cast<void>(told);

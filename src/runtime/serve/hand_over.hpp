@@ -1,6 +1,6 @@
 #pragma once
 
-// How the listeners of a server go to the program that comes after it, over a Unix socket.
+// How the listeners of a server go to the next program, over a Unix socket.
 //
 //     new program                        old program
 //       take         ------------------>                     it has made its loops, and read its certificates
@@ -10,7 +10,7 @@
 //       serving      ------------------>  drains             it accepts
 //                    <==================  connections at rest, through a channel that came with `yours`
 //
-// If the new program fails before `serving`, nothing has changed: the old one goes on.
+// If the new program fails before `serving`, nothing has changed: the old one continues.
 
 #include <ringlet/endpoint.hpp>
 #include <ringlet/result.hpp>
@@ -46,7 +46,7 @@ struct OfferedListener {
     UniqueFd fd;
     std::string service = {}; // empty: the server itself; or as it was given, `fd:NUMBER:NAME`
 
-    /// By a service manager, whose file it is.
+    /// Whether it is from a service manager, which then owns its file.
     [[nodiscard]] bool is_given() const noexcept { return service.starts_with(given_prefix); }
     static constexpr std::string_view given_prefix = "fd:";
 };
@@ -54,26 +54,26 @@ struct OfferedListener {
 /// The new program's side, which blocks: nothing is served yet.
 class TakeOver {
 public:
-    /// Asks who serves at this socket. Empty: nobody does.
+    /// Asks the program that serves at this socket. Empty: there is none.
     ///
-    /// Errors    `hand_over_busy`: another program is taking over. `permission_denied`: it is another user's.
-    ///           `timed_out`; `protocol_error`.
+    /// Errors    `hand_over_busy`: another program is taking over. `permission_denied`: it belongs to another
+    ///           user. `timed_out`; `protocol_error`.
     static Result<std::optional<TakeOver>> ask(const Endpoint& at);
 
-    /// The sockets of this address, if they were offered for this; port 0 takes any port of its host. Their files
-    /// remain the old program's until `say_serving`.
+    /// The sockets offered for this address and service; port 0 takes any port of its host. Their files remain
+    /// the old program's until `say_serving`.
     Result<std::vector<StreamListener>> take(const Endpoint& address,
                                              std::string_view service = {});
-    /// Those that a service manager had given to the old program, and that have not been taken by their address.
+    /// Passes on those that a service manager gave to the old program, and that were not taken by address.
     void give(GivenSockets& given);
 
     /// Everything is ready: the old program stops accepting. Once.
     Result<void> begin();
-    /// Where connections of the old program arrive, since `begin`; none if it has ended meanwhile.
+    /// The channel for connections of the old program, after `begin`; none if it has ended meanwhile.
     UniqueFd take_channel() noexcept { return std::move(channel_); }
-    /// Becomes readable when the old program has left, or has gone: for `wait_for_predecessor`.
+    /// Becomes readable when the old program has left or ended: for `wait_for_predecessor`.
     [[nodiscard]] UniqueFd leaving() const;
-    /// The first accept has begun.
+    /// Tells the old program that the first accept has begun.
     void say_serving() noexcept;
 
 private:
@@ -88,27 +88,27 @@ private:
 
     UniqueFd control_;
     std::vector<OfferedListener> offers_;
-    std::vector<std::shared_ptr<SocketFile>> files_; // ours when we serve
+    std::vector<std::shared_ptr<SocketFile>> files_; // ours once we serve
     std::string received_;
     UniqueFd channel_;
     bool has_begun_ = false;
 };
 
-/// Returns when the old program has left, or has had `hand_over_patience` for it; at once if there was none.
+/// Returns when the old program has left, at the latest after `hand_over_patience`; at once if there was none.
 ///
 /// Errors    `operation_canceled`, and no other.
 Task<Result<void>> wait_for_predecessor(UniqueFd& leaving);
 
-/// What the old program does for it.
+/// What the old program does for a hand-over.
 struct HandOverSteps {
     std::function<Task<Result<std::vector<OfferedListener>>>()> offer;
     std::function<Task<Result<void>>()> pause; ///< accepts no more, and has none in flight
     std::function<void()> resume;
-    /// Drains; the listeners are another's, and connections at rest go there through this.
+    /// Drains; the listeners belong to the successor, and connections at rest go there through `channel`.
     std::function<void(UniqueFd channel)> leave;
-    /// Tells others who serves from now on.
+    /// Tells the service manager which process serves from now on.
     std::function<Task<>(pid_t successor)> introduce;
-    /// Go along.
+    /// Services that are handed over as well.
     std::vector<ServiceListener*> services;
 };
 
@@ -118,9 +118,9 @@ struct HandOverStart {
     std::optional<StreamListener> successors;
 };
 ///
-/// Errors    `hand_over_busy`; `hand_over_unavailable`, and why has been given to `LoopOptions::report`.
+/// Errors    `hand_over_busy`; `hand_over_unavailable`, and `LoopOptions::report` got the reason.
 Result<HandOverStart> start_hand_over(const ServeOptions& options);
-/// The same of a `begin` that failed.
+/// The same for a `begin` that failed.
 std::error_code hand_over_failed(const ServeOptions& options, std::error_code why);
 
 /// The old program's side: a task beside the server, until a new program serves.

@@ -1,4 +1,4 @@
-// What a server with ServeOptions::hand_over begins with, and what it says where that cannot be.
+// How a server with ServeOptions::hand_over starts, and what it reports if that fails.
 
 #include "serve/hand_over.hpp"
 

@@ -25,7 +25,7 @@ std::string status_of(const Informant& about) {
 
 namespace {
 
-// What was told, and what is to be told next.
+// What the manager was told, and what to tell it next.
 class Telling {
 public:
     Telling(const ServiceManager& manager, const Informant& about) noexcept
@@ -67,7 +67,7 @@ Task<> keep_informed(ServiceManager manager, Informant about) {
         step =
             std::clamp<Clock::duration>(manager.watchdog() / 4, std::chrono::milliseconds(1), step);
     Telling telling(manager, about);
-    // What it told before that would not be heard: it is not the service yet.
+    // The manager would ignore anything told before that: this process is not the service yet.
     auto alone = co_await wait_for_predecessor(about.predecessor_leaving);
     if (!alone) co_return;
     while (!about.is_followed) {
@@ -89,7 +89,7 @@ namespace {
 constexpr std::chrono::milliseconds tell_again_after{100};
 constexpr int tell_attempts_limit = 50;
 
-// Of a manager that has no room for so long nobody knows when it will have some.
+// Gives up after that many attempts: a manager without room for so long may never have any.
 Task<> tell(std::function<bool()> what) {
     for (int attempt = 0; attempt < tell_attempts_limit && !what(); ++attempt) {
         auto slept = co_await sleep_for(tell_again_after);
@@ -133,7 +133,7 @@ Task<> Server::State::inform(ServiceManager manager) {
         .addresses = addresses,
         .stopping = here_.draining,
         .connections = [this] { return connections_ != nullptr ? connections_->size() : 0; },
-        .turns = [] { return true; }, // or this would not be asked
+        .turns = [] { return true; }, // this runs on the only loop
         .is_followed = is_followed_,
         .predecessor_leaving = std::move(predecessor_leaving),
     };
@@ -154,7 +154,7 @@ Task<> Workers::Crew::inform(ServiceManager manager) {
     return keep_informed(std::move(manager), std::move(about));
 }
 
-// Each loop gets a letter, and the next one when all have gone: one that hangs gets one. A worker that ends drops it.
+// Each loop gets a letter, and the next once all are gone: a loop that hangs gets one. A worker that ends drops its.
 bool Workers::Crew::have_turned() {
     if (!letters_.expired()) return false;
     const auto letter = std::make_shared<bool>();

@@ -1,7 +1,7 @@
 #pragma once
 
 // What a server tells its service manager in the course of its life: that it listens, that it stops, what it does, and
-// that its loops turn. One worker tells it by a task of its own loop, several by the loop that waits for them.
+// that its loops turn. One worker does so in a task of its own loop, several in the loop that waits for them.
 
 #include <ringlet/clock.hpp>
 #include <ringlet/endpoint.hpp>
@@ -23,31 +23,31 @@
 
 namespace ringlet {
 
-/// What is to be told. Outlives the telling.
+/// What to tell the manager. What it refers to outlives the task that tells it.
 struct Informant {
     std::vector<Endpoint> addresses;
     Event& stopping;
     std::function<std::size_t()> connections;
     /// Whether all loops have turned since this was asked last.
     std::function<bool()> turns;
-    /// The next program tells it from now on.
+    /// True when the next program informs the manager.
     const bool& is_followed;
-    /// Is readable when the program before tells nothing any more; empty: there was none.
+    /// Readable when the previous program no longer informs the manager; empty: there was none.
     UniqueFd predecessor_leaving = {};
 };
 
-/// How often the line about its work may change, at most.
+/// The shortest time between two changes of the status line.
 inline constexpr std::chrono::seconds status_interval{2};
 
-/// Tells until it is cancelled. A message for which there was no room is sent again; of a watchdog's time a quarter passes
-/// between two of them.
+/// Informs the manager until cancelled. A message for which there was no room is sent again; a quarter of the
+/// watchdog's time passes between two messages.
 Task<> keep_informed(ServiceManager manager, Informant about);
 
 /// Tells the manager which process the service is from now on.
 Task<> introduce(const ServeOptions& options, pid_t successor);
 
-/// Calls `ServeOptions::on_signal`. Of the signal that reloads the manager is told before and after it: then it is called
-/// by a task of the loop, since a manager may have to be waited for.
+/// Calls `ServeOptions::on_signal`. For the reload signal the manager is told before and after the call: a task of the
+/// loop then does both, since it may have to wait for the manager.
 void call_hook(EventLoop& loop, const ServeOptions& options, int signal, bool is_stopping);
 
 /// `serving 12 connections on 127.0.0.1:3200`.

@@ -73,7 +73,7 @@ bool is_not_of_this_machine(std::error_code error) {
            error == std::errc::address_family_not_supported;
 }
 
-// As many as workers at least.
+// At least as many as workers.
 Result<std::vector<StreamListener>> take_or_bind(const Endpoint& wanted, std::size_t workers,
                                                  const ListenOptions& options, TakeOver* taken) {
     if (taken == nullptr) return StreamListener::bind_several(wanted, workers, options);
@@ -87,7 +87,7 @@ Result<std::vector<StreamListener>> take_or_bind(const Endpoint& wanted, std::si
     return listeners;
 }
 
-// More than workers, if the program before had more of those: nobody's queue is left alone.
+// There are more than workers if the previous program had more: every queue must be served.
 void add(std::vector<StreamListener> listeners,
          std::vector<std::vector<StreamListener>>& of_workers) {
     for (std::size_t index = 0; index < listeners.size(); ++index)
@@ -119,7 +119,7 @@ bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
     std::vector<std::vector<StreamListener>> of_workers(workers);
     std::error_code missing;
     std::uint16_t port =
-        0; // that the kernel chose, and the other addresses of the same name have too
+        0; // chosen by the kernel, and used for the other addresses of the same name too
     for (const ListenAddress& address : addresses) {
         if (address.descriptor_name) {
             auto adopted = adopt_given(*address.descriptor_name, options, of_workers, taken);
@@ -130,7 +130,7 @@ bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
         if (address.is_alternative && !wanted.is_unix() && wanted.port() == 0)
             wanted.set_port(port);
         ListenOptions own = options;
-        // [::] and 0.0.0.0 of one list would be in each other's way.
+        // [::] and 0.0.0.0 in one list would conflict.
         own.v6_only = options.v6_only || (wanted.is_v6() && addresses.size() > 1);
         auto bound = take_or_bind(wanted, workers, own, taken);
         if (!bound && address.is_alternative && is_not_of_this_machine(bound.error())) {

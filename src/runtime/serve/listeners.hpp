@@ -12,15 +12,15 @@
 
 namespace ringlet {
 
-/// The listeners of each worker: each has at least one for each address. What `taken` was offered is used; it may be null.
+/// The listeners of each worker: each has at least one for each address. Uses what `taken` was offered; it may be null.
 Result<std::vector<std::vector<StreamListener>>>
 bind_all(const std::vector<ListenAddress>& addresses, std::size_t workers,
          const ListenOptions& options, TakeOver* taken);
 
-/// Which of the `fd:NAME` of `ServeOptions::listen` cannot be had, and why: for an operator.
+/// Which `fd:NAME` of `ServeOptions::listen` is not available, and why: for an operator.
 std::string explain_given(std::string_view listen);
 
-/// What `options` say, looked up.
+/// The addresses that `options` name, looked up.
 Result<std::vector<ListenAddress>> addresses_of(const ServeOptions& options);
 
 } // namespace ringlet

@@ -97,7 +97,7 @@ std::optional<MetricsRequest> parse_metrics_request(std::string_view head) {
         const std::size_t colon = value.find(':');
         if (colon == value.npos) return std::nullopt;
         const std::string_view name = take_until(value, ":");
-        if (!is_token(name)) return std::nullopt; // also a line that continues the one before
+        if (!is_token(name)) return std::nullopt; // even a line that continues the previous one
         if (is_same_word(name, "accept")) request.format = format_asked_for(value);
     }
     return request;

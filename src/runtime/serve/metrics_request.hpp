@@ -1,7 +1,7 @@
 #pragma once
 
-// A request for metrics or health, read from the head of an HTTP message. Keeps the promise that what is no HTTP/1.x
-// is refused, and that nothing in it is trusted to be short.
+// A request for metrics or health, read from the head of an HTTP message. Keeps the promise that anything but
+// HTTP/1.x is refused, and that no part of it is trusted to be short.
 
 #include <optional>
 #include <string_view>
@@ -20,7 +20,7 @@ struct MetricsRequest {
 /// Reads a head, up to the empty line at its end. Nothing if it is malformed.
 [[nodiscard]] std::optional<MetricsRequest> parse_metrics_request(std::string_view head);
 
-/// Which form an Accept header asks for: OpenMetrics if that is named, and weighs no less than text/plain.
+/// The format that an Accept header asks for: OpenMetrics if that is named, and weighs no less than text/plain.
 [[nodiscard]] MetricsFormat format_asked_for(std::string_view accept);
 
 } // namespace ringlet

@@ -89,7 +89,7 @@ Task<> MetricsService::serve_client(StreamSocket stream) {
     static_cast<void>(done); // a client that is too slow is disconnected
 }
 
-// One request for each connection. Into memory of its own: the loop's buffers may all be lent, which is worth seeing.
+// One request per connection, into memory of its own: the loop's buffers may all be lent, and metrics must show that.
 Task<> MetricsService::exchange(StreamSocket& stream) {
     std::string received(head_bytes_limit, '\0');
     std::size_t count = 0;
@@ -113,7 +113,7 @@ Task<> MetricsService::exchange(StreamSocket& stream) {
         text = response("400 Bad Request", plain, "this is no request that ends in time\n");
     auto sent = co_await stream.send_all(text);
     if (!sent) co_return;
-    // What was not read would make the end a reset, which takes the answer with it.
+    // Unread data would turn the close into a reset, which would discard the answer.
     auto finished = stream.shutdown_write();
     while (finished) {
         auto more = co_await stream.recv(std::as_writable_bytes(std::span(received)));
@@ -141,7 +141,7 @@ Task<std::string> MetricsService::answer(std::string_view head) {
                         metrics_text(server, request->format), "Vary: Accept\r\n");
     } else if (wants_health) {
         text = health(worker_that_is_stuck(server));
-    } else { // who had connected before a hand-over asks about the address, where the next program serves
+    } else { // after a hand-over the next program serves this address, so it is ready
         text = health(listener_.has_left() ? std::string() : not_ready(server));
     }
     if (wants_head) text.resize(text.find("\r\n\r\n") + 4);

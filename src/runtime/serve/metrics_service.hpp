@@ -23,19 +23,19 @@ namespace ringlet {
 /// Thread    The one of the loop that it serves on.
 class MetricsService {
 public:
-    /// Asks for what is known; it answers within a bounded time.
+    /// Asks for the state of the server; it answers within a bounded time.
     using Source = std::function<Task<ServerState>()>;
 
-    /// Listens on `ServeOptions::metrics`, with the socket of the program before if that listens there.
+    /// Listens on `ServeOptions::metrics`, with the previous program's socket if that listens there.
     ///
-    /// Errors    `metrics_unavailable`; why has been given to `LoopOptions::report`.
+    /// Errors    `metrics_unavailable`; `LoopOptions::report` got the reason.
     static Result<StreamListener> bind(const ServeOptions& options, TakeOver* taken);
 
     MetricsService(StreamListener listener, Source source);
     [[nodiscard]] const Endpoint& address() const noexcept { return listener_.address(); }
     [[nodiscard]] ServiceListener& listener() noexcept { return listener_; }
 
-    /// Until it is cancelled.
+    /// Serves until it is cancelled.
     Task<> serve();
 
     static constexpr std::size_t head_bytes_limit = 8192;

@@ -39,7 +39,7 @@ std::uint64_t nanoseconds_of(const timespec& time) {
            static_cast<std::uint64_t>(time.tv_nsec);
 }
 
-// Exact, without zeros at the end.
+// Exact, without trailing zeros.
 std::string seconds_of(std::uint64_t nanoseconds) {
     std::string text = std::to_string(nanoseconds / nanoseconds_per_second);
     std::string fraction = std::to_string(nanoseconds % nanoseconds_per_second);
@@ -173,7 +173,7 @@ void write_server(Page& page, const ServerState& server) {
     });
 }
 
-// One number of each worker.
+// One number per worker.
 struct Row {
     std::string_view name;
     std::string_view help;
@@ -295,7 +295,7 @@ void write_times(Page& page, const ServerState& server) {
     });
 }
 
-// Since 1970; 0 if it is not known. proc(5): the 22nd field of stat, in ticks since the machine was started.
+// Counted from 1970; 0 if unknown. proc(5): the 22nd field of stat, in ticks since the machine was started.
 std::uint64_t read_start_nanoseconds() {
     const UniqueFd stat(::open("/proc/self/stat", O_RDONLY | O_CLOEXEC));
     std::array<char, 1024> memory{};
@@ -318,7 +318,7 @@ std::uint64_t read_start_nanoseconds() {
     return nanoseconds_of(now) - (nanoseconds_of(up) - started);
 }
 
-// By the names that every client library of Prometheus gives them.
+// Under the names that every Prometheus client library uses.
 void write_process(Page& page) {
     static const std::uint64_t start = read_start_nanoseconds(); // so that it never changes
     if (start > 0) {

@@ -1,7 +1,7 @@
 #pragma once
 
-// What a server knows of itself as text: Prometheus' format 0.0.4, or OpenMetrics 1.0. Names and units are those that
-// `promtool check metrics` wants; docs/guides/operations.md lists them.
+// A server's metrics as text: Prometheus' format 0.0.4, or OpenMetrics 1.0. Names and units are those that `promtool
+// check metrics` wants; docs/guides/operations.md lists them.
 
 #include "serve/metrics_request.hpp"
 #include "serve/snapshot.hpp"

@@ -9,7 +9,7 @@ void Room::leave(std::size_t worker) noexcept {
     live_.fetch_sub(1);
     if (waiting_.load() == 0 || is_closed_.load()) return;
     const std::lock_guard lock(mutex_);
-    for (Share& share : shares_) { // all: one that is woken may have nobody to accept
+    for (Share& share : shares_) { // all: a woken worker may have no client to accept
         if (!share.wake) continue;
         waiting_.fetch_sub(1);
         std::exchange(share.wake, nullptr)();
@@ -22,7 +22,7 @@ void Room::tell_when_free(std::size_t worker, std::function<void()> wake) {
     shares_[worker].wake = std::move(wake);
     if (!shares_[worker].wake) return;
     waiting_.fetch_add(1);
-    // One that left before it could see that somebody waits.
+    // A connection may have left before it could see that a worker waits.
     if (free_places() > 0) {
         waiting_.fetch_sub(1);
         std::exchange(shares_[worker].wake, nullptr)();

@@ -34,7 +34,7 @@ public:
         return true;
     }
     void leave(std::size_t worker) noexcept;
-    /// From now on a place that is left remains empty.
+    /// From now on freed places stay empty.
     void close() noexcept { is_closed_.store(true); }
     [[nodiscard]] std::size_t limit() const noexcept { return limit_; }
     [[nodiscard]] std::size_t worker_count() const noexcept { return shares_.size(); }
@@ -45,7 +45,7 @@ public:
     [[nodiscard]] std::size_t live() const noexcept {
         return live_.load(std::memory_order_relaxed);
     }
-    /// A place that was taken for one is another's.
+    /// Moves a taken place from one worker to another.
     void move(std::size_t from, std::size_t to) noexcept {
         shares_[from].live.fetch_sub(1, std::memory_order_relaxed);
         shares_[to].live.fetch_add(1, std::memory_order_relaxed);
@@ -53,7 +53,7 @@ public:
     /// A worker that has clearly fewer connections than this one, if there is one.
     [[nodiscard]] std::optional<std::size_t> idler_than(std::size_t worker) const noexcept;
 
-    /// Calls `wake` once, on whatever thread, when a place is free; empty: it is wanted no more.
+    /// Calls `wake` once, on any thread, when a place is free; an empty one withdraws the request.
     void tell_when_free(std::size_t worker, std::function<void()> wake);
 
 private:
@@ -70,7 +70,7 @@ private:
     std::vector<Share> shares_;
 };
 
-/// What one worker has of it. Alone, with one listener, it needs none: its group of connections knows the limit.
+/// One worker's share. A single worker with one listener needs none: its group of connections has the limit.
 class RoomShare {
 public:
     using Give = std::function<bool(std::size_t worker, UniqueFd descriptor, bool is_unix,
@@ -100,7 +100,7 @@ public:
     [[nodiscard]] std::size_t limit() const noexcept {
         return room_ == nullptr ? std::numeric_limits<std::size_t>::max() : room_->limit();
     }
-    /// Gives a connection with its place to another worker; false if that takes none any more: the place is kept.
+    /// Gives a connection with its place to another worker; false if that takes no more: the place is kept.
     bool give(std::size_t to, UniqueFd descriptor, bool is_unix,
               std::shared_ptr<const HandedOver> along);
     void tell_when_free(std::function<void()> wake) {

@@ -27,7 +27,7 @@ bool lacks_interface(std::string_view listen) {
     return IN6_IS_ADDR_LINKLOCAL(&address.sin6_addr) && address.sin6_scope_id == 0;
 }
 
-// Of several addresses the one that the error can only be about.
+// Of several addresses, the only one that the error can be about.
 std::string_view at_fault(std::string_view listen, std::error_code error) {
     const bool is_of_a_file =
         error == std::errc::no_such_file_or_directory || error == std::errc::read_only_file_system;

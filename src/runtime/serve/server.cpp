@@ -35,7 +35,7 @@ Server::State::State(ServeOptions chosen, std::vector<StreamListener> listening,
     } else if (direct > 0) {
         limit = limit == 0 ? direct : std::min(limit, direct);
     }
-    // Each listener accepts one more as long as there is a place: who comes too late has to wait for the next.
+    // Each listener accepts one more as long as there is a place: a connection that finds it taken waits for the next.
     if (!room.is_shared() && listeners.size() > 1)
         room = RoomShare(std::make_shared<Room>(limit, 1), 0, nullptr);
 }
@@ -51,7 +51,7 @@ Result<Server> Server::create(ServeOptions options) {
         if (!watch) return watch.error();
         signals.emplace(std::move(*watch));
     }
-    // Not before the signals: a client that could connect is not lost to one.
+    // After the signals are blocked: otherwise one could cut off a client that can already connect.
     auto start = start_hand_over(options);
     if (!start) return start.error();
     TakeOver* const taken = start->taken ? &*start->taken : nullptr;
@@ -144,7 +144,7 @@ void Server::on_accept_failure(std::function<void()> call) {
 }
 
 std::size_t Server::connections_that_fit(std::size_t workers) {
-    // A seccomp filter may refuse the question: then it is what Linux gives to those that ask for nothing.
+    // A seccomp filter may refuse the question: this is Linux's default.
     rlimit descriptors{.rlim_cur = 1024, .rlim_max = 1024};
     ::getrlimit(RLIMIT_NOFILE, &descriptors);
     const auto limit = static_cast<std::size_t>(descriptors.rlim_cur);

@@ -1,7 +1,7 @@
 #pragma once
 
-// What a server tells its log (`ServeOptions::log`), and when it has told that already. Without a log every function
-// does nothing.
+// What a server writes to its log (`ServeOptions::log`), and what it has already written. Without a log every
+// function does nothing.
 
 #include <ringlet/backend.hpp>
 #include <ringlet/clock.hpp>
@@ -27,7 +27,7 @@ void log_start(Log* log, const std::vector<Endpoint>& addresses, const ServeOpti
 void log_stop(Log* log, int times) noexcept;
 void log_end(Log* log, const ServeReport& report) noexcept;
 
-/// A connection whose begin and end are told.
+/// A connection whose start and end are logged.
 class LoggedConnection {
 public:
     LoggedConnection(std::shared_ptr<Log> log, std::string peer);
@@ -41,7 +41,7 @@ private:
     Clock::time_point since_ = Clock::now();
 };
 
-/// What one worker tells.
+/// What one worker logs.
 class WorkerLog {
 public:
     /// Longer than a pause takes: accepting has been tried since then.
@@ -52,13 +52,13 @@ public:
 
     [[nodiscard]] Log* get() const noexcept { return log_.get(); }
 
-    /// Returns whether this is the first one after a time without pauses, which is told. Needs a log.
+    /// Returns whether this pause is the first after a time without any, and logs it then. Needs a log.
     bool pauses(const std::string& line) noexcept;
-    /// Tells that accepting goes on, and returns true, once no pause was made for `calm_time`.
+    /// Logs that accepting continues, and returns true, once there was no pause for `calm_time`.
     bool goes_on() noexcept;
     void waits_for_room(std::size_t limit) noexcept;
     [[nodiscard]] bool has_told_of_limit() const noexcept { return full_since_.has_value(); }
-    /// Tells only of more than a place that is taken at once again.
+    /// Logs only once more than a sixteenth is free: fewer places are taken again at once.
     void has_room(std::size_t free_places) noexcept {
         if (full_since_ && free_places > limit_ / 16) tell_room();
     }
@@ -80,7 +80,7 @@ private:
     std::optional<Clock::time_point> paused_since_;
     Clock::time_point last_pause_;
     std::optional<Clock::time_point> full_since_;
-    std::size_t limit_ = 0; // as it was told
+    std::size_t limit_ = 0; // as it was logged
 };
 
 } // namespace ringlet

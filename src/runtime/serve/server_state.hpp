@@ -39,14 +39,14 @@ public:
     [[nodiscard]] WorkerSnapshot snapshot() const;
     Task<ServerState> describe() const;
 
-    /// Accepts no more, and has no accept in flight; `resume` undoes it.
+    /// Stops accepting, with no accept left in flight; `resume` undoes it.
     Task<Result<void>> pause_accepting();
     void resume_accepting() { gate_.set(); }
-    /// Drains; the listeners are another program's, and connections at rest go there through the channel.
+    /// Drains; the listeners belong to the next program, and connections at rest go there through the channel.
     void leave_listeners(UniqueFd channel);
     Result<std::vector<OfferedListener>> offer() const;
 
-    /// Begins to serve a connection that another worker has accepted, and entered for this one.
+    /// Begins to serve a connection that another worker has accepted, and counted for this one.
     void take_from_another(StreamSocket stream, bool is_unix,
                            std::shared_ptr<const HandedOver> along);
 
@@ -62,12 +62,12 @@ public:
     RoomShare room;
     std::optional<TakeOver> predecessor; // until the first accept
     UniqueFd predecessor_leaving;        // see TakeOver::leaving
-    UniqueFd arrivals; // where connections of the program before this one come; of one worker
-    Services services; // of a server that is alone
+    UniqueFd arrivals; // where connections of the previous program arrive; one worker only
+    Services services; // of a single worker
     WorkerLog log;
 
 private:
-    // A connection's place: it is given back when its task has gone.
+    // A connection's place: it is given back when its task has ended.
     class Place {
     public:
         explicit Place(State& state) noexcept : state_(&state) {}
@@ -148,7 +148,7 @@ private:
     CurrentServer here_;
     Event freed_{"room for a connection"};
     Clock::time_point last_accept_{};
-    std::error_code paused_for_; // as it was told
+    std::error_code paused_for_; // as it was reported
     AcceptPauses pauses_;
     int stops_ = 0;
 };

@@ -27,14 +27,14 @@ Result<StreamListener> ServiceListener::take_or_bind(const Endpoint& address, co
     return StreamListener::bind(address, options);
 }
 
-// The program before, or after, may be faster at a client that both have seen: accept4(2) must not wait then.
+// The previous or the next program may be faster to accept a client that both have seen: accept4(2) must not wait.
 ServiceListener::ServiceListener(StreamListener listener, const char* name)
     : listener_(std::move(listener)), address_(listener_.local()), name_(name) {
     const int flags = ::fcntl(listener_.native_handle(), F_GETFL);
     if (flags >= 0) ::fcntl(listener_.native_handle(), F_SETFL, flags | O_NONBLOCK);
 }
 
-// Whoever was there and has gone, or was another's, costs a pause too: readiness alone must not keep the loop busy.
+// A client that has gone, or that another program accepted, costs a pause too: readiness must not keep the loop busy.
 Task<Result<StreamSocket>> ServiceListener::next_client() {
     auto alone = co_await wait_for_predecessor(predecessor_leaving_);
     if (!alone) co_return alone.error();
@@ -70,7 +70,7 @@ Task<> ServiceListener::serve_clients(std::size_t limit,
     static_cast<void>(served); // cut short, as it should be
 }
 
-// Or its queue would have somebody who does not answer.
+// Otherwise this program would keep the queue open without answering it.
 Task<> ServiceListener::close() {
     if (!has_left()) co_return;
     auto closed = co_await listener_.close();

@@ -63,7 +63,7 @@ bool ServiceManager::stopping(std::string_view status) const {
     return tell("STOPPING=1" + status_line(status));
 }
 
-// The time tells an answer to this reload from one to an earlier one: systemd.service(5), Type=notify-reload.
+// The time distinguishes this reload's answer from an earlier one: systemd.service(5), Type=notify-reload.
 bool ServiceManager::reloading() const {
     timespec now{};
     ::clock_gettime(CLOCK_MONOTONIC, &now);
@@ -83,7 +83,7 @@ bool ServiceManager::followed_by(pid_t successor) const {
 
 bool ServiceManager::alive() const { return tell("WATCHDOG=1"); }
 
-// A socket for each: the manager may have been started anew meanwhile, and these are a few a minute.
+// A new socket each time: the manager may have been restarted, and there are only a few messages a minute.
 bool ServiceManager::tell(std::string_view assignments) const {
     if (!socket_) return true;
     Kernel& kernel = Kernel::of_this_thread();

@@ -1,7 +1,7 @@
 #pragma once
 
 // What a program tells the service manager that started it (sd_notify(3)): one datagram each, to the Unix socket that
-// NOTIFY_SOCKET names. Keeps the promise that nothing here ever waits: what finds no room is not sent, and says so.
+// NOTIFY_SOCKET names. Nothing here ever waits: without room a message is not sent, and the call says so.
 
 #include <ringlet/clock.hpp>
 #include <ringlet/endpoint.hpp>
@@ -19,30 +19,30 @@ class ServiceManager {
 public:
     /// The one that NOTIFY_SOCKET names, with a watchdog if WATCHDOG_USEC says so and WATCHDOG_PID is this process or
     /// not set. There is none in a simulation.
-    /// A successor has WATCHDOG_PID of the program before, and is what is watched now.
+    /// A successor has the previous program's WATCHDOG_PID, and is now the one watched.
     static ServiceManager of_environment(bool is_successor = false);
 
-    /// There is none: nothing is told.
+    /// No manager: nothing is sent.
     ServiceManager() = default;
     ServiceManager(const Endpoint& socket, Clock::duration watchdog)
         : socket_(socket), watchdog_(watchdog) {}
 
     [[nodiscard]] explicit operator bool() const noexcept { return socket_.has_value(); }
 
-    /// It kills a program that was not `alive` for so long; 0: it does not.
+    /// It kills a program that has not called `alive` for this long; 0: never.
     [[nodiscard]] Clock::duration watchdog() const noexcept { return watchdog_; }
 
     // Each returns false if it was not sent: try again later. `status` is for people, and one line.
 
-    /// What was started, or loaded anew, is there.
+    /// The service has started, or has reloaded.
     bool ready(std::string_view status) const;
-    /// It stops.
+    /// The service is stopping.
     bool stopping(std::string_view status) const;
-    /// The configuration is being loaded anew; `reloaded` follows when it is.
+    /// The configuration is being reloaded; `reloaded` follows when that is done.
     bool reloading() const;
     bool reloaded() const;
     bool status(std::string_view status) const;
-    /// The service is this process from now on. What the one that tells it says afterwards is not heard.
+    /// The service is `successor` from now on. The manager ignores what this process says afterwards.
     bool followed_by(pid_t successor) const;
     bool alive() const;
 
@@ -53,7 +53,7 @@ private:
     Clock::duration watchdog_{0};
 };
 
-/// What NOTIFY_SOCKET says: a path, or an abstract name behind an `@`. Nothing for what is neither.
+/// What NOTIFY_SOCKET says: a path, or an abstract name behind an `@`. Nothing for anything else.
 [[nodiscard]] std::optional<Endpoint> read_notify_socket(const char* socket);
 
 /// What WATCHDOG_USEC and WATCHDOG_PID say; 0 if they are for another process, or make no sense.

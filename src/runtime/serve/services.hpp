@@ -1,6 +1,6 @@
 #pragma once
 
-// What a server has beside its connections, be it one worker or several.
+// What a server has beside its connections, with one worker or several.
 
 #include "serve/backdoor.hpp"
 #include "serve/metrics_service.hpp"
@@ -18,7 +18,7 @@ struct Services {
     std::optional<Backdoor> backdoor;
 
     [[nodiscard]] std::vector<ServiceListener*> listeners();
-    /// None serves anybody before the program before this one has left.
+    /// None of them serves a client before the previous program has left.
     void wait_for(const TakeOver& predecessor);
 };
 

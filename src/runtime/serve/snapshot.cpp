@@ -27,7 +27,7 @@ WorkerSnapshot Server::State::snapshot() const {
     return now;
 }
 
-// Of a server that is alone.
+// For a single worker.
 Task<ServerState> Server::State::describe() const {
     ServerState server;
     server.connection_limit = options.max_connections;

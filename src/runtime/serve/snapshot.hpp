@@ -1,6 +1,6 @@
 #pragma once
 
-// What a worker says of itself when it is asked: numbers that it counts for itself, copied on its own thread.
+// What a worker reports about itself when asked: its own counters, copied on its own thread.
 
 #include <ringlet/backend.hpp>
 #include <ringlet/server.hpp>

@@ -28,7 +28,7 @@ bool blocks_sigterm(const std::filesystem::path& task) {
         if (!line.starts_with("SigBlk:")) continue;
         return (std::strtoull(line.c_str() + 7, nullptr, 16) >> (SIGTERM - 1) & 1) != 0;
     }
-    return true; // it has ended
+    return true; // the thread has ended
 }
 
 std::size_t count_threads_that_take_sigterm() {

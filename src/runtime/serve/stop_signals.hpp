@@ -1,6 +1,6 @@
 #pragma once
 
-// The signals that a server obeys, and a warning where they may go to somebody else.
+// The signals that a server obeys, and a warning if they may go to another thread.
 
 #include <ringlet/result.hpp>
 #include <ringlet/server.hpp>
@@ -13,8 +13,8 @@ namespace ringlet {
 /// may give it to one of them, and it ends the program there.
 Result<SignalStream> watch_stop_signals(const ServeOptions& options);
 
-/// The next one. A server that watches its signals no more could not be stopped: an error is reported once, and
-/// asked away with pauses.
+/// The next signal. A server that no longer reads its signals could not be stopped: an error is reported once,
+/// and the read is retried with pauses.
 ///
 /// Errors    `operation_canceled`, no other.
 Task<Result<int>> next_signal(SignalStream& signals, const ServeOptions& options);

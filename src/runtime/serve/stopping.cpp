@@ -54,7 +54,7 @@ Task<Result<void>> Server::State::serve() {
 
 Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
                                                     BoundedTaskGroup& connections) {
-    struct NoPhase { // however this ends: the handle is of a task in the server's group
+    struct NoPhase { // on every way out: the handle is of a task in the server's group
         State& state;
         ~NoPhase() {
             state.phase_ = JoinHandle<void>();
@@ -85,7 +85,7 @@ Task<Result<void>> Server::State::serve_connections(TaskGroup& server,
     report.cancelled_count = connections.size() + here_.departures.underway_count();
     report.handed_over_count = here_.departures.gone_count();
     connections.cancel(CancelReason::shutdown);
-    // A handler may ignore that for ever. Leaving the loop ends it where it stands.
+    // A handler may ignore that forever. Leaving the loop destroys it while suspended.
     if (connections.size() > 0) loop->stop();
     if (accept_error_) co_return accept_error_;
     if (left) co_return std::errc::operation_canceled;
@@ -138,14 +138,14 @@ Task<> Server::State::move_connections(BoundedTaskGroup& connections) {
     co_await here_.departures.send_all(keep);
 }
 
-// Serves the clients that wait in the queues, as there is room. No new ones come: the listeners refuse them first. A
+// Serves the clients that wait in the queues, as room allows. No new ones come: the listeners refuse them first. A
 // listener that was given away takes its queue along, except for the connections that the kernel has accepted ahead.
 Task<Result<void>> Server::State::serve_the_queues(BoundedTaskGroup& connections) {
     for (StreamListener& listener : listeners) {
         listener.stop_accepting();
         if (!is_given_away_) listener.refuse_new();
     }
-    // Those whose handshake is under way get into the queue.
+    // Clients whose handshake is under way get into the queue.
     if (!is_given_away_ && Clock::now() - last_accept_ < busy_time) {
         auto settled = co_await sleep_for(settle_time);
         if (!settled) co_return settled;
@@ -178,16 +178,16 @@ void Server::State::empty_the_queue(StreamListener& listener, std::vector<Queued
         return {};
     };
     auto kept = keep(&StreamListener::take_accepted, queue.max_size());
-    // At a Unix socket new clients still come: no more than were there at first can have been.
+    // New clients still reach a Unix socket: takes no more than its backlog can have held at first.
     const auto backlog = static_cast<std::size_t>(std::max(options.socket.backlog, 1));
     if (kept && !is_given_away_)
         kept = keep(&StreamListener::accept_waiting, queue.size() + backlog);
-    if (kept || accept_error_) return; // of this listener, probably, and it is told by `run`
+    if (kept || accept_error_) return; // probably of this listener, and `run` returns it
     loop->report("clients that waited at " + listener.local().to_string() +
                  " are reset: " + kept.error().message());
 }
 
-// Evenly, so that their clients do not all connect to another server at once.
+// Ends them evenly, so that their clients do not all connect to another server at once.
 Task<> Server::State::end_resting_connections(BoundedTaskGroup& connections) {
     constexpr int steps = 64;
     const Clock::duration spread = saturated(options.drain_spread);
@@ -241,7 +241,7 @@ Task<> Server::State::watch_signals() {
     }
 }
 
-// In one piece: others may write at the same time.
+// Written in one piece: other threads may write at the same time.
 void Server::State::dump(std::string_view title) const {
     std::string text;
     if (!title.empty()) {

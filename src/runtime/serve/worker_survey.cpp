@@ -7,7 +7,7 @@
 
 namespace ringlet {
 
-// Each has room for one answer, and is asked again only when that has been taken.
+// Each worker has room for one answer, and is asked again only when that has been taken.
 WorkerSurvey::WorkerSurvey(EventLoop& loop, std::size_t size, Ask ask)
     : ask_(std::move(ask)), answers_(loop, size, "answers of the workers"), is_asked_(size),
       states_(size) {}
@@ -16,7 +16,7 @@ Task<std::vector<WorkerState>> WorkerSurvey::ask_all() {
     const std::size_t rounds_before = rounds_;
     auto alone = co_await one_at_a_time_.lock();
     if (!alone) co_return std::vector<WorkerState>(states_.size());
-    if (rounds_ > rounds_before) co_return states_; // somebody has asked meanwhile
+    if (rounds_ > rounds_before) co_return states_; // another caller asked meanwhile
     forget_ended();
     for (std::size_t worker = 0; worker < states_.size(); ++worker) {
         states_[worker] = {};
@@ -30,7 +30,7 @@ Task<std::vector<WorkerState>> WorkerSurvey::ask_all() {
     auto wait = [this] { return hear_all(); };
     auto heard = co_await with_timeout(patience, wait);
     forget_ended();
-    // Cut short: those who did not answer may yet do so.
+    // If cut short, workers that did not answer may still do so.
     if (heard.error() != std::errc::operation_canceled) ++rounds_;
     co_return states_;
 }
@@ -43,7 +43,7 @@ Task<> WorkerSurvey::hear_all() {
     }
 }
 
-// What ends answers no more.
+// A worker that has ended no longer answers.
 void WorkerSurvey::forget_ended() {
     for (std::size_t worker = 0; worker < states_.size(); ++worker) {
         if (!is_asked_[worker] || ask_(worker, nullptr)) continue;

@@ -1,7 +1,7 @@
 #pragma once
 
-// Asks every worker how it is, and waits for those that answer in time. Keeps the promise that a worker that is stuck is
-// asked once, however often somebody wants to know.
+// Asks every worker for its state, and waits for those that answer in time. Keeps the promise that a stuck worker is
+// asked once, however often callers want to know.
 
 #include <ringlet/event_loop.hpp>
 #include <ringlet/mutex.hpp>
@@ -18,7 +18,7 @@
 
 namespace ringlet {
 
-/// Lifetime  Goes before its loop; answers may come later.
+/// Lifetime  Destroyed before its loop; answers may come later.
 /// Thread    The loop's own; answers come on any.
 class WorkerSurvey {
 public:
@@ -29,10 +29,10 @@ public:
 
     WorkerSurvey(EventLoop& loop, std::size_t size, Ask ask);
 
-    /// What they answered, one for each worker. Of those who want to know at the same time the first asks for all.
+    /// Their answers, one for each worker. Of several callers at the same time the first asks for all.
     Task<std::vector<WorkerState>> ask_all();
 
-    /// How long answers are waited for. A probe of Kubernetes gives up after a second.
+    /// How long to wait for answers. A Kubernetes probe gives up after a second.
     static constexpr std::chrono::milliseconds patience{500};
 
 private:
