@@ -1,8 +1,8 @@
-// A chat: chat [ADDRESS]. The first line is a name, the second a room; every other one goes to everybody in the room.
+// A chat: chat [ADDRESS]. The first line is a name, the second a room; every other one goes to everyone in the room.
 //
-// One task reads from each client, another writes to it, and between them is a channel of what it has not been sent
-// yet. A client that does not read finds its channel full, and is dropped: it keeps nobody else waiting. At SIGTERM
-// everybody is told goodbye.
+// One task reads from each client, another writes to it, and a channel between them holds the lines not yet sent. A
+// client that does not read fills its channel and is dropped, so it keeps no other client waiting. At SIGTERM the
+// server says goodbye to everyone.
 //
 // Try it:  ./example_chat &  nc 127.0.0.1 3202
 
@@ -43,7 +43,7 @@ public:
             tell(room, client.name + " has left\n");
         }
     }
-    // One text for all of them. A client that has no room for it is too slow.
+    // One text for all of them. A client without room for it is too slow.
     void tell(const std::string& room, std::string text) {
         const auto found = rooms_.find(room);
         if (found == rooms_.end()) return;
@@ -52,7 +52,7 @@ public:
             if (client->is_slow || client->lines.try_send(std::shared_ptr<const std::string>(line)))
                 continue;
             client->is_slow = true;
-            client->tasks->cancel(); // its writer waits for it to read
+            client->tasks->cancel(); // its writer is waiting for the client to read
         }
     }
 
@@ -75,7 +75,7 @@ Task<Result<void>> send_lines(TcpStream* stream, Client* client) {
     const std::string_view why = client->is_slow ? "you read too slowly\n" : "goodbye\n";
     auto said = co_await shield(with_timeout(1s, stream->send_all(why)));
     static_cast<void>(said);
-    co_return ended; // so that the reading ends, too
+    co_return ended; // so that the reader ends, too
 }
 
 Task<Result<void>> read_lines(Reader<TcpStream>* reader, Rooms* rooms, Client* client,
@@ -117,7 +117,7 @@ struct Chat {
             co_return;
         };
         auto done = co_await with_task_group(both);
-        static_cast<void>(done); // one of both has ended the other
+        static_cast<void>(done); // one of the two has ended the other
         rooms->leave(*room, client);
     }
 };

@@ -15,7 +15,7 @@ Task<Result<std::string>> ask(Endpoint server, std::string question) {
     auto stream = co_await TcpStream::connect(server);
     if (!stream) co_return stream.error();
 
-    // Both strings live in this frame, which stays where it is while the kernel uses their bytes.
+    // Both strings live in this frame, which does not move while the kernel uses their bytes.
     auto sent = co_await stream->send_all(question);
     if (!sent) co_return sent.error();
 
@@ -40,7 +40,7 @@ int main(int argc, char** argv) {
     const std::string address = argc > 1 ? argv[1] : "127.0.0.1:3200";
     const std::string question = argc > 2 ? argv[2] : "hello";
 
-    auto server = Endpoint::resolve(address); // asks the name server: before the loop runs
+    auto server = Endpoint::resolve(address); // asks the name server, so it comes before the loop
     if (!server) return fail(address.c_str(), server.error());
     auto loop = EventLoop::create();
     if (!loop) return fail("no event loop", loop.error());

@@ -1,6 +1,6 @@
 // Answers DNS queries from a list: dns_answerer [ADDRESS] NAME=IPV4 ...
 //
-// One socket serves everybody: a datagram is a whole question, and its answer goes back to where it came from, from the
+// One socket serves all clients: a datagram is a whole question, and its answer goes back to the sender, from the
 // address that was asked. ldns reads and writes the messages: it does no I/O here, and knows nothing of ringlet.
 //
 // Try it:  ./example_dns_answerer 127.0.0.1:5300 example.test=192.0.2.7 &  dig -p 5300 @127.0.0.1 example.test
@@ -34,7 +34,7 @@ struct FreePacket {
 };
 using Packet = std::unique_ptr<ldns_pkt, FreePacket>;
 
-// In small letters, without the dot at the end.
+// In lower case, without the dot at the end.
 std::string name_of(const ldns_rr* question) {
     char* text = ldns_rdf2str(ldns_rr_owner(question));
     std::string name(text == nullptr ? "" : text);
@@ -99,7 +99,7 @@ Task<Result<void>> answer_all(DatagramSocket& socket, const Names& names) {
     for (;;) {
         auto asked = co_await socket.recv_from(memory);
         if (!asked) co_return asked.error();
-        // What else is there already is answered before it waits again.
+        // Answers whatever else has already arrived before it waits again.
         for (std::optional<ReceivedDatagram> next = *asked; next;) {
             const std::string reply = answer(names, std::span(memory).first(next->size_bytes));
             const std::span<const std::byte> bytes = std::as_bytes(std::span(reply));

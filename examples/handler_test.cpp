@@ -65,10 +65,10 @@ Task<> scenario(Simulation& world) {
             if (!chunk || chunk->empty()) break;
             received += text_of(*chunk);
         }
-        group.cancel(); // nobody reads any more
+        group.cancel(); // no task reads any more
     };
     auto done = co_await with_task_group(body);
-    static_cast<void>(done); // connections may fail; what counts is what came back
+    static_cast<void>(done); // connections may fail; only the replies count
 
     world.check(expected.starts_with(received), "a wrong answer");
     if (world.only_harmless_faults()) world.check(received == expected, "answers are missing");

@@ -2,8 +2,8 @@
 //
 // With a certificate and its key (PEM) it speaks HTTPS: the handler is the same.
 //
-// Just enough for curl and for load generators. It looks at no method and no path, and takes no
-// bodies: a request with one is refused.
+// Just enough for curl and for load generators. It ignores method and path, and refuses requests
+// with a body.
 //
 // Try it:  ./example_http_hello &  curl -i http://127.0.0.1:3202/
 

@@ -1,6 +1,6 @@
 // HTTP/1.1: http_server [ADDRESS [FOLDER]]. GET of a file in the folder, GET /hello, POST /echo; keep-alive, pipelining,
-// bodies with a length or in chunks, limits for everything. What it does not understand it refuses, and closes: two who read the same bytes in two ways is how requests are
-// smuggled past a proxy (RFC 9112, section 11.2).
+// bodies with a length or in chunks, limits for everything. It refuses what it does not understand, and closes: if a
+// proxy and a server read the same bytes differently, requests can be smuggled past the proxy (RFC 9112, section 11.2).
 //
 // Try it:  ./example_http_server 127.0.0.1:8080 . &  curl -d hello http://127.0.0.1:8080/echo
 

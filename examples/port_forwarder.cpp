@@ -16,7 +16,7 @@ using namespace ringlet;
 
 namespace {
 
-// One direction. Its end is passed on as a half-close, and the other direction goes on.
+// One direction. Its end is passed on as a half-close, and the other direction continues.
 Task<Result<void>> forward(TcpStream* from, TcpStream* to) {
     for (;;) {
         auto chunk = co_await from->recv();

@@ -1,4 +1,4 @@
-// Echoes behind proxies, and says first who it takes the client for: proxied_echo [ADDRESS [PROXY ...]], each PROXY an
+// Echoes behind proxies, and first reports the client's address: proxied_echo [ADDRESS [PROXY ...]], each PROXY an
 // address or a range, 10.0.0.0/8, or unix: for those that come through a Unix socket.
 //
 // HAProxy sends the client's address by `server app 127.0.0.1:3203 send-proxy-v2`, nginx by `proxy_protocol on;` in a

@@ -34,7 +34,7 @@ std::optional<std::int64_t> number_in(std::string_view text) {
     return number;
 }
 
-// Of a line such as "*3" or "$5".
+// The number in a line such as "*3" or "$5".
 Result<std::size_t> count_in(const Result<ReceivedLine>& line, char kind, std::int64_t limit) {
     if (!line) return line.error();
     const bool is_right = line->text.starts_with(kind);

@@ -1,7 +1,7 @@
 // A proxy in front of several servers: reverse_proxy ADDRESS SERVER [SERVER ...], each HOST:PORT or unix:/PATH.
 //
-// Each client goes to the server that has the fewest; one that does not answer is passed over, and asked again every
-// second until it does. Bytes and ends are passed on as they come, whatever the protocol.
+// Each client goes to the server that has the fewest; a server that does not answer is skipped, and tried again
+// every second until it does. Bytes and ends are passed on as they come, whatever the protocol.
 //
 // Try it:  ./example_reverse_proxy 127.0.0.1:8000 localhost:8001 unix:/run/app.sock
 

@@ -50,7 +50,7 @@ public:
         ares_getaddrinfo(channel_, name.c_str(), nullptr, &hints, note_answer, answer);
     }
 
-    // Until nothing is asked any more: waits for whichever of the library's descriptors is ready, or its timeout.
+    // Until no query is left: waits for any of the library's descriptors, or its timeout.
     Task<Result<void>> finish() {
         while (!wanted_->empty()) {
             auto waited = co_await wait_for_one();
@@ -115,7 +115,7 @@ private:
         co_return done;
     }
 
-    std::unique_ptr<Wanted> wanted_; // stays where it is
+    std::unique_ptr<Wanted> wanted_; // does not move
     ares_channel channel_ = nullptr;
 };
 

@@ -85,7 +85,7 @@ private:
                 });
             }
             if (!wanted_.empty()) co_return Result<void>();
-            auto slept = co_await sleep_until(Clock::time_point::max()); // the time alone
+            auto slept = co_await sleep_until(Clock::time_point::max()); // until the timeout
             co_return slept;
         };
         auto done = co_await with_task_group(body);

@@ -25,13 +25,13 @@ public:
     static Task<Result<Postgres>> connect(std::string conninfo) {
         Postgres postgres(PQconnectStart(conninfo.c_str()));
         PGconn* connection = postgres.connection_.get();
-        auto wanted = PGRES_POLLING_WRITING; // as the manual says: before the first PQconnectPoll
+        auto wanted = PGRES_POLLING_WRITING; // the initial value, says the manual
         while (wanted != PGRES_POLLING_OK) {
             if (wanted == PGRES_POLLING_FAILED || PQstatus(connection) == CONNECTION_BAD) {
                 std::fprintf(stderr, "%s", PQerrorMessage(connection));
                 co_return std::errc::connection_refused;
             }
-            // The descriptor may be another one each time: several addresses are tried.
+            // The descriptor may differ each time: several addresses are tried.
             auto ready = wanted == PGRES_POLLING_READING ? readable(PQsocket(connection))
                                                          : writable(PQsocket(connection));
             auto told = co_await ready;
@@ -76,7 +76,7 @@ private:
         }
     }
 
-    // PQcancel connects to the server and blocks: on another thread, and waited for.
+    // PQcancel connects to the server and blocks, so it runs on another thread, and we wait for it.
     Task<> stop_query() {
         auto stop = [this] {
             const std::unique_ptr<PGcancel, decltype(&PQfreeCancel)> order(

@@ -1,6 +1,6 @@
 // hiredis in a task: redis_client HOST PORT. Several tasks count together, each with a connection of its own.
 //
-// hiredis writes and reads a descriptor of its own, and says what it waits for: the task waits for that in between.
+// hiredis writes and reads its own descriptor, and says what it waits for: the task waits for that in between.
 //
 // Try it:  redis-server --port 6379 &  ./foreign_redis_client 127.0.0.1 6379
 
@@ -22,7 +22,7 @@ namespace {
 
 using Reply = std::unique_ptr<redisReply, decltype(&freeReplyObject)>;
 
-/// A connection. The library's functions do not block: what they cannot do yet is waited for here.
+/// A connection. The library's functions do not block: if they cannot continue yet, the task waits here.
 class Redis {
 public:
     static Task<Result<Redis>> connect(std::string host, int port) {

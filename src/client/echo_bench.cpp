@@ -107,7 +107,7 @@ std::optional<Refusal> read_sources(Settings& settings) {
     return std::nullopt;
 }
 
-// `why` is in words, and `failure` what the system said.
+// `why` is in words; `failure` is the system's error.
 Refusal no_server(const Settings& settings, const std::string& why, std::error_code failure) {
     const Endpoint& server = settings.load.server;
     if (settings.load.tls) {
@@ -206,7 +206,7 @@ int measure_load(Settings& settings, ResultFiles& files, std::vector<std::string
     return result.errors == 0 ? EX_OK : 1;
 }
 
-// A name to verify: that of the server, as it was written.
+// The name to verify is the server's, as the user wrote it.
 std::optional<Refusal> make_tls(Settings& settings, const Target& target) {
     const TlsRequest& request = settings.tls;
     if (!request.is_wanted) return std::nullopt;
@@ -228,7 +228,7 @@ std::optional<Refusal> make_tls(Settings& settings, const Target& target) {
     return std::nullopt;
 }
 
-// The address that HOST and -p mean.
+// Finds the address that HOST and -p mean.
 std::optional<Refusal> choose_server(Settings& settings, const Target& target) {
     if (target.port && settings.port_is_given && *target.port != settings.port) {
         return Refusal{EX_USAGE, fmt::format("{} and -p {} name two ports: write one of them",

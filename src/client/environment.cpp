@@ -16,7 +16,7 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-// The first line of a file, or what stands behind `name` and a colon in a file of many.
+// The first line of a file, or the text after `name` and a colon in a file of many lines.
 Json line_of(const std::string& path, const std::string& name = "") {
     std::ifstream file(path);
     for (std::string line; std::getline(file, line);) {

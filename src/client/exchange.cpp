@@ -9,11 +9,11 @@ using namespace ringlet;
 
 namespace {
 
-// What is sent or received in one operation, in bytes: how often both directions look at each other.
+// The bytes sent or received in one operation, after which each direction checks the other's progress.
 constexpr std::size_t piece_bytes = 65'536;
 
-// What TLS can send before it receives, in bytes: with its overhead it fits into the smallest buffer that a
-// socket can have (SOCK_MIN_SNDBUF, 4,608 bytes, of which the kernel uses half for itself; socket(7)).
+// How many bytes TLS can send before it receives: with its overhead they fit into the smallest buffer that
+// a socket can have (SOCK_MIN_SNDBUF, 4,608 bytes, of which the kernel uses half for itself; socket(7)).
 constexpr std::size_t tls_first_bytes = 2'048;
 
 /// How far both directions of a large exchange are.
@@ -22,8 +22,8 @@ struct Moved {
     std::size_t received_bytes = 0;
 };
 
-// A direction that was quiet for too long has not failed when the other moved meanwhile: the server was
-// busy with what it reads, or writes. It goes on where it was.
+// A direction that timed out has not failed if the other made progress meanwhile: the server was busy
+// reading or writing. It continues where it was.
 bool has_failed(const Result<void>& result, bool other_moved) {
     return !result && !(other_moved && result.error() == std::errc::timed_out);
 }
@@ -52,8 +52,8 @@ Task<Result<void>> receive_pieces(Stream& stream, std::span<std::byte> reply, Mo
     co_return Result<void>();
 }
 
-// The first direction that fails ends the other. Both have ended when this does: nothing of the buffers
-// is lent to the kernel any more.
+// The first direction that fails ends the other. Both have ended when this does: the kernel no longer
+// uses the buffers.
 template <class Stream>
 Task<Result<void>> move_both_ways(Stream& stream, std::span<const std::byte> request,
                                   std::span<std::byte> reply, std::size_t sent_bytes) {
@@ -68,10 +68,10 @@ Task<Result<void>> move_both_ways(Stream& stream, std::span<const std::byte> req
     co_return received;
 }
 
-// First sends what goes out without waiting for the server to read: all of it, mostly. How much that is, the
-// buffers of this connection decide, and nobody knows before. What is left is sent and received at the same
+// First sends what goes out without waiting for the server to read: mostly all of it. The buffers of this
+// connection decide how much that is, which is not known beforehand. The rest is sent and received at the same
 // time: a server may read all of it before it answers, or answer while it reads, and must not have to wait for
-// us. TLS waits until a whole record has gone out, and so begins only with what always fits.
+// us. TLS waits until a whole record has gone out, so it begins only with what always fits.
 template <class Stream>
 Task<Result<bool>> exchange_on(Stream& stream, std::span<const std::byte> request,
                                std::span<std::byte> reply) {

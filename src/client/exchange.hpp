@@ -1,6 +1,6 @@
 #pragma once
 
-// One message there and back, every byte of it compared: what both kinds of runs do.
+// One message there and back, every byte of it compared: both kinds of runs do this.
 
 #include <ringlet/ringlet.hpp>
 #include <ringlet/tls.hpp>

@@ -8,7 +8,7 @@ namespace {
 
 constexpr std::uint64_t buckets_of_a_power = std::uint64_t{1} << Histogram::precision_bits;
 
-// Values that are counted together differ in so many of their lowest bits.
+// How many of their lowest bits differ between values that are counted together.
 unsigned lost_bits(std::size_t bucket) {
     const std::size_t power = bucket >> Histogram::precision_bits;
     return power == 0 ? 0 : static_cast<unsigned>(power - 1);
@@ -77,7 +77,7 @@ std::chrono::duration<double, std::nano> Histogram::mean() const {
 }
 
 Histogram::Nanoseconds Histogram::percentile(double share) const {
-    // A share that cannot be written exactly must not ask for one sample more.
+    // A share without an exact binary value must not ask for one more sample.
     const double exact = std::nextafter(share * static_cast<double>(count_), 0);
     const auto wanted = std::clamp<std::uint64_t>(static_cast<std::uint64_t>(std::ceil(exact)),
                                                   std::uint64_t{1}, count_ + 1);

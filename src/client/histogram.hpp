@@ -2,8 +2,8 @@
 
 // Counts latencies in buckets whose width grows with the value, so that every figure is right to
 // within 0.1 % and memory stays the same for any number of samples. The buckets are those of an
-// HdrHistogram of three digits: what its tools make of the counts is what we tell. All that is told
-// comes from the counts alone, so that merged histograms tell the same as one that saw everything.
+// HdrHistogram of three digits, so its tools compute the same figures as we do. All figures come
+// from the counts alone, so merged histograms give the same as one that counted everything.
 
 #include <chrono>
 #include <cstddef>
@@ -18,7 +18,7 @@ public:
     static constexpr int significant_digits = 3;
     // Values below 2^10 ns have a bucket each; each power of two above is cut into 1,024.
     static constexpr unsigned precision_bits = 10;
-    static constexpr unsigned largest_bits = 42; // 73 minutes; what is longer counts as that
+    static constexpr unsigned largest_bits = 42; // 73 minutes; longer times count as that
     static constexpr std::uint64_t largest_value = (std::uint64_t{1} << largest_bits) - 1;
     static constexpr std::size_t bucket_count = (largest_bits - precision_bits + 1)
                                                 << precision_bits;

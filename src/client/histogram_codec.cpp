@@ -8,14 +8,14 @@
 
 namespace {
 
-// The names of the two forms; the 1 before the last digit is theirs too, since counts have 64 bits.
+// The names of the two forms; they include the 1 before the last digit, which stands for 64-bit counts.
 constexpr std::uint32_t plain_cookie = 0x1c849313;
 constexpr std::uint32_t compressed_cookie = 0x1c849314;
 
 constexpr std::size_t header_bytes = 40;
 constexpr unsigned number_bytes_limit = 9; // the ninth byte has eight bits of the number
 
-// Every bucket has a number of at most so many bytes: what claims to be longer is none of ours.
+// Every bucket has one number of limited size: a text that claims to be longer is not ours.
 constexpr std::size_t plain_bytes_limit =
     header_bytes + Histogram::bucket_count * number_bytes_limit;
 
@@ -36,7 +36,7 @@ void put_zig_zag(std::string& bytes, std::int64_t number) {
     bytes += static_cast<char>(rest);
 }
 
-/// Takes numbers from the front of bytes; what they do not have is a failure, and zero.
+/// Takes numbers from the front of bytes; a missing one sets `failed` and reads as zero.
 struct NumberReader {
     std::string_view bytes;
     bool failed = false;
@@ -184,7 +184,7 @@ std::optional<Histogram> decode_histogram(std::string_view text) {
                          reader.number<std::uint32_t>() == 0 &&
                          reader.number<std::uint32_t>() == Histogram::significant_digits &&
                          reader.number<std::uint64_t>() == 1;
-    reader.number<std::uint64_t>(); // what is counted beyond our last bucket is refused below
+    reader.number<std::uint64_t>(); // counts beyond our last bucket are refused below
     const bool is_whole =
         reader.number<std::uint64_t>() == std::bit_cast<std::uint64_t>(1.0) && !reader.failed;
     if (!is_ours || !is_whole) return std::nullopt;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr double ns_per_ms = 1e6;
 
-// From 0 % to 100 % in steps of which five make up half of what is left to 100 %.
+// From 0 % to 100 %: five steps cover half of the distance that is left to 100 %.
 constexpr double steps_of_a_half = 5;
 
 double next_level(double level) {
@@ -51,7 +51,7 @@ std::string percentiles_text(const Histogram& histogram) {
         const double reached =
             100 * static_cast<double>(seen) / static_cast<double>(histogram.count());
         const double value = static_cast<double>(Histogram::largest_in(bucket)) / ns_per_ms;
-        // Each level that is reached here has a line; of those up to 100 % only the next.
+        // Each level reached here gets a line; at the last sample only the next level does.
         while (reached >= level) {
             fmt::format_to(out, "{:12.3f} {:2.12f} {:10} {:14.2f}\n", value, written(level), seen,
                            1 / (1 - level / 100));

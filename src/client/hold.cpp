@@ -22,22 +22,22 @@ using namespace ringlet;
 
 namespace {
 
-// Of the descriptors of each process: for its loop and what it was given, and in the parent as well.
+// Descriptors of each process, and of the parent, that hold no connection: the loop's and inherited ones.
 constexpr std::uint64_t reserved_descriptors = 32;
 
-// Opened and closed before the server's memory is looked at: what the first ones cost is not for each.
+// Opened and closed before the server's memory is measured: the first connections cost extra.
 constexpr std::uint64_t warm_up_connections = 8;
 
-// What was closed goes a little later in the server and in the kernel.
+// The server and the kernel free closed connections a little later.
 constexpr std::chrono::milliseconds settle_time{300};
 
-/// A reason to end: nothing more can be learnt.
+/// A reason to end the run.
 struct Fatal {
     int status;
     std::string line;
 };
 
-/// The processes that hold the connections. They end when it goes, and when this process ends.
+/// The processes that hold the connections. They end when it is destroyed, and when this process ends.
 class Crew {
 public:
     Crew(Interruption& interruption, const HoldOptions& options)
@@ -48,9 +48,9 @@ public:
 
     /// Starts as many as are needed to open `connections`, and waits until they are ready.
     std::optional<Fatal> start(std::uint64_t connections, std::uint64_t each_limit);
-    /// Lets each do its next work, and waits until all have done it.
+    /// Tells each to do its next step, and waits until all have done it.
     std::optional<Fatal> work();
-    /// Lets some time go by, in which none may end.
+    /// Waits for some time, in which none may end.
     std::optional<Fatal> pause(std::chrono::milliseconds time);
 
     [[nodiscard]] HoldCount total() const;
@@ -109,7 +109,7 @@ std::optional<Fatal> Crew::start_one(Share share) {
     }
     if (pid == 0) {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-        if (::getppid() != parent) ::_exit(EX_OK); // it had ended before
+        if (::getppid() != parent) ::_exit(EX_OK); // the parent has already ended
         children_.clear();
         ours.reset();
         hold_share(options_, share, std::move(theirs));
@@ -130,7 +130,7 @@ std::optional<Fatal> Crew::work() {
 std::optional<Fatal> Crew::wait_until_done() {
     const auto is_done = [](const Child& child) { return child.count.done; };
     while (!std::all_of(children_.begin(), children_.end(), is_done)) {
-        // They tell something all the time: if none does, they have been stopped.
+        // They report all the time: if none does, they have been stopped.
         const auto until = Clock::now() + options_.timeout + std::chrono::seconds(10);
         bool told = false;
         auto fatal = listen(until, told);

@@ -17,12 +17,12 @@ using namespace ringlet;
 
 namespace {
 
-// Connections of one process that are being opened, or echo, at the same time: with all processes fewer
-// than a listener's backlog has room for, where a client that finds none asks again only after a second.
+// How many connections of one process are opened, or echo, at the same time: over all processes fewer
+// than a listener's backlog holds, since a client that finds it full tries again only after a second.
 constexpr std::size_t busy_limit = 64;
 
-// A source that somebody else uses is not ours: so many others are tried. Far away, for what uses one may
-// be another holder, which uses its neighbours as well.
+// If another program uses a source, this many others are tried. They are far away, because that may be
+// another holder, which uses the neighbours as well.
 constexpr std::uint64_t source_tries = 8;
 constexpr std::uint64_t source_leap = 256'000;
 
@@ -53,7 +53,7 @@ private:
     Semaphore busy_{busy_limit};
     Latch opened_;   // as far as they can be opened
     Event again_;    // the last echo may begin
-    Latch answered_; // that has come, or will not
+    Latch answered_; // the last echo has come, or will not
     bool stopped_ = false;
 };
 
@@ -104,8 +104,8 @@ Task<> Holder::hold_one(std::uint64_t index) {
     auto turn = co_await busy_.acquire();
     if (!turn) co_return;
     Result<Connection> stream = std::errc::operation_canceled;
-    // The first failure ends the opening: it is mostly a limit, which would stop each of the others too,
-    // after a timeout.
+    // The first failure ends the opening: it is mostly a limit, which would also stop each of the
+    // others, after a timeout.
     if (!stopped_) {
         stream = co_await open(index);
         if (!stream) stopped_ = true;
@@ -193,7 +193,7 @@ void Holder::note_error(std::string_view where, std::error_code error, std::stri
 
 void hold_share(const HoldOptions& options, Share share, UniqueFd parent) {
     LoopOptions loop_options = options.loop;
-    if (share.begin > 0) loop_options.report = [](std::string_view) {}; // the first process says it
+    if (share.begin > 0) loop_options.report = [](std::string_view) {}; // the first process reports it
     auto loop = EventLoop::create(loop_options);
     if (!loop) {
         HoldCount count;

@@ -1,7 +1,7 @@
 #pragma once
 
-// One of the processes that hold connections: opens its share, keeps it, and tells its parent how far
-// it is.
+// One of the processes that hold connections: opens its share, holds it, and reports its progress to
+// its parent.
 
 #include "exchange.hpp"
 #include "source_addresses.hpp"
@@ -36,7 +36,7 @@ struct Share {
     std::uint64_t count = 0;
 };
 
-/// What such a process tells: a few times a second, and when it has done what it was told.
+/// What such a process reports: a few times a second, and when it has done what it was told.
 struct HoldCount {
     std::uint64_t held = 0;   ///< connected, and the first echo came back right
     std::uint64_t failed = 0; ///< the others that were tried
@@ -50,6 +50,6 @@ struct HoldCount {
     std::array<char, 200> first_error{};
 };
 
-/// Does the work of such a process, and ends it. It says once that it is ready, and then answers each
-/// byte that comes over `parent`: opens its share and echoes once on each, echoes once more on each.
+/// Does the work of such a process, and ends it. It reports once that it is ready, and then acts on each byte
+/// that comes over `parent`: opens its share and echoes once on each, then echoes once more on each.
 [[noreturn]] void hold_share(const HoldOptions& options, Share share, ringlet::UniqueFd parent);

@@ -9,7 +9,7 @@ Interruption::Interruption() {
     for (const int number : {SIGINT, SIGTERM}) {
         struct sigaction now{};
         ::sigaction(number, nullptr, &now);
-        // A blocked signal comes even if it is ignored.
+        // A blocked signal arrives even if it is ignored.
         if (now.sa_handler != SIG_IGN) sigaddset(&awaited, number);
     }
     ::pthread_sigmask(SIG_BLOCK, &awaited, &before_);
@@ -35,7 +35,7 @@ int end_by_signal(int status) {
     for (const int number : {SIGINT, SIGTERM}) {
         if (status != interrupted_status(number)) continue;
         std::signal(number, SIG_DFL);
-        std::raise(number); // nothing for the first process of a namespace
+        std::raise(number); // has no effect in the first process of a namespace
     }
     return status;
 }

@@ -1,6 +1,6 @@
 #pragma once
 
-// SIGINT and SIGTERM end a run early: what was measured until then is told.
+// SIGINT and SIGTERM end a run early: what was measured until then is reported.
 
 #include <ringlet/unique_fd.hpp>
 
@@ -8,17 +8,17 @@
 
 class Interruption {
 public:
-    /// While it lives, both signals wait to be asked for, also in threads and processes that are started
-    /// meanwhile. One that this process ignores stays ignored.
+    /// While it lives, both signals stay pending until asked for, even in threads and processes started
+    /// meanwhile. A signal that this process ignores stays ignored.
     Interruption();
     Interruption(const Interruption&) = delete;
     Interruption& operator=(const Interruption&) = delete;
-    /// Both do again what they did before. What has come until then has had its answer.
+    /// Restores what both signals did before. Those that came until then count as handled.
     ~Interruption();
 
     [[nodiscard]] int fd() const { return fd_.get(); } ///< can be read when one has come
 
-    /// The first that has come; 0: none.
+    /// The first signal that has come; 0: none.
     int signal();
 
 private:
@@ -30,7 +30,7 @@ private:
 /// "SIGINT", "SIGTERM".
 const char* signal_name(int signal);
 
-/// The exit status of a run that a signal has ended, as a shell tells it.
+/// The exit status of a run that a signal has ended, as shells report it.
 constexpr int interrupted_status(int signal) { return 128 + signal; }
 
 /// Ends the program by the signal that its status stands for, so that a shell knows why, and stops a loop of

@@ -18,16 +18,16 @@ using std::chrono::nanoseconds;
 
 namespace {
 
-// With so many connections the ports of one address would run out (28,232 by default, and a closed
-// connection holds its own for a minute): they are spread over 127.0.0.1 to 127.0.0.250.
+// From this many connections on, the ports of one address would run out (28,232 by default, and a
+// closed connection holds its own for a minute): they are spread over 127.0.0.1 to 127.0.0.250.
 constexpr std::uint64_t one_address_connections = 5'000;
 constexpr std::uint64_t source_addresses = 250;
 
-// Whoever sleeps until a request is due wakes up a little later; from here on the request is late, and
-// not for the server's sake.
+// A sleep until a request is due ends a little later; beyond this the request is late, and not because
+// of the server.
 constexpr std::chrono::milliseconds late_send{1};
 
-// Of this thread; of the whole process, with the kernel's workers for it, where this is the only one.
+// CPU time of this thread; if it is the only one, of the whole process, with the kernel's workers for it.
 nanoseconds cpu_time(const LoadShare& share) {
     rusage usage{};
     ::getrusage(share.workers == 1 ? RUSAGE_SELF : RUSAGE_THREAD, &usage);
@@ -37,8 +37,8 @@ nanoseconds cpu_time(const LoadShare& share) {
     return of(usage.ru_utime) + of(usage.ru_stime);
 }
 
-// How long this thread was ready to run and did not: the second number, in ns. Zero
-// where the kernel does not count it (CONFIG_SCHED_INFO).
+// How long this thread was ready but not running: the second number, in ns. Zero if the kernel does
+// not count it (CONFIG_SCHED_INFO).
 nanoseconds cpu_wait_time() {
     std::uint64_t running = 0;
     std::uint64_t waiting = 0;
@@ -46,7 +46,7 @@ nanoseconds cpu_wait_time() {
     return nanoseconds(static_cast<std::int64_t>(waiting));
 }
 
-// The latest that anything is due after the beginning: what a tiny rate asks for has no number.
+// The latest time after the start at which anything is due: a tiny rate would exceed the clock's range.
 constexpr double latest_due_seconds = 1e9;
 
 enum class Stage { warmup, measurement };
@@ -121,7 +121,7 @@ LoadResult Phase::run(Clock::time_point begin) {
     result_.wall = Clock::now() - begin_;
     result_.cpu = cpu_time(share_) - cpu_before;
     result_.cpu_wait = cpu_wait_time() - cpu_wait_before;
-    // Only now: in the turn that ended it some may have begun that waited before.
+    // Counted only now: in the last turn, requests that had waited may have begun.
     result_.unfinished =
         requests_under_way_ + (has_ended_early() ? count_waiting(ended_early_) : 0);
     result_.never_sent = count_never_sent();
@@ -140,9 +140,9 @@ Clock::time_point Phase::due_time(std::uint64_t request) const {
 
 // Whether another message may begin, as far as time decides it.
 //
-// What was due before the end of an open loop is sent also after it: left out, the very requests would
-// be missing that a server in trouble made wait. Not for ever, for it may never answer again. A warm-up
-// ends in time: its figures are thrown away.
+// In an open loop, requests due before the end are still sent after it; otherwise a stalled server
+// would hide its worst latencies (coordinated omission). Not forever, since it may never answer again.
+// A warm-up ends on time: its figures are discarded.
 bool Phase::has_more() const {
     if (!is_timed()) return true;
     if (!is_timed_open_loop() || stage_ == Stage::warmup) return Clock::now() < end_;
@@ -156,7 +156,7 @@ std::uint64_t Phase::count_never_sent() const {
     return share_.count_of(static_cast<std::uint64_t>(all)) - requests_begun_;
 }
 
-// Open loop: how many were due by then, and wait for a connection.
+// Open loop: how many requests were due by then and wait for a connection.
 std::uint64_t Phase::count_waiting(Clock::time_point at) const {
     if (options_.rate <= 0) return 0;
     const auto until = std::min(at, is_timed() ? end_ : Clock::time_point::max());
@@ -193,7 +193,7 @@ Task<> Phase::drive(std::uint64_t index) {
         }
         if (is_timed() && succeeded == 0) {
             if (Clock::now() >= end_) break;
-            // A server that is not there is asked again, but not in a hot loop.
+            // An absent server is tried again, but not in a hot loop.
             auto slept = co_await sleep_for(std::chrono::milliseconds(10));
             if (!slept) break;
         }
@@ -220,7 +220,7 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
             result_.connect_error = cause;
             result_.connect_failure = connected.error();
         }
-        // A counted run has planned so many requests on it, which now never come.
+        // A counted run had planned this many requests on it, which are now never sent.
         result_.errors += is_timed() ? 1 : options_.echoes_each;
         note_error("connecting", cause);
         co_return 0;
@@ -255,8 +255,8 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
         succeeded += wanted;
         result_.successes += wanted;
     }
-    // With nothing more to send a connection stays: a server has the same number of them to the end, and
-    // nobody opens another one instead.
+    // A connection with nothing more to send stays open: the server keeps the same number of them to the
+    // end, and no other one is opened instead.
     if (is_timed_open_loop() && !has_more()) {
         auto slept = co_await sleep_until(end_);
         static_cast<void>(slept);
@@ -270,8 +270,8 @@ Task<std::uint64_t> Phase::one_connection(std::uint64_t index, Payload& payload)
     co_return succeeded;
 }
 
-// Open loop: returns when the next request was due, since when its latency counts also if it had to
-// wait for a connection. An error: the run is being left.
+// Open loop: returns the time at which the next request was due. Its latency counts from then, even
+// if it waited for a connection. An error: the run is ending.
 Task<Result<Clock::time_point>> Phase::wait_until_due(std::uint64_t wanted) {
     const auto due = due_time(requests_begun_);
     requests_begun_ += wanted;
@@ -306,8 +306,8 @@ void Phase::end_early(bool& why) {
     loop_.stop();
 }
 
-// A connection has brought no echo. So many in a row: there is no server any more. Asking on would only keep
-// its machine busy, and end with the same report.
+// Called after a connection without an echo. With that many in a row the server is gone: continuing would
+// only keep its machine busy, and end with the same report.
 bool Phase::is_hopeless() {
     if (is_timed() && Clock::now() >= end_) return false;
     ++fruitless_in_a_row_;
@@ -325,7 +325,7 @@ Task<> Phase::show_progress() {
         told.successes = result_.successes;
         told.connections_made = result_.connections_made;
         told.errors = result_.errors;
-        if (share_.worker > 0 && slept) continue; // the first tells of all
+        if (share_.worker > 0 && slept) continue; // the first shows them for all
         if (share_.worker > 0) co_return;
         const auto seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
         const double done = static_cast<double>(progress_.successes);

@@ -69,7 +69,7 @@ struct LoadShare {
     std::uint64_t worker = 0;
     std::uint64_t workers = 1;
 
-    /// The number that one of ours has among all.
+    /// The number of one of ours among all.
     [[nodiscard]] std::uint64_t number(std::uint64_t index) const {
         return index * workers + worker;
     }
@@ -79,7 +79,7 @@ struct LoadShare {
     }
 };
 
-/// Runs a share of the load on `loop`: the warm-up, whose figures are thrown away, then what is measured; both
-/// begin when all threads are at the start. A signal ends it early. None if it came during the warm-up.
+/// Runs a share of the load on `loop`: the warm-up, whose figures are discarded, then the measurement; both
+/// begin when all threads are ready. A signal ends it early. None if it came during the warm-up.
 std::optional<LoadResult> run_load(ringlet::EventLoop& loop, const LoadOptions& options,
                                    LoadShare share, StartLine& start, Interruption& interruption);

@@ -21,7 +21,7 @@ using namespace ringlet;
 
 namespace {
 
-// Every loop says the same about this machine: once is enough.
+// Every loop reports the same about this machine: once is enough.
 std::function<void(std::string_view)> report_once() {
     struct Said {
         std::mutex mutex;

@@ -11,11 +11,11 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-// From here on the client's one thread is so busy that the server may have waited for it.
+// Above this the client's one thread is so busy that the server may have waited for it.
 constexpr double busy_share_limit = 0.9;
-// So many of the requests may go out late before the client counts as too slow.
+// The share of requests that may go out late before the client counts as too slow.
 constexpr double late_share_limit = 0.01;
-// In a shorter run the start and the end decide, not the load.
+// In a shorter run the start and the end dominate, not the load.
 constexpr std::chrono::milliseconds shortest_judged_run{200};
 
 std::uint64_t checksum(const std::vector<std::byte>& message) {

@@ -1,7 +1,7 @@
 #pragma once
 
 // What was measured under one kind of load, by one client or by several at the same time: the content
-// of a result file, and what it says.
+// of a result file, and its meaning.
 
 #include "load.hpp"
 
@@ -31,13 +31,12 @@ nlohmann::ordered_json describe_load(const LoadOptions& options,
 /// All clients together. Their time is the longest that any took.
 LoadResult total_of(const Measurement& measurement);
 
-/// Requests, or whole connections, in a second: the sum of what each client reached in its time.
+/// Requests, or whole connections, per second: the sum of what each client reached in its time.
 double requests_per_second(const Measurement& measurement);
 double connections_per_second(const Measurement& measurement);
 
-/// Why a client, and not the server, may have been the limit: "cpu", "late_sends". Empty where
-/// nothing speaks for it; none where it cannot be judged: in a run too short, or of a client that
-/// looks for answers all the time.
+/// Why a client, and not the server, may have been the limit: "cpu", "late_sends". Empty if nothing
+/// suggests it; none if it cannot be judged: the run was too short, or the client busy-polls.
 std::optional<std::vector<std::string>> client_limits(const nlohmann::ordered_json& settings,
                                                       const LoadResult& result);
 
@@ -50,17 +49,17 @@ struct Percentile {
     std::uint64_t samples_needed;
 };
 
-/// Below so many samples fewer than ten lie beyond the percentile: chance would decide it.
+/// With fewer samples, fewer than ten lie beyond the percentile: chance would decide it.
 inline constexpr Percentile percentiles[] = {{"p50", 0.5, 20},
                                              {"p90", 0.9, 100},
                                              {"p99", 0.99, 1'000},
                                              {"p99.9", 0.999, 10'000},
                                              {"p99.99", 0.9999, 100'000}};
 
-/// The content of a result file, and back.
+/// Converts to and from the content of a result file.
 nlohmann::ordered_json to_json(const Measurement& measurement);
 
-/// Says in one line why a file is no result that can be read.
+/// Says in one line why a file is not a readable result.
 class UnreadableResult : public std::runtime_error {
     using std::runtime_error::runtime_error;
 };

@@ -33,7 +33,7 @@ Json latency_json(const Histogram& latency) {
     return json;
 }
 
-// What one client measured, or all together.
+// The figures of one client, or of all together.
 Json figures(const Measurement& measurement, const LoadResult& result) {
     Json json = {{"wall_s", seconds(result.wall)},
                  {"throughput_per_s", requests_per_second(measurement)},
@@ -86,7 +86,7 @@ Json all_limits(const Measurement& measurement) {
     return judged || !all.empty() ? Json(all) : Json();
 }
 
-// All that a load has, and of the types that they have in ours.
+// Checks that a load has all settings, with the types that ours have.
 void check_settings(const Json& settings) {
     const auto kind = [](const Json& value) {
         return value.is_number() ? Json::value_t::number_float : value.type();
@@ -122,7 +122,7 @@ LoadResult result_from(const Json& json, bool churn) {
     json.at("late_sends").get_to(result.late_sends);
     result.latest_send = std::chrono::duration_cast<nanoseconds>(
         duration<double, std::micro>(json.at("latest_send_us").get<double>()));
-    // These came later than the others.
+    // These keys were added later than the others.
     result.never_sent = json.value("never_sent", std::uint64_t{0});
     result.interrupted = json.value("interrupted", false);
     result.gave_up = json.value("gave_up", false);

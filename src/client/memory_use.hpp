@@ -1,6 +1,6 @@
 #pragma once
 
-// How much memory is in use, as the kernel tells it.
+// How much memory is in use, as the kernel reports it.
 
 #include <cstdint>
 #include <optional>

@@ -24,7 +24,7 @@ using Json = nlohmann::ordered_json;
 
 namespace {
 
-// A result of a thousand clients is smaller.
+// Results of a thousand clients are smaller.
 constexpr std::size_t result_bytes_limit = 256 << 20;
 
 void add_options(CLI::App& app, std::vector<std::string>& results, ResultPaths& files) {
@@ -72,8 +72,8 @@ std::optional<std::string> difference(const Json& a, const Json& b) {
     return std::nullopt;
 }
 
-// Two runs of one client differ in when they began, and in what they took. A time that was merged before
-// may have been rounded.
+// Two runs of one client differ in when they began and in how long they took. Times in a merged file may
+// be rounded.
 bool is_same_run(const Run& a, const Run& b) {
     using Time = std::chrono::nanoseconds;
     const auto is_near = [](Time one, Time other) {
@@ -86,7 +86,7 @@ bool is_same_run(const Run& a, const Run& b) {
            std::ranges::equal(x.latency.counts(), y.latency.counts());
 }
 
-// Whether there was a moment in which all of them measured.
+// Whether there was a moment when all of them were measuring.
 bool have_overlapped(const std::vector<Run>& runs) {
     auto last_begin = runs.front().result.begin;
     auto first_end = last_begin + runs.front().result.wall;

@@ -10,13 +10,13 @@ using namespace ringlet;
 
 namespace {
 
-// As CLI::Range, whose limits would stand in --help in the place of the type.
+// As CLI::Range, whose limits would replace the type in --help.
 template <class Number>
 CLI::Validator within(Number least, Number most) {
     return CLI::Range(least, most).description("");
 }
 
-// CLI::Range lets pass what is no number: nan is neither less nor more than anything.
+// CLI::Range accepts nan, which is neither less nor more than anything.
 std::string check_rate(const std::string& text) {
     constexpr double most = 1e9;
     double rate = -1;

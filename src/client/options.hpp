@@ -1,6 +1,6 @@
 #pragma once
 
-// What a user can ask of a run.
+// The options of a run.
 
 #include "hold.hpp"
 #include "load.hpp"
@@ -15,7 +15,7 @@
 // A message, and all that are in flight together on one connection, may have this many bytes.
 inline constexpr std::uint64_t message_bytes_limit = 64 << 20;
 
-/// What is asked for of TLS.
+/// The TLS options.
 struct TlsRequest {
     bool is_wanted = false;
     bool insecure = false;

@@ -18,13 +18,13 @@ bool write_all(int fd, std::string_view text) {
     return true;
 }
 
-// It may have been closed at the start: then it stands for what cannot be written.
+// It may have been closed at the start; its number then belongs to a file that cannot be written.
 bool is_writable(int fd) {
     const int flags = ::fcntl(fd, F_GETFL);
     return flags >= 0 && (flags & O_ACCMODE) != O_RDONLY;
 }
 
-// The result alone goes to stdout: who reads it there wants nothing else.
+// Only the result goes to stdout: a program that reads it there wants nothing else.
 int take_stdout() {
     if (!is_writable(STDOUT_FILENO)) {
         errno = EBADF;
@@ -37,7 +37,7 @@ int take_stdout() {
     return fd;
 }
 
-// A pipe or a device has nothing that could be thrown away, and says so: no failure.
+// Pipes and devices have nothing to truncate and report an error: that is not a failure.
 void empty(int fd) { static_cast<void>(::ftruncate(fd, 0) == 0); }
 
 } // namespace
@@ -67,7 +67,7 @@ bool OutputFile::is_same_as(const OutputFile& other) const {
     return (is_stdout_ && other.is_stdout_) || is_same_as(other.fd_.get());
 }
 
-// Devices, as /dev/null and terminals, take from many.
+// Devices such as /dev/null and terminals may have many writers.
 bool OutputFile::is_same_as(int fd) const {
     struct stat ours{};
     struct stat theirs{};
@@ -76,7 +76,7 @@ bool OutputFile::is_same_as(int fd) const {
 }
 
 bool OutputFile::write(std::string_view text) {
-    if (!is_stdout_) empty(fd_.get()); // what others have printed there before us stays
+    if (!is_stdout_) empty(fd_.get()); // what other programs have printed there stays
     if (!write_all(fd_.get(), text)) {
         const int failure = errno;
         if (!is_stdout_) empty(fd_.get());

@@ -13,19 +13,19 @@ public:
     OutputFile() = default;
     OutputFile(const OutputFile&) = delete;
     OutputFile& operator=(const OutputFile&) = delete;
-    /// A file that was made by `open`, and never got its content, goes.
+    /// Removes a file that `open` made and that never got its content.
     ~OutputFile();
 
     /// Opens the file, or makes it. What it holds stays until `write`. `-` is stdout; all that is printed there
     /// goes to stderr from then on. Returns false, with errno set, if that fails.
     bool open(const std::string& path);
 
-    /// Whether what is written here would be written over what goes there.
+    /// Whether writing here would overwrite what is written there.
     [[nodiscard]] bool is_same_as(const OutputFile& other) const;
     [[nodiscard]] bool is_same_as(int fd) const;
 
-    /// Makes the text its content, once. Returns false, with errno set, if that fails; nothing of it is
-    /// left in the file then.
+    /// Makes the text its content, once. Returns false, with errno set, if that fails; the file is then
+    /// empty.
     bool write(std::string_view text);
 
     [[nodiscard]] bool is_open() const { return fd_.get() >= 0; }
@@ -35,5 +35,5 @@ private:
     std::string path_;
     ringlet::UniqueFd fd_;
     bool is_stdout_ = false;
-    bool is_ours_ = false; // nobody needs what is in it: it was not there before
+    bool is_ours_ = false; // it did not exist before, so its content may go
 };

@@ -8,7 +8,7 @@
 
 namespace {
 
-// One that is moved by less than a message is found at the next number at the latest.
+// An echo that is moved by less than a message is detected at the next number at the latest.
 constexpr std::size_t numbers_every_bytes = 1'024;
 
 /// Both numbers, a byte of each in turn, the lowest first: whatever the size of the message, the bytes

@@ -1,7 +1,7 @@
 #pragma once
 
-// What one connection sends and has to get back. Every message tells which it is, so that an echo that
-// comes back in another's place, or on another connection, is found, and where it does not belong.
+// What one connection sends and must get back. Every message is numbered, so that an echo in the wrong
+// place, or on the wrong connection, is detected and identified.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,19 +15,19 @@ std::vector<std::byte> make_message(std::size_t size_bytes);
 
 class Payload {
 public:
-    /// Room for so many messages that are under way together. What is `numbered` has the numbers of the
-    /// connection and of the message over its beginning, and again after every 1,024 bytes, as far as
-    /// they fit; what is not, as what a user wants to be sent, is sent as it is.
+    /// Room for `in_flight` messages at the same time. A `numbered` message has the numbers of the
+    /// connection and of the message over its beginning, and again every 1,024 bytes, as far as they
+    /// fit; any other, such as a user's own, is sent as it is.
     Payload(std::span<const std::byte> message, std::uint64_t in_flight, bool numbered);
 
-    /// The next messages are these of that connection.
+    /// Prepares the next messages of this connection.
     void prepare(std::uint64_t connection, std::uint64_t first_message, std::uint64_t count);
 
     [[nodiscard]] std::span<const std::byte> request() const { return {sent_.data(), used_bytes_}; }
     [[nodiscard]] std::span<std::byte> reply() { return {received_.data(), used_bytes_}; }
 
-    /// Where the reply first differs from the request, in words, and what it is instead, if it can be
-    /// told.
+    /// Where the reply first differs from the request, in words, and what it is instead, if that is
+    /// known.
     [[nodiscard]] std::string describe_difference() const;
 
 private:

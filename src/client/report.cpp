@@ -13,7 +13,7 @@ using std::chrono::nanoseconds;
 
 namespace {
 
-// A rate that is reached as far as this is kept.
+// A rate reached to this share counts as kept.
 constexpr double kept_share = 0.98;
 
 void print_latency(const char* of_what, const Histogram& latency) {
@@ -34,7 +34,7 @@ void print_latency(const char* of_what, const Histogram& latency) {
     print("\n");
 }
 
-// What was counted is the client's own work, if it had no time left or sent too late.
+// The figures show the client's own limits if it had no time left or sent too late.
 void print_limits(const nlohmann::ordered_json& settings, const LoadResult& result,
                   const std::string& who) {
     for (const std::string& limit :

@@ -1,6 +1,6 @@
 #pragma once
 
-// What is told of a run to people.
+// The report of a run for people.
 
 #include "hold.hpp"
 #include "measurement.hpp"
@@ -8,8 +8,8 @@
 /// How much of a report is printed.
 enum class Extent { whole, last_line };
 
-/// Prints the summary and, last, the classic line; on stderr what makes the result doubtful.
+/// Prints the summary and, last, the classic line; on stderr whatever makes the result doubtful.
 void print_report(const Measurement& measurement, Extent extent = Extent::whole);
 
-/// The same of connections that were held.
+/// The same for connections that were held.
 void print_report(const HoldOptions& options, const HoldResult& result);

@@ -19,7 +19,7 @@ std::optional<Refusal> write_to(OutputFile& file, const std::string& text) {
 }
 
 std::optional<Refusal> write_json(OutputFile& file, const Json& json) {
-    // What an error of the system says need not be UTF-8.
+    // The text of a system error need not be UTF-8.
     return write_to(file, json.dump(2, ' ', false, Json::error_handler_t::replace) + '\n');
 }
 

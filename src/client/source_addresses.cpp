@@ -11,7 +11,7 @@ using namespace ringlet;
 
 namespace {
 
-// So many addresses have ports for 16 million connections.
+// This many addresses have ports for 16 million connections.
 constexpr std::uint64_t addresses_used_limit = 256;
 
 // Away from the ports of servers, and, for as long as possible, from those that the kernel gives out.

@@ -11,7 +11,7 @@
 
 class SourceAddresses {
 public:
-    /// Reads a block of IPv4 addresses, such as 127.0.0.0/8; empty if it is none.
+    /// Reads a block of IPv4 addresses, such as 127.0.0.0/8; empty if it is not one.
     static std::optional<SourceAddresses> parse(const std::string& cidr);
 
     /// How many connections to one server can come from here at once.

@@ -1,6 +1,6 @@
 #pragma once
 
-// Where the threads of a load wait for each other, and what they tell each other meanwhile.
+// Where the threads of a load wait for each other, and the counts that they share.
 
 #include <ringlet/clock.hpp>
 
@@ -10,7 +10,7 @@
 #include <mutex>
 #include <optional>
 
-/// What all threads have counted so far, for those who watch.
+/// What all threads have counted so far, for the progress line.
 struct Progress {
     std::atomic<std::uint64_t> successes = 0;
     std::atomic<std::uint64_t> connections = 0;
@@ -21,7 +21,7 @@ class StartLine {
 public:
     explicit StartLine(std::uint64_t threads) : threads_(threads) {}
 
-    /// Waits until all threads are here. Returns when they begin, all at the same time; none if that was called
+    /// Waits until all threads are here. Returns the time at which all begin together; none if that was called
     /// off.
     std::optional<ringlet::Clock::time_point> wait() {
         std::unique_lock lock(mutex_);
@@ -38,7 +38,7 @@ public:
         return begin_;
     }
 
-    /// Nobody begins any more: a thread will not come.
+    /// No thread begins any more: one of them will not come.
     void call_off() {
         const std::lock_guard lock(mutex_);
         is_called_off_ = true;

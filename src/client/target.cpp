@@ -12,7 +12,7 @@ using namespace ringlet;
 
 namespace {
 
-// So long all addresses of a name together have to answer.
+// How long all addresses of a name together have to answer.
 constexpr std::chrono::milliseconds choice_limit{5'000};
 
 std::optional<std::uint16_t> parse_port(std::string_view text) {
@@ -43,7 +43,7 @@ std::optional<Refusal> choose(const std::vector<Endpoint>& endpoints, const Serv
                               FoundServer& server) {
     server.endpoint = endpoints.front();
     LoopOptions loop_options = options.loop;
-    loop_options.report = [](std::string_view) {}; // the loop of the load says it
+    loop_options.report = [](std::string_view) {}; // the loop of the load reports it
     auto loop = EventLoop::create(loop_options);
     if (!loop) return Refusal{exit_status(loop), loop.error().message()};
     ConnectByNameOptions connecting;

@@ -41,5 +41,5 @@ struct ServerOptions {
 std::optional<Refusal> find_server(const Target& target, const ServerOptions& options,
                                    FoundServer& server);
 
-/// What may be wrong, and what to do, when a connection to the server fails so.
+/// What may be wrong, and what to do, if a connection to the server fails like this.
 std::string hint(const ringlet::Endpoint& server, std::error_code failure);

@@ -47,7 +47,7 @@ std::string how_to_get_a_ring(const Answer& refusal) {
 struct Feature {
     const char* name;
     Answer (*probe)();
-    const char* gain;  // what it is good for
+    const char* gain;  // its benefit
     const char* since; // the kernel that has it
     const char* call;  // that a filter may forbid
     bool needs_loopback = false;
@@ -84,7 +84,7 @@ constexpr Feature features[] = {
 constexpr auto needs_a_ring = "not tried: it needs a ring that works";
 constexpr auto needs_loopback = "not tried: it needs a connection over the loopback interface";
 
-// What seccomp filters and sandboxes answer.
+// Whether it is an answer that seccomp filters and sandboxes give.
 bool is_a_prohibition(const Answer& answer) {
     return answer.killed_by == SIGSYS || answer.error == std::errc::operation_not_permitted ||
            answer.error == std::errc::function_not_supported ||
@@ -173,7 +173,7 @@ Finding epoll_pwait2(bool has_epoll) {
 
 // ---- what else a program may use ----------------------------------------------------------------
 
-// Files, datagrams and streams need no more of io_uring than a receive does: what differs is the rest of the kernel.
+// Files, datagrams and streams need no more of io_uring than a receive does: the rest of the kernel differs.
 Finding of_the_rest(const char* name, const Answer& answer, const char* value, const char* advice) {
     Finding finding{.group = "other", .name = name, .value = value};
     if (answer.works()) return finding;
@@ -183,7 +183,7 @@ Finding of_the_rest(const char* name, const Answer& answer, const char* value, c
     return finding;
 }
 
-// Not used: it could not be tried where ringlet is developed.
+// Not used: kernel TLS could not be tried where ringlet is developed.
 Finding kernel_tls_finding() {
     const Answer answer = try_kernel_tls();
     Finding finding{.group = "other", .name = "kernel_tls"};
@@ -225,9 +225,9 @@ std::vector<Finding> rest_findings(const Answer& loopback) {
         kernel_tls_finding()};
 }
 
-// ---- what a server makes of it ----------------------------------------------------------------------
+// ---- what a server would choose ---------------------------------------------------------------------
 
-// As ringlet decides it: RINGLET_BACKEND before all, then io_uring, then epoll.
+// As ringlet decides: RINGLET_BACKEND first, then io_uring, then epoll.
 Finding automatic(const RingAnswers& ring, const Answer& epoll) {
     using ringlet::Backend;
     Finding finding{.group = "servers", .name = "automatic"};

@@ -1,6 +1,6 @@
 #pragma once
 
-// One line of what ringlet_doctor says. The table and the JSON are both made of these, so that they
+// One line of ringlet_doctor's report. The table and the JSON are both made of these, so that they
 // agree.
 
 #include <string>

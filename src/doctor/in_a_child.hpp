@@ -1,6 +1,6 @@
 #pragma once
 
-// A seccomp filter may kill the process that asks the kernel, so a child process asks.
+// A seccomp filter may kill a process that asks the kernel, so a child process asks.
 
 #include "probes.hpp"
 
@@ -16,10 +16,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// A probe that has no answer after so long gets none.
+// A probe that has no answer after this time gets none.
 inline constexpr unsigned patience_seconds = 5;
 
-// What a child leaves behind.
+// A child's answer, in shared memory.
 struct Note {
     bool finished = false;
     bool ringlets_own = false;
@@ -43,7 +43,7 @@ Answer in_a_child(Probe probe) {
         ::mmap(nullptr, sizeof(Note), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) return {.error = ringlet::error_from_errno(errno)};
     auto* note = new (shared) Note;
-    std::signal(SIGCHLD, SIG_DFL); // whoever started us may ignore it: then nobody is waited for
+    std::signal(SIGCHLD, SIG_DFL); // our parent may ignore it, and then waitpid(2) fails
     const pid_t child = ::fork();
     Answer answer;
     if (child == 0) answer_and_exit(*note, probe);

@@ -22,8 +22,8 @@ using ringlet::Errc;
 
 namespace {
 
-// A server that cannot have so many connections is told. One takes a descriptor, and at the client a
-// local port.
+// A server that cannot have this many connections gets advice. Each takes a descriptor, and at the
+// client a local port.
 constexpr std::uint64_t wanted_connections = 10'000;
 
 // One of ringlet's rings takes about 200 KiB (1024 submissions of 64 bytes, 8192 completions of 16),
@@ -38,7 +38,7 @@ bool read(const char* path, Values&... values) {
     return static_cast<bool>((file >> ... >> values));
 }
 
-// What stands behind `NAME:` in /proc/self/status.
+// The number after `NAME:` in /proc/self/status.
 std::optional<int> own_status(const std::string& name) {
     std::ifstream file("/proc/self/status");
     for (std::string word; file >> word;) {
@@ -58,7 +58,7 @@ bool has_capability(unsigned number) {
     return false;
 }
 
-// With a comma between thousands. What is beyond any use is no limit.
+// With a comma between thousands. A number beyond any use means no limit.
 std::string count(std::uint64_t number) {
     if (number >= std::uint64_t{1} << 60) return "without limit";
     const std::string digits = std::to_string(number);
@@ -122,7 +122,7 @@ Finding io_uring_disabled(const RingAnswers& ring) {
     }
     finding.value = disabled == 1 ? "1: only root may use io_uring" : "2: nobody may use io_uring";
     if (disabled == 1 && group >= 0) finding.value += fmt::format(", and the group {}", group);
-    if (disabled == 1 && ring.works()) return finding; // and we are one of them
+    if (disabled == 1 && ring.works()) return finding; // and this process is privileged
     finding.verdict = Verdict::no;
     finding.advice = "as root, on the host if this is a container: sysctl -w "
                      "kernel.io_uring_disabled=0; to keep "

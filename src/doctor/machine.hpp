@@ -1,13 +1,13 @@
 #pragma once
 
-// What the settings of the machine say: the kernel, its switches, filters and limits.
+// Findings about the machine's settings: the kernel, its switches, filters and limits.
 
 #include "finding.hpp"
 #include "probes.hpp"
 
 #include <vector>
 
-/// The group `machine`. `best_ring`: the kernel works completions out when the loop asks for them.
+/// The group `machine`. `best_ring`: the kernel runs completion work when the loop asks for it.
 [[nodiscard]] std::vector<Finding> machine_findings(const RingAnswers& ring, bool best_ring);
 
 /// The group `limits`.

@@ -28,7 +28,7 @@ using ringlet::UniqueFd;
 
 namespace {
 
-// What the kernel's headers may be too old to know.
+// The kernel's headers may be too old to have these.
 constexpr unsigned setup_single_issuer = 1U << 12;    // Linux 6.0
 constexpr unsigned setup_defer_taskrun = 1U << 13;    // Linux 6.1
 constexpr std::uint16_t accept_multishot = 1U << 0;   // Linux 5.19
@@ -45,7 +45,7 @@ constexpr int udp_segment = 103;                      // Linux 4.18
 constexpr int udp_join = 104;                         // UDP_GRO, Linux 5.0
 constexpr int tcp_upper_protocol = 31;                // TCP_ULP (linux/tcp.h), Linux 4.13
 
-// How the kernel itself answers to what it does not know.
+// The kernel's own answer to an unknown request.
 std::error_code not_in_this_kernel() { return ringlet::error_from_errno(EINVAL); }
 
 // ---- io_uring -----------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ std::error_code listen_on_loopback(Listener& listener) {
     return {};
 }
 
-// One operation accepts `clients`. `flags` is what the kernel may be too old for.
+// One operation accepts `clients`. The kernel may be too old for `flags`.
 std::error_code accept_by_one_operation(RawRing& ring, std::uint16_t flags,
                                         std::span<UniqueFd> clients) {
     Listener listener;
@@ -124,7 +124,7 @@ std::error_code connect_on_loopback(Connection& connection) {
     return connection.server ? std::error_code() : last_error();
 }
 
-// One operation receives a byte, and is there for more.
+// One operation receives a byte and stays for more.
 std::error_code receive_by_one_operation(RawRing& ring) {
     static std::byte buffer[1];
     Connection connection;
@@ -158,7 +158,7 @@ std::error_code send_without_a_copy(RawRing& ring) {
     return ring.wait(completion);
 }
 
-// A file in the ring's table gets a descriptor: the youngest part of what ringlet needs for it.
+// A file in the ring's table gets a descriptor: the most recent kernel feature that direct descriptors need.
 std::error_code install_a_descriptor(RawRing& ring) {
     UniqueFd file(::eventfd(0, EFD_CLOEXEC));
     if (!file) return last_error();
@@ -174,7 +174,7 @@ std::error_code install_a_descriptor(RawRing& ring) {
 
 // ---- epoll -----------------------------------------------------------------------------------------
 
-// Makes an epoll with one event that is there already.
+// Makes an epoll with one event that is already pending.
 std::error_code make_epoll(UniqueFd& epoll, UniqueFd& source) {
     epoll.reset(static_cast<int>(::syscall(SYS_epoll_create1, EPOLL_CLOEXEC)));
     if (!epoll) return last_error();

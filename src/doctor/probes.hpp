@@ -1,7 +1,7 @@
 #pragma once
 
-// What the kernel answers when it is really asked. Each probe asks in a child process of its own: a
-// seccomp filter may kill the process that asks, and then it kills the child.
+// Asks the kernel instead of guessing. Each probe runs in a child process of its own: a seccomp
+// filter that kills the asking process then kills only the child.
 
 #include <ringlet/error.hpp>
 
@@ -27,7 +27,7 @@ struct Answer {
 /// Whether completions that find the queue full are kept (IORING_FEAT_NODROP, Linux 5.5).
 [[nodiscard]] Answer try_nodrop();
 
-/// A wait that takes its time limit along (IORING_ENTER_EXT_ARG, Linux 5.11).
+/// A wait with a time limit (IORING_ENTER_EXT_ARG, Linux 5.11).
 [[nodiscard]] Answer try_wait_with_timeout();
 
 /// A no-op through a ring whose descriptor is registered (IORING_REGISTER_RING_FDS, Linux 5.18).
@@ -46,19 +46,19 @@ struct Answer {
 /// A byte through a receive that stays (IORING_RECV_MULTISHOT, Linux 6.0).
 [[nodiscard]] Answer try_multishot_receive();
 
-/// A byte sent without a copy on a loopback connection, and whether it was copied all the same (IORING_OP_SEND_ZC, Linux 6.2).
+/// A byte sent without a copy on a loopback connection, and whether it was copied (IORING_OP_SEND_ZC, Linux 6.2).
 [[nodiscard]] Answer try_zero_copy_send();
 
 /// A descriptor for a file in the table of a ring (IORING_OP_FIXED_FD_INSTALL, Linux 6.8).
 [[nodiscard]] Answer try_direct_descriptors();
 
-/// Waits that are not counted as those for a disk (IORING_FEAT_NO_IOWAIT, Linux 6.15).
+/// Waits that are not counted as waits for a disk (IORING_FEAT_NO_IOWAIT, Linux 6.15).
 [[nodiscard]] Answer try_no_iowait();
 
 /// A no-op through a ring of SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1).
 [[nodiscard]] Answer try_defer_taskrun();
 
-/// What ringlet itself finds out before it takes io_uring: `ringlet::probe_io_uring`.
+/// What ringlet itself tests before it uses io_uring: `ringlet::probe_io_uring`.
 [[nodiscard]] Answer try_ringlet();
 
 /// A child that is waited for by a descriptor (pidfd_open(2), Linux 5.3; P_PIDFD of waitid(2), Linux 5.4).
@@ -79,7 +79,7 @@ struct Answer {
 /// A wait of epoll in nanoseconds (epoll_pwait2, Linux 5.11).
 [[nodiscard]] Answer try_epoll_pwait2();
 
-/// What io_uring cannot be used without.
+/// What io_uring needs to be usable at all.
 struct RingAnswers {
     Answer setup = try_setup();
     Answer noop = try_noop();
@@ -87,7 +87,7 @@ struct RingAnswers {
 
     [[nodiscard]] bool works() const { return setup.works() && noop.works() && own.works(); }
 
-    /// Why there is no ring. ringlet's own error says most, and knows which sysctl it was.
+    /// Why there is no ring. ringlet's own error says most: it names the sysctl.
     [[nodiscard]] const Answer& refusal() const {
         if (!own.works()) return own;
         return setup.works() ? noop : setup;

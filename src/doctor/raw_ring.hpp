@@ -1,6 +1,6 @@
 #pragma once
 
-// A ring by raw system calls. liburing would hide what the kernel answers, and belongs to the library.
+// A ring with raw system calls. liburing would hide the kernel's answers, and belongs to the library.
 
 #include <ringlet/error.hpp>
 #include <ringlet/unique_fd.hpp>
@@ -67,7 +67,7 @@ public:
         return ringlet::error_from_errno(completion.res < 0 ? -completion.res : 0);
     }
 
-    // Waits with a time limit, for what nobody has started: ETIME is what is hoped for.
+    // Waits with a time limit although nothing was started: ETIME is the good answer.
     std::error_code wait_for_nothing() {
         __kernel_timespec limit{.tv_sec = 0, .tv_nsec = 1'000'000};
         io_uring_getevents_arg argument{};
@@ -101,7 +101,7 @@ public:
         auto& first = at<io_uring_buf>(memory, 0);
         first.addr = reinterpret_cast<std::uintptr_t>(buffer.data());
         first.len = static_cast<__u32>(buffer.size());
-        // The tail of the ring lies over the first entry's last two bytes.
+        // The ring's tail shares the first entry's last two bytes.
         std::atomic_ref<__u16>(first.resv).store(1);
         return {};
     }
@@ -117,7 +117,7 @@ public:
 
 private:
     static constexpr unsigned entries = 8;
-    // What the kernel's headers may be too old to know: Linux 5.18.
+    // The kernel's headers may be too old to have these: Linux 5.18.
     static constexpr unsigned enter_registered_ring = 1U << 4;
     static constexpr unsigned register_ring_fds = 20;
     static constexpr unsigned register_buffer_ring = 22; // Linux 5.19

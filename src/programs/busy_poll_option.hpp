@@ -1,6 +1,6 @@
 #pragma once
 
-// The option that lets a loop look before it sleeps, the same for all programs.
+// The option that lets a loop poll before it sleeps, the same for all programs.
 
 #include <CLI/CLI.hpp>
 
@@ -13,8 +13,7 @@
 
 #include <sched.h>
 
-/// What `auto` stands for where there is a core for it: a little more than a round trip on one machine
-/// takes.
+/// What `auto` means if there is a core for it: a little longer than a round trip on one machine.
 inline constexpr std::chrono::microseconds busy_poll_by_itself{50};
 
 /// Whether this process may run on more than one CPU: polling on the only one keeps the others from theirs.

@@ -6,8 +6,8 @@
 
 #include <sys/resource.h>
 
-/// The limit of this process, `RLIMIT_NOFILE`. Where the question is refused, as by a seccomp filter, what Linux gives
-/// to those that ask for nothing: an answer of 0 would be wrong for sure.
+/// The limit of this process, `RLIMIT_NOFILE`. If the question is refused, as by a seccomp filter, Linux's default: an
+/// answer of 0 would certainly be wrong.
 inline rlimit descriptor_limit() noexcept {
     rlimit limit{.rlim_cur = 1024, .rlim_max = 1024};
     ::getrlimit(RLIMIT_NOFILE, &limit);

@@ -8,8 +8,8 @@
 
 #include <string>
 
-/// Adds `--log-level` and `--log-format`. Without the second, lines are as people type them: the program's name, and
-/// no time.
+/// Adds `--log-level` and `--log-format`. Without the second, lines are for a terminal: the program's name, and no
+/// time.
 inline void add_log_options(CLI::App& app, ringlet::LogOptions& options) {
     options.level = ringlet::LogLevel::warning;
     options.prefix = app.get_name() + ": ";

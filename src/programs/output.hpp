@@ -1,6 +1,6 @@
 #pragma once
 
-// What the programs print, where nobody may be left to read it.
+// Printing, even if no reader is left.
 
 #include <ringlet/error_output.hpp>
 
@@ -16,7 +16,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/// A reader that has gone is an error of that write, and no end of the program. Call it first.
+/// A write to a reader that has gone fails instead of ending the program. Call it first.
 inline void ignore_broken_pipes() { std::signal(SIGPIPE, SIG_IGN); }
 
 /// Keeps the numbers of standard streams that were closed at the start, so that no file which is opened later
@@ -30,8 +30,8 @@ inline void hold_standard_streams() {
     }
 }
 
-/// Prints to stderr, in one piece, and never waits: also a loop may say something. What cannot be written is dropped:
-/// there is nobody left to tell.
+/// Prints to stderr, in one piece, and never waits, so a loop may call it. What cannot be written is dropped: there
+/// is no other place to report it.
 template <class... Values>
 void say(fmt::format_string<Values...> format, Values&&... values) noexcept {
     try {

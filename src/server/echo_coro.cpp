@@ -79,14 +79,14 @@ struct Settings {
     OwnAddresses own;
     LogOptions log;
     TaskList task_list = TaskList::summary;
-    std::vector<std::string> proxies; // none: clients come themselves
+    std::vector<std::string> proxies; // none: clients connect directly
     bool quiet = false;
 };
 
 void add_workers(CLI::App& app, std::size_t& value) {
     const auto read = [&value](const std::string& text) {
         if (text == "auto") {
-            value = 0; // as ServeOptions::workers has it
+            value = 0; // as in ServeOptions::workers
             return;
         }
         std::size_t count = 0;
@@ -203,7 +203,7 @@ void add_options(CLI::App& app, Settings& settings) {
         "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
 }
 
-// Sockets of a service manager are all used if nobody says where to listen.
+// All sockets of a service manager are used if no address was given.
 std::string listen_address(const Settings& settings) {
     if (!settings.listen.empty()) return settings.listen;
     if (settings.takes_given_sockets) return "fd:";
@@ -211,8 +211,8 @@ std::string listen_address(const Settings& settings) {
     return fmt::format(fmt::runtime(bare_v6 ? "[{}]:{}" : "{}:{}"), settings.host, settings.port);
 }
 
-// The server reads them from here on. One that comes after it has ended, while we print what was done,
-// asks for nothing any more, and must not take our exit status.
+// The server reads them from here on. A signal after the server has ended, while we print the report,
+// has nothing left to stop and must not change our exit status.
 void block_signals() {
     sigset_t signals;
     sigemptyset(&signals);

@@ -23,7 +23,7 @@ struct Start {
     int error = 0;
 };
 
-// In memory that the parent shares, which stands still until this has ended: nothing but system calls.
+// Runs in memory shared with the parent, which is suspended until this has ended: only system calls are allowed.
 int become(void* argument) {
     auto& start = *static_cast<Start*>(argument);
     ::sigprocmask(SIG_SETMASK, &start.mask, nullptr);
@@ -32,13 +32,13 @@ int become(void* argument) {
     ::_exit(127);
 }
 
-// A child of our parent, not of ours: the service manager watches it as it watches us, and one that fails to start leaves
-// no zombie here. The first process of a container has no such parent. Returns its number, or a negative errno.
+// Starts a child of our parent, not of us: the service manager watches it as it watches us, and a failed start leaves
+// no zombie. The first process of a container has no such parent. Returns its number, or a negative errno.
 pid_t start_beside(char* const* argv) {
     constexpr int shared = CLONE_VM | CLONE_VFORK | SIGCHLD;
     Start start{.argv = argv, .mask = {}};
     sigemptyset(&start.mask);
-    alignas(16) static std::array<std::byte, 65'536> stack; // SIGUSR2 comes one after the other
+    alignas(16) static std::array<std::byte, 65'536> stack; // one SIGUSR2 is handled at a time
     void* const top = stack.data() + stack.size();
     pid_t pid = ::clone(become, top, shared | CLONE_PARENT, &start);
     if (pid < 0 && errno == EINVAL) pid = ::clone(become, top, shared, &start);

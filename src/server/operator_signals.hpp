@@ -10,7 +10,7 @@
 
 namespace ringlet {
 
-/// Reads the certificate again. Connections keep what they began with.
+/// Reads the certificate again. Existing connections keep the old one.
 inline void reload(std::optional<TlsContext>& tls, Log& log) {
     if (!tls) return log.write(LogLevel::warning, "SIGHUP: there is no certificate to read again");
     std::string cause;
@@ -20,8 +20,8 @@ inline void reload(std::optional<TlsContext>& tls, Log& log) {
                                    (cause.empty() ? reloaded.error().message() : cause));
 }
 
-/// Starts the same program with the same arguments, and one more unless that is null. What happens to it is its own
-/// affair: it takes the listeners over when it can serve.
+/// Starts the same program with the same arguments, and one more unless that is null. Nothing waits for it: it
+/// takes the listeners over when it can serve.
 void start_anew(char** argv, const char* more, Log& log);
 
 inline void refuse_to_start_anew(Log& log) {

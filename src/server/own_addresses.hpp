@@ -1,6 +1,6 @@
 #pragma once
 
-// The addresses at which an operator finds a server, beside that at which it serves.
+// The addresses at which an operator reaches a server, beside the one at which it serves.
 
 #include <optional>
 #include <string>
@@ -11,5 +11,5 @@ struct OwnAddresses {
     std::string hand_over = {};
 };
 
-/// Says which of them is none, in a line on stderr. Returns the exit status then.
+/// Reports the one that is not an address, in a line on stderr. Returns the exit status then.
 [[nodiscard]] std::optional<int> refuse_addresses(const OwnAddresses& addresses);

@@ -1,6 +1,6 @@
 #pragma once
 
-// What echo_coro says of itself when it starts, and when it has ended.
+// What echo_coro prints when it starts, and when it has ended.
 
 #include <ringlet/log.hpp>
 #include <ringlet/workers.hpp>
@@ -10,7 +10,7 @@
 void print_start(const ringlet::Workers& workers, bool given, bool pinned, bool tls,
                  std::size_t descriptors);
 
-/// Less is served at once than was asked for.
+/// Warns if fewer connections are served at once than were asked for.
 void warn_of_limit(ringlet::Log& log, const ringlet::Workers& workers, std::size_t wanted,
                    std::size_t descriptors);
 

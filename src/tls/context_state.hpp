@@ -1,6 +1,6 @@
 #pragma once
 
-// What a TlsContext is inside: what was read from files, as often as it is read, and the sessions that a client
+// The inside of a TlsContext: what was read from files, each time they are read, and the sessions that a client
 // remembers.
 
 #include <ringlet/tls_context.hpp>
@@ -17,12 +17,12 @@
 
 namespace ringlet {
 
-/// What the files said at one time.
+/// The content of the files at one time.
 class LoadedTls {
 public:
     /// The first context; connections begin with it.
     [[nodiscard]] SSL_CTX* first() const noexcept { return contexts_.front().get(); }
-    /// That of the certificate for this host; null if there is none.
+    /// The context with the certificate for this host; null if there is none.
     [[nodiscard]] SSL_CTX* for_host(std::string_view host) const;
 
 private:
@@ -47,7 +47,7 @@ public:
         return client;
     }
 
-    /// Keeps a session of a host. Those of TLS 1.3 are given out once: their tickets are for one use.
+    /// Keeps a session of a host. Those of TLS 1.3 are handed out once: their tickets are for one use.
     void remember(const std::string& host, OwnedSession session);
     OwnedSession recall(const std::string& host);
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// What OpenSSL gives out, owned; and what it has to say.
+// Owners of OpenSSL's objects, and readers of its error messages and names.
 
 #include <memory>
 #include <string>
@@ -26,7 +26,7 @@ using OwnedContext = Owned<SSL_CTX, SSL_CTX_free>;
 using OwnedSession = Owned<SSL_SESSION, SSL_SESSION_free>;
 using OwnedCertificate = Owned<X509, X509_free>;
 
-/// The oldest entry of the error queue, in words; the queue is empty then.
+/// The oldest entry of the error queue, in words. Empties the queue.
 [[nodiscard]] std::string take_openssl_error();
 
 /// The name that a certificate is known by: the first DNS name, or else the common name of its subject.

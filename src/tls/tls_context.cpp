@@ -25,7 +25,7 @@ int number_of(TlsVersion version) noexcept {
     return version == TlsVersion::tls_1_2 ? TLS1_2_VERSION : TLS1_3_VERSION;
 }
 
-// As ALPN has them: each with its length in front.
+// In ALPN's form: each with its length in front.
 std::string on_the_wire(const std::vector<std::string>& protocols) {
     std::string wire;
     for (const std::string& protocol : protocols) {
@@ -43,7 +43,7 @@ std::string in_small_letters(std::string_view text) {
     return small;
 }
 
-// ---- what OpenSSL asks while it shakes hands ----------------------------------------------------
+// ---- OpenSSL's callbacks during a handshake -----------------------------------------------------
 
 TlsEngine& engine_of(const SSL* ssl) noexcept {
     return *static_cast<TlsEngine*>(SSL_get_app_data(ssl));
@@ -68,7 +68,7 @@ int choose_protocol(SSL* ssl, const unsigned char** chosen, unsigned char* chose
         &found, chosen_size, reinterpret_cast<const unsigned char*>(ours.data()),
         static_cast<unsigned>(ours.size()), offered, offered_size);
     if (outcome != OPENSSL_NPN_NEGOTIATED) return SSL_TLSEXT_ERR_ALERT_FATAL;
-    // It points into `ours`, which goes: the same bytes are in what was offered.
+    // `found` points into `ours`, which is destroyed here: the same bytes are in `offered`.
     const auto* end = offered + offered_size;
     const auto* same = std::search(offered, end, found - 1, found + *chosen_size);
     *chosen = same + 1;
@@ -86,9 +86,9 @@ int verify(int good, X509_STORE_CTX* verification) {
 int remember_session(SSL* ssl, SSL_SESSION* session) {
     try {
         state_of(ssl).remember(engine_of(ssl).host(), OwnedSession(session));
-    } catch (const std::bad_alloc&) { // then it comes again in full; the session has gone
+    } catch (const std::bad_alloc&) { // the session is lost: the next handshake is a full one
     }
-    return 1; // it is ours
+    return 1; // we own the session now
 }
 
 void write_key(const SSL* ssl, const char* line) { state_of(ssl).log_key(line); }
@@ -121,7 +121,7 @@ Result<void> TlsContext::State::read_certificate(SSL_CTX* context,
         return unreadable("the certificate", certificate.chain_file);
     const X509* own = SSL_CTX_get0_certificate(context);
     if (SSL_CTX_use_PrivateKey_file(context, certificate.key_file.c_str(), SSL_FILETYPE_PEM) != 1) {
-        // The key is compared with the certificate as it is read.
+        // OpenSSL compares the key with the certificate while it reads it.
         const int reason = ERR_GET_REASON(ERR_peek_last_error());
         if (reason != X509_R_KEY_VALUES_MISMATCH && reason != X509_R_KEY_TYPE_MISMATCH)
             return unreadable("the key", certificate.key_file);
@@ -174,7 +174,7 @@ Result<OwnedContext> TlsContext::State::make_context(const TlsCertificate* certi
     SSL_CTX_set_min_proto_version(context.get(), number_of(chosen.oldest));
     SSL_CTX_set_max_proto_version(context.get(), number_of(chosen.newest));
     SSL_CTX_set_options(context.get(), SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
-    // An idle connection gives its buffers back; a write that was tried again may come from elsewhere.
+    // An idle connection gives its buffers back; a retried write may come from other memory.
     SSL_CTX_set_mode(context.get(), SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_verify_depth(context.get(), chosen.chain_limit);
@@ -210,8 +210,8 @@ Result<OwnedContext> TlsContext::State::make_context(const TlsCertificate* certi
         SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
         constexpr std::array<unsigned char, 7> purpose = {'r', 'i', 'n', 'g', 'l', 'e', 't'};
         SSL_CTX_set_session_id_context(context.get(), purpose.data(), purpose.size());
-        // They go out with the first answer (`TlsEngine::write`): a client that only writes, and closes without
-        // having read them, would reset the connection.
+        // Tickets go out with the first answer (`TlsEngine::write`): a client that only writes, and closes
+        // without reading them, would reset the connection.
         SSL_CTX_set_num_tickets(context.get(), 0);
         if (!server.resumption) SSL_CTX_set_options(context.get(), SSL_OP_NO_TICKET);
     } else if (client.resumption) {
@@ -224,7 +224,7 @@ Result<OwnedContext> TlsContext::State::make_context(const TlsCertificate* certi
 
 namespace {
 
-// Tickets that were given out stay good: the keys that they are sealed with are taken over.
+// Tickets that were issued stay valid: the keys that seal them are taken over.
 void take_over_ticket_keys(SSL_CTX* from, SSL_CTX* to) {
     std::array<unsigned char, 80> keys{}; // as SSL_CTX_get_tlsext_ticket_keys(3) has them
     const int size = static_cast<int>(SSL_CTX_get_tlsext_ticket_keys(from, nullptr, 0));
@@ -268,7 +268,7 @@ Result<void> TlsContext::State::load(std::string* cause) {
                               "': " + std::strerror(errno));
         }
     }
-    // Not where clients show certificates: one that is trusted no more would come again with its ticket.
+    // Not with client certificates: a client that is no longer trusted could return with its ticket.
     if (loaded_ && server.client_certificates == ClientCertificates::ignored) {
         for (const OwnedContext& context : fresh->contexts_)
             take_over_ticket_keys(loaded_->first(), context.get());
@@ -296,7 +296,7 @@ SSL_CTX* LoadedTls::for_host(std::string_view host) const {
     return found == by_name_.end() ? nullptr : found->second;
 }
 
-// ---- what lasts ---------------------------------------------------------------------------------
+// ---- sessions -----------------------------------------------------------------------------------
 
 void TlsContext::State::remember(const std::string& host, OwnedSession session) {
     const std::lock_guard lock(mutex_);

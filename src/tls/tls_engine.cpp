@@ -56,12 +56,12 @@ const BIO_METHOD* wire_method() {
 
 } // namespace
 
-// -1: nothing is there yet. 0: nothing will come.
+// Returns -1 if there is nothing yet, and 0 if nothing will come.
 int TlsEngine::take_input(std::span<char> memory) noexcept {
     const std::size_t there = input_.size() - input_taken_bytes_;
     if (there == 0) return input_ended_ ? 0 : -1;
     const std::size_t size = std::min(there, memory.size());
-    if (size == 0) return -1; // that was only a question
+    if (size == 0) return -1; // a query: nothing was to be read
     std::memcpy(memory.data(), input_.data() + input_taken_bytes_, size);
     input_taken_bytes_ += size;
     if (input_taken_bytes_ == input_.size()) {
@@ -71,12 +71,12 @@ int TlsEngine::take_input(std::span<char> memory) noexcept {
     return static_cast<int>(size);
 }
 
-// Called by C code, which no exception may pass.
+// Called by C code, through which no exception may pass.
 int TlsEngine::add_output(std::span<const char> bytes) noexcept {
     try {
         output_.append(std::as_bytes(bytes));
     } catch (const std::bad_alloc&) {
-        out_of_memory_ = true; // a part of a record may be in there
+        out_of_memory_ = true; // the output may hold part of a record
         return -1;
     }
     return static_cast<int>(bytes.size());
@@ -112,7 +112,7 @@ TlsEngine::TlsEngine(const TlsContext& context, std::string host)
     }
     SSL_set_connect_state(ssl_);
     if (!host_.empty()) {
-        // An address is compared with the addresses of the certificate, and not sent (RFC 6066, 3).
+        // An IP address is compared with the addresses in the certificate, and is not sent (RFC 6066, 3).
         X509_VERIFY_PARAM* wanted = SSL_get0_param(ssl_);
         if (X509_VERIFY_PARAM_set1_ip_asc(wanted, host_.c_str()) != 1) {
             SSL_ctrl(ssl_, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, host_.data());
@@ -150,18 +150,18 @@ TlsEngine::Status TlsEngine::read(std::span<std::byte> memory, std::size_t& read
         const int returned = SSL_read_ex(ssl_, memory.data(), memory.size(), &size);
         if (returned != 1) {
             const Status status = status_of(returned);
-            return read_bytes > 0 ? Status::done : status; // an end comes again
+            return read_bytes > 0 ? Status::done : status; // the end is reported again
         }
         read_bytes += size;
         has_read_ = true;
         memory = memory.subspan(size);
         if (input_.empty() && SSL_pending(ssl_) == 0) break;
-        if (memory.size() < size) break; // a record that is as long would be torn
+        if (memory.size() < size) break; // another record of this size would be split
     }
     return Status::done;
 }
 
-// SSL_MODE_RELEASE_BUFFERS does it only when a read finds nothing, and ours are asked for when something is there.
+// SSL_MODE_RELEASE_BUFFERS does it only when a read finds nothing, and ours read only when there is data.
 void TlsEngine::release_buffers() noexcept { SSL_free_buffers(ssl_); }
 
 std::error_code TlsEngine::write(std::span<const std::byte> bytes) noexcept {
@@ -174,7 +174,7 @@ std::error_code TlsEngine::write(std::span<const std::byte> bytes) noexcept {
         std::size_t size = 0;
         const int returned = SSL_write_ex(ssl_, bytes.data(), bytes.size(), &size);
         if (returned != 1) {
-            // It never waits for what the peer sends: renegotiation is off.
+            // A write never waits for the peer: renegotiation is off.
             if (status_of(returned) != Status::failed)
                 fail(TlsErrc::broken, "a write waits for the peer");
             return error_;
@@ -207,7 +207,7 @@ TlsEngine::Status TlsEngine::fail(std::error_code error, std::string_view text) 
     error_ = error;
     try {
         failure_ = text;
-    } catch (const std::bad_alloc&) { // there is the code
+    } catch (const std::bad_alloc&) { // the code remains
     }
     return Status::failed;
 }
@@ -243,7 +243,7 @@ const char* name_of_version(int version) noexcept {
     }
 }
 
-/// What a reason of OpenSSL's stands for; `text` is said instead of its own words.
+/// The meaning of an OpenSSL reason; `text` replaces its own words.
 struct Meaning {
     int reason;
     TlsErrc error;
@@ -258,7 +258,7 @@ constexpr std::array<Meaning, 19> meanings{{
     {SSL_R_NO_SHARED_CIPHER, TlsErrc::no_common_cipher,
      "the client and this server have no cipher in common, or none for this kind of key"},
     {SSL_R_NO_APPLICATION_PROTOCOL, TlsErrc::no_common_protocol, nullptr},
-    // SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, which not every 3.0 has a name and words for (Ubuntu 24.04: 3.0.13).
+    // SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL, for which not every 3.0 has a name and words (Ubuntu 24.04: 3.0.13).
     {SSL_AD_REASON_OFFSET + SSL_AD_NO_APPLICATION_PROTOCOL, TlsErrc::no_common_protocol,
      "the server speaks none of the application protocols that were offered (ALPN)"},
     {SSL_R_TLSV1_ALERT_PROTOCOL_VERSION, TlsErrc::version_refused,
@@ -293,7 +293,7 @@ std::string TlsEngine::told_by_openssl() const {
 }
 
 TlsEngine::Status TlsEngine::fail_as_openssl_says() noexcept {
-    if (error_) return Status::failed; // a certificate: the callback has said it
+    if (error_) return Status::failed; // a certificate: the callback has reported it
     const unsigned long code = ERR_peek_error();
     const int reason = ERR_GET_REASON(code);
     const bool is_of_tls = ERR_GET_LIB(code) == ERR_LIB_SSL;
@@ -339,7 +339,7 @@ void TlsEngine::certificate_failed(X509_STORE_CTX* verification) noexcept {
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
         case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
         case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-        case X509_V_ERR_CERT_SIGNATURE_FAILURE: // by another of the same name
+        case X509_V_ERR_CERT_SIGNATURE_FAILURE: // signed by another authority of the same name
             fail(TlsErrc::certificate_untrusted,
                  the_certificate + " is not signed by an authority trusted here (" +
                      X509_verify_cert_error_string(why) + ")");

@@ -30,7 +30,7 @@ TlsOutput::~TlsOutput() {
 void TlsOutput::append(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
         if (last_ == nullptr || last_->end == Block::capacity_bytes) {
-            auto* block = ::new (Buffer::borrow()) Block; // its bytes are not touched
+            auto* block = ::new (Buffer::borrow()) Block; // does not initialise its bytes
             (first_ == nullptr ? first_ : last_->next) = block;
             last_ = block;
         }

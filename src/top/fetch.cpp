@@ -24,7 +24,7 @@ constexpr std::string_view request =
 
 constexpr std::string_view http = "HTTP/1.";
 
-// A worker has about 7 KiB of them.
+// A worker has about 7 KiB of metrics.
 constexpr std::size_t answer_bytes_limit = std::size_t{16} << 20;
 
 Answer trouble(std::string what, int exit_status) {

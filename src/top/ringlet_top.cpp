@@ -112,7 +112,7 @@ Task<int> show_once(Settings settings) {
     co_return EX_OK;
 }
 
-// ---- a page that goes on ------------------------------------------------------------------------
+// ---- a page that is updated ---------------------------------------------------------------------
 
 class Page {
 public:
@@ -219,7 +219,7 @@ Result<SignalStream> signals_to_watch() {
 int run(const Settings& settings) {
     LoopOptions options;
     options.backend =
-        Backend::epoll; // a few messages a second: that needs no permission and no memory
+        Backend::epoll; // for a few messages a second: needs no permission, no memory
     auto loop = EventLoop::create(options);
     if (!loop) {
         say("ringlet_top: {}\n", loop.error().message());

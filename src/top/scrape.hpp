@@ -1,7 +1,7 @@
 #pragma once
 
-// One answer of /metrics as numbers: of the server, and of each worker. What it does not know it leaves alone, so that
-// it reads the answers of older and newer servers.
+// One answer of /metrics as numbers: of the server, and of each worker. It ignores unknown metrics, so that it reads
+// the answers of older and newer servers.
 
 #include <map>
 #include <optional>
@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-/// Buckets as they came: what is not above each bound, in seconds.
+/// Buckets as received: the count of values not above each bound, in seconds.
 struct Histogram {
     struct Bucket {
         double bound = 0; // the last may be infinity
@@ -17,10 +17,10 @@ struct Histogram {
     };
     std::vector<Bucket> buckets;
 
-    /// What was counted since an earlier one of the same bounds.
+    /// What was counted since an earlier histogram with the same bounds.
     [[nodiscard]] Histogram since(const Histogram& before) const;
     void add(const Histogram& other);
-    /// The value below which that part of all lies, taken as spread evenly in its bucket. Nothing if nothing was counted.
+    /// The value below which that part of all lies, if spread evenly in its bucket. Nothing if nothing was counted.
     [[nodiscard]] std::optional<double> quantile(double part) const;
 };
 
@@ -44,5 +44,5 @@ struct Scrape {
 /// Nothing if these are not the metrics of a ringlet server.
 [[nodiscard]] std::optional<Scrape> read_scrape(std::string_view text);
 
-/// Nothing if it was not told.
+/// Nothing if it is missing.
 [[nodiscard]] std::optional<double> find_number(const Numbers& numbers, std::string_view name);

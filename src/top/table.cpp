@@ -46,7 +46,7 @@ std::string to_age(double seconds) {
                        whole / 3600 % 24, whole / 60 % 60, whole % 60);
 }
 
-// What a line of the table is about.
+// The content of one line of the table.
 struct Row {
     std::string name;
     std::string state;
@@ -121,7 +121,7 @@ void add(Numbers& sum, const Numbers& one) {
     for (const auto& [name, number] : one) sum[name] += number;
 }
 
-// Of those that answer.
+// Sums the workers that answer.
 Row sum_of(const std::vector<Row>& rows) {
     Row sum;
     sum.name = "all";
@@ -138,7 +138,7 @@ Row sum_of(const std::vector<Row>& rows) {
         sum.turns.add(row.turns);
         sum.waits.add(row.waits);
     }
-    // A rate needs both looks of all.
+    // A rate needs both looks of every worker.
     if (std::ranges::any_of(rows, [](const Row& row) { return row.answers && !row.before; }))
         sum.before.reset();
     if (sum.state.empty()) sum.state = sum.backend = std::string(nothing);

@@ -11,7 +11,7 @@
 
 namespace {
 
-// xterm's, which all that are in use know: another page, and no cursor on it.
+// xterm's sequences, which all terminals in use know: another page, without a cursor.
 constexpr std::string_view take_page = "\033[?1049h\033[?25l";
 constexpr std::string_view give_page_back = "\033[?25h\033[?1049l";
 constexpr std::string_view to_first_line = "\033[H";

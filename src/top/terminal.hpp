@@ -1,7 +1,7 @@
 #pragma once
 
-// The terminal as a page that is drawn again and again. Keeps the promise that it is afterwards as it was before, and
-// that a terminal which takes nothing (Ctrl-S) holds nobody up.
+// The terminal as a page that is drawn again and again. Keeps the promise that it is restored afterwards, and that a
+// stopped terminal (Ctrl-S) delays nothing.
 
 #include <ringlet/unique_fd.hpp>
 
@@ -24,7 +24,7 @@ public:
     /// Gives it back.
     void leave() noexcept;
 
-    /// Draws over what was there. What there is no room for is dropped: the next page is whole again.
+    /// Draws over the old page. Output that does not fit now is dropped: the next page is complete again.
     void draw(std::string_view page);
 
     [[nodiscard]] bool has_keys() const noexcept { return keys_before_.has_value(); }
@@ -40,7 +40,7 @@ public:
 private:
     void write(std::string_view text) noexcept;
 
-    ringlet::UniqueFd page_; // our own description of it, which does not wait
+    ringlet::UniqueFd page_; // our own open file description, which does not wait
     std::optional<termios> keys_before_;
     bool is_taken_ = false;
 };

@@ -11,7 +11,7 @@
 
 namespace RINGLET_EXPORT ringlet {
 
-/// Options of `connect_tls`. Trivially destructible, so that they may stand in a `co_await`.
+/// Options of `connect_tls`. Trivially destructible, so that they can be used in a `co_await`.
 struct ConnectTlsOptions {
     /// How the underlying connection is made. Its `causes` is ignored; use the one here.
     ConnectByNameOptions socket = {};

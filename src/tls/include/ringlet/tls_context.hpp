@@ -35,7 +35,7 @@ enum class ClientCertificates : std::uint8_t {
     required,  ///< a client without a valid one is refused
 };
 
-/// Options of both sides. The defaults suit nearly everybody.
+/// Options of both sides. The defaults suit nearly every program.
 struct TlsOptions {
     TlsVersion oldest = TlsVersion::tls_1_2;
     TlsVersion newest = TlsVersion::tls_1_3;

@@ -132,7 +132,7 @@ public:
         return bytes.size();
     }
 
-    /// Sends the goodbye (close_notify); receiving goes on. What does not fit now is sent by a task of the loop.
+    /// Sends the goodbye (close_notify); receiving continues. What does not fit now is sent by a task of the loop.
     ///
     /// Suspends  Never.
     Result<void> shutdown_write() {

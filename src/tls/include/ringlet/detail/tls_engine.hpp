@@ -43,7 +43,7 @@ public:
 
     /// Hands it what has arrived; everything before must be read. Empty: the connection has ended.
     void feed(Buffer arrived) noexcept;
-    /// The output to send. Whoever takes it sends all of it or puts it back.
+    /// The output to send. A caller that takes it sends all of it or puts it back.
     [[nodiscard]] TlsOutput& output() noexcept { return output_; }
 
     // ---- the inside
