@@ -51,7 +51,7 @@ Pair connect_over_loopback() {
     return pair;
 }
 
-/// Passes on what has come, once. Returns how many bytes; 0 at the end.
+/// Forwards what has arrived, once. Returns how many bytes; 0 at the end.
 class Relay {
 public:
     explicit Relay(bool splices) : splices_(splices) {

@@ -1,8 +1,8 @@
-"""What a storm of TLS handshakes does to somebody who is served already: tls_storm.py [BUILD]
+"""What a storm of TLS handshakes does to a client that is already served: tls_storm.py [BUILD]
 
 One client echoes 64 bytes every 2 ms for five seconds; meanwhile 2,000 others shake hands at once, twice. The server runs
-on one CPU. The client that is measured shares the other with the storm, before which it has its turn (SCHED_FIFO, and
-SCHED_IDLE for the storm: it takes root). The same for the least that one can write in C, on epoll.
+on one CPU. The measured client shares the other CPU with the storm, but has priority (SCHED_FIFO, and SCHED_IDLE for
+the storm: this needs root). The same is measured for a minimal server in C, on epoll.
 """
 
 import os

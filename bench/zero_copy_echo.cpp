@@ -1,4 +1,4 @@
-// zero_copy_echo: echoes from memory of its own, and lets the kernel send from there or copy first.
+// zero_copy_echo: echoes from its own memory, and lets the kernel send from there or copy first.
 // Made for benchmark.sh compare 'zero_copy_echo copied' zero_copy_echo --size 65536.
 
 #include <ringlet/ringlet.hpp>

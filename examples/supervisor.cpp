@@ -1,7 +1,7 @@
 // Keeps programs running: supervisor COMMAND [COMMAND ...], each a line for the shell.
 //
-// A program that ends is started again, after a pause that doubles as long as it does not stay up. Their output goes to
-// stdout with the name in front. SIGTERM ends all of them, SIGHUP restarts all of them.
+// A program that ends is started again, after a pause that doubles as long as it does not stay up. The programs' output
+// goes to stdout with the name in front. SIGTERM ends all of them, SIGHUP restarts all of them.
 //
 // Try it:  ./example_supervisor 'while sleep 1; do date; done' 'sleep 3; exit 1'
 

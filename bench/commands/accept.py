@@ -82,7 +82,7 @@ def answer_of(process):
 
 
 def measure(server, options, cpus):
-    """What one fresh server does for a crowd."""
+    """Measures one fresh server under a crowd."""
     with running_server(server, cpus[0]) as running:
         with clients("established", cpus[1], running.port, options.established) as those_before:
             if those_before.stdout.readline() != "established\n":
@@ -97,14 +97,14 @@ def measure(server, options, cpus):
 
 
 def rate_and_p99(slices, begin, end):
-    """Echoes a second, and p99 in seconds, of the slices that lie between these times, in whole or in part."""
+    """Echoes a second, and p99 in seconds, of the slices that lie wholly or partly between these times."""
     counts, width = {}, 1 / crowd.SLICES
     for at, latencies in slices:
         if begin - width < at < end:
             for step, count in latencies.items():
                 counts[int(step)] = counts.get(int(step), 0) + count
     covered = sum(min(at + width, end) - max(at, begin) for at, _ in slices if begin - width < at < end)
-    # slices in which nobody had an echo are no slices: their time counts, too
+    # there are no slices for times without an echo, but that time counts, too
     return {"rate": sum(counts.values()) / max(end - begin, covered, width),
             "p99": crowd.percentile(counts, 0.99) if counts else None}  # fmt: skip
 
@@ -154,7 +154,7 @@ def table(samples, options):
 def run(options):
     file = Samples(options.json)
     for server in options.servers:
-        command_of(server, 1)  # an unknown name is told before anything runs
+        command_of(server, 1)  # an unknown name is reported before anything runs
     building.prepare("echo_coro", groups=["bench"], optional=[
         (f"{name} could not be built", name) for name in ("libev_echo", "epoll_echo", "uring_echo")])  # fmt: skip
     for server in options.servers:

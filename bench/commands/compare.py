@@ -82,7 +82,7 @@ def system_calls_per_echo(server, load, cpus):
 
 
 def busy(shares):
-    """What is to be said of a server that others kept from its CPU."""
+    """A note about a server that other programs kept from its CPU."""
     share = statistics.median(shares)
     return f"; waited for a CPU for {share:.0%} of the time" if share > WAITED_SHARE else ""
 
@@ -152,7 +152,7 @@ def compare(options, backend):
 def run(options):
     samples = Samples(options.json)
     for server in options.servers:
-        command_of(server, 1)  # an unknown name is told before anything runs
+        command_of(server, 1)  # an unknown name is reported before anything runs
     building.prepare("echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top", groups=["bench"], optional=C_PEERS)
     both = ("io_uring", "epoll")
     result = []

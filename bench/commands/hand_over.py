@@ -33,7 +33,7 @@ from samples import Samples
 
 PATIENCE_SECONDS = 120
 PROBE_PAUSE = 0.002
-RESERVED = 64  # descriptors of a server that are no connections
+RESERVED = 64  # descriptors of a server that are not connections
 
 EPILOG = """\
 Everything runs on this machine, so the pauses are those of programs that share its CPUs. Without RINGLET_BUILD_DIR, which
@@ -69,7 +69,7 @@ class Servers:
     def __init__(self, options, folder):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED
         connections = options.idle + options.echoing + 2 * options.churn + RESERVED
-        # evenly spread is not exactly even
+        # connections are not spread exactly evenly
         workers = max(2, -(-connections * 5 // (limit * 4))) if options.backend != "epoll" else 2
         self.port, self.folder = free_port(), folder
         self.command = [str(BUILD / "src/server/echo_coro"), "--port", str(self.port), "--backend", options.backend,
@@ -101,7 +101,7 @@ class Servers:
         return "serves; this one drains" in self.said(self.serving)
 
     def change(self):
-        """A new version. When it began, when the old one had left, and what moved."""
+        """Starts a new version. Returns when it began, when the old one had left, and what moved."""
         old, began = self.serving, time.monotonic()
         new = self.begin()
         self.line_of(new)
@@ -118,11 +118,11 @@ class Servers:
                 "cancelled": cancelled, "rss_kib": rss_of(new.pid)}  # fmt: skip
 
     def kill_after(self, seconds):
-        """A new version that dies. False if it was too quick, and serves."""
+        """Starts a new version and kills it. False if it was too quick, and serves."""
         new = self.begin()
         time.sleep(seconds)
         new.send_signal(signal.SIGSTOP)
-        time.sleep(0.05)  # what it had said is read by then
+        time.sleep(0.05)  # by then its output has been read
         if self.has_left():
             new.send_signal(signal.SIGCONT)
             self.line_of(new)
@@ -214,7 +214,7 @@ def connections_of_machine():
 
 
 def connections_at(port):
-    """How many are established there; the machine may have others. Takes long where there are many."""
+    """How many connections are established at this port, and no other. Takes long if the machine has many."""
     ours, established = f":{port:04X}", "01"
     with open("/proc/net/tcp") as lines:
         return sum(words[1].endswith(ours) and words[3] == established for words in map(str.split, lines))
@@ -232,7 +232,7 @@ def measure(options, folder):
 
 
 def measure_with(servers, options, folder):
-    # A new version takes longer with more connections; each has a generous time.
+    # A new version takes longer with more connections, so each gets generous time.
     each = options.pause + 1 + (options.idle + options.echoing) / 20000
     duration = int((options.rounds + options.kills) * each + 10)
     with contextlib.ExitStack() as stack:
@@ -338,7 +338,7 @@ def chart(told):
         value = longest * step / 4
         parts.append(f'<text x="{left - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.1f}</text>')
         parts.append(f'<line x1="{left}" x2="{width - 20}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#ddd"/>')
-    # the longest of each pixel: the others would lie below it
+    # the longest echo of each pixel: the others would lie below it
     columns = {}
     for at, late in echoes:
         column = round(x(at))

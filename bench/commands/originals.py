@@ -165,7 +165,7 @@ def socks_client(behind, port, cpu, quick):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Two servers, as commands of a port, and the load for both."""
+    """Two servers, as functions from a port to a command, and the load for both."""
 
     name: str
     original: str

@@ -66,7 +66,7 @@ def echo(clients):
 
 
 def hold(stack, port, count, at_once):
-    """So many connections, each with an echo."""
+    """Opens `count` connections, each with an echo."""
     clients = []
     for _ in range(count):
         clients.append(connect(stack, port))
@@ -80,7 +80,7 @@ def hold(stack, port, count, at_once):
 
 
 def counts_of_workers(address, workers, count):
-    """As the metrics tell them, when they tell all: a connection that another worker took moves a moment later."""
+    """The counts in the metrics, once they add up: a connection that another worker takes moves a moment later."""
     deadline = time.monotonic() + COUNTS_SECONDS_LIMIT
     while True:
         with urllib.request.urlopen(f"http://{address}/metrics", timeout=COUNTS_SECONDS_LIMIT) as answer:
@@ -102,7 +102,7 @@ def by_ringlet(workers, count, at_once, backend):
 
 
 def by_the_kernel(workers, count):
-    """Where each connection is put is decided when it comes: it makes no difference how fast they come."""
+    """The kernel chooses the listener when a connection arrives, so their speed makes no difference."""
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket()) for _ in range(workers)]
         for listener in listeners:

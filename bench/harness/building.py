@@ -1,4 +1,4 @@
-"""Installs what the rows need, and builds it, as the preset release."""
+"""Installs what the rows need, and builds them, with the preset release."""
 
 import os
 import shutil
@@ -14,17 +14,17 @@ PRESET = ("--preset", "release")
 
 
 class BuildFailed(Failure):
-    """Nothing can be measured without it."""
+    """A build without which nothing can be measured has failed."""
 
 
 def is_ours():
-    """Whether what is measured is built here, in build/release; a build directory that was named is taken as it is."""
+    """Whether the measured programs are built here, in build/release; a named build directory is used as it is."""
     return not os.environ.get("RINGLET_BUILD_DIR")
 
 
 def prepare(*programs, groups=(), optional=()):
-    """Installs what these groups and the build need, and builds the programs. What is optional need not be there for
-    everything: it is built apart, and its failure only told. Each optional entry is what is said then, and its targets."""
+    """Installs what these groups and the build need, and builds the programs. Optional targets are built separately,
+    and their failure is only reported. Each optional entry is the message for that, and its targets."""
     if not is_ours():
         return
     if run("sh", "cmake/install_dependencies.sh", "build", *groups, stdin=None) != 0:
@@ -32,7 +32,7 @@ def prepare(*programs, groups=(), optional=()):
     if not shutil.which("cmake"):
         raise Missing("cmake is missing: install the package cmake")
     say("building in build/release")
-    # A new compiler with a new warning is no reason to measure nothing.
+    # A new compiler's new warning must not prevent the measurement.
     must("the build failed", "cmake", *PRESET, "-DRINGLET_WERROR=OFF")
     must("the build failed", *targets(*programs))
     for trouble, *names in optional:

@@ -14,17 +14,17 @@ import time
 import measuring
 from measuring import Failure, Missing, last_line, run_client, running_server, show_progress, warm_up
 
-# Receives are parked after a second, and the kernel adds the counters of its CPUs up every second
-# (vm.stat_interval): who looks then finds one or the other done, by chance.
+# Receives are parked after a second, and the kernel adds up the counters of its CPUs every second
+# (vm.stat_interval): a reading at that time finds one or the other done, by chance.
 HOLD_TIME, QUICK_HOLD_TIME = "3s", "1s"
 
 
-WAITED_SHARE = 0.05  # of the time of a run, for a CPU: more is told
+WAITED_SHARE = 0.05  # of a run's time, for a CPU: more is reported
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run of the client took of its server. A throughput is of echoes per second."""
+    """What a run of the client cost its server. A throughput is of echoes per second."""
 
     cpu_nanoseconds_per_echo: float
     throughput: float
@@ -51,7 +51,7 @@ def measure_throughput(name, load, cpus):
 
 
 def cpu_nanoseconds(pid):
-    """CPU time of a process: of all its threads, also of those that have ended."""
+    """CPU time of a process: of all its threads, including those that have ended."""
     clock = (~pid << 3) | 2  # what clock_getcpuclockid(3) makes of it
     try:
         return time.clock_gettime_ns(clock)
@@ -60,7 +60,7 @@ def cpu_nanoseconds(pid):
 
 
 def run_delay_nanoseconds(pid):
-    """For how long its threads, those that still live, were ready to run and had no CPU."""
+    """How long those of its threads that still live were ready to run and had no CPU."""
     waited = 0
     for thread in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with contextlib.suppress(OSError):  # it just ended
@@ -69,7 +69,7 @@ def run_delay_nanoseconds(pid):
 
 
 class RunDelay:
-    """For which part of the time since it was made a process was ready to run and had no CPU."""
+    """The part of the time, since this object was made, that a process was ready to run and had no CPU."""
 
     def __init__(self, pid):
         self.pid, self.began, self.waited = pid, time.monotonic_ns(), run_delay_nanoseconds(pid)
@@ -167,7 +167,7 @@ def available_bytes():
 
 
 def per_echo(count, name, load, cpus):
-    """The difference of two runs, one three times as long: without connecting and ending."""
+    """The difference of two runs, one three times as long, which excludes connecting and ending."""
     short = count(name, load, cpus)
     long = count(name, load.with_echoes(3 * load.echoes), cpus)
     return (long - short) / (2 * load.echo_count)
@@ -178,7 +178,7 @@ def system_call_count(name, load, cpus):
 
 
 def hold(name, count, cpus, quick, client_options=()):
-    """What echo_bench says of so many connections that stay open and idle."""
+    """echo_bench's report on `count` connections that stay open and idle."""
     client = str(measuring.BUILD / "src/client/echo_bench")
     if "--hold" not in measuring.run_to_its_end([client, "--help"], None).stdout:
         raise Missing("echo_bench has no option --hold")

@@ -1,7 +1,7 @@
-"""Clients in Python that echo in a closed loop, many at once, and what each of them saw.
+"""Clients in Python that echo in a closed loop, many at once, and what each of them measured.
 
-A message says whose it is, and how many came before it: an echo that went astray ends the measurement. Latencies are
-told in steps of 2 %, so that a client that runs for long counts, and does not collect.
+A message names its client and its number: an echo that went astray ends the measurement. Latencies are counted in
+steps of 2 %, so that a client that runs for long needs no list of samples.
 """
 
 import gc
@@ -42,7 +42,7 @@ class Client:
             raise Astray(f"client {self.number} could not send {len(self.message)} bytes at once")
 
     def take(self):
-        """Takes what has come; the latency of the echo, if it is whole."""
+        """Receives what has come; returns the latency of the echo, if it is complete."""
         came = self.socket.recv(65536)
         if not came:
             raise Astray(f"the server ended the connection of client {self.number} after {self.echoes} echoes")
@@ -62,7 +62,7 @@ def step_of(seconds):
 
 
 def percentile(counts, share):
-    """Seconds, of counts by step."""
+    """The percentile in seconds, from counts by step."""
     wanted, seen = share * sum(counts.values()), 0
     for step in sorted(counts):
         seen += counts[step]
@@ -98,7 +98,7 @@ def crowd(port, count, seconds_limit):
 
 
 def established(port, count):
-    """These are served already, and echo until stdin ends. Then: for each slice of time its echoes, counted by latency."""
+    """Clients already served echo until stdin ends. Then: for each slice of time its echoes, counted by latency."""
     clients = [Client(number) for number in range(count)]
     poll, by_descriptor = select.epoll(), {}
     for client in clients:
@@ -136,7 +136,7 @@ def main():
     except (Astray, OSError) as error:
         sys.exit(f"{what}: {error}")
     print(json.dumps(told), flush=True)
-    os._exit(0)  # not one close after the other
+    os._exit(0)  # closes all at once
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Who echoes through TLS, each a command with {port} in it, and the loads that are put on them."""
+"""The servers that echo through TLS, each a command with {port} in it, and their loads."""
 
 import pathlib
 import shlex
@@ -19,8 +19,8 @@ LOADS = {
 
 ANCHOR = "C on epoll"
 PEERS = (ANCHOR, "ringlet", "Go")  # they answer by themselves
-FRONT_ENDS = ("haproxy", "nginx")  # they decrypt, and pass on to a plain echo server
-PROXIED = ("64 bytes", "full handshake")  # the loads that say something of those
+FRONT_ENDS = ("haproxy", "nginx")  # they decrypt, and forward to a plain echo server
+PROXIED = ("64 bytes", "full handshake")  # the loads that are meaningful for front ends
 
 STREAM_MODULE = "usr/lib/nginx/modules/ngx_stream_module.so"
 NEEDED = {"haproxy": ("openssl", "haproxy"), "nginx": ("openssl", "nginx", STREAM_MODULE)}
@@ -64,7 +64,7 @@ def make_certificate(folder):
 
 
 def peers(folder):
-    """Of each of PEERS its command."""
+    """The command of each of PEERS."""
     pem, key = certificate_files(folder)
     build = shlex.quote(str(BUILD))
     return {
@@ -82,7 +82,7 @@ def configured(folder, name, text, command):
 
 
 def front_ends(folder, behind):
-    """Of each of FRONT_ENDS its command; `behind` is the address of the plain echo server."""
+    """The command of each of FRONT_ENDS; `behind` is the address of the plain echo server."""
     names = {"folder": folder, "behind": behind}
     return {
         "haproxy": configured(folder, "haproxy-tls", HAPROXY.format(**names), "haproxy -q -f"),

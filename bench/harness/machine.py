@@ -1,4 +1,4 @@
-"""What is measured where, for the reader of a log."""
+"""Describes what is measured where, for the reader of a log."""
 
 import contextlib
 import os

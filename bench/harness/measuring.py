@@ -33,7 +33,7 @@ USAGE, UNAVAILABLE, INTERRUPTED = 64, 69, 130
 
 
 class TooLong(Failure):
-    """Something that was stopped at its limit."""
+    """Something was stopped at its time limit."""
 
 
 # ---- servers ------------------------------------------------------------------------------------
@@ -70,7 +70,7 @@ def free_port():
 
 
 class Server:
-    """A server that runs. What it promises is looked at all the time: see `look`, `end`."""
+    """A running server. Its promises are checked all the time: see `look`, `end`."""
 
     def __init__(self, name, port, process, printed, errors):
         self.name, self.port, self.process, self.pid = name, port, process, process.pid
@@ -95,7 +95,7 @@ class Server:
                     f"{self.name} did not listen on port {self.port} within {START_SECONDS_LIMIT} s"
                 )
             time.sleep(0.01)
-        self.must_run()  # or somebody else listens
+        self.must_run()  # otherwise another program listens there
 
     def must_run(self):
         if self.process.poll() is not None:
@@ -103,7 +103,7 @@ class Server:
             raise Failure(f"{self.name} ended with status {self.process.returncode}: {said}")
 
     def look(self):
-        """It lives, and the kernel does its work on no thread of its own."""
+        """Checks that it lives, and that the kernel uses no worker thread for it."""
         if self.process.poll() is not None:
             raise Failure(f"{self.name} ended with status {self.process.returncode} during a run")
         for thread in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
@@ -113,7 +113,7 @@ class Server:
                     raise Failure(f"{self.name} has a worker thread of io_uring: {name}")
 
     def end(self):
-        """Ends it by SIGTERM; it must not have lost its way or its completions."""
+        """Ends it by SIGTERM; it must not have crashed or lost completions."""
         self.process.terminate()
         deadline = time.monotonic() + END_SECONDS_LIMIT
         while self.process.poll() is None:
@@ -122,7 +122,7 @@ class Server:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.2)
                 break
-            self.is_connected_to()  # asleep under valgrind it hears of a signal when something comes
+            self.is_connected_to()  # under valgrind a sleeping server notices a signal only when something arrives
         if self.process.returncode not in (0, -signal.SIGTERM):
             raise Failure(f"{self.name} ended with status {self.process.returncode} by SIGTERM")
         self.last_words = self.said("errors")
@@ -158,7 +158,7 @@ def running_server(name, cpu, under=()):
 
 @dataclasses.dataclass(frozen=True)
 class Load:
-    """What echo_bench is asked for."""
+    """The load that echo_bench makes."""
 
     connections: int = 50  # at the same time
     in_turn: int = 1  # of each, one after another
@@ -211,7 +211,7 @@ def run_client(load, server, cpu):
     told = re.search(r"^Throughput: ([\d.]+) .*, errors: 0\n\Z", ended.stdout, re.MULTILINE)
     if ended.returncode != 0 or not told:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            server.process.wait(1)  # its end is the better reason, and the client may see it first
+            server.process.wait(1)  # the server's end is the better reason, and the client may see it first
             server.look()
         raise Failure(f"the client ended with status {ended.returncode}: {last_words(ended)}")
     return float(told[1])
@@ -267,7 +267,7 @@ def chosen_congestion_control():
 
 
 class Unwritten(Failure):
-    """The output, which is what was asked for, could not be written."""
+    """The output, which is the purpose of the run, could not be written."""
 
 
 def out(text=""):
@@ -320,7 +320,7 @@ def show_progress(text):
 
 
 class TimeLeft:
-    """Guesses from how long the pieces usually take, and how long those that are done took."""
+    """Estimates the time left from how long the pieces usually take, and how long the finished ones took."""
 
     def __init__(self, piece, guesses):
         self.piece, self.guesses = piece, guesses
@@ -340,7 +340,7 @@ class TimeLeft:
 
 
 def command_line(program, description, epilog):
-    """A parser of options that tells what is wrong in one line."""
+    """A parser of options that reports an error in one line."""
 
     class Parser(argparse.ArgumentParser):
         def error(self, message):

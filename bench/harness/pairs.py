@@ -1,11 +1,11 @@
 """What the numbers of this folder mean: pairs in random order, ratios, intervals, percentiles.
 
-A shared machine swings threefold from one minute to the next. So what is compared takes turns, each
-pair gives one ratio, and a ratio comes with its interval. Ratios are averaged as logarithms: that A
-is 1.25 times B and that B is 0.8 times A is one finding, whichever way it is asked.
+A shared machine swings threefold from one minute to the next. So the compared servers take turns,
+each pair gives one ratio, and a ratio comes with its interval. Ratios are averaged as logarithms:
+"A is 1.25 times B" and "B is 0.8 times A" are then the same finding.
 
-Of nine 95 % intervals one misses by chance in every third report. So whoever compares many things and
-says which differ asks for the corrected interval.
+Of nine 95 % intervals one misses by chance in every third report. So a report that compares many
+things and says which differ uses the corrected interval.
 """
 
 import fractions
@@ -15,16 +15,16 @@ import statistics
 
 RESAMPLES = 10_000
 CHANCE = 0.05  # that an interval misses, or one of several that are corrected
-FEWEST_PAIRS = 6  # of fewer, all on one side happens by chance more often than 5 times in 100
-FEWEST_BEYOND = 10  # samples above a percentile: of fewer, the next run's has little to do with it
+FEWEST_PAIRS = 6  # with fewer, all lie on one side by chance more often than 5 times in 100
+FEWEST_BEYOND = 10  # samples above a percentile: with fewer, the next run's can be quite different
 
 
 class TooFew(ValueError):
-    """So few samples that they do not say what was asked."""
+    """There are too few samples for the question."""
 
 
 def measure_pairs(names, pair_count, measure, show_progress=lambda text: None, chance=random):
-    """measure(name) for both, (first, second) for each pair; who begins is left to chance."""
+    """measure(name) for both, (first, second) for each pair; chance decides which one begins."""
     pairs = []
     for number in range(1, pair_count + 1):
         pair = [0.0, 0.0]
@@ -47,24 +47,24 @@ def median_interval(samples, seed=1):
 
 
 def paired_ratio(pairs, seed=1):
-    """Of first/second over the pairs: (median, low, high)."""
+    """The ratio first/second over the pairs: (median, low, high)."""
     logarithms = [math.log(first / second) for first, second in pairs]
     return tuple(math.exp(value) for value in median_interval(logarithms, seed))
 
 
 def pairs_needed(comparisons):
-    """How many pairs a corrected interval takes: 9 for nine comparisons."""
+    """How many pairs a corrected interval needs: 9 for nine comparisons."""
     return math.ceil(math.log2(2 * comparisons / CHANCE))
 
 
 def corrected_interval(samples, comparisons):
-    """Of the median, so wide that 19 of 20 reports with so many comparisons hold all of theirs: (low, high).
+    """So wide around the median that 19 of 20 reports with so many comparisons hold all of theirs: (low, high).
 
-    It goes from the k-th smallest sample to the k-th largest. Each sample lies above the true median
-    or below it as a coin falls, so that how often the median is missed is counted, not guessed: for
-    any distribution, where a bootstrap of so few samples would promise too much.
+    It goes from the k-th smallest sample to the k-th largest. Each sample lies above or below the
+    true median like the toss of a coin, so the chance of missing the median is computed exactly, for
+    any distribution; a bootstrap of so few samples would promise too much.
 
-    Errors  TooFew, where even from the smallest to the largest is too little.
+    Errors  TooFew, if even the range from the smallest to the largest is too narrow.
     """
     count, missed, rank = len(samples), 0, 0
     while rank < count / 2:
@@ -80,12 +80,12 @@ def corrected_interval(samples, comparisons):
 
 
 def corrected_ratio(pairs, comparisons):
-    """Of first/second over the pairs: (low, high)."""
+    """The ratio first/second over the pairs: (low, high)."""
     return corrected_interval([first / second for first, second in pairs], comparisons)
 
 
 def samples_needed(percentile):
-    """How many samples a percentile takes: 1,000 for 99, 10,000 for 99.9."""
+    """How many samples a percentile needs: 1,000 for 99, 10,000 for 99.9."""
     beyond = 1 - fractions.Fraction(str(percentile)) / 100
     if not 0 < beyond < 1:
         raise ValueError(f"{percentile} is no percentile between 0 and 100")
@@ -93,9 +93,9 @@ def samples_needed(percentile):
 
 
 def percentile_of(samples, percentile):
-    """The smallest sample that so many of 100 do not exceed.
+    """The smallest sample that `percentile` of 100 do not exceed.
 
-    Errors  TooFew, where fewer than FEWEST_BEYOND samples would lie beyond it.
+    Errors  TooFew, if fewer than FEWEST_BEYOND samples would lie beyond it.
     """
     needed = samples_needed(percentile)
     if len(samples) < needed:

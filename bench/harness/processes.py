@@ -1,4 +1,4 @@
-"""Programs that are started here, and that neither an error nor a signal leaves running."""
+"""Starts programs; neither an error nor a signal leaves them running."""
 
 import atexit
 import contextlib
@@ -7,16 +7,16 @@ import re
 import signal
 import subprocess
 
-STOP_SECONDS_LIMIT = 3  # for each time that a process is asked
+STOP_SECONDS_LIMIT = 3  # for each request to a process
 ENDING_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class Failure(Exception):
-    """Something that ends a measurement, told in one line."""
+    """An error that ends a measurement, described in one line."""
 
 
 class Missing(Failure):
-    """Something that is not here, so that nothing could be measured."""
+    """Something is missing, so that nothing could be measured."""
 
 
 # ---- signals that end us ------------------------------------------------------------------------
@@ -25,9 +25,9 @@ held, came = False, None
 
 
 def end_by_signals():
-    """SIGINT and the like end this program in good order; what it has started ends first.
+    """Makes SIGINT and the like end this program in good order, after the programs that it has started.
 
-    Also where SIGINT was ignored, as it is in the background of a shell; what nohup ignores stays so.
+    Even if SIGINT was ignored, as in the background of a shell; what nohup ignores stays ignored.
     """
     for number in ENDING_SIGNALS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
@@ -43,7 +43,7 @@ def on_signal(number, _):
 
 
 def end():
-    """Once: nothing disturbs what is then cleaned up."""
+    """Acts once: nothing may disturb the clean-up."""
     global came
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -78,7 +78,7 @@ def start(command, cpu, **options):
 
     options = {"stdin": subprocess.DEVNULL, **options}
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    with signals_held():  # until it is noted
+    with signals_held():  # until the process is recorded
         try:
             process = subprocess.Popen(command, preexec_fn=pin, env=environment, **options)
         except OSError as error:
@@ -88,7 +88,7 @@ def start(command, cpu, **options):
 
 
 def stop(process):
-    """Returns when it is gone. Asks twice: a second SIGTERM tells echo_coro to stop at once."""
+    """Returns when the process is gone. Sends SIGTERM twice: the second tells echo_coro to stop at once."""
     with signals_held():
         for ask in (process.terminate, process.terminate, process.kill):
             ask()
@@ -104,7 +104,7 @@ def stop_all():
 
 
 def ask(*command):
-    """What a short program prints, or None where it fails or is missing. It ends before we do."""
+    """What a short program prints, or None if it fails or is missing. It ends before we do."""
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     with signals_held(), contextlib.suppress(OSError, subprocess.CalledProcessError):
         return subprocess.run(
@@ -114,8 +114,8 @@ def ask(*command):
 
 
 def is_listening(port):
-    """Whether anybody accepts on 127.0.0.1 and this port. No server sees a connection by being asked."""
-    address = "(?:0+|0100007F|7F000001|0+FFFF00000100007F)"  # any, or the loopback; of IPv6, too
+    """Whether a program listens on 127.0.0.1 and this port. Makes no connection that a server could see."""
+    address = "(?:0+|0100007F|7F000001|0+FFFF00000100007F)"  # any address, or the loopback, including IPv6's
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(FileNotFoundError), open(table) as file:
             if re.search(rf"(?m)^ *\d+: {address}:{port:04X} \S+ 0A ", file.read()):

@@ -1,4 +1,4 @@
-"""The echo servers that are compared: what each is called, and what starts it."""
+"""The echo servers that are compared: the name of each, and its command."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ PYTHON2 = os.environ.get("PYTHON2") or "python2"
 #   runner   program: the server itself; NAME=VALUE: the same, with that in its environment; else
 #            the interpreter of a source
 #   server   a program in the build directory, or a source in bench/peers (x is x_echo.py)
-#   package  what to install where the row cannot run
+#   package  what to install if the row cannot run
 #
 # name         port kind      runner          server                package
 CLASSIC = """
@@ -57,7 +57,7 @@ go             3085 thread    program         bench/go_echo         golang-go
 erlang         3090 thread    escript         erlang_echo.escript   erlang-base
 """
 JAVA_OPTIONS = ("-XX:+UseSerialGC", "-Djava.net.preferIPv4Stack=true")
-# What the peer itself imports: a package can be there by half.
+# What the peer itself imports: a package may be installed only in part.
 IMPORTS = {
     "epoll": "import select; select.epoll",
     "asyncio_protocol": "import asyncio",
@@ -91,7 +91,7 @@ class Row:
 
     @property
     def directory(self):
-        """Where its command is to be run."""
+        """The directory to run its command in."""
         return self.program.parent if self.is_built else PEERS
 
     def words(self):
@@ -107,7 +107,7 @@ class Row:
         return [self.runner, source, port]
 
     def anywhere(self):
-        """The command, from whatever directory and at whatever port."""
+        """The command, for any directory and any port."""
         words = ["{port}" if word == str(self.port) else word for word in self.command()]
         names = {f"./{self.program.name}": self.program}
         return [str(names.get(word, self.directory / word if (self.directory / word).is_file() else word)) for word in words]
@@ -151,7 +151,7 @@ class Row:
 
 @functools.lru_cache(maxsize=None)
 def can(python, code):
-    """A command called python2 can be a wrapper without a Python behind it: only running it tells."""
+    """A command called python2 can be a wrapper without a Python: only running it shows that."""
     return ask(python, "-c", code) is not None
 
 
@@ -162,7 +162,7 @@ def all_rows():
             yield Row(name, int(port), *others, in_field=table is FIELD)
 
 
-# ---- what can be named on a command line --------------------------------------------------------
+# ---- names on a command line ---------------------------------------------------------------------
 
 # Beside the rows: the steps of the ladder, and the C peers by the names of their programs.
 PROGRAMS = {
@@ -176,7 +176,7 @@ def row_called(name):
 
 
 def refuse_missing(server):
-    """A row that cannot run here says why before anything is started."""
+    """Reports why a row cannot run here, before anything is started."""
     row = row_called((shlex.split(server) or [""])[0])
     why_not = row and row.why_not()
     if why_not:
@@ -184,7 +184,7 @@ def refuse_missing(server):
 
 
 def command_of(server, port):
-    """The words that start a server which was named on the command line."""
+    """The command of a server that was named on the command line."""
     if "{port}" in server:
         return shlex.split(server.replace("{port}", str(port)))
     name, *options = shlex.split(server) or [""]

@@ -8,7 +8,7 @@ HELP = "write all samples here; -: to stdout, and the report to stderr"
 
 
 class Samples:
-    """Made before anything is printed: `-` is stdout, which then is for nothing else, for what is started neither."""
+    """Made before anything is printed: `-` is stdout, then used for nothing else, even by programs we start."""
 
     def __init__(self, path):
         self.path = path

@@ -1,4 +1,4 @@
-// The steps that are written with ringlet.
+// The steps written with ringlet.
 
 #include "ladder.hpp"
 
@@ -21,7 +21,7 @@ Task<> echo(TcpStream stream) {
     }
 }
 
-// Returns whether the connection goes on.
+// Returns whether the connection continues.
 Task<bool> echo_one_message(TcpStream& stream) {
     auto chunk = co_await stream.recv();
     if (!chunk || chunk->empty()) co_return false;
@@ -49,7 +49,7 @@ constexpr std::size_t chunks_on_their_way = 4;
 Task<> write_all(TcpStream& stream, Channel<Buffer>& chunks) {
     for (;;) {
         auto chunk = co_await chunks.recv();
-        if (!chunk) co_return; // closed, and everything was written
+        if (!chunk) co_return; // closed, and everything is written
 
         auto sent = co_await stream.send_all(*chunk);
         if (!sent) {
@@ -89,7 +89,7 @@ auto handler_of(const std::string& step) {
 } // namespace
 
 int serve_coroutines(const Settings& settings) {
-    FramePool::Audit counted; // while it counts, a pool keeps nothing
+    FramePool::Audit counted; // while it counts, the pool keeps no blocks
     if (settings.malloc_frames) FramePool::local().audit(&counted);
 
     ServeOptions options;

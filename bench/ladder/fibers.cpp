@@ -1,5 +1,5 @@
-// A fiber with a stack of its own per connection, on the loop of the C peer: beside a coroutine, what
-// is kept while it waits is a whole stack, and a switch saves registers.
+// A fiber with a stack of its own per connection, on the loop of the C peer: unlike a coroutine, it
+// keeps a whole stack while it waits, and a switch saves registers.
 
 #include "../peers/uring_loop.h"
 #include "ladder.hpp"
@@ -29,11 +29,11 @@ struct connection {
 
 namespace {
 
-// What a fiber has submitted is finished: it goes on until it submits again, or ends.
+// A fiber's submission has finished: the fiber runs until it submits again, or ends.
 void go_on(connection* waiting, int result, unsigned) {
     waiting->result = result;
     context::fiber fiber = std::move(waiting->self).resume();
-    if (fiber) waiting->self = std::move(fiber); // else it has ended, and its stack is gone
+    if (fiber) waiting->self = std::move(fiber); // otherwise it has ended, and its stack is gone
 }
 
 // Suspends the fiber until its submission has finished.
@@ -88,7 +88,7 @@ static void connected(int descriptor) {
         echo(self, own_descriptor);
         return std::move(self.loop);
     });
-    fiber = std::move(fiber).resume(); // as far as its first receive
+    fiber = std::move(fiber).resume(); // up to its first receive
     if (fiber) made->self = std::move(fiber);
 }
 

@@ -89,7 +89,7 @@ const char* runs_on(const Step& step, Backend backend) {
 
 } // namespace
 
-// The peers lie in the folder above ours.
+// The peers are in the folder above ours.
 int serve_callbacks(const Settings& settings) {
     std::error_code failure;
     const auto self = std::filesystem::read_symlink("/proc/self/exe", failure);

@@ -1,7 +1,7 @@
 #pragma once
 
-// The steps of the ladder, each a server that echoes on 127.0.0.1 until SIGTERM. What they listen with
-// is the same: TCP_NODELAY, SO_REUSEADDR, a backlog of 4,096; they receive at most 16 KiB at once.
+// The steps of the ladder, each a server that echoes on 127.0.0.1 until SIGTERM. All listen in the
+// same way: TCP_NODELAY, SO_REUSEADDR, a backlog of 4,096; they receive at most 16 KiB at once.
 
 #include <ringlet/backend.hpp>
 
@@ -14,7 +14,7 @@ struct Settings {
     bool malloc_frames = false;
 };
 
-/// Functions that are called when something has finished: becomes the C peer of that backend.
+/// Callbacks: becomes the C peer of that backend.
 int serve_callbacks(const Settings& settings);
 
 /// A coroutine of ringlet per connection, and what a step adds to it.

@@ -1,4 +1,4 @@
-// A thread per connection: what the kernel's own scheduler makes of the same echo.
+// A thread per connection: the same echo with the kernel's own scheduler.
 
 #include "../peers/peer.h"
 #include "ladder.hpp"

@@ -29,7 +29,7 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
     const auto step = static_cast<std::size_t>(alignment);
     return counted(std::aligned_alloc(step, (size + step - 1) / step * step));
 }
-// Not inlined: g++ would see malloc and operator delete as a pair that does not fit.
+// Not inlined: g++ would warn that malloc and operator delete do not match.
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
@@ -89,7 +89,7 @@ Allocations count_allocations() {
             ::close(fd);
         }
     };
-    // Now and then the server sees two connections at once: the next one, and the last one's end.
+    // Now and then the server sees two connections at once: the next one, and the end of the previous one.
     std::array<int, 16> together{};
     for (int& fd : together) fd = connect_to(address);
     for (const int fd : together) echo_once(fd);

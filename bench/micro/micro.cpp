@@ -27,7 +27,7 @@ using namespace ringlet;
 
 namespace {
 
-/// A stream whose coroutines tell the size of their frames.
+/// A stream whose coroutines report the size of their frames.
 struct MeasuredStream : TcpStream {
     using TcpStream::TcpStream;
 };

@@ -22,7 +22,7 @@ void must(Result<void> result) {
     if (!result) std::abort();
 }
 
-/// Nanoseconds for each of `count` in one call of `fn`.
+/// Nanoseconds for each of `count` operations in one call of `fn`.
 template <class Fn>
 double ns_of(EventLoop& loop, int count, Fn fn) {
     const auto begin = Clock::now();
@@ -72,7 +72,7 @@ Task<> read_lines(UnixStream* stream) {
     if (count != line_count) std::abort();
 }
 
-/// A stream on which everything is there at once.
+/// A stream on which every operation completes at once.
 class NeverWaits : public StreamAdapter<NeverWaits> {
 public:
     using StreamAdapter<NeverWaits>::send_all;

@@ -4,11 +4,11 @@
 
 #include <ringlet/event_loop.hpp>
 
-// Each: nanoseconds for one of them, of one round.
+// Each returns the nanoseconds of one operation, in one round.
 
 /// A line of 64 bytes through a Reader, beyond what it costs to receive its bytes.
 double line_round(ringlet::EventLoop& loop);
-/// A text of 64 bytes that a Writer takes.
+/// A text of 64 bytes written to a Writer.
 double write_round(ringlet::EventLoop& loop);
 /// A receive through an AnyStream, beyond the receive.
 double any_stream_round(ringlet::EventLoop& loop);

@@ -41,7 +41,7 @@ int main(int argc, char** argv) {
         acceptor.bind(address);
         acceptor.listen(peer_backlog);
 
-        // Without this, a ring that is left behind keeps the port for a while.
+        // Without this, a ring that was not closed keeps the port for a while.
         asio::signal_set signals(context, SIGTERM, SIGINT);
         signals.async_wait([&](std::error_code, int) { context.stop(); });
 

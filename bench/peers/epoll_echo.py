@@ -10,7 +10,7 @@ listener = peer.listen()
 poll = select.epoll()
 poll.register(listener.fileno(), select.EPOLLIN)
 connections = {}  # descriptor -> socket
-unsent = {}  # descriptor -> what its socket has not taken yet; it receives nothing meanwhile
+unsent = {}  # descriptor -> bytes that its socket has not taken yet; it receives nothing meanwhile
 
 
 def accept():
@@ -52,7 +52,7 @@ def send(connection, chunk):
     try:
         return chunk[connection.send(chunk) :]
     except socket.error as error:
-        return chunk if error.errno == errno.EAGAIN else b""  # gone: the next receive says so
+        return chunk if error.errno == errno.EAGAIN else b""  # gone: the next receive reports it
 
 
 while True:

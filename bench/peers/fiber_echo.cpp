@@ -1,5 +1,5 @@
-// Echo with Boost.Fiber: one fiber per connection. The library has no sockets; what it asks for
-// instead is a scheduling algorithm, and this one looks at epoll when no fiber is ready.
+// Echo with Boost.Fiber: one fiber per connection. The library has no sockets, but takes a
+// scheduling algorithm; this one waits in epoll when no fiber is ready.
 
 #include "peer.hpp"
 
@@ -18,7 +18,7 @@ struct Socket {
     int descriptor;
     fibers::context* waiting = nullptr;
 
-    /// Tries until the kernel has an answer. It reports changes only: nobody waits without a try.
+    /// Tries until the kernel has an answer. epoll reports only changes, so no fiber waits before it has tried.
     template <class Operation>
     ssize_t finish(Operation operation) {
         for (;;) {
@@ -34,7 +34,7 @@ class Poller : public fibers::algo::round_robin {
 public:
     explicit Poller(int poll) : poll_(poll) {}
 
-    /// Nothing here waits for a time, nor wakes this thread from another one.
+    /// No fiber here waits for a time, and no other thread wakes this one.
     void suspend_until(const std::chrono::steady_clock::time_point&) noexcept override {
         epoll_event ready[512];
         int count = epoll_wait(poll_, ready, 512, -1);
@@ -79,7 +79,7 @@ int main(int argc, char** argv) {
     int on = 1;
     Socket listener{socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
     setsockopt(listener.descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    setsockopt(listener.descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); // for the accepted
+    setsockopt(listener.descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); // inherited
     if (listener.descriptor < 0 ||
         bind(listener.descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address) < 0 ||
         listen(listener.descriptor, peer_backlog) < 0)

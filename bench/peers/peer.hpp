@@ -1,4 +1,4 @@
-// What the peers in C++ do the same way: read the port, and fail with one clear line.
+// What all peers in C++ share: read the port, and fail with one clear line.
 
 #pragma once
 

@@ -1,4 +1,4 @@
-"""What every Python peer does the same way: read its port, listen, and fail with one clear line.
+"""What all Python peers share: read the port, listen, and fail with one clear line.
 
 Runs in Python 2.7 and in Python 3.
 """
@@ -27,7 +27,7 @@ def fail(status, line):
     sys.exit(status)
 
 
-# Before a package is imported, which takes longer than to read it.
+# Read before a package is imported, because importing takes longer.
 PORT = int(sys.argv[1]) if len(sys.argv) == 2 and sys.argv[1].isdigit() else 0
 if not 0 < PORT < 65536:
     fail(USAGE, "usage: %s PORT    (echoes on %s:PORT; PORT is 1 to 65535)" % (NAME, HOST))
@@ -35,10 +35,10 @@ if not 0 < PORT < 65536:
 
 @contextlib.contextmanager
 def package(name):
-    """Goes around the imports of a package, and says what to install when it is missing."""
+    """Wraps the imports of a package, and says what to install if it is missing."""
     try:
         yield
-    except Exception as error:  # a package can also be there by half
+    except Exception as error:  # a package may be installed only in part
         how = "install the package python3-%s" % name
         if sys.version_info[0] == 2:
             how = "python2 -m pip install '%s'" % LAST_OF_PYTHON2.get(name, name)
@@ -48,7 +48,7 @@ def package(name):
 def listen():
     """Returns a non-blocking socket that listens on the port given on the command line.
 
-    Linux hands TCP_NODELAY down to the accepted sockets: it costs no system call per connection.
+    On Linux accepted sockets inherit TCP_NODELAY: it costs no system call per connection.
     """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -14,7 +14,7 @@ with peer.package("twisted"):
 @implementer(IHalfCloseableProtocol)
 class Echo(Protocol):
     def connectionMade(self):
-        # The connection produces what it writes: a client that does not read is not read from.
+        # The connection is its own producer: it stops reading from a client that does not read.
         self.transport.registerProducer(self.transport, True)
 
     def dataReceived(self, data):

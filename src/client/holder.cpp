@@ -193,7 +193,7 @@ void Holder::note_error(std::string_view where, std::error_code error, std::stri
 
 void hold_share(const HoldOptions& options, Share share, UniqueFd parent) {
     LoopOptions loop_options = options.loop;
-    if (share.begin > 0) loop_options.report = [](std::string_view) {}; // the first process reports it
+    if (share.begin > 0) loop_options.report = [](std::string_view) {}; // the first process reports
     auto loop = EventLoop::create(loop_options);
     if (!loop) {
         HoldCount count;

@@ -81,7 +81,7 @@ def read_options(arguments):
 
 
 def fingerprint():
-    """Of the programs: samples of other ones are not mixed with theirs."""
+    """A hash of the programs, so that samples of different builds are not mixed."""
     digest = hashlib.sha256()
     for name in PROGRAMS:
         path = measuring.BUILD / name
@@ -117,7 +117,7 @@ def measure(options):
     plan = Plan(options.quick, [row for row in rows if not row.missing])
     with contextlib.ExitStack() as stack:
         stack.enter_context(measuring.congestion_control())
-        journal = open_journal(options)  # whom we waited for may have written to it
+        journal = open_journal(options)  # the run we waited for may have written to it
         keys = stack.enter_context(tempfile.TemporaryDirectory(prefix="ringlet-lab-"))
         sampler = Sampler(measuring.choose_cpus(), options.quick, keys)
         wanted = ["machine", *(options.only or PARTS)]

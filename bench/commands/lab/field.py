@@ -1,4 +1,4 @@
-"""What a user would take instead: the rows of benchmark.sh."""
+"""What a user would choose instead of ringlet: the rows of benchmark.sh."""
 
 import dataclasses
 import shlex
@@ -25,7 +25,7 @@ class Row:
 
 
 def field_rows():
-    """All rows but those that need a Python 2, which few systems still have."""
+    """All rows except those that need Python 2, which few systems still have."""
     return [of_row(row) for row in rows.all_rows() if row.runner != "python2"]
 
 

@@ -1,4 +1,4 @@
-"""What has been measured, written down after each sample, so that nothing is lost."""
+"""The measured samples, written to disk after each one, so that nothing is lost."""
 
 import json
 
@@ -8,12 +8,12 @@ from measuring import Failure
 class Journal:
     """A file of lines: a header that says what is measured where, then [key, value, seconds] for each sample.
 
-    A key is a list of words and numbers. A journal with another header is not gone on with.
+    A key is a list of words and numbers. A journal with another header is not continued.
     """
 
     def __init__(self, path, header):
         self.path, self.header, self.values, self.seconds = path, header, {}, 0.0
-        self.failures = {}  # of this time: the next one tries again
+        self.failures = {}  # of this run: the next one tries again
         if path.exists() and path.stat().st_size > 0:
             self.read()
         else:
@@ -54,7 +54,7 @@ class Journal:
         return self.values.get(key)
 
     def all(self, *begin):
-        """The values of all keys that begin so, in the order of the rest of their keys."""
+        """The values of all keys with this beginning, in the order of the rest of their keys."""
         found = [key for key in self.values if key[: len(begin)] == begin]
         return [self.values[key] for key in sorted(found, key=str)]
 
@@ -67,5 +67,5 @@ class Journal:
         self.failures[tuple(key)] = why
 
     def why_failed(self, *begin):
-        """Why the first sample failed whose key begins so, if one did."""
+        """Why the first sample failed whose key has this beginning, if one did."""
         return next((why for key, why in self.failures.items() if key[: len(begin)] == begin), None)

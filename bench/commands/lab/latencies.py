@@ -1,4 +1,4 @@
-"""What the client says of latency, of several rounds as if they had been one."""
+"""The client's latencies of several rounds, as if they had been one round."""
 
 import json
 import math
@@ -12,9 +12,9 @@ from measuring import Failure
 
 
 def of_rounds(rounds):
-    """Of samples of a Sampler, all at one rate: their latencies together, each round's own, the rest in the middle.
+    """Of samples of a Sampler, all at one rate: their latencies together, each round's own, and medians of the rest.
 
-    One bad round decides the high percentiles of all together: only the rounds themselves show that.
+    One bad round dominates the high percentiles of all together: only the single rounds show that.
     """
     rate = rounds[0]["rate_per_s"]
     totals = [each["result"]["total"] for each in rounds]
@@ -28,7 +28,7 @@ def of_rounds(rounds):
 
 
 def limits(told):
-    """What limited the client in any of several runs; null stands for one that was too short to be judged."""
+    """What limited the client in any of several runs; null stands for a run that was too short to be judged."""
     return sorted({limit for limits_ in told for limit in limits_ or []})
 
 
@@ -62,7 +62,7 @@ def merged(results):
 
 
 def is_kept(sample, share, p99_us):
-    """Whether so much of the rate was reached, and 99 of 100 answers came so soon."""
+    """Whether this share of the rate was reached, and 99 of 100 answers came within `p99_us`."""
     total = sample["result"]["total"]
     p99 = total["latency_us"].get("p99", math.inf)
     return total["throughput_per_s"] >= share * sample["rate_per_s"] and p99 <= p99_us

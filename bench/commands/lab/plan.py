@@ -1,4 +1,4 @@
-"""Which samples are taken, in which order: what is compared takes turns, in random order in each round."""
+"""Which samples are taken, in which order: compared servers take turns, in random order in each round."""
 
 import dataclasses
 import random
@@ -10,7 +10,7 @@ from pairs import FEWEST_PAIRS
 from steps import BASE, SCALED, STEPS
 
 LOADS = (0.5, 0.8)  # of what step 0 can do
-FIELD_RATE = 20_000  # per second: what the slowest of the field keep up with, too
+FIELD_RATE = 20_000  # per second: even the slowest of the field keep up with it
 ROUNDS, QUICK_ROUNDS = 20, 3  # of CPU time, at least
 CAPACITY = ("capacity", BASE.key)
 COUNTED = ("instructions", "system_calls", "allocations", "context_switches")
@@ -26,12 +26,12 @@ class Sample:
 class Plan:
     """A list of samples. `rounds(full, quick)` says how often something is repeated.
 
-    Seconds are what samples took on two cores of an AMD EPYC. Their sum is what --help says.
+    Seconds are the times that samples took on two cores of an AMD EPYC. --help shows their sum.
     """
 
     def __init__(self, quick, field_rows):
         self.quick = quick
-        self.random = random.Random(1)  # a measurement that goes on has the same order
+        self.random = random.Random(1)  # a continued measurement has the same order
         self.parts = {
             "machine": [Sample(("machine",), lambda sampler, _: sampler.machine(), 1)],
             "cpu": self.rounds("cpu", STEPS, ROUNDS, QUICK_ROUNDS, self.guess(0.3, 0.13), cpu),
@@ -55,7 +55,7 @@ class Plan:
         return things
 
     def further_round(self, number):
-        """One more of CPU time; the same each time that it is asked for."""
+        """One more round of CPU time; the same for the same number."""
         steps = list(STEPS)
         random.Random(number).shuffle(steps)
         return [Sample(("cpu", step.key, number), cpu(step.server), self.guess(0.3, 0.13)) for step in steps]
@@ -164,7 +164,7 @@ def at_field_rate(server):
 
 
 def find_capacity(sampler, journal):
-    """Requests per second that step 0 keeps up with when they come at a rate."""
+    """Requests per second that step 0 sustains in an open loop."""
     samples = journal.all("cpu", BASE.key)
     if not samples:
         raise Missing("measure the part cpu first: where to look follows from it")

@@ -35,7 +35,7 @@ def median_of(values):
 
 
 def waited_share(samples):
-    """Of the time; a journal of before has none."""
+    """The share of the time spent waiting for a CPU; older journals have none."""
     return median_of(sample["waited_share"] for sample in samples if "waited_share" in sample)
 
 
@@ -94,7 +94,7 @@ def widest(journal):
 
 
 def idle(samples):
-    """Bytes per idle connection. Of the process: how much more twice as many take, and apart what does not grow."""
+    """Bytes per idle connection. For the process: the growth with twice as many, and apart what does not grow."""
     if not samples:
         return {}
     fewest, most = (held["connections"] for held in samples[0])

@@ -1,4 +1,4 @@
-"""Takes the samples of a plan, and more of them until they say enough."""
+"""Takes the samples of a plan, and more until the intervals are narrow."""
 
 import itertools
 import time
@@ -12,7 +12,7 @@ NARROW = 0.05  # a step that costs 5 % more is worth a sentence
 
 
 def take(samples, sampler, journal):
-    """Takes those that are not in the journal. Returns what failed."""
+    """Takes the samples that are not in the journal. Returns those that failed."""
     samples = [sample for sample in samples if sample.key not in journal]
     left = measuring.TimeLeft("sample", [sample.seconds for sample in samples])
     measuring.progress_prefix = left
@@ -28,8 +28,8 @@ def take(samples, sampler, journal):
 
 
 def go_on(plan, sampler, journal, minutes, now=time.monotonic):
-    """Takes more rounds of CPU time until the intervals are narrow, or the time is up: a noisy minute costs time, and
-    no finding. What ends it is the width alone, never what the interval says."""
+    """Takes more rounds of CPU time until the intervals are narrow, or the time is up: a noisy minute costs time, but
+    no finding. Only the width ends it, never the result that the interval shows."""
     end = now() + 60 * minutes
     for number in itertools.count(ROUNDS):
         width = widest(journal)

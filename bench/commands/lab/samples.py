@@ -1,4 +1,4 @@
-"""What one sample of each kind is, and how long it takes. A sample is anything that JSON can hold."""
+"""How to take one sample of each kind, and how long that takes. A sample is anything that JSON can hold."""
 
 import contextlib
 import dataclasses
@@ -17,7 +17,7 @@ from measuring import Failure, Load
 CONNECTIONS = 50
 MESSAGE_BYTES = 64
 
-# A rate is kept when so much of it was reached, and 99 of 100 answers came so soon.
+# A rate is kept if this share of it was reached, and 99 of 100 answers came within this time.
 KEPT_SHARE, KEPT_P99_US = 0.98, 10_000
 
 
@@ -31,7 +31,7 @@ class Sampler:
         return quickly if self.quick else count
 
     def machine(self):
-        """What the client says of itself and of where it runs."""
+        """What the client reports about itself and its machine."""
         with measuring.running_server("uring_echo", self.cpus[0]) as running:
             client = self.run_client(running, "-t", "1", "-c", "1", "-e", "1")["runs"][0]["client"]
         machine, build = client["machine"], client["build"]
@@ -61,8 +61,8 @@ class Sampler:
             return result
 
     def cpu(self, server, connections=CONNECTIONS, echoes=None):
-        """CPU microseconds of the server per echo, for which part of the time it waited for a CPU, echoes per second, and
-        what of the client limited those."""
+        """CPU microseconds of the server per echo, the part of the time that it waited for a CPU, echoes per second,
+        and how the client limited those."""
         echoes = echoes or self.of(1000, 300)
         with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
             load = Load(connections, 1, echoes, MESSAGE_BYTES, ("--json", file.name))
@@ -72,7 +72,7 @@ class Sampler:
                 "waited_share": run.waited_share, "client_limits": limits}  # fmt: skip
 
     def accept_close(self, server):
-        """CPU microseconds of the server per connection that is opened, echoes once and is closed."""
+        """CPU microseconds of the server per connection that opens, echoes once and closes."""
         load = Load(10, self.of(500, 100), 1, MESSAGE_BYTES)
         return cost.measure_cpu(server, load, self.cpus) / 1000
 
@@ -89,7 +89,7 @@ class Sampler:
         return cost.per_echo(cost.count_allocations, server, load, self.cpus)
 
     def context_switches(self, server):
-        """Per echo, of all threads of the server, those that end on the way counted as last seen."""
+        """Per echo, over all threads of the server; threads that end meanwhile count as last seen."""
         load = Load(CONNECTIONS, 1, self.of(1000, 300), MESSAGE_BYTES)
         with measuring.running_server(server, self.cpus[0]) as running:
             measuring.warm_up(load, running, self.cpus[1])
@@ -98,7 +98,7 @@ class Sampler:
             return counter.total / load.echo_count
 
     def idle_bytes(self, server, count=5000):
-        """Bytes of the server and of the kernel that so many idle connections take, all together."""
+        """Bytes of the server and of the kernel for `count` idle connections, all together."""
         told = cost.hold(server, count, self.cpus, self.quick)
         if told["connections"] != told["wanted"]:
             raise Failure(f"{server} held {told['connections']} of {told['wanted']} connections")
@@ -135,7 +135,7 @@ class Sampler:
         return told["server_user_bytes_per_connection"]
 
     def bytes_per_connection(self, server):
-        """What twice as many idle connections take, to tell what each takes from what all share."""
+        """Also measures twice as many idle connections, to separate the cost of each from what all share."""
         fewest = self.of(5000, 1500)
         return [self.idle_bytes(server, count) for count in (fewest, 2 * fewest)]
 
@@ -152,7 +152,7 @@ class Sampler:
         return latencies.is_kept(sample, KEPT_SHARE, KEPT_P99_US)
 
     def latency(self, server, rate, seconds=None):
-        """What the client says of echoes at a rate that does not wait for answers."""
+        """The client's result for echoes at a rate that does not wait for answers (an open loop)."""
         seconds, warm_up = seconds or self.of(3, 2), self.of(1, 0.3)
         with measuring.running_server(server, self.cpus[0]) as running:
             result = self.run_client(
@@ -163,7 +163,7 @@ class Sampler:
 
 
 def was_only_too_slow(result):
-    """Whether all errors are requests that a slow server left no connection for: a rate that is not kept."""
+    """Whether all errors are requests for which a slow server left no connection: the rate is then not kept."""
     total = result.get("total", {})
     return 0 < total.get("never_sent", 0) == total["errors"]
 

@@ -6,7 +6,7 @@ import dataclasses
 @dataclasses.dataclass(frozen=True)
 class Step:
     number: int
-    name: str  # as `ladder --step NAME` has it
+    name: str  # as in `ladder --step NAME`
     title: str
     backend: str = "io_uring"
 
@@ -16,7 +16,7 @@ class Step:
 
     @property
     def server(self):
-        """As benchmark.sh compare takes it."""
+        """The server in the form that benchmark.sh compare takes."""
         if self.number == 0:  # the C peers: `ladder` would only become one of them
             return "epoll_echo" if self.backend == "epoll" else "uring_echo"
         command = f"ladder --step {self.name}"
@@ -43,5 +43,5 @@ STEPS = (
     COROUTINE_ON_EPOLL,
 )
 
-# What the cost with many connections is shown for.
+# The steps whose cost with many connections is shown.
 SCALED = (BASE, COROUTINE, FIBER, THREAD, BASE_ON_EPOLL, COROUTINE_ON_EPOLL)

@@ -1,11 +1,11 @@
-"""benchmark.sh, behind its front: options, then what is needed, then the log."""
+"""The body of benchmark.sh: options, then the build, then the log."""
 
 import os
 import pathlib
 import signal
 import sys
 
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # as long as there is nothing to stop
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # while there is nothing to stop
 COMMANDS = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[2] / "harness"))
 
@@ -66,7 +66,7 @@ def measure(options, backends):
 
 
 def prepare(options):
-    """What is installed can be packed, so all programs are built, the doctor and the table too."""
+    """Everything that can be packaged is built, even the doctor and the table."""
     programs = ["echo_coro", "echo_bench", "ringlet_doctor", "ringlet_top"]
     if options.lab:
         programs += ["ladder", "uring_echo", "epoll_echo"]
@@ -81,7 +81,7 @@ def prepare(options):
 
 
 def run_lab(options):
-    """In our place, with what was built for it."""
+    """Runs the lab in place of this process, with the programs built for it."""
     os.environ["RINGLET_BUILD_DIR"] = str(BUILD)
     words = ["--quick"] * options.quick if options.lab_words is None else options.lab_words
     os.execv(sys.executable, [sys.executable, str(COMMANDS / "lab"), *words])
@@ -111,15 +111,15 @@ def read_command(words):
 
 
 def main():
-    sys.argv[0] = "benchmark.sh"  # as whom we speak
+    sys.argv[0] = "benchmark.sh"  # the name in our messages
     measuring.drop_what_cannot_be_said()
-    sys.stdout.reconfigure(line_buffering=True)  # a log that somebody watches
+    sys.stdout.reconfigure(line_buffering=True)  # a person may watch the log
     try:
         options = read_command(sys.argv[1:])
         end_by_signals()
         run(options)
     except Unwritten as failure:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the final flush must not fail
         say(failure)
         sys.exit(CANNOT_WRITE)
     except RefusedLoad as failure:
@@ -135,7 +135,7 @@ def main():
         measuring.show_progress("")
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to be flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the final flush must not fail
         sys.exit(NOBODY_READS)
 
 

@@ -51,11 +51,11 @@ def write_rows(options, cpus, backend):
 
 
 def write_row(row, options, cpus, backend):
-    """No number without all of the runs."""
+    """Prints numbers only if all runs succeeded."""
     begin, lines = time.monotonic(), []
     try:
         error_count = measure(row, options, cpus, backend, lines)
-    except (KeyboardInterrupt, SystemExit):  # what has been measured is not lost
+    except (KeyboardInterrupt, SystemExit):  # keeps what has been measured
         out("\n".join([*lines, f"interrupted after {len(lines)} of {options.runs} runs"]) + "\n")
         raise
     except Failure as failure:
@@ -70,7 +70,7 @@ def write_row(row, options, cpus, backend):
 
 
 class RefusedLoad(Failure):
-    """The client does not take it, for any row."""
+    """The client refuses this load, for any row."""
 
 
 def try_load(options):
@@ -80,7 +80,7 @@ def try_load(options):
     """
     usable = []
     for backend in options.backends:
-        with contextlib.suppress(TooLong):  # it began
+        with contextlib.suppress(TooLong):  # it started to run
             ended = measuring.run_to_its_end(client_command(options, free_port(), backend), None, seconds_limit=1)
             if ended.returncode in (os.EX_USAGE, os.EX_NOINPUT):
                 raise RefusedLoad(f"the load '{options.load}' is refused: {last_words(ended)}")
@@ -121,7 +121,7 @@ def measure(row, options, cpus, backend, lines):
 
 
 class Server(measuring.Server):
-    """Of a row: it has to live, and what threads it has is its own affair."""
+    """A row's server: it has to live, but may have any threads."""
 
     def must_run(self):
         if self.process.poll() is not None:
@@ -133,7 +133,7 @@ class Server(measuring.Server):
 
 @contextlib.contextmanager
 def serving(row, cpu):
-    """The row's server. When something fails, what it said last goes to stderr."""
+    """Runs the row's server. If something fails, its last words go to stderr."""
     if is_listening(row.port):
         raise Failure(f"another program listens on port {row.port} (stop it, or use --port-offset)")
     with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as errors:
@@ -159,12 +159,12 @@ def run_client(command, cpu, server, seconds_limit):
 
 
 def status_of(ended):
-    """As a shell says it: of a signal 128 and its number."""
+    """The status as a shell reports it: 128 plus the number for a signal."""
     return ended.returncode if ended.returncode >= 0 else 128 - ended.returncode
 
 
 def result_of(ended):
-    """The client's last line and its errors, if line and status say the same."""
+    """The client's last line and its error count, if line and status agree."""
     line = ended.stdout.rstrip("\n").rpartition("\n")[2]
     told = RESULT.fullmatch(line)
     if told and ended.returncode == (1 if int(told[1]) else 0):

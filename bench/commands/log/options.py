@@ -95,7 +95,7 @@ def number(smallest, largest):
 
 
 def read_options(arguments):
-    """What was asked for; `rows` has those that were, on the ports that they then have."""
+    """The options; `rows` has the chosen rows, on their actual ports."""
     parser = measuring.command_line("benchmark.sh", None, None)
     parser.format_help = lambda: HELP
     for name in ("--list", "--field", "--lab", "--quick", "--full", "--classic"):
@@ -122,7 +122,7 @@ def read_options(arguments):
 
 
 def load_words(options):
-    """What the client gets, with the message, unless the load names another one."""
+    """The client's options, with the message, unless the load names another one."""
     words = shlex.split(options.load)
     if options.message is None and any(re.match("-f|--size", word) for word in words):
         return words

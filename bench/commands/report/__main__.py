@@ -74,7 +74,7 @@ def write(folder, results):
     files = {}
     (folder / "charts").mkdir(parents=True, exist_ok=True)
     for name, chart in drawn.items():
-        for old in (folder / "charts").glob(f"{name}.*"):  # another run's must not look like this one's
+        for old in (folder / "charts").glob(f"{name}.*"):  # another run's drawing must not pass for this one's
             old.unlink()
         if chart.drawing:
             path = folder / "charts" / f"{name}.svg"

@@ -15,7 +15,7 @@ RATIO_TICKS = (0.1, 0.2, 0.5, 0.7, 0.8, 0.9, 0.95, 1, 1.05, 1.1, 1.2, 1.5, 2, 3,
 @dataclasses.dataclass(frozen=True)
 class Chart:
     name: str
-    drawing: Drawing = None  # or, where there is nothing to draw:
+    drawing: Drawing = None  # or, if there is nothing to draw:
     missing: str = ""
 
 
@@ -166,7 +166,7 @@ def field(results):
 
 
 def kind_of(row, between=" · "):
-    """In the field a thread is never one of the kernel's, but a goroutine, a fiber or a process of Erlang."""
+    """In the field a thread is never a kernel thread, but a goroutine, a fiber or an Erlang process."""
     words = dict.fromkeys(row[key] for key in ("language", "row", "style") if key in row)
     return between.join("light thread" if word == "thread" else word for word in words)
 

@@ -17,7 +17,7 @@ SHAPES = tuple(MARKERS)
 
 
 class Style:
-    """Colour, marker and dashes together: no line is told by its colour alone."""
+    """Colour, marker and dashes together: no line is identified by its colour alone."""
 
     def __init__(self, number, variation=0):
         self.colour, self.shape = f"s{number % 8}", SHAPES[number % len(SHAPES)]
@@ -52,7 +52,7 @@ def panel_height(count):
 
 
 def trusted(curve):
-    """Points (percentile, µs) below 100 for which there were samples enough."""
+    """Points (percentile, µs) below 100 with enough samples."""
     points = []
     for point in curve.get("percentiles", ()):
         if len(point) == 2 and 0 < point[0] < 100 and point[1] > 0:
@@ -62,7 +62,7 @@ def trusted(curve):
 
 
 def left_out(rows):
-    """How many percentiles were given that too few samples stand behind."""
+    """How many of the given percentiles rest on too few samples."""
     curves = [curve for row in rows for curve in row.get("latency", ())]
     given = [
         point
@@ -74,7 +74,7 @@ def left_out(rows):
 
 
 def too_slow(rows):
-    """(row, curve) of all that did not keep the rate which they were asked for."""
+    """(row, curve) of all that did not keep the requested rate."""
     for row in rows:
         for curve in row.get("latency", ()) if "skipped" not in row else ():
             if curve.get("reached_per_s", math.inf) < KEPT_SHARE * curve.get("rate_per_s", 0):
@@ -97,7 +97,7 @@ def by_load(rows):
 
 
 def share(percentile):
-    """Where it stands: 90, 99 and 99.9 are equally far apart."""
+    """The place on the axis: 90, 99 and 99.9 are equally far apart."""
     return -math.log10(1 - percentile / 100)
 
 

@@ -1,4 +1,4 @@
-"""The latency of the field: a few lines that can be told apart. The table behind them has all."""
+"""The latency of the field: a few lines that can be distinguished. The table behind them has all."""
 
 import curves
 import rounds

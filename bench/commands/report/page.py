@@ -126,7 +126,7 @@ def field(results, drawn):
 
 
 def overloaded(rows, label):
-    """Who was asked for more than it could do."""
+    """The servers that were asked for more than they could do."""
     late = [f"{label(row)}{curves.at_load(curve)} ({curve['reached_per_s']:,.0f} of {curve['rate_per_s']:,.0f})"
             for row, curve in curves.too_slow(rows)]  # fmt: skip
     if not late:

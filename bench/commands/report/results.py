@@ -1,11 +1,11 @@
-"""Reads what the lab has measured, and refuses what is not that. Any figure may be missing."""
+"""Reads the lab's results, and refuses any other file. Any figure may be missing."""
 
 import json
 import math
 
 ANYTHING = "a text, or the kernel's word for each weakness"
 KIND, SCHEMA = "ringlet-lab", 2
-# Some are differences of two measurements, and can be a little less than nothing.
+# Some are differences of two measurements, and can be slightly negative.
 NUMBER, TEXT, FLAG = "a number", "a text", "true or false"
 
 RATIO = dict.fromkeys(
@@ -83,7 +83,7 @@ def is_right(value, kind):
 
 
 def known(value, shape, place):
-    """The value without what is null or not in the shape."""
+    """The value without parts that are null or not in the shape."""
     if isinstance(shape, dict):
         if not isinstance(value, dict):
             raise WrongResults(f"{place} is not an object")
@@ -148,13 +148,13 @@ def drop_broken_ratio(row, name="ratio_to_step_0"):
 
 
 def base(results):
-    """The row of step 0 that the ratios are to: that on io_uring, or on epoll if there is no other."""
+    """The row of step 0 that ratios refer to: the one on io_uring, or on epoll if there is no other."""
     steps = [row for row in results["ladder"] if row["step"] == "0" and "skipped" not in row]
     return next((row for row in steps if row["backend"] == "io_uring"), steps[0] if steps else None)
 
 
 def is_on_epoll(row):
-    """What has to be said of a row: the other backends are each the only one of their step."""
+    """Whether a row must name its backend: each other backend is the only one of its step."""
     return row.get("backend") == "epoll"
 
 

@@ -1,7 +1,7 @@
-"""What the rounds of a latency say: the one in the middle, how far they lie apart, and which steps that tells apart.
+"""What the rounds of a latency show: their median, how far they lie apart, and which steps that separates.
 
-All rounds together have a p99 that one bad round decides. So tables show the median of the rounds with
-the smallest and the largest, and no step is called slower than another unless all rounds say so.
+One bad round decides the p99 of all rounds together. So tables show the median of the rounds with the
+smallest and the largest, and no step is called slower than another unless all rounds agree.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import curves
 import sentences
 from svg import short
 
-SHOWN = (50, 99)  # percentiles that are told by their rounds
+SHOWN = (50, 99)  # percentiles that are shown by their rounds
 FACTOR = 2  # between rounds of one and the same server: more is not the server's doing
 # Four rounds each lie apart by chance in 2 of 70 cases, at two loads in the same direction in 2 of
 # 4,900: of nine steps and two percentiles one is called different by chance in 1 of 100 reports.
@@ -43,7 +43,7 @@ def measured(rows):
 
 
 def agreement(rows, label):
-    """Whether a high percentile is that of a step or that of the machine, in one sentence; or nothing."""
+    """Whether a high percentile comes from a step or from the machine, in one sentence; or nothing."""
     told = [(found.high / found.low, f"{label(row)}{curves.at_load(curve)}, {short(found.low)} to {short(found.high)} µs")
             for row, curve in measured(rows) if (found := of(curve, SHOWN[-1]))]  # fmt: skip
     if not told:
@@ -59,7 +59,7 @@ def agreement(rows, label):
 
 
 def differences(rows, base):
-    """Sentences about the steps whose latency is another than that of step 0 in all rounds at all loads."""
+    """Sentences about the steps whose latency differs from step 0's in all rounds at all loads."""
     if base is None or not any(of(curve, SHOWN[0]) for _, curve in measured([base])):
         return []
     said = [

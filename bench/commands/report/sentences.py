@@ -1,4 +1,4 @@
-"""What the figures say, in words. A sentence claims a difference only where the corrected interval shows one."""
+"""The findings in words. A sentence claims a difference only if the corrected interval shows one."""
 
 import datetime
 import re
@@ -34,7 +34,7 @@ def percents(ratio):
 
 
 def difference(ratio):
-    """'none', 'more', 'less', or 'too few' pairs to say; from the interval that is corrected for comparing many."""
+    """'none', 'more', 'less', or 'too few' pairs to say; from the interval that is corrected for many comparisons."""
     if "corrected_low" not in ratio:
         return "too few"
     low = min(ratio["low"], ratio["corrected_low"])
@@ -49,7 +49,7 @@ def fewest_pairs(ratio):
 
 
 def sentence(row, whole=True):
-    """Of one step of the ladder against step 0, or '' without a ratio. The first of many is a whole one."""
+    """A sentence on one step against step 0, or '' without a ratio. The first of many is a full one."""
     ratio = row.get("ratio_to_step_0")
     if not ratio:
         return ""
@@ -90,7 +90,7 @@ def lower(text):
 
 
 def ladder(results):
-    """A sentence for each step that was compared, without the one that all are compared with."""
+    """A sentence for each compared step, except the one that all are compared with."""
     base = lab_results.base(results)
     rows = [row for row in results["ladder"]
             if row is not base and "skipped" not in row and "ratio_to_step_0" in row]  # fmt: skip
@@ -107,7 +107,7 @@ def ladder(results):
 
 
 def scaling(results):
-    """A sentence for each step that differs from step 0 with some number of connections, or one that none does."""
+    """A sentence for each step that differs from step 0 with some number of connections, or one that says none does."""
     compared = [
         (row, point)
         for row in results["scaling"]
@@ -172,7 +172,7 @@ LIMITS = {
     "cpu": "its one thread had work for more than 90 % of the time",
     "late_sends": "more than 1 % of its messages left over 1 ms late",
 }
-MARK = "†"  # beside figures that are the client's, too
+MARK = "†"  # beside figures that the client limited
 
 
 def mark(told):
@@ -180,14 +180,14 @@ def mark(told):
 
 
 def client_was_the_limit(rows):
-    """Of throughput."""
+    """The note on throughput that the client limited."""
     if not any(map(mark, rows)):
         return ""
     return f"{MARK} For the marked rows the client was the limit, so that their throughput is the client's."
 
 
 def client_spoke(curves):
-    """Of latencies: what the client says of itself."""
+    """The note on latencies that the client limited."""
     limits = dict.fromkeys(limit for curve in curves for limit in curve.get("client_limits", ()))
     if not limits:
         return ""
@@ -200,7 +200,7 @@ def client_spoke(curves):
 
 
 def date(results):
-    """As people write it; what is no date stays as it is."""
+    """The date as people write it; a text that is not a date stays as it is."""
     try:
         day = datetime.datetime.fromisoformat(results["started"])
     except (KeyError, ValueError):
@@ -236,7 +236,7 @@ def machine(results):
 
 
 def mitigations(results):
-    """Which weaknesses of the processor the kernel works around, at some cost, and which it leaves."""
+    """Which processor flaws the kernel mitigates, at some cost, and which it does not."""
     told = results["machine"].get("mitigations", "")
     if isinstance(told, str):
         return told

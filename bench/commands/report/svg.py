@@ -50,7 +50,7 @@ def fitted(text, width, size=FONT):
 
 
 def short(value):
-    """Three or four digits that mean something: 0.046, 4.57, 12.3, 1,234."""
+    """Rounds to two to four significant digits: 0.046, 4.57, 12.3, 1,234."""
     if value == 0:
         return "0"
     if value < 1:
@@ -80,7 +80,7 @@ def linear_ticks(low, high, about=5):
 
 
 def log_ticks(low, high):
-    """1, 2, 5, 10, ... or only powers of ten where there are many."""
+    """1, 2, 5, 10, ... or only powers of ten if there are many."""
     factors = (1, 2, 5) if high / low < 2000 else (1,)
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [factor * 10.0**power for power in powers for factor in factors]
@@ -88,7 +88,7 @@ def log_ticks(low, high):
 
 
 def apart(ticks, place, distance):
-    """Those ticks that stand far enough from the last one that was kept."""
+    """The ticks that are far enough from the last one kept."""
     kept = []
     for tick in ticks:
         if not kept or abs(place(tick) - place(kept[-1])) >= distance:
@@ -132,7 +132,7 @@ def number(value):
 
 
 def data(**values):
-    """What a mark stands for, as in the results: the tests compare it."""
+    """The value that a mark stands for, as in the results: the tests compare it."""
     return {f"data_{key}": repr(value) if isinstance(value, float) else value
             for key, value in values.items()}  # fmt: skip
 

@@ -117,7 +117,7 @@ def field(results):
 
 
 def tls(results):
-    """Of each server what it takes with each load, and beside it the ratio to the server in C."""
+    """The cost of each server with each load, with the ratio to the server in C."""
     measured = [row for row in results["tls"] if "skipped" not in row]
     loads = list(dict.fromkeys(load["load"] for row in measured for load in row.get("loads", ()) if "load" in load))
     rows = []
@@ -194,7 +194,7 @@ def scaling(results):
 
 
 def scaling_ratios(results):
-    """Each step beside step 0, with as many connections in the same round."""
+    """Each step beside step 0, with the same number of connections in the same round."""
     lines = [
         (
             curves.name_of(row),
@@ -217,5 +217,5 @@ def scaling_ratios(results):
 
 
 def findings(results):
-    """Of the ladder, in words; the first is the one that people come for."""
+    """The main findings, in words; the first is the one that readers look for."""
     return [*sentences.ladder(results), *filter(None, (sentences.memory(results), sentences.field(results)))]

@@ -77,7 +77,7 @@ def read_options(arguments):
 
 
 def measure_all(targets, extent):
-    """(rows, failures, congestion control): for each target, what was measured, or why not."""
+    """(rows, failures, congestion control): for each target, what was measured, or why nothing was."""
     rows, failures, congestion = [], [], ""
     share = 0.1 if extent.quick else 1
     left = measuring.TimeLeft("row", [target.seconds * share for target in targets])
@@ -99,7 +99,7 @@ def measure_all(targets, extent):
 
 
 def measure(options):
-    """Prints the table; returns whether every run was well."""
+    """Prints the table; returns whether every run succeeded."""
     samples = Samples(options.json)
     wanted = options.only or [target.name for target in TARGETS]
     targets = [target for target in TARGETS if target.name in wanted]

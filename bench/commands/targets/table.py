@@ -4,7 +4,7 @@ HEADINGS = ("target", "anchor", "ours", "ratio", "95 % interval", "required", "a
 
 
 def cells(target, measured, reached):
-    """One line of the table; a row without a measurement has a verdict all the same."""
+    """One line of the table; even a row without a measurement has a verdict."""
     sign = ">=" if target.at_least else "<="
     limits = ["-" if limit is None else f"{sign} {limit:,}" for limit in (target.required, target.aim)]
     if measured is None:

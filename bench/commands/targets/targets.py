@@ -1,4 +1,4 @@
-"""What ringlet wants to reach, and how each of it is measured."""
+"""ringlet's targets, and how each is measured."""
 
 import dataclasses
 import functools
@@ -14,13 +14,13 @@ from measuring import Failure, Load, Missing
 from pairs import FEWEST_PAIRS, measure_pairs, median_interval, paired_ratio
 
 KIBIBYTE, MEBIBYTE = 1024, 1024 * 1024
-MEMORY_OF_A_CONNECTION = 12 * KIBIBYTE  # both ends, with something over
+MEMORY_OF_A_CONNECTION = 12 * KIBIBYTE  # both ends, with a margin
 TABLE_SHARE = 0.85  # the kernel spreads connections over workers by a hash, not evenly
 
 
 @dataclasses.dataclass(frozen=True)
 class Extent:
-    """How much is measured, and where."""
+    """How much to measure, and where."""
 
     pairs: int
     quick: bool
@@ -40,7 +40,7 @@ class Extent:
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    judged: float  # what is compared with what is required
+    judged: float  # the value that is compared with the requirement
     ours: str
     anchor: str = ""
     interval: tuple = ()
@@ -182,7 +182,7 @@ def piece(name):
 
 
 def growth(extent):
-    """What is resident more after a million connections than after the first 100,000."""
+    """How much more memory is resident after a million connections than after the first 100,000."""
     at_once = 100
     total = 20_000 if extent.quick else 1_000_000
     with measuring.running_server("echo_coro", extent.cpus[0]) as server:
@@ -206,7 +206,7 @@ def idle_bytes(extent):
 
 
 def idle_connections(extent):
-    """As many as there is memory for, at most a million: each worker's table has RLIMIT_NOFILE places."""
+    """As many connections as there is memory for, at most a million: each worker's table has RLIMIT_NOFILE slots."""
     wanted = min(extent.of(1_000_000), cost.available_bytes() // MEMORY_OF_A_CONNECTION)
     table, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     workers = math.ceil(wanted / (TABLE_SHARE * table))

@@ -103,7 +103,7 @@ void SimulatedNetwork::close(int fd) {
     if (!socket) return;
     descriptors_[static_cast<std::size_t>(fd - first_simulated_descriptor)] = nullptr;
     --open_count_;
-    if (std::ranges::find(descriptors_, socket) != descriptors_.end()) return; // it has another descriptor
+    if (std::ranges::find(descriptors_, socket) != descriptors_.end()) return; // not its last one
     for (const SocketPtr& client : socket->pending) break_off(*client, ECONNRESET);
     hang_up(*socket);
 }
