@@ -14,7 +14,7 @@ struct HoldResult {
     std::string first_error; ///< in words for an operator
     std::size_t processes = 0;
     double open_seconds = 0; ///< until the last one was held, or had failed
-    /// In bytes; empty where nobody could tell.
+    /// In bytes; empty if unknown.
     std::optional<double> server_user_bytes_per_connection;
     std::optional<double> kernel_bytes_per_connection; ///< both ends of it
 

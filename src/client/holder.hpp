@@ -45,7 +45,7 @@ struct HoldCount {
     std::uint64_t last_echo_errors = 0;
     int exit_status = 0;   ///< not 0: it could not even begin
     bool done = false;     ///< what it was told
-    bool unserved = false; ///< the first error is that nobody answered in time
+    bool unserved = false; ///< the first error is a timeout: no answer in time
     int first_errno = 0;   ///< of that error, if it is one of the system
     std::array<char, 200> first_error{};
 };

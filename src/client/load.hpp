@@ -29,7 +29,7 @@ struct LoadOptions {
     std::chrono::milliseconds duration{0}; ///< 0: count, do not time
     std::chrono::milliseconds warmup{0};
     std::chrono::milliseconds timeout{30'000};
-    /// So many connections of each coroutine in a row without one echo end the run; 0: none do.
+    /// How many connections of each coroutine in a row without an echo end the run; 0: none do.
     std::uint64_t give_up_after = 1000;
     double rate = 0; ///< requests a second over all; 0: as fast as answered
     bool progress = false;

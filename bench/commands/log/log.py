@@ -74,7 +74,7 @@ class RefusedLoad(Failure):
 
 
 def try_load(options):
-    """Asks the client, before any row, whether it takes this load; there is no server that it could reach.
+    """Asks the client, before any row, whether it takes this load; no server is running yet.
 
     Returns the backends on which it can run here.
     """

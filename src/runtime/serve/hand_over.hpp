@@ -102,7 +102,7 @@ Task<Result<void>> wait_for_predecessor(UniqueFd& leaving);
 /// What the old program does for a hand-over.
 struct HandOverSteps {
     std::function<Task<Result<std::vector<OfferedListener>>>()> offer;
-    std::function<Task<Result<void>>()> pause; ///< accepts no more, and has none in flight
+    std::function<Task<Result<void>>()> pause; ///< stops accepting, with no accept left in flight
     std::function<void()> resume;
     /// Drains; the listeners belong to the successor, and connections at rest go there through `channel`.
     std::function<void(UniqueFd channel)> leave;

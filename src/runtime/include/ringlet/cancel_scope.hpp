@@ -16,7 +16,7 @@ class TaskRecord;
 
 /// Why a scope was cancelled.
 enum class CancelReason : std::uint8_t {
-    requested,      ///< somebody called `cancel`
+    requested,      ///< `cancel` was called
     deadline,       ///< its time was up
     sibling_failed, ///< another task of the same group failed
     shutdown        ///< the loop or the server is shutting down

@@ -20,13 +20,13 @@ namespace RINGLET_EXPORT ringlet {
 ///     auto sent = co_await lines.send(std::move(line));
 ///     auto line = co_await lines.recv();
 ///
-/// Lifetime  Outlives its waiters (asserted). Values that nobody received are destroyed with it.
+/// Lifetime  Outlives its waiters (asserted). Values not yet received are destroyed with it.
 /// Thread    One loop's thread; see `ThreadChannel` for messages from other threads.
 template <class T>
 class Channel {
 public:
-    /// Holds up to `capacity` values that nobody has received yet. With 0 a sender waits until its
-    /// value is taken. `name` must outlive the channel, as a literal does.
+    /// Holds up to `capacity` values not yet received. With 0 a sender waits until its value is
+    /// taken. `name` must outlive the channel, as a literal does.
     ///
     /// Cost      Allocates its memory here, and never again.
     explicit Channel(std::size_t capacity, const char* name = "")
@@ -126,7 +126,7 @@ public:
     }
 
     [[nodiscard]] bool is_closed() const noexcept { return closed_; }
-    /// Values in it that nobody has received yet.
+    /// The number of values not yet received.
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] std::size_t capacity() const noexcept { return capacity_; }
 

@@ -130,7 +130,7 @@ public:
     /// Suspends  Once.
     /// Cancel    Ends with `operation_canceled`; a datagram that arrived first is delivered.
     /// Returns   `Result<ReceivedDatagram>`.
-    /// Errors    `connection_refused` on a connected socket: the peer's machine reported that nobody listens.
+    /// Errors    `connection_refused` on a connected socket: the peer's machine reported that no socket listens there.
     [[nodiscard]] RecvDatagramAwaiter recv_from(std::span<std::byte> memory);
 
     /// Receives a datagram that is already there: for the rest of a burst, without a wait for each.

@@ -26,7 +26,7 @@ enum class Errc {
     unknown_feature,        ///< RINGLET_WITH or RINGLET_WITHOUT names no feature
     task_not_ready,         ///< a started task ended before it reported that it was ready
     message_too_long,       ///< the message to read is longer than the given limit
-    connected_to_itself,    ///< a connection's two ends are one socket: nobody listens there
+    connected_to_itself,    ///< a connection's two ends are one socket: there is no listener
     invalid_range,          ///< a range of addresses is not of the form ADDRESS/BITS
     metrics_unavailable,    ///< cannot listen on `ServeOptions::metrics`; the report says why
     no_given_socket,        ///< the service manager gave no socket with that name

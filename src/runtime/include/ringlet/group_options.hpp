@@ -11,7 +11,7 @@ namespace RINGLET_EXPORT ringlet {
 /// What a group does when one of its tasks returns an error or throws.
 enum class OnFailure : std::uint8_t {
     cancel_siblings, ///< the first failure cancels the group, and is what the group returns
-    report           ///< the failure goes to `LoopOptions::report`; the others go on
+    report           ///< the failure goes to `LoopOptions::report`; the others continue
 };
 
 /// Receives the failures of a group's tasks.

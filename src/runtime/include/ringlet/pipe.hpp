@@ -63,7 +63,7 @@ public:
 ///
 /// Lifetime  Owns the descriptor; see `StreamSocket`.
 /// Thread    The loop on which it is first used. One write at a time (asserted). SIGPIPE is blocked on that thread from
-///           the first write on: a pipe that nobody reads answers `broken_pipe`.
+///           the first write on: a write to a pipe without a reader ends with `broken_pipe`.
 /// Errors    Every operation may also end with `operation_canceled`.
 class PipeWriter {
 public:

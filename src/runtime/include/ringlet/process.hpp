@@ -89,7 +89,7 @@ public:
     /// Cancel    The child gets SIGTERM, then SIGKILL after `ProcessOptions::grace`. Once it has ended:
     ///           `operation_canceled`.
     /// Returns   `Result<ExitStatus>`; the same on every later call.
-    /// Errors    `no_child_process` if somebody else has waited for the child, or SIGCHLD is ignored.
+    /// Errors    `no_child_process` if other code has waited for the child, or SIGCHLD is ignored.
     [[nodiscard]] Task<Result<ExitStatus>> wait();
 
     /// Sends it a signal.

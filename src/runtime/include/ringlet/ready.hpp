@@ -40,8 +40,8 @@ struct ReadyState : Pooled {
     }
 };
 
-/// The first parameter of a child that reports when it is ready. Calling it lets the starter go on.
-/// `Ready<Endpoint>` is called with a value, `Ready<>` without.
+/// The first parameter of a child that reports when it is ready. Calling it lets the starter
+/// continue. `Ready<Endpoint>` is called with a value, `Ready<>` without.
 ///
 /// Lifetime  Move-only; may be dropped. The starter then resumes when the task has ended.
 template <class V>

@@ -163,7 +163,7 @@ public:
     }
 
 private:
-    // Not an error_code: to make one calls into the standard library, also for success.
+    // Not an error_code: making one calls into the standard library, even for success.
     int value_ = 0;
     const std::error_category* category_ = nullptr;
 };

@@ -32,7 +32,7 @@ struct OperationsInFlight {
     std::size_t connect = 0;
     std::size_t recv = 0; ///< of bytes, datagrams and descriptors
     std::size_t send = 0;
-    std::size_t read = 0; ///< of what is no socket, as the next two
+    std::size_t read = 0; ///< not on sockets, as the next two
     std::size_t write = 0;
     std::size_t poll = 0;
     std::size_t blocking_job = 0; ///< of `run_blocking`, on another thread

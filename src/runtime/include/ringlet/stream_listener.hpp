@@ -38,7 +38,7 @@ struct ListenOptions {
     bool v6_only = false;
     /// How the peers of accepted connections are monitored: by default they are probed after two minutes of silence.
     Liveness liveness{.keep_alive = std::chrono::seconds(120)};
-    /// The permissions of a Unix socket's file, less the umask. Whoever may write to it may connect.
+    /// The permissions of a Unix socket's file, less the umask. Any user who may write to it may connect.
     mode_t mode = 0777;
 };
 
@@ -110,9 +110,9 @@ public:
     ///
     /// Thread    No accept is in flight (asserted).
     /// Suspends  Never.
-    /// Returns   `Result<std::vector<StreamSocket>>`: empty if nobody is waiting.
+    /// Returns   `Result<std::vector<StreamSocket>>`: empty if no client is waiting.
     /// Errors    As `accept`, but only if there is no connection to return.
-    /// Cost      If nobody is waiting, one system call.
+    /// Cost      If no client is waiting, one system call.
     [[nodiscard]] Result<std::vector<StreamSocket>> accept_waiting(std::size_t at_most);
 
     /// The same, but only connections that the kernel has accepted ahead of time (the feature multishot_accept): they

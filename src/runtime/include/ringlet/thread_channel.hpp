@@ -55,7 +55,7 @@ public:
         std::shared_ptr<State> state_;
     };
 
-    /// Holds up to `capacity` values (at least 1) that nobody has received yet.
+    /// Holds up to `capacity` values (at least 1) not yet received.
     ThreadChannel(EventLoop& loop, std::size_t capacity, const char* name = "")
         : state_(std::make_shared<State>(loop.core(), capacity)),
           receivers_("ThreadChannel", name) {

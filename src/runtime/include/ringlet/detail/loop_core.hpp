@@ -85,7 +85,7 @@ public:
 
     /// The only place where a cancelled task learns of its cancellation.
     enum class Admission {
-        proceed, ///< go on and suspend
+        proceed, ///< continue and suspend
         refuse,  ///< answer `operation_canceled` at once, without touching the kernel
         yield,   ///< the same, after all others had a turn: the task has ignored too many refusals
         abandon  ///< suspend for good: the loop is shutting down, and the task still does not end

@@ -69,7 +69,7 @@ struct Operation final : Wait, ListHook {
     enum class Standby : std::uint8_t {
         no,
         queued, ///< it waits for a buffer
-        asked,  ///< it has waited a long time and was asked back: see `Ring::park`
+        asked,  ///< it waited a long time and is being cancelled: see `Ring::park`
         polls   ///< a poll stands in for it
     };
     Standby standby = Standby::no; ///< used by the ring only

@@ -32,7 +32,7 @@ enum class Fault : std::uint8_t {
     frame_allocation,         ///< `std::bad_alloc` for a coroutine, a task or a socket
 
     // A connection ends; bytes on their way are lost.
-    connection_refused, ///< ECONNREFUSED from connect, although somebody listens
+    connection_refused, ///< ECONNREFUSED from connect, although there is a listener
     connection_reset,   ///< ECONNRESET
     broken_pipe,        ///< EPIPE from a send
     timed_out,          ///< ETIMEDOUT; the other side may learn of it a quarter of an hour later
