@@ -1,7 +1,7 @@
-// What every await of the library promises a task that was cancelled: it is told at once and every time, so that a
-// loop that looks at its answers ends, and a loop that does not cannot keep others from their turns, nor its event
-// loop from being left. On both kernels and in the simulation. A rule of the house (every_awaiter_is_in_the_contract)
-// finds an awaiter that is not in the list.
+// Every await in a cancelled task reports the cancellation at once, and every time. So a loop that checks its results
+// ends, and a loop that ignores them can neither starve other tasks nor keep its event loop from being left. Checked
+// on both kernels and in the simulation. A house rule (every_awaiter_is_in_the_contract) finds an awaiter that is
+// missing from the list.
 
 #include "net.hpp"
 
@@ -21,12 +21,12 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr int most_rounds = 1'000'000; // then it is a hang
+constexpr int most_rounds = 1'000'000; // beyond that it is a hang
 
-// More than a socket takes whose peer does not read.
+// More than a socket takes while its peer does not read.
 const std::vector<std::byte> more_than_fits(64 << 20);
 
-/// What there is to await. Nothing of it ever comes.
+/// Something to await for each case; none of it ever happens.
 struct World {
     explicit World(EventLoop& on) : loop(&on), letters(on, 1, "letters") {
         auto bound = TcpListener::bind(Endpoint::parse("127.0.0.1:0").value());
@@ -47,7 +47,7 @@ struct World {
     Channel<int> full{0, "full"};
     ThreadChannel<int> letters;
     TcpListener listener;
-    std::optional<TcpStream> stream; // whose peer says nothing
+    std::optional<TcpStream> stream; // its peer sends nothing
     std::optional<TcpStream> peer;
     std::byte memory[16] = {};
     std::pair<UnixStream, UnixStream> locals = std::move(*UnixStream::pair());
@@ -85,7 +85,7 @@ struct Case {
     const char* awaiter; ///< its class
     const char* what;
     Once once;
-    bool tells = true; ///< by its answer that it was cancelled
+    bool tells = true; ///< whether its result reports the cancellation
 };
 
 const Case cases[] = {
@@ -282,7 +282,7 @@ const Case cases[] = {
     {"ConnectAwaiter", "connect, and the kernel refuses",
      [](World&) -> Task<Result<void>> {
          auto answer = co_await TcpStream::connect(Endpoint::parse("127.0.0.1:1").value());
-         // Somebody who tries again and again.
+         // As a client that keeps retrying.
          if (answer || answer.error() == std::errc::operation_canceled)
              co_return without_value(answer);
          co_return Result<void>();
@@ -452,7 +452,7 @@ Task<std::string> cancel_one(EventLoop& loop, const Case& tried,
             static_cast<void>(turned);
         }
         looping.cancel();
-        // Everybody else has turns, whatever it does.
+        // Every other task gets its turns, whatever this one does.
         for (int turn = 0; turn < 20; ++turn) {
             auto turned = co_await yield();
             static_cast<void>(turned);
@@ -467,7 +467,7 @@ Task<std::string> cancel_one(EventLoop& loop, const Case& tried,
             group.cancel();
         } else {
             EventLoop& here = co_await current_loop();
-            here.stop(); // it ends where it stands
+            here.stop(); // ends it where it is suspended
         }
     };
     auto around = [&](BoundedTaskGroup& full_group) -> Task<> {
@@ -484,7 +484,7 @@ Task<std::string> cancel_one(EventLoop& loop, const Case& tried,
     co_return wrong;
 }
 
-// Leaves the loop while one is stubborn: `run` returns, and the loop can be used again.
+// Leaves the loop while a task ignores its cancellation: `run` returns, and the loop can be used again.
 void try_all(const std::function<void(const Case&, Task<> (*)(World*, Once), Moment)>& run) {
     for (const Case& tried : cases) {
         const std::string name = tried.awaiter + std::string(": ") + tried.what;
@@ -522,17 +522,17 @@ void on_a_kernel(Backend backend) {
 
 } // namespace
 
-TEST_CASE(
-    "every await tells a cancelled task so, and none lets a stubborn one keep the loop: io_uring") {
+TEST_CASE("every await reports a cancellation, and a task that ignores it cannot hold the loop: "
+          "io_uring") {
     on_a_kernel(Backend::io_uring);
 }
 
 TEST_CASE(
-    "every await tells a cancelled task so, and none lets a stubborn one keep the loop: epoll") {
+    "every await reports a cancellation, and a task that ignores it cannot hold the loop: epoll") {
     on_a_kernel(Backend::epoll);
 }
 
-TEST_CASE("every await tells a cancelled task so, and none lets a stubborn one keep the loop: "
+TEST_CASE("every await reports a cancellation, and a task that ignores it cannot hold the loop: "
           "simulation") {
     try_all([](const Case& tried, Task<> (*loop_of_awaits)(World*, Once), Moment moment) {
         const auto report =

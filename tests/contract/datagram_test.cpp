@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Addresses of one kind, and the folder of those that are files.
+/// Addresses of one kind, and the folder for Unix sockets.
 class Place {
 public:
     explicit Place(std::string kind) : kind_(std::move(kind)) {
@@ -102,7 +102,7 @@ Task<> what_is_too_long_is_told(Place& place) {
     CHECK(refused.error() == std::errc::message_size);
 }
 
-// Whom one is connected to, others do not come between.
+// A connected socket receives only from its peer.
 Task<> a_connected_one_hears_of_its_peer_alone(Place& place) {
     auto server = bound(place.next());
     auto other = bound(place.next());
@@ -115,7 +115,7 @@ Task<> a_connected_one_hears_of_its_peer_alone(Place& place) {
     CHECK(sent);
     auto asked = co_await server.recv_from(memory);
     REQUIRE(asked);
-    if (place.is_unix()) co_return; // it has no name, and nobody can write to it
+    if (place.is_unix()) co_return; // the client has no name to send to
     CHECK(asked->from == client->local().value());
     auto strange = co_await other.send_to("strange", asked->from);
     CHECK(strange);
@@ -133,7 +133,7 @@ Task<> a_burst_is_taken_without_a_wait_each(Place& place) {
         auto sent = co_await client.send_to(std::to_string(i), at);
         CHECK(sent);
     }
-    auto slept = co_await sleep_for(20ms); // in which all arrive
+    auto slept = co_await sleep_for(20ms); // by then all have arrived
     CHECK(slept);
     std::vector<std::byte> memory(100);
     std::string got;
@@ -148,7 +148,7 @@ Task<> a_burst_is_taken_without_a_wait_each(Place& place) {
     CHECK(none.error() == std::errc::timed_out);
 }
 
-// A receive that is cancelled has taken no datagram.
+// A cancelled receive takes no datagram.
 Task<> a_cancellation_loses_nothing(Place& place) {
     auto server = bound(place.next());
     auto client = bound(place.next());
@@ -233,27 +233,27 @@ TEST_CASE("a datagram arrives whole, with its sender, and is answered") {
     check(arrives_whole_and_is_answered);
 }
 
-TEST_CASE("a datagram without bytes is one") { check(one_without_bytes_is_one); }
+TEST_CASE("an empty datagram is received as one") { check(one_without_bytes_is_one); }
 
-TEST_CASE("a datagram that is too long is told, on both sides") { check(what_is_too_long_is_told); }
+TEST_CASE("a datagram that is too long is reported to receiver and sender") {
+    check(what_is_too_long_is_told);
+}
 
-TEST_CASE("a connected datagram socket hears of its peer alone") {
+TEST_CASE("a connected datagram socket receives only from its peer") {
     check(a_connected_one_hears_of_its_peer_alone);
 }
 
-TEST_CASE("a burst is taken without a wait each, and a quiet socket has nothing") {
+TEST_CASE("try_recv_from takes a whole burst, and a receive on a quiet socket times out") {
     check(a_burst_is_taken_without_a_wait_each);
 }
 
-TEST_CASE("a receive of a datagram that is cancelled has taken none") {
-    check(a_cancellation_loses_nothing);
-}
+TEST_CASE("a cancelled receive takes no datagram") { check(a_cancellation_loses_nothing); }
 
 TEST_CASE("closing a socket ends the receive that waits on it") {
     check(one_that_is_closed_says_so);
 }
 
-// ---- in the simulation, whatever goes astray --------------------------------------------------------
+// ---- in the simulation, with datagrams that are lost, doubled or late --------------------------------
 
 namespace {
 
@@ -261,7 +261,7 @@ std::uint64_t struck(const Simulation& world, Fault fault) {
     return world.faults()[static_cast<std::size_t>(fault)];
 }
 
-/// What arrives of twenty datagrams, each with its number.
+/// Sends twenty numbered datagrams, and returns the numbers that arrive.
 Task<std::vector<int>> arrivals_of_twenty() {
     auto server = DatagramSocket::bind(loopback());
     REQUIRE(server);
@@ -283,7 +283,7 @@ Task<std::vector<int>> arrivals_of_twenty() {
     }
 }
 
-/// Runs seeds with this fault until it has struck in some; each may judge what has arrived.
+/// Runs 200 seeds with this fault. `judge` checks what arrived in each; some must have had the fault.
 template <class Judge>
 void with_fault(Fault fault, Judge judge) {
     std::uint64_t seen = 0;
@@ -300,20 +300,20 @@ void with_fault(Fault fault, Judge judge) {
 
 } // namespace
 
-TEST_CASE("lost_datagram: as many fewer arrive, and the rest in order") {
+TEST_CASE("lost_datagram: each fault loses one datagram, and the rest arrive in order") {
     with_fault(Fault::lost_datagram, [](const std::vector<int>& arrived, std::uint64_t count) {
         return arrived.size() == 20 - count && std::ranges::is_sorted(arrived);
     });
 }
 
-TEST_CASE("doubled_datagram: as many more arrive, and none is missing") {
+TEST_CASE("doubled_datagram: each fault adds one datagram, and none is missing") {
     with_fault(Fault::doubled_datagram, [](const std::vector<int>& arrived, std::uint64_t count) {
         return arrived.size() == 20 + count &&
                std::set<int>(arrived.begin(), arrived.end()).size() == 20;
     });
 }
 
-TEST_CASE("late_datagram: all arrive, and one that is late not before its time") {
+TEST_CASE("late_datagram: all arrive, and a late one may be overtaken") {
     bool overtaken = false;
     with_fault(Fault::late_datagram, [&](const std::vector<int>& arrived, std::uint64_t count) {
         const bool sorted = std::ranges::is_sorted(arrived);
@@ -323,13 +323,13 @@ TEST_CASE("late_datagram: all arrive, and one that is late not before its time")
     CHECK(overtaken);
 }
 
-TEST_CASE("a question is asked until it is answered, whatever goes astray") {
+TEST_CASE("a client that repeats its question gets an answer under every fault") {
     auto answer = [](DatagramSocket& server) -> Task<> {
         std::vector<std::byte> memory(100);
         for (;;) {
             auto asked = co_await server.recv_from(memory);
             if (asked.error() == std::errc::operation_canceled) co_return;
-            if (!asked) continue; // no memory: who asked asks again
+            if (!asked) continue; // no memory: the client asks again
             const std::string text = text_of(std::span(memory).first(asked->size_bytes));
             auto answered = co_await server.send_to(std::as_bytes(std::span(text)), asked->from);
             if (answered.error() == std::errc::operation_canceled) co_return;
@@ -351,7 +351,7 @@ TEST_CASE("a question is asked until it is answered, whatever goes astray") {
                     for (;;) {
                         auto received = co_await with_timeout(100ms, client->recv_from(memory));
                         if (!received) break;
-                        // An answer to an earlier one may come late.
+                        // The answer to an earlier question may come late.
                         answered =
                             text_of(std::span(memory).first(received->size_bytes)) == question;
                         if (answered) break;
@@ -369,7 +369,7 @@ TEST_CASE("a question is asked until it is answered, whatever goes astray") {
     CHECK_MESSAGE(report, report.to_string());
 }
 
-TEST_CASE("simulated datagrams: destinations, segments, full queues, nobody there") {
+TEST_CASE("simulated datagrams: destinations, segments, full queues, no receiver") {
     auto scenario = [](Simulation& world) -> Task<> {
         const DatagramOptions tells{.tell_destination = true};
         for (const char* any : {"0.0.0.0:0", "[::]:0"}) {
@@ -392,7 +392,7 @@ TEST_CASE("simulated datagrams: destinations, segments, full queues, nobody ther
                 CHECK(answered);
             }
             CHECK(got == "aa,bb,c,");
-            // More than the queue of the receiver takes is lost, and counted.
+            // Datagrams that do not fit into the receiver's queue are lost, and counted.
             const std::vector<std::byte> large(60'000);
             for (int i = 0; i < 5; ++i) {
                 sent = co_await client->send_to(std::span(large), at);
@@ -422,7 +422,7 @@ TEST_CASE("simulated datagrams: destinations, segments, full queues, nobody ther
     CHECK_MESSAGE(report, report.to_string());
 }
 
-TEST_CASE("a Unix datagram waits for room at its receiver") {
+TEST_CASE("a send to a full Unix datagram socket waits for room") {
     auto scenario = [](Simulation& world) -> Task<> {
         auto server = DatagramSocket::bind(Endpoint::parse("unix:@server").value());
         auto client = DatagramSocket::connect(Endpoint::parse("unix:@server").value());

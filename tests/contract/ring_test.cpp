@@ -1,5 +1,5 @@
-// What every ring promises its loop (detail/ring.hpp): the same cases on io_uring with each feature off, or on where it
-// is off by itself, on epoll, and on the simulated kernel.
+// What every ring promises its loop (detail/ring.hpp): the same cases on io_uring with each feature flipped from its
+// default, on epoll, and on the simulated kernel.
 
 #include "base/kernel.hpp"
 #include "request.hpp"
@@ -59,7 +59,7 @@ constexpr FeatureSwitch switches[] = {
      }},
 };
 
-/// A kernel, a ring of it, and what the ring has handed over.
+/// A kernel, its ring, and the completions that the ring has handed over.
 class World {
 public:
     explicit World(std::unique_ptr<Ring> made) : ring(std::move(made)) {}
@@ -140,7 +140,7 @@ public:
     }
 
 private:
-    std::unique_ptr<SimulatedKernel> simulated_; // longer than its ring
+    std::unique_ptr<SimulatedKernel> simulated_; // outlives its ring
 
 public:
     std::unique_ptr<Ring> ring;
@@ -149,7 +149,7 @@ private:
     std::map<const Operation*, int> answers_;
 };
 
-/// Runs a scene once on each ring that there is here.
+/// Runs a scene once on each ring that this machine has.
 template <class Scene>
 void on_every_ring(Scene scene) {
     std::size_t uring_count = 0;
@@ -163,7 +163,7 @@ void on_every_ring(Scene scene) {
         World world(std::move(*ring));
         scene(world);
     }
-    // Where io_uring is refused the other two are tried; the program says so elsewhere.
+    // If io_uring is refused, the other two are tried; the program reports that elsewhere.
     CHECK((uring_count == std::size(switches) || probe_io_uring()));
     {
         INFO("epoll");
@@ -185,7 +185,7 @@ void on_every_ring(Scene scene) {
 
 } // namespace
 
-TEST_CASE("every ring receives what was there, what comes, and the end") {
+TEST_CASE("every ring receives earlier bytes, later bytes, and the end") {
     on_every_ring([](World& world) {
         auto [left, right] = world.connection();
         world.send(right, "before");
@@ -219,7 +219,7 @@ TEST_CASE("every ring receives what was there, what comes, and the end") {
     });
 }
 
-TEST_CASE("every ring lends the memory of a receive when there is something to write into it") {
+TEST_CASE("every ring provides the buffer of a receive when data comes") {
     on_every_ring([](World& world) {
         auto [left, right] = world.connection();
         Request receiving(std::size_t{0});
@@ -249,13 +249,13 @@ TEST_CASE("every ring hands a cancelled operation over once, and the next one wo
             CHECK_FALSE(world.is_answered(receiving));
             world.ring->cancel(receiving.operation);
             CHECK(world.answer(receiving) == -ECANCELED);
-            CHECK_FALSE(world.is_answered(receiving)); // nor a second time
+            CHECK_FALSE(world.is_answered(receiving)); // not a second time
         }
         world.send(right, "whole");
         world.start(receiving, Opcode::recv, left);
         CHECK(world.answer(receiving) == 5);
 
-        // It has never reached the kernel.
+        // It is cancelled before it reaches the kernel.
         world.start(receiving, Opcode::recv, left);
         world.ring->cancel(receiving.operation);
         CHECK(world.answer(receiving) == -ECANCELED);
@@ -264,7 +264,7 @@ TEST_CASE("every ring hands a cancelled operation over once, and the next one wo
     });
 }
 
-TEST_CASE("every ring cancels the one that is meant, and loses no byte of a race") {
+TEST_CASE("every ring cancels only the operation it is given, and loses no byte in a race") {
     on_every_ring([](World& world) {
         constexpr int pair_count = 20;
         std::vector<std::pair<UniqueFd, UniqueFd>> pairs;
@@ -279,7 +279,7 @@ TEST_CASE("every ring cancels the one that is meant, and loses no byte of a race
             if (index == 7) continue;
             CHECK_FALSE(world.is_answered(requests[index]));
             world.send(pairs[index].second, "x");
-            world.ring->cancel(requests[index].operation); // the byte may have been faster
+            world.ring->cancel(requests[index].operation); // the byte may win the race
             int result = *world.answer(requests[index]);
             if (result == -ECANCELED) {
                 world.start(requests[index], Opcode::recv, pairs[index].first);
@@ -319,7 +319,7 @@ TEST_CASE("every ring takes more operations than its queue has entries, and answ
     });
 }
 
-TEST_CASE("every ring waits until its deadline, not less, and not at all for one that has passed") {
+TEST_CASE("every ring waits until its deadline, never less, and not at all if it has passed") {
     on_every_ring([](World& world) {
         const auto begin = world.now();
         // A signal ends a wait early, and so does what a closed io_uring still has to do on this thread.
@@ -329,7 +329,7 @@ TEST_CASE("every ring waits until its deadline, not less, and not at all for one
         CHECK(world.wait(begin) == 0);
         CHECK(world.wait(Clock::time_point::min()) == 0);
 
-        // What comes ends a wait of an hour, or the limit of this test does.
+        // A completion ends a wait of an hour; if none does, the limit of this test does.
         auto [left, right] = world.connection();
         Request receiving;
         Request sending(std::string_view("x"));
@@ -345,7 +345,7 @@ TEST_CASE("every ring waits until its deadline, not less, and not at all for one
     });
 }
 
-TEST_CASE("every ring accepts a waiting connection, and a cancelled accept leaves it for the next one") {
+TEST_CASE("every ring accepts a connection, even after a cancelled accept") {
     on_every_ring([](World& world) {
         UniqueFd listening = world.listener();
         Request accepting;
@@ -375,7 +375,7 @@ TEST_CASE("every ring accepts a waiting connection, and a cancelled accept leave
     });
 }
 
-TEST_CASE("every ring answers what fails with a negative errno, and with no signal") {
+TEST_CASE("every ring reports a failure as a negative errno, and raises no signal") {
     on_every_ring([](World& world) {
         // Nobody listens there any more.
         UniqueFd listening = world.listener();
@@ -394,14 +394,14 @@ TEST_CASE("every ring answers what fails with a negative errno, and with no sign
             Request sending(std::string_view("to nobody"));
             world.start(sending, Opcode::send, left);
             result = *world.answer(sending);
-            world.wait(world.now() + 1ms); // until the peer has said that it is gone
+            world.wait(world.now() + 1ms); // until the peer's reset has arrived
         }
         CHECK((result == -EPIPE || result == -ECONNRESET));
         world.ring->close(left.release());
     });
 }
 
-TEST_CASE("every ring knows a descriptor from the last one that had its number") {
+TEST_CASE("no ring confuses a descriptor with an earlier one of the same number") {
     on_every_ring([](World& world) {
         for (int again = 0; again < 5; ++again) {
             auto [left, right] = world.connection();

@@ -15,7 +15,7 @@ using namespace ringlet::testing;
 
 namespace {
 
-/// A stream as a user writes one, around another: see docs/guides/streams.md.
+/// A user's own stream, wrapped around another one: see docs/guides/streams.md.
 template <ByteStream Inner>
 class Tallied : public StreamAdapter<Tallied<Inner>> {
 public:
@@ -104,7 +104,7 @@ TEST_CASE("every stream keeps the contract: one that a user wrote") {
 }
 
 TEST_CASE("every stream keeps the contract: in the simulation, with faults that lose nothing") {
-    // The contract's own checks are doctest's: no scenario may end early for one that an expected fault explains.
+    // The cases check with doctest, so they can only run with faults that cause no error.
     for (const auto& one_case : stream_cases<TcpStream>) {
         CAPTURE(one_case.name);
         auto scenario = [&one_case](Simulation& world) -> Task<> {
