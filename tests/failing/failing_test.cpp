@@ -1,5 +1,5 @@
-// Whatever allocation fails, and whatever move throws, in a scenario of everything that the library offers: somebody is
-// told, nothing is left behind, and the loop works afterwards. This program replaces operator new.
+// Runs a scenario with everything that the library offers, in which each allocation fails once and each move throws
+// once: nothing may be left behind, and the loop must work afterwards. This program replaces operator new.
 
 #include "net.hpp"
 
@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-thread_local std::uint64_t calls_left = 0; // until one fails; 0: none does
+thread_local std::uint64_t calls_left = 0; // until one fails; 0: none fails
 thread_local bool has_failed = false;
 
 bool fails_now() noexcept {
@@ -54,7 +54,7 @@ void* operator new(std::size_t size_bytes, std::align_val_t alignment,
                ? nullptr
                : std::aligned_alloc(multiple, (size_bytes + multiple - 1) / multiple * multiple);
 }
-// Not inlined: g++ would see malloc and operator delete as a pair that does not fit.
+// Not inlined: g++ would warn of a mismatch between malloc and operator delete.
 [[gnu::noinline]] void operator delete(void* block) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete[](void* block) noexcept { std::free(block); }
 [[gnu::noinline]] void operator delete(void* block, std::size_t) noexcept { std::free(block); }
@@ -182,7 +182,7 @@ Task<> with_the_rest(EventLoop* loop) {
     static_cast<void>(text);
     static bool delivered;
     delivered = false;
-    loop->post([] { delivered = true; }); // also when this task has been left
+    loop->post([] { delivered = true; }); // static: it may run after this task is gone
     auto shielded = co_await shield(nap);
     static_cast<void>(shielded);
     static_cast<void>(loop->dump());
@@ -221,7 +221,7 @@ bool blocks_signals() {
     return sigismember(&mask, SIGTERM) == 1;
 }
 
-// Lets the n-th call fail, for every n until none does.
+// Makes the n-th call fail, for n = 1, 2, ... until no call fails.
 void fail_each(Backend backend, std::uint64_t& left, bool& failed) {
     LoopOptions options{.backend = backend};
     options.report = [](std::string_view) {};
@@ -264,15 +264,15 @@ void fail_each(Backend backend, std::uint64_t& left, bool& failed) {
 
 } // namespace
 
-TEST_CASE("whichever allocation fails, nothing is left and the loop works on: io_uring") {
+TEST_CASE("whichever allocation fails, nothing is left and the loop still works: io_uring") {
     fail_each(Backend::io_uring, calls_left, has_failed);
 }
-TEST_CASE("whichever allocation fails, nothing is left and the loop works on: epoll") {
+TEST_CASE("whichever allocation fails, nothing is left and the loop still works: epoll") {
     fail_each(Backend::epoll, calls_left, has_failed);
 }
-TEST_CASE("whichever move throws, nothing is left and the loop works on: io_uring") {
+TEST_CASE("whichever move throws, nothing is left and the loop still works: io_uring") {
     fail_each(Backend::io_uring, moves_left, move_has_failed);
 }
-TEST_CASE("whichever move throws, nothing is left and the loop works on: epoll") {
+TEST_CASE("whichever move throws, nothing is left and the loop still works: epoll") {
     fail_each(Backend::epoll, moves_left, move_has_failed);
 }

@@ -1,7 +1,7 @@
-// Feeds a TLS server what nobody would send: nonsense from the first byte on, or a real client's bytes with changes in
-// them, in the handshake and after it. It must end each time: without a crash, without a leak.
+// Feeds a TLS server malformed input: nonsense from the first byte on, or a real client's bytes with changes, in the
+// handshake and after it. Each run must end without a crash and without a leak.
 //
-// With clang and -fsanitize=fuzzer it is a target of libFuzzer. Otherwise it has a main, which makes up its inputs:
+// With clang and -fsanitize=fuzzer it is a libFuzzer target. Otherwise its own main generates the inputs:
 //     tls_fuzz [COUNT [SEED]]
 
 #include <ringlet/detail/tls_engine.hpp>
@@ -47,7 +47,7 @@ const TlsContext& client_context() {
     return context;
 }
 
-// As a stream does: handshake first, then everything that can be read, and an answer.
+// Acts like a stream: handshake first, then reads everything there is, and answers.
 void give(TlsEngine& engine, std::span<const std::byte> bytes, bool& is_up) {
     while (!bytes.empty()) {
         Buffer chunk(Buffer::borrow(), std::min<std::size_t>(bytes.size(), 4000));
@@ -70,7 +70,7 @@ void give(TlsEngine& engine, std::span<const std::byte> bytes, bool& is_up) {
     }
 }
 
-// Bytes of the input say where something is changed, and into what.
+// The input says which bytes to change, and how.
 void change(std::vector<std::byte>& bytes, Input& input) {
     while (!input.empty() && !bytes.empty()) {
         const std::uint8_t what = input[0];
@@ -112,7 +112,7 @@ void converse(Input input) {
         give(client, take_output(server), client_is_up);
         if (client.error()) break;
     }
-    if (server.error() || server.may_read()) return; // nothing more is asked of it
+    if (server.error() || server.may_read()) return; // not used after an error
     server.feed(Buffer());                           // the end
     std::byte rest[100];
     std::size_t size = 0;
@@ -149,7 +149,7 @@ int main(int argc, char** argv) {
     for (long i = 0; i < count; ++i) {
         std::vector<std::uint8_t> input(1 + next() % (next() % 8 == 0 ? 3000 : 40));
         for (std::uint8_t& byte : input) byte = static_cast<std::uint8_t>(next());
-        // Most begin as TLS does, and leave some flights as they are.
+        // Most inputs begin like TLS, and leave some flights unchanged.
         for (std::size_t at = 1; at < input.size(); ++at)
             if (next() % 4 == 0) input[at] = 0;
         if (input[0] % 4 == 0 && input.size() > 6) {

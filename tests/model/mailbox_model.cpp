@@ -58,7 +58,7 @@ constexpr int letters_each = 2;
 constexpr int letter_count = sender_count * letters_each;
 
 // EventLoop::post: put, and a write to the eventfd when the box was empty. The loop reads the eventfd,
-// then delivers all. A wake that is lost leaves the receiver waiting for ever, which is found too.
+// then delivers all. A lost wake would leave the receiver waiting for ever; the model finds that too.
 template <bool broken>
 struct Post : rl::test_suite<Post<broken>, sender_count + 1> {
     ringlet::LetterStack<Node, ModelAtomic<Node, broken>> letters;
@@ -90,8 +90,8 @@ struct Post : rl::test_suite<Post<broken>, sender_count + 1> {
     void after() { RL_ASSERT(letters.empty()); }
 };
 
-// ThreadChannel: values under a mutex; a letter only when none is on its way. The receiver clears
-// the mark first, then takes what is there.
+// ThreadChannel: values under a mutex; a letter only if none is on its way. The receiver clears the
+// mark first, then takes all values.
 struct Channel : rl::test_suite<Channel, sender_count + 1> {
     ringlet::LetterStack<Node, ModelAtomic<Node, false>> letters;
     rl::atomic<int> eventfd;

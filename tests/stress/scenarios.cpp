@@ -26,13 +26,13 @@ microseconds time_up_to(Simulation& simulation, std::uint64_t limit_us) {
 
 // ---- echo ---------------------------------------------------------------------------------------
 
-/// Every byte says where it belongs, so that one that is lost or comes twice is seen.
+/// Each byte encodes its position, so that a lost or doubled one is found.
 std::byte byte_at(std::size_t place) {
     return static_cast<std::byte>((place * 2'654'435'761U) >> 13);
 }
 
-/// A client of an echo server: sends, and compares what comes back. Gives up now and then, and goes on
-/// receiving after a receive that was cancelled by its deadline.
+/// A client of an echo server: sends, and compares what comes back. Sometimes gives up, and receives
+/// again after a receive that its deadline cancelled.
 class Talk {
 public:
     Talk(Simulation& simulation, TcpStream stream)
@@ -44,7 +44,7 @@ public:
         auto body = [this](TaskGroup& group) -> Task<Result<bool>> {
             group.spawn("sender", [this] { return send(); });
             auto whole = co_await receive();
-            group.cancel(); // nobody reads any more
+            group.cancel(); // nothing reads any more
             co_return whole;
         };
         auto whole = co_await with_task_group(body);
@@ -78,7 +78,7 @@ private:
         co_return chunk->size();
     }
 
-    // Outside of with_timeout it looks like the deadline.
+    // Outside of with_timeout this error looks like the deadline.
     void note_failure(std::error_code error) {
         connection_timed_out_ = error == std::errc::timed_out;
     }
@@ -115,7 +115,7 @@ Task<> two_ends(Simulation& simulation) {
     bool is_short = true;
     auto body = [&](TaskGroup& group) -> Task<> {
         group.spawn(echo, std::move(theirs));
-        Talk talk(simulation, std::move(mine)); // goes, and hangs up, before the echo is waited for
+        Talk talk(simulation, std::move(mine)); // its destructor hangs up before the echo is joined
         auto whole = co_await talk.run();
         is_short = !talk.gave_up() && !(whole && *whole);
     };
@@ -127,7 +127,7 @@ Task<> two_ends(Simulation& simulation) {
 
 // ---- a server -----------------------------------------------------------------------------------
 
-/// `is_served`: nobody else ends the connection.
+/// `is_served`: nothing but the client ends the connection.
 Task<> client(Simulation& simulation, Endpoint address, bool is_served) {
     auto slept = co_await sleep_for(time_up_to(simulation, 20'000));
     if (!slept) co_return;
@@ -140,7 +140,7 @@ Task<> client(Simulation& simulation, Endpoint address, bool is_served) {
                      "a client did not get everything back, although nothing went wrong");
 }
 
-// However the clients end, so does the server.
+// Stops the server when the clients end, however they end.
 struct StopAtEnd {
     Server& server;
     ~StopAtEnd() { server.stop(); }

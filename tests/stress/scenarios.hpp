@@ -1,6 +1,6 @@
 #pragma once
 
-// What the simulated stress runs for a seed, and what must be true of it.
+// What the simulated stress runs for each seed, and checks.
 
 #include <ringlet/testing/simulation.hpp>
 

@@ -20,7 +20,7 @@
 
 using namespace ringlet;
 
-// What a sanitizer finds ends in SIGABRT too, whose handler names the seed.
+// A sanitizer's finding also raises SIGABRT, whose handler names the seed.
 extern "C" const char* __asan_default_options();
 extern "C" const char* __asan_default_options() { return "abort_on_error=1"; }
 extern "C" const char* __ubsan_default_options();

@@ -13,7 +13,7 @@ namespace {
 constexpr int deepest = 4;
 constexpr int tasks_per_seed = 40;
 
-/// Makes a group known to the killer while its body runs.
+/// Registers a group with the killer while its body runs.
 struct Known {
     Known(World& in, std::function<void()> cancel) : world(&in) {
         live.cancel_group = std::move(cancel);
@@ -254,7 +254,7 @@ Task<> tree(World* world) {
         auto slept = co_await sleep_for(microseconds(500) + world->time_up_to(1500));
         static_cast<void>(slept);
         ++world->cancellations;
-        group.cancel(); // whatever waits for something that never comes
+        group.cancel(); // ends tasks whose event never comes
     };
     try {
         auto done = co_await with_task_group(body);

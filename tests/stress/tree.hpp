@@ -40,7 +40,7 @@ struct World {
     Latch latch{3, "stress latch"};
     Channel<std::unique_ptr<int>> buffered{2, "stress channel"};
     Channel<std::unique_ptr<int>> direct{0, "stress rendezvous"};
-    std::list<Live*> groups; // those whose bodies run
+    std::list<Live*> groups; // groups whose body is running
 
     std::uint64_t below(std::uint64_t limit) { return random() % limit; }
     microseconds time_up_to(std::uint64_t limit_us) {

@@ -12,9 +12,9 @@ using namespace ringlet::testing;
 
 namespace {
 
-/// Cancels everything at one of the operations of the streams below.
+/// Cancels everything at the `at`-th operation of the streams below.
 struct Cut {
-    int at = 0; // the first is 1
+    int at = 0; // counted from 1
     bool while_it_waits = false;
     EventLoop* loop = nullptr;
     TaskGroup* group = nullptr;
@@ -99,7 +99,7 @@ std::ptrdiff_t open_descriptors() {
     return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
 }
 
-/// How many operations there were, with one of them cut.
+/// Runs a connection with this cut. Returns the number of operations that began.
 int talk(Cut& cut) {
     auto loop = EventLoop::create();
     REQUIRE(loop);
@@ -123,18 +123,18 @@ int talk(Cut& cut) {
         static_cast<void>(done);
     };
     auto ran = loop->run(run);
-    static_cast<void>(ran); // cancelled, most of the time
+    static_cast<void>(ran); // usually cancelled
     return cut.begun;
 }
 
 } // namespace
 
-TEST_CASE("a handshake, a talk and a goodbye that are cut at each operation of the stream below") {
+TEST_CASE("a connection cancelled at any operation of the stream below leaves nothing behind") {
     Cut none;
-    CHECK(talk(none) >= 10); // three messages of the handshake, tickets, the talk, both goodbyes
+    CHECK(talk(none) >= 10); // three handshake messages, tickets, the talk, both close_notify
     const auto open = open_descriptors();
     for (const bool while_it_waits : {false, true}) {
-        // Until one has fewer operations: how many it has depends on what arrives together.
+        // Until a run has fewer operations; their number depends on what arrives together.
         for (int at = 1, begun = 1; begun >= at; ++at) {
             CAPTURE(at);
             CAPTURE(while_it_waits);

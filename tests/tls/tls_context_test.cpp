@@ -19,7 +19,7 @@ std::string text_of_file(const std::string& path) {
     return text.str();
 }
 
-/// Shakes hands, and looks at what came of it.
+/// Runs a handshake, and passes both results to `look`.
 template <class Look>
 void try_both(const TlsContext& client, const TlsContext& server, const std::string& host,
               Look look) {
@@ -43,7 +43,7 @@ TlsContext server_of(const TlsCertificate& certificate) {
 
 // ---- files --------------------------------------------------------------------------------------
 
-TEST_CASE("what is wrong with the files of a context is said") {
+TEST_CASE("a context reports what is wrong with its files and options") {
     const CertificateFolder& folder = contexts().folder;
     const auto other = folder.make("other", {.names = "DNS:other"});
     const auto expired = folder.make("expired-own", {.names = "DNS:old.example", .days_to = -1});
@@ -100,7 +100,7 @@ TEST_CASE("what is wrong with the files of a context is said") {
     CHECK(TlsContext::client(of_client).error() == TlsErrc::unreadable_file);
 }
 
-TEST_CASE("a reload is for new connections, and one that fails changes nothing") {
+TEST_CASE("a reload affects only new connections, and a failed one changes nothing") {
     const CertificateFolder folder;
     const auto files = folder.make("server", {.names = "DNS:before"});
     auto server = server_of(files);
@@ -118,7 +118,7 @@ TEST_CASE("a reload is for new connections, and one that fails changes nothing")
         return seen;
     };
     CHECK(name() == "before");
-    auto talk = [&]() -> Task<> { // a connection outlives what it began with
+    auto talk = [&]() -> Task<> { // a connection outlives the certificate it began with
         auto both = co_await both_sides(sockets(), *client, server, "");
         CHECK((both.client && both.server));
         if (!both.client || !both.server) co_return;
@@ -140,7 +140,7 @@ TEST_CASE("a reload is for new connections, and one that fails changes nothing")
 
 // ---- certificates of servers --------------------------------------------------------------------
 
-TEST_CASE("a client refuses what is wrong with a server's certificate, and says what") {
+TEST_CASE("a client refuses a wrong server certificate, and says what is wrong with it") {
     const CertificateFolder& folder = contexts().folder;
     const CertificateFolder stranger;
     struct Wrong {
@@ -181,7 +181,7 @@ TEST_CASE("a client refuses what is wrong with a server's certificate, and says 
         try_both(contexts().client, by_number, host, [](BothSides& both) { CHECK(both.client); });
 }
 
-TEST_CASE("a server has certificates by name") {
+TEST_CASE("a server chooses its certificate by name") {
     const CertificateFolder& folder = contexts().folder;
     TlsServerOptions options;
     options.certificates = {folder.make("first", {.names = "DNS:localhost"}),
@@ -197,7 +197,7 @@ TEST_CASE("a server has certificates by name") {
             if (both.server) CHECK(both.server->server_name() == host);
         });
     }
-    for (const char* host : {"b.example", "y.x.b.example", "unknown"}) { // the first one's turn
+    for (const char* host : {"b.example", "y.x.b.example", "unknown"}) { // get the first one
         try_both(contexts().client, *server, host, [&](BothSides& both) {
             CHECK(both.client.error() == TlsErrc::wrong_host);
             CHECK(both.client_cause.find("is for localhost") != std::string::npos);
@@ -253,7 +253,7 @@ TEST_CASE("client certificates are ignored, asked for, or required") {
     }
 }
 
-TEST_CASE("a client without the certificate that is wanted hears of it, whenever that comes") {
+TEST_CASE("a client without the required certificate gets certificate_refused") {
     auto options = contexts().server_options();
     options.client_certificates = ClientCertificates::required;
     options.client_authorities = contexts().folder.path("authority.pem");
@@ -269,7 +269,7 @@ TEST_CASE("a client without the certificate that is wanted hears of it, whenever
             TlsContext client = contexts().client;
             auto stream =
                 co_await TlsStream::connect(std::move(one), std::move(client), "localhost");
-            CHECK(stream); // in TLS 1.3 the client has finished before the server looks
+            CHECK(stream); // in TLS 1.3 the client finishes before the server checks
             if (!stream) co_return;
             auto sent = co_await stream->send_all("a first word");
             static_cast<void>(sent);
@@ -290,7 +290,7 @@ TEST_CASE("a client without the certificate that is wanted hears of it, whenever
 
 // ---- what both sides choose ---------------------------------------------------------------------
 
-TEST_CASE("versions: the newest that both allow, or a refusal that says what") {
+TEST_CASE("versions: the newest that both allow, or a refusal that names both") {
     struct Versions {
         TlsVersion client_oldest, client_newest, server_oldest, server_newest;
         const char* chosen;
@@ -356,7 +356,7 @@ TEST_CASE("application protocols: the server's preferred one, or a refusal") {
     });
 }
 
-// A word from the server, for that is when the ticket comes.
+// The server sends something, because the ticket comes with it.
 bool second_is_resumed(const TlsContext& client, const TlsContext& server) {
     bool resumed = false;
     auto talk = [&]() -> Task<> {
@@ -378,7 +378,7 @@ bool second_is_resumed(const TlsContext& client, const TlsContext& server) {
     return resumed;
 }
 
-TEST_CASE("who comes again needs no full handshake, unless one side does not want that") {
+TEST_CASE("a second connection resumes the session, unless one side disables that") {
     for (const TlsVersion version : {TlsVersion::tls_1_2, TlsVersion::tls_1_3}) {
         for (const bool server_wants : {true, false}) {
             for (const bool client_wants : {true, false}) {
@@ -393,7 +393,7 @@ TEST_CASE("who comes again needs no full handshake, unless one side does not wan
                 REQUIRE(server);
                 CHECK(second_is_resumed(*client, *server) == (server_wants && client_wants));
                 if (server_wants && client_wants) {
-                    CHECK(server->reload()); // tickets that were given out stay good
+                    CHECK(server->reload()); // issued tickets stay valid
                     CHECK(second_is_resumed(*client, *server));
                 }
             }
@@ -401,7 +401,7 @@ TEST_CASE("who comes again needs no full handshake, unless one side does not wan
     }
 }
 
-TEST_CASE("a ticket survives a reload, unless clients show certificates") {
+TEST_CASE("a ticket survives a reload, unless the server asks for client certificates") {
     for (const auto wanted : {ClientCertificates::ignored, ClientCertificates::asked_for}) {
         auto options = contexts().server_options();
         options.client_certificates = wanted;
@@ -432,7 +432,7 @@ TEST_CASE("a ticket survives a reload, unless clients show certificates") {
     }
 }
 
-TEST_CASE("keys are logged for a debugger, if that is asked for") {
+TEST_CASE("keys are logged for a debugger on request") {
     auto options = contexts().server_options();
     options.key_log_file = contexts().folder.path("keys.log");
     auto server = TlsContext::server(options);
@@ -441,9 +441,9 @@ TEST_CASE("keys are logged for a debugger, if that is asked for") {
     CHECK(text_of_file(options.key_log_file).find("CLIENT_TRAFFIC_SECRET_0 ") != std::string::npos);
 }
 
-// ---- what is no TLS -----------------------------------------------------------------------------
+// ---- not TLS ------------------------------------------------------------------------------------
 
-TEST_CASE("what is no TLS is told from it, and answered") {
+TEST_CASE("a protocol other than TLS is recognised and named") {
     struct Foreign {
         std::string bytes;
         TlsErrc error;

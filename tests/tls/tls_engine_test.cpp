@@ -29,7 +29,7 @@ void read_all(TlsEngine& engine, std::span<std::byte> room, Bytes& received) {
     REQUIRE((status == Status::done || status == Status::wants_input));
 }
 
-// What one has made, to the other, in parts of `part_bytes`.
+// Carries the output of one engine to the other, in parts of `part_bytes`.
 void carry(TlsEngine& from, TlsEngine& to, std::size_t part_bytes, std::span<std::byte> room,
            Bytes& received) {
     const Bytes wire = take_output(from);
@@ -83,14 +83,14 @@ std::vector<std::size_t> sizes_up_to(std::size_t limit) {
 
 } // namespace
 
-TEST_CASE("messages of every size arrive whole, however the wire cuts them and however one reads") {
+TEST_CASE("messages of every size arrive whole, however they are split and read") {
     for (const TlsVersion version : {TlsVersion::tls_1_2, TlsVersion::tls_1_3}) {
         Engines engines(version);
         std::uint8_t next = 0;
         for (const std::size_t part : {1UL, 4UL, 5UL, 6UL, 22UL, 1000UL, Buffer::capacity_bytes}) {
             for (const std::size_t at_most : {1UL, 7UL, 16'384UL, 100'000UL}) {
                 Bytes room(at_most);
-                // Single bytes of long messages would only take long.
+                // Long messages byte by byte would only take long.
                 const std::size_t limit = std::min(part, at_most) < 100 ? 257 : 100'000;
                 for (const std::size_t size : sizes_up_to(limit)) {
                     CAPTURE(part);

@@ -17,7 +17,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// What OpenSSL has in use, in bytes, on all threads: it is told where to take its memory before it has any.
+// What OpenSSL has in use, in bytes, on all threads: its allocator is replaced before it allocates anything.
 std::atomic<long> openssl_bytes{0};
 
 void* take(std::size_t size, const char*, int) {
@@ -54,7 +54,7 @@ TEST_CASE("an idle connection costs at most 2 KiB beyond what OpenSSL keeps for 
             long openssl_before = 0;
             long frames_before = 0;
             for (std::size_t i = 0; i <= pairs; ++i) {
-                if (i == 1) { // the first has warmed everything up
+                if (i == 1) { // the first was the warm-up
                     openssl_before = openssl_bytes;
                     frames_before = static_cast<long>(FramePool::local().in_use().bytes);
                 }
@@ -84,10 +84,10 @@ TEST_CASE("an idle connection costs at most 2 KiB beyond what OpenSSL keeps for 
         static_cast<void>(done);
     };
     CHECK(run_on_loop(talk));
-    // Frames, sockets and scopes are of the pool; a connection has one object of its own.
+    // Frames, sockets and scopes come from the pool; a connection allocates one object of its own.
     const long own = frames / streams + static_cast<long>(sizeof(TlsStream::Connection));
     MESSAGE("bytes for each idle connection: OpenSSL " << openssl / streams << ", ringlet " << own);
-    // None of its buffers of 16 KiB. OpenSSL 3.5 keeps 31 KB, whatever it is asked.
+    // No 16 KiB buffer. OpenSSL 3.5 keeps 31 KB, whatever the options.
     if (OpenSSL_version_num() < 0x30200000UL) CHECK(openssl / streams < 16'384);
     CHECK(own <= 2048);
     CHECK(Buffer::lent_count() == 0);

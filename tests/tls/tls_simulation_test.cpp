@@ -14,13 +14,13 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A server that has failed does not pretend to have ended.
+// After a failure the server aborts, so that the client sees no clean end.
 Task<> echo_and_close(TlsStream stream) {
     for (;;) {
         auto chunk = co_await stream.recv();
         if (!chunk) break;
         if (chunk->empty()) {
-            auto closed = co_await stream.close(); // a drop says goodbye only where there is room
+            auto closed = co_await stream.close(); // a drop may send no close_notify
             static_cast<void>(closed);
             co_return;
         }
@@ -30,7 +30,7 @@ Task<> echo_and_close(TlsStream stream) {
     stream.abort();
 }
 
-/// What a client sends and gets back, over a wire on which everything may go wrong.
+/// What a client sends and gets back, over a connection with any fault.
 struct Talk {
     std::vector<std::byte> bytes;
     std::vector<std::byte> back;
@@ -82,14 +82,13 @@ Task<> talk_to_echo(Simulation& world, Talk& talk) {
 void check_talk(const Talk& talk) {
     CHECK(talk.back.size() <= talk.bytes.size());
     CHECK(std::equal(talk.back.begin(), talk.back.end(), talk.bytes.begin()));
-    // An end is authenticated: what ended well has come back whole.
+    // close_notify is authenticated: after a clean end everything has come back.
     if (talk.ended_well) CHECK(talk.back == talk.bytes);
 }
 
 } // namespace
 
-TEST_CASE(
-    "a thousand seeds of every fault of the wire: what arrives is the beginning of what was sent") {
+TEST_CASE("a thousand seeds with every fault: the bytes that arrive are a prefix of those sent") {
     std::uint64_t ended_well = 0;
     std::uint64_t broke_off = 0;
     auto scenario = [&](Simulation& world) -> Task<> {
@@ -108,7 +107,7 @@ TEST_CASE(
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("an allocation of a frame that fails ends one connection, and leaks nothing") {
+TEST_CASE("a failed frame allocation ends one connection, and leaks nothing") {
     auto scenario = [&](Simulation& world) -> Task<> {
         Talk talk;
         talk.bytes = pattern(world.random(5'000));
@@ -125,7 +124,7 @@ TEST_CASE("an allocation of a frame that fails ends one connection, and leaks no
     CHECK(Buffer::lent_count() == 0);
 }
 
-// Everything is cut off after so many microseconds: in the handshake, in the talk, in the goodbye.
+// Everything is cancelled after so many microseconds: in the handshake, in the talk, in the close.
 TEST_CASE("a connection that is cancelled at any moment leaves nothing behind") {
     bool in_handshake = false;
     bool after_it = false;

@@ -21,7 +21,7 @@ static_assert(ByteStream<BasicTlsStream<TlsStream>>);
 
 } // namespace
 
-TEST_CASE("a handler of TCP runs unchanged through TLS") {
+TEST_CASE("a handler written for TCP runs unchanged over TLS") {
     auto fds = socket_pair();
     auto talk = [&]() -> Task<> {
         Pair<StreamSocket> below{StreamSocket(std::move(fds.first)),
@@ -104,7 +104,7 @@ TEST_CASE("TLS keeps the contract of streams: over sockets") {
     try_all_over<StreamSocket>(sockets);
 }
 
-TEST_CASE("TLS keeps the contract of streams: over streams that cannot say what they have sent") {
+TEST_CASE("TLS keeps the contract of streams: over streams that cannot say how much they sent") {
     try_all_over<AnyStream>(any_streams);
 }
 
@@ -143,7 +143,7 @@ TEST_CASE("TLS keeps the contract of streams: in the simulation, with faults tha
 
 // ---- ends ---------------------------------------------------------------------------------------
 
-TEST_CASE("an end without a goodbye is told from an end, or not, as asked for") {
+TEST_CASE("an end without close_notify is truncated, unless allow_truncation is set") {
     for (const bool allowed : {false, true}) {
         auto options = contexts().client_options();
         options.allow_truncation = allowed;
@@ -172,13 +172,13 @@ TEST_CASE("an end without a goodbye is told from an end, or not, as asked for") 
     }
 }
 
-TEST_CASE("after a goodbye nothing can be sent, and what the peer sends still arrives") {
+TEST_CASE("after shutdown_write nothing can be sent, and what the peer sends still arrives") {
     auto talk = [&]() -> Task<> {
         auto pair = co_await tls_over<StreamSocket>(sockets());
         auto& [client, server] = *pair;
         auto finished = client.shutdown_write();
         CHECK(finished);
-        finished = client.shutdown_write(); // once is enough
+        finished = client.shutdown_write(); // a second call changes nothing
         CHECK(finished);
         auto refused = co_await client.send_all("too late");
         CHECK(refused.error() == std::errc::broken_pipe);
@@ -192,7 +192,7 @@ TEST_CASE("after a goodbye nothing can be sent, and what the peer sends still ar
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a dropped stream says goodbye, and others that use it are told") {
+TEST_CASE("dropping a stream sends close_notify, and cancels a receive on it") {
     auto talk = [&]() -> Task<> {
         auto pair = co_await tls_over<StreamSocket>(sockets());
         auto& [client, server] = *pair;
@@ -221,7 +221,7 @@ TEST_CASE("a dropped stream says goodbye, and others that use it are told") {
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("a close waits no longer than its bound for a peer that does not read") {
+TEST_CASE("close waits no longer than close_timeout for a peer that does not read") {
     auto options = contexts().server_options();
     options.close_timeout = 50ms;
     auto server = TlsContext::server(options);
@@ -231,7 +231,7 @@ TEST_CASE("a close waits no longer than its bound for a peer that does not read"
         CHECK((both.client && both.server));
         if (!both.client || !both.server) co_return;
         const auto bytes = pattern(1'000'000);
-        for (;;) { // until nothing fits any more
+        for (;;) { // until nothing more fits
             auto sent = co_await with_timeout(50ms, both.server->send_all(bytes));
             if (!sent) break;
         }
@@ -244,7 +244,7 @@ TEST_CASE("a close waits no longer than its bound for a peer that does not read"
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("a client that only writes, and closes, resets nothing") {
+TEST_CASE("a client that only writes and closes causes no reset") {
     auto talk = [&]() -> Task<> {
         for (int round = 0; round < 20; ++round) {
             auto pair = co_await tls_over<StreamSocket>(sockets());
@@ -281,8 +281,7 @@ TEST_CASE("a client that only writes, and closes, resets nothing") {
 
 // ---- cancellation -------------------------------------------------------------------------------
 
-TEST_CASE("a send that is cancelled within a record goes on with the next one, or breaks the "
-          "stream and says so") {
+TEST_CASE("a send cancelled within a record continues with the next send, or breaks the stream") {
     const auto bytes = pattern(4'000'000);
     auto talk = [&]<class Below>(Pair<Below> below) -> Task<> {
         auto pair = co_await tls_over<Below>(std::move(below));
@@ -290,7 +289,7 @@ TEST_CASE("a send that is cancelled within a record goes on with the next one, o
         if (!pair) co_return;
         auto& [client, server] = *pair;
         auto cancelled = co_await with_timeout(20ms, client.send_all(bytes));
-        CHECK(cancelled.error() == std::errc::timed_out); // nobody reads
+        CHECK(cancelled.error() == std::errc::timed_out); // the peer does not read
         const std::size_t sent_bytes = client.last_sent_bytes();
         CHECK((sent_bytes > 0 && sent_bytes < bytes.size()));
         auto go_on = [&]() -> Task<> {
@@ -329,7 +328,7 @@ TEST_CASE("a send that is cancelled within a record goes on with the next one, o
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("in a cancelled scope nothing is encrypted") {
+TEST_CASE("a send in a cancelled scope encrypts nothing") {
     auto talk = [&]() -> Task<> {
         auto pair = co_await tls_over<StreamSocket>(sockets());
         auto& [client, server] = *pair;
@@ -352,7 +351,7 @@ TEST_CASE("in a cancelled scope nothing is encrypted") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a handshake that takes too long is ended, and says so") {
+TEST_CASE("a handshake that takes too long ends with timed_out") {
     auto options = contexts().server_options();
     options.handshake_timeout = 20ms;
     auto server = TlsContext::server(options);
@@ -369,7 +368,7 @@ TEST_CASE("a handshake that takes too long is ended, and says so") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a connection that waits holds no buffer") {
+TEST_CASE("a waiting connection holds no buffer") {
     auto talk = [&]() -> Task<> {
         auto pair = co_await tls_over<StreamSocket>(sockets());
         auto& [client, server] = *pair;

@@ -15,7 +15,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("a server shakes hands, serves, counts what failed, and says why") {
+TEST_CASE("a server completes handshakes, serves, counts failures, and reports why") {
     std::mutex mutex;
     std::vector<std::string> lines;
     auto options = contexts().server_options();
@@ -52,7 +52,7 @@ TEST_CASE("a server shakes hands, serves, counts what failed, and says why") {
             if (!plain) co_return;
             auto sent = co_await plain->send_all("GET / HTTP/1.0\r\n\r\n");
             CHECK(sent);
-            auto chunk = co_await plain->recv(); // an alert
+            auto chunk = co_await plain->recv(); // a TLS alert
             CHECK(chunk);
             std::string causes;
             connecting.causes = &causes;
@@ -60,7 +60,7 @@ TEST_CASE("a server shakes hands, serves, counts what failed, and says why") {
             auto refused = co_await connect_tls(address, connecting);
             CHECK(refused.error() == TlsErrc::wrong_host);
             CHECK(causes.find("is for localhost, not for elsewhere.example") != std::string::npos);
-            connecting.context = nullptr; // the system's authorities, who do not know this one
+            connecting.context = nullptr; // the system's authorities, which do not include ours
             connecting.server_name = nullptr;
             refused = co_await connect_tls(address, connecting);
             CHECK(refused.error() == TlsErrc::certificate_untrusted);
@@ -80,11 +80,11 @@ TEST_CASE("a server shakes hands, serves, counts what failed, and says why") {
     }
 }
 
-TEST_CASE("what a handler has sent arrives, however it ends") {
+TEST_CASE("everything that a handler sent arrives, even if it just drops the stream") {
     const auto body = pattern(3'000'000);
     const auto answer = [&body](TlsStream stream) -> Task<Result<void>> {
         auto sent = co_await stream.send_all(body);
-        co_return sent; // and drops it
+        co_return sent; // and drops the stream
     };
     auto context = contexts().server;
     ServerThread server(quiet_options(), with_tls(context, answer));
@@ -114,7 +114,7 @@ TEST_CASE("what a handler has sent arrives, however it ends") {
 }
 
 TEST_CASE(
-    "behind a proxy that passes TLS on, the header comes first, and reports name the client") {
+    "behind a proxy that forwards TLS, the PROXY header comes first and reports name the client") {
     std::vector<std::string> lines;
     auto options = contexts().server_options();
     options.report = [&lines](std::string_view line) { lines.emplace_back(line); };
@@ -158,7 +158,7 @@ TEST_CASE(
     CHECK(lines[0].find("TLS with 192.0.2.1:1001") == 0);
 }
 
-TEST_CASE("serve with a certificate that cannot be read says what to do") {
+TEST_CASE("serve reports a certificate that cannot be read") {
     std::vector<std::string> lines;
     TlsServeOptions options;
     options.serve = quiet_options();
@@ -171,7 +171,7 @@ TEST_CASE("serve with a certificate that cannot be read says what to do") {
 }
 
 // Waiting handshakes run one at a time, and connections that are already served run between any two of them.
-TEST_CASE("a storm of handshakes does not keep those who are served") {
+TEST_CASE("a storm of handshakes does not hold up clients that are being served") {
     auto options = contexts().server_options();
     options.handshakes_at_once = 8;
     auto context = TlsContext::server(options);
@@ -215,7 +215,7 @@ TEST_CASE("a storm of handshakes does not keep those who are served") {
         auto done = co_await with_task_group(storm);
         CHECK(done);
         CHECK(ended == handshakes);
-        // Two steps on each side of a handshake, and an echo takes a few turns.
+        // A handshake has two steps on each side, and an echo takes a few turns.
         CHECK_MESSAGE(echoes >= handshakes / 3, echoes);
     };
     CHECK(run_on_loop(talk));

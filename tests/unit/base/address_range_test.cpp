@@ -9,7 +9,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("AddressRange has the addresses whose first bits are its own, and no other") {
+TEST_CASE("AddressRange contains exactly the addresses with its prefix") {
     struct Row {
         std::string_view range;
         std::string_view endpoint;
@@ -36,7 +36,7 @@ TEST_CASE("AddressRange has the addresses whose first bits are its own, and no o
         {"2001:db8::/33", "[2001:db8:8000::1]:80", false},
         {"fe80::/10", "[fe80::1%1]:80", true},
         {"::/0", "[ffff::1]:80", true},
-        // The families are apart, but for IPv4 through an IPv6 socket.
+        // Families never match each other, except for IPv4 through an IPv6 socket.
         {"0.0.0.0/0", "[::1]:80", false},
         {"::/0", "127.0.0.1:80", false},
         {"10.0.0.0/8", "[::ffff:10.0.0.1]:80", true},
@@ -60,7 +60,7 @@ TEST_CASE("AddressRange has the addresses whose first bits are its own, and no o
     }
 }
 
-TEST_CASE("AddressRange has Unix sockets without a name") {
+TEST_CASE("AddressRange unix: contains Unix sockets without a name") {
     const auto range = AddressRange::parse("unix:");
     REQUIRE(range);
     sockaddr_storage unnamed{};
@@ -68,7 +68,7 @@ TEST_CASE("AddressRange has Unix sockets without a name") {
     CHECK(range->contains(Endpoint::from_sockaddr(unnamed, sizeof(sa_family_t))));
 }
 
-TEST_CASE("AddressRange refuses every other form") {
+TEST_CASE("AddressRange refuses malformed text") {
     using namespace std::string_view_literals;
     const std::vector<std::string_view> rows = {
         "",
@@ -104,7 +104,7 @@ TEST_CASE("AddressRange refuses every other form") {
     }
 }
 
-TEST_CASE("AddressRange is printed as it is read") {
+TEST_CASE("AddressRange prints what it was parsed from, in its shortest form") {
     for (const std::string_view text :
          {"127.0.0.1", "10.0.0.0/8", "0.0.0.0/0", "::1", "fd00::/8", "::/0", "unix:"}) {
         const auto range = AddressRange::parse(text);
@@ -117,7 +117,7 @@ TEST_CASE("AddressRange is printed as it is read") {
     CHECK_FALSE(AddressRange("10.0.0.0/8") == AddressRange("10.0.0.0/9"));
 }
 
-TEST_CASE("a list of ranges is written as literals, and one that is none aborts with its text") {
+TEST_CASE("AddressRange converts from literals, and an invalid one aborts with its text") {
     const std::vector<AddressRange> list = {"127.0.0.1", "10.0.0.0/8", "::1"};
     REQUIRE(list.size() == 3);
     CHECK(list[1].contains(loopback("10.1.1.1:1")));

@@ -25,19 +25,19 @@ static_assert(std::is_same_v<AlignedOptional<std::string>, std::optional<std::st
 static_assert(alignof(AlignedOptional<Line>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
               "so that any frame can hold it");
 
-TEST_CASE("AlignedOptional keeps an over-aligned value aligned, wherever it lies itself") {
+TEST_CASE("AlignedOptional aligns an over-aligned value wherever it is placed itself") {
     using Optional = AlignedOptional<Line>;
     alignas(64) std::byte memory[sizeof(Optional) + 64];
     for (std::size_t offset = 0; offset < 64; offset += alignof(Optional)) {
         auto* optional = ::new (memory + offset) Optional;
         CHECK_FALSE(optional->has_value());
         CHECK(is_aligned(optional->emplace(1)));
-        CHECK(is_aligned(optional->emplace(2))); // the first one goes
+        CHECK(is_aligned(optional->emplace(2))); // destroys the first
         REQUIRE(*optional);
         CHECK(*(**optional).number == 2);
         optional->reset();
         CHECK_FALSE(*optional);
-        optional->emplace(3); // goes with it
+        optional->emplace(3); // destroyed with it
         std::destroy_at(optional);
     }
 }

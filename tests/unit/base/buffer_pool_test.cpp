@@ -12,7 +12,7 @@
 
 using namespace ringlet;
 
-TEST_CASE("the blocks that are out are counted") {
+TEST_CASE("borrowed blocks are counted") {
     const auto before = Buffer::lent_count();
     std::byte* first = Buffer::borrow();
     std::byte* second = Buffer::borrow();
@@ -23,7 +23,7 @@ TEST_CASE("the blocks that are out are counted") {
     CHECK(Buffer::lent_count() == before);
 }
 
-TEST_CASE("blocks that are lent to a kernel are not counted") {
+TEST_CASE("blocks provided to the kernel are not counted") {
     BufferPool& pool = BufferPool::of_this_thread();
     const auto before = pool.lent_count();
     std::byte* block = pool.borrow();
@@ -35,7 +35,7 @@ TEST_CASE("blocks that are lent to a kernel are not counted") {
     CHECK(pool.lent_count() == before);
 }
 
-TEST_CASE("a block that is given back on another thread is missed no longer on its own") {
+TEST_CASE("a block given back on another thread is no longer counted on its own thread") {
     const auto before = Buffer::lent_count();
     std::vector<Buffer> buffers;
     for (std::size_t i = 0; i < 100; ++i) buffers.emplace_back(Buffer::borrow(), i + 1);
@@ -50,8 +50,8 @@ TEST_CASE("a block that is given back on another thread is missed no longer on i
     CHECK(Buffer::lent_count() == before);
 }
 
-TEST_CASE("a pool outlives its thread until the last of its blocks is back") {
-    // LeakSanitizer would see one that stayed, ASan one that went too early.
+TEST_CASE("a pool outlives its thread until its last block is back") {
+    // LeakSanitizer would find a pool that stayed, ASan one that went too early.
     for (const std::size_t left_behind : {0U, 1U, 3U}) {
         CAPTURE(left_behind);
         std::vector<Buffer> buffers;
@@ -89,10 +89,10 @@ TEST_CASE("a thread keeps a bounded number of blocks, the first that were return
     CHECK(all_kept);
 }
 
-TEST_CASE("a ring may end after the pool of its thread") {
-    // ASan would see it use the pool.
+TEST_CASE("a ring may outlive the pool of its thread") {
+    // ASan would find a use of the pool.
     std::thread other([] {
-        static thread_local std::unique_ptr<Ring> uring; // ends after what is made later
+        static thread_local std::unique_ptr<Ring> uring; // destroyed after whatever is made later
         static thread_local std::unique_ptr<Ring> epoll;
         auto made = make_uring_ring({.entries = 8});
         if (made) uring = std::move(*made);

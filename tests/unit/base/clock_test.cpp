@@ -16,7 +16,7 @@ TEST_CASE("Clock never goes back") {
     }
 }
 
-TEST_CASE("to_timespec splits a duration into seconds and what is beyond them") {
+TEST_CASE("to_timespec splits a duration into seconds and nanoseconds") {
     using namespace std::chrono_literals;
     for (const Clock::duration duration :
          {Clock::duration(0), Clock::duration(1ns), Clock::duration(999'999'999ns),

@@ -15,7 +15,7 @@ TEST_CASE("CpuSet has the CPUs of this thread, in ascending order") {
     CHECK(cpus.front() >= 0);
 }
 
-TEST_CASE("CpuSet keeps a thread on one CPU, and lets it go again") {
+TEST_CASE("CpuSet pins a thread to one CPU, and unpins it") {
     std::thread([] {
         auto before = CpuSet::of_this_thread();
         REQUIRE(before);
@@ -30,7 +30,7 @@ TEST_CASE("CpuSet keeps a thread on one CPU, and lets it go again") {
     }).join();
 }
 
-TEST_CASE("CpuSet can name a CPU beyond CPU_SETSIZE, and says when there is none") {
+TEST_CASE("CpuSet can name a CPU beyond CPU_SETSIZE, and fails to pin to a missing one") {
     const CpuSet far = CpuSet::of(5 * CPU_SETSIZE + 1);
     CHECK(far.numbers() == std::vector{5 * CPU_SETSIZE + 1});
     auto kept = far.apply();

@@ -8,7 +8,7 @@ using namespace ringlet;
 
 static_assert(sizeof(Descriptor) == sizeof(int));
 
-TEST_CASE("Descriptor: one of the process is its own number") {
+TEST_CASE("Descriptor: an ordinary one is its fd number") {
     for (const int fd : {0, 1, 7, std::numeric_limits<int>::max()}) {
         const Descriptor descriptor = fd;
         CHECK_FALSE(descriptor.is_direct());
@@ -17,7 +17,7 @@ TEST_CASE("Descriptor: one of the process is its own number") {
     }
 }
 
-TEST_CASE("Descriptor: a direct one has a number, and is none of the process") {
+TEST_CASE("Descriptor: a direct one has a slot number, and no fd") {
     for (const int slot : {0, 1, 7, 1 << 20}) {
         const Descriptor descriptor = Descriptor::direct(slot);
         CHECK(descriptor.is_direct());
@@ -28,7 +28,7 @@ TEST_CASE("Descriptor: a direct one has a number, and is none of the process") {
     }
 }
 
-TEST_CASE("Descriptor: none is neither") {
+TEST_CASE("Descriptor: an empty one is not direct, and has no fd") {
     CHECK_FALSE(Descriptor().is_direct());
     CHECK(Descriptor().fd() == -1);
     CHECK(Descriptor() != Descriptor::direct(0));

@@ -35,7 +35,7 @@ TEST_CASE("histograms of durations: a bound belongs to its own bucket") {
     CHECK(bucket_for(std::chrono::nanoseconds::max()) == DurationHistogram::bound_count);
 }
 
-TEST_CASE("histograms of durations: sums are exact, and nothing is negative") {
+TEST_CASE("histograms of durations: sums are exact, and a negative duration counts as zero") {
     DurationHistogram histogram;
     histogram.add(3us);
     histogram.add(2s);
@@ -49,7 +49,7 @@ TEST_CASE("histograms of durations: sums are exact, and nothing is negative") {
     CHECK(both.total_count() == 6);
 }
 
-TEST_CASE("histograms of durations: what is spread evenly is counted where it would lie") {
+TEST_CASE("histograms of durations: add_evenly counts as if each duration were added") {
     constexpr std::uint64_t count = 1000;
     for (const std::chrono::nanoseconds longest :
          {0ns, 1ns, 8192ns, 8193ns, 100'000ns, 50'000'000ns, std::chrono::nanoseconds(5s)}) {

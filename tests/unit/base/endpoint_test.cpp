@@ -12,7 +12,7 @@
 
 using namespace ringlet;
 
-TEST_CASE("Endpoint reads numbers of both families") {
+TEST_CASE("Endpoint parses numeric addresses of both families") {
     struct Row {
         std::string_view text;
         int family;
@@ -44,7 +44,7 @@ TEST_CASE("Endpoint reads numbers of both families") {
     }
 }
 
-TEST_CASE("Endpoint refuses every other form") {
+TEST_CASE("Endpoint refuses malformed text") {
     const std::vector<std::string_view> rows = {
         "",
         ":",
@@ -86,13 +86,13 @@ TEST_CASE("Endpoint refuses every other form") {
     }
 }
 
-TEST_CASE("Endpoint is every interface and a free port at first") {
+TEST_CASE("Endpoint defaults to every interface and a free port") {
     const Endpoint endpoint;
     CHECK(endpoint.to_string() == "0.0.0.0:0");
     CHECK_FALSE(endpoint.is_v6());
 }
 
-TEST_CASE("Endpoint changes its port only") {
+TEST_CASE("Endpoint set_port changes only the port") {
     for (const std::string_view text : {"127.0.0.1:1", "[::1]:1"}) {
         auto endpoint = Endpoint::parse(text);
         REQUIRE(endpoint);
@@ -103,7 +103,7 @@ TEST_CASE("Endpoint changes its port only") {
     }
 }
 
-TEST_CASE("Endpoint equality looks at family and address and port") {
+TEST_CASE("Endpoint equality compares family and address and port") {
     const auto parse = [](std::string_view text) {
         auto endpoint = Endpoint::parse(text);
         REQUIRE(endpoint);
@@ -118,7 +118,7 @@ TEST_CASE("Endpoint equality looks at family and address and port") {
     CHECK_FALSE(parse("0.0.0.0:80") == parse("[::]:80"));
 }
 
-TEST_CASE("Endpoint is what the kernel writes and reads") {
+TEST_CASE("Endpoint matches the address that the kernel returns") {
     for (const std::string_view text : {"127.0.0.1:0", "[::1]:0"}) {
         CAPTURE(text);
         const auto wanted = Endpoint::parse(text);
@@ -130,7 +130,7 @@ TEST_CASE("Endpoint is what the kernel writes and reads") {
             continue;
         }
         sockaddr_storage address{};
-        // What lies behind an address is not part of it.
+        // The bytes behind an address are not part of it.
         std::memset(&address, 0xff, sizeof address);
         socklen_t size = sizeof address;
         REQUIRE(::getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &size) == 0);
@@ -164,7 +164,7 @@ TEST_CASE("Endpoint resolves names and numbers") {
     }
 }
 
-TEST_CASE("Endpoint keeps which interface an address belongs to") {
+TEST_CASE("Endpoint keeps the interface of a link-local address") {
     for (const char* text : {"[fe80::1%lo]:80", "[fe80::1%4294967290]:80"}) {
         auto resolved = Endpoint::resolve(text);
         REQUIRE(resolved);
@@ -172,7 +172,7 @@ TEST_CASE("Endpoint keeps which interface an address belongs to") {
     }
 }
 
-TEST_CASE("Endpoint that cannot be resolved says why") {
+TEST_CASE("Endpoint reports why it cannot be resolved") {
     // A name that ends with .invalid never exists (RFC 6761).
     const auto unknown = Endpoint::resolve("no-such-host.invalid:80");
     REQUIRE_FALSE(unknown);
@@ -194,7 +194,7 @@ TEST_CASE("Endpoint refuses a host with a zero byte, which C would take for its 
     CHECK(Endpoint::resolve("127.0.0.1\0evil"sv, 80).error() == Errc::unknown_host);
 }
 
-TEST_CASE("Endpoint reads the names of Unix sockets, and prints them back") {
+TEST_CASE("Endpoint parses and prints the names of Unix sockets") {
     for (const std::string text : {"unix:/run/echo.sock", "unix:relative", "unix:@abstract",
                                    "unix:@"
                                    "a:b"}) {
@@ -225,7 +225,7 @@ TEST_CASE("Endpoint knows the zone of an address, by name and by number") {
     const auto named = Endpoint::parse("[fe80::1%lo]:80");
     REQUIRE(named);
     CHECK(named->to_string() == "[fe80::1%lo]:80");
-    const auto numbered = Endpoint::parse("[fe80::1%1]:80"); // lo is the first of a machine
+    const auto numbered = Endpoint::parse("[fe80::1%1]:80"); // lo is interface 1 everywhere
     REQUIRE(numbered);
     CHECK(*named == *numbered);
     CHECK_FALSE(*named == *Endpoint::parse("[fe80::1]:80"));

@@ -24,7 +24,7 @@ const std::vector<Errc> every_error = {
 
 } // namespace
 
-TEST_CASE("error messages are there and differ") {
+TEST_CASE("error messages exist and differ") {
     std::set<std::string> messages;
     for (const Errc error : every_error) {
         const auto message = make_error_code(error).message();
@@ -34,16 +34,16 @@ TEST_CASE("error messages are there and differ") {
     }
 }
 
-TEST_CASE("error values are all known and none is zero") {
+TEST_CASE("error values are all in the list and none is zero") {
     for (const Errc error : every_error) CHECK(static_cast<int>(error) != 0);
-    // The first number behind the last error: a new one must be added to the list above.
+    // The first number after the last error: a new error must be added to the list above.
     const int next = static_cast<int>(every_error.back()) + 1;
     const std::error_code unknown(next, error_category());
     CHECK(unknown.message() == "unknown ringlet error " + std::to_string(next));
     CHECK(static_cast<int>(every_error.size()) + 1 == next);
 }
 
-TEST_CASE("error codes belong to the category of ringlet") {
+TEST_CASE("error codes belong to the category ringlet") {
     const std::error_code code = Errc::end_of_stream;
     CHECK(&code.category() == &error_category());
     CHECK(std::string(code.category().name()) == "ringlet");
@@ -52,7 +52,7 @@ TEST_CASE("error codes belong to the category of ringlet") {
     CHECK(code != std::error_code(1, std::generic_category()));
 }
 
-TEST_CASE("error conditions are those of the standard where one fits") {
+TEST_CASE("error codes map to a standard condition where one fits") {
     struct Row {
         Errc error;
         std::errc condition;
@@ -96,7 +96,7 @@ TEST_CASE("error messages of io_uring say what to change") {
     }
 }
 
-TEST_CASE("error from errno compares with the names of the standard") {
+TEST_CASE("error from errno equals the matching std::errc") {
     CHECK(error_from_errno(ECONNRESET) == std::errc::connection_reset);
     CHECK(error_from_errno(ECANCELED) == std::errc::operation_canceled);
     CHECK(error_from_errno(ETIMEDOUT) == std::errc::timed_out);

@@ -23,7 +23,7 @@ constexpr std::size_t class_bytes = FramePool::class_bytes;
 
 } // namespace
 
-TEST_CASE("FramePool gives blocks that are aligned and large enough and apart") {
+TEST_CASE("FramePool gives blocks that are aligned and large enough and disjoint") {
     FramePool pool;
     struct Given {
         void* block;
@@ -66,7 +66,7 @@ TEST_CASE("FramePool gives a released block to the next of its size class") {
     pool.trim();
 }
 
-TEST_CASE("FramePool gives the block that was released last") {
+TEST_CASE("FramePool reuses the most recently released block first") {
     if (address_sanitizer_runs) RINGLET_SKIP(nothing_is_kept);
     FramePool pool;
     void* first = pool.allocate(100);
@@ -105,7 +105,7 @@ TEST_CASE("FramePool keeps no more than its limit per size class") {
     pool.release(other, 65);
     CHECK(pool.kept_count() == limit + 1);
 
-    // What has been given out makes room again.
+    // A block that is taken out makes room again.
     void* block = pool.allocate(64);
     CHECK(pool.kept_count() == limit);
     pool.release(block, 64);
@@ -114,7 +114,7 @@ TEST_CASE("FramePool keeps no more than its limit per size class") {
     CHECK(pool.kept_count() == 0);
 }
 
-TEST_CASE("FramePool gives what it trims back to the global allocator") {
+TEST_CASE("FramePool trim returns blocks to the global allocator") {
     if (address_sanitizer_runs) RINGLET_SKIP(nothing_is_kept);
     constexpr std::size_t block_count = 4000;
     constexpr std::size_t total_bytes = block_count * FramePool::largest_bytes;
@@ -134,7 +134,7 @@ TEST_CASE("FramePool gives what it trims back to the global allocator") {
     CHECK(after - before < total_bytes / 10);
 }
 
-TEST_CASE("FramePool works on after it was trimmed") {
+TEST_CASE("FramePool still works after a trim") {
     FramePool pool;
     pool.trim();
     void* block = pool.allocate(500);
@@ -147,7 +147,7 @@ TEST_CASE("FramePool works on after it was trimmed") {
     pool.trim();
 }
 
-TEST_CASE("FramePool keeps what another thread gave where it was released") {
+TEST_CASE("FramePool keeps a block from another thread in the pool that released it") {
     // Under ASan the counts are zero, and the test is that nothing leaks or is freed twice.
     constexpr std::size_t block_count = 50;
     const std::size_t kept = address_sanitizer_runs ? 0 : block_count;
@@ -168,8 +168,8 @@ TEST_CASE("FramePool keeps what another thread gave where it was released") {
         void* block = there.allocate(200);
         reused_there = known.count(block) == 1;
         there.release(block, 200);
-        // What the pool keeps goes back to the global allocator when the thread ends: LeakSanitizer
-        // and valgrind look.
+        // When the thread ends, its pool returns what it keeps to the global allocator:
+        // LeakSanitizer and valgrind check that.
     });
     thread.join();
     CHECK(pool_there != &here);
@@ -178,7 +178,7 @@ TEST_CASE("FramePool keeps what another thread gave where it was released") {
     CHECK(here.kept_count() == 0);
 }
 
-TEST_CASE("FramePool is still there for what goes while its thread ends") {
+TEST_CASE("FramePool can still be used by destructors of thread_local objects") {
     std::thread thread([] {
         struct Late {
             void* block = nullptr;
@@ -213,7 +213,7 @@ TEST_CASE("FramePool serves the types that inherit Pooled") {
     pool.trim();
 }
 
-TEST_CASE("FramePool knows what it gave out, of whatever size, reused or not") {
+TEST_CASE("FramePool counts the blocks in use, of any size, reused or not") {
     FramePool pool;
     const auto uses = [&pool](std::ptrdiff_t count, std::size_t bytes) {
         const FramePool::Use use = pool.in_use();
@@ -241,7 +241,7 @@ TEST_CASE("FramePool knows what it gave out, of whatever size, reused or not") {
     uses(0, 0);
 }
 
-TEST_CASE("FramePool counts what another thread took back in the sum of both") {
+TEST_CASE("FramePool counts add up over both pools when one releases a block of the other") {
     FramePool here;
     FramePool there;
     void* block = here.allocate(100);
@@ -253,7 +253,7 @@ TEST_CASE("FramePool counts what another thread took back in the sum of both") {
     there.trim();
 }
 
-TEST_CASE("an audit counts blocks, keeps none, and lets one allocation fail") {
+TEST_CASE("an audit counts blocks, keeps none, and makes one allocation fail") {
     FramePool& pool = FramePool::local();
     FramePool::Audit audit{.fails_at = 3};
     pool.audit(&audit);
@@ -302,7 +302,7 @@ Task<> everything_that_allocates() {
 
 } // namespace
 
-TEST_CASE("whichever allocation fails, everything else is given back") {
+TEST_CASE("whichever allocation fails, every other block is given back") {
     bool has_failed = true;
     for (std::uint64_t fails_at = 1; has_failed; ++fails_at) {
         CAPTURE(fails_at);

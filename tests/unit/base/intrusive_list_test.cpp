@@ -29,7 +29,7 @@ std::vector<int> numbers(IntrusiveList<Item>& list) {
 static_assert(!std::is_copy_constructible_v<ListHook>, "a copied hook would point into the list");
 static_assert(!std::is_copy_constructible_v<IntrusiveList<Item>>);
 
-TEST_CASE("IntrusiveList keeps the order in which objects came") {
+TEST_CASE("IntrusiveList keeps objects in order of insertion") {
     IntrusiveList<Item> list;
     CHECK(list.empty());
     Item first(1);
@@ -46,7 +46,7 @@ TEST_CASE("IntrusiveList keeps the order in which objects came") {
     CHECK(numbers(list) == std::vector{1, 2, 3});
 }
 
-TEST_CASE("IntrusiveList lets go of any object") {
+TEST_CASE("IntrusiveList can remove any object") {
     for (int taken = 0; taken < 3; ++taken) {
         CAPTURE(taken);
         IntrusiveList<Item> list;
@@ -79,7 +79,7 @@ TEST_CASE("IntrusiveList is empty again when its last object has gone") {
     CHECK(numbers(list).empty());
 }
 
-TEST_CASE("IntrusiveList stops its walk when it is told") {
+TEST_CASE("IntrusiveList stops a walk when the visitor returns false") {
     IntrusiveList<Item> list;
     std::vector<Item> items(5);
     for (int i = 0; i < 5; ++i) {
@@ -94,7 +94,7 @@ TEST_CASE("IntrusiveList stops its walk when it is told") {
     CHECK(visits == 3);
 }
 
-TEST_CASE("IntrusiveList allows a walk to take out the object that it visits") {
+TEST_CASE("IntrusiveList lets a walk remove the object that it visits") {
     IntrusiveList<Item> list;
     std::vector<Item> items(6);
     for (int i = 0; i < 6; ++i) {

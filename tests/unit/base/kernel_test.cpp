@@ -17,7 +17,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("the kernel names both sides of a connection") {
+TEST_CASE("the kernel returns both addresses of a connection") {
     Kernel& kernel = Kernel::of_this_thread();
     const UniqueFd listener = bound_socket(loopback(), 1);
     auto endpoint = kernel.local(listener.get());
@@ -31,7 +31,7 @@ TEST_CASE("the kernel names both sides of a connection") {
     CHECK(kernel.local(-1).error() == std::errc::bad_file_descriptor);
 }
 
-TEST_CASE("the kernel's options are set, and refused with its error") {
+TEST_CASE("the kernel sets socket options, and returns its error if it refuses one") {
     Kernel& kernel = Kernel::of_this_thread();
     auto fd = kernel.open_socket(AF_INET, SOCK_STREAM);
     REQUIRE(fd);
@@ -64,10 +64,10 @@ TEST_CASE("the kernel counts the threads of this process") {
         counted.count_down();
     }
     CHECK(with_three_more >= before + 3);
-    CHECK(with_three_more <= before + 4); // TSan starts one of its own with the first
+    CHECK(with_three_more <= before + 4); // TSan starts a thread of its own with the first
 }
 
-TEST_CASE("another kernel stands in on one thread, for the clock, sockets and reports") {
+TEST_CASE("a stand-in kernel replaces the clock, sockets and reports of one thread") {
     RecordingKernel recorder;
     Kernel::stand_in(&recorder);
     const auto moment = Clock::now();

@@ -15,7 +15,7 @@ using namespace ringlet::testing;
 
 namespace {
 
-// A log whose lines are kept, without their times.
+// A log that keeps its lines, with the times replaced.
 struct KeptLog {
     std::vector<std::string> lines;
     Log log;
@@ -82,7 +82,7 @@ TEST_CASE("Log writes a field without quotes only if it is read back as one word
                                            "/path:1,2"});
 }
 
-TEST_CASE("Log replaces what is no UTF-8, and nothing else") {
+TEST_CASE("Log replaces invalid UTF-8, and nothing else") {
     const auto message_of = [](std::string_view text) {
         KeptLog kept({.text_with_time = false});
         kept.log.write(LogLevel::error, text);
@@ -91,11 +91,11 @@ TEST_CASE("Log replaces what is no UTF-8, and nothing else") {
     const std::string no_letter = "\xef\xbf\xbd";
     CHECK(message_of("\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80") ==
           "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\n");
-    CHECK(message_of("\xc0\xaf") == no_letter + no_letter + "\n");                 // too long
+    CHECK(message_of("\xc0\xaf") == no_letter + no_letter + "\n");                 // overlong
     CHECK(message_of("\xed\xa0\x80") == no_letter + no_letter + no_letter + "\n"); // half a pair
     CHECK(message_of("\xf4\x90\x80\x80").size() == 4 * no_letter.size() + 1);      // too large
     CHECK(message_of("x\xe2\x82") == "x" + no_letter + no_letter + "\n");          // cut off
-    CHECK(message_of("\xe0\x80\x80").size() == 3 * no_letter.size() + 1);          // too long
+    CHECK(message_of("\xe0\x80\x80").size() == 3 * no_letter.size() + 1);          // overlong
 }
 
 TEST_CASE("Log writes numbers of every size") {
@@ -109,7 +109,7 @@ TEST_CASE("Log writes numbers of every size") {
           std::string::npos);
 }
 
-TEST_CASE("Log writes what its level takes, and that can be changed") {
+TEST_CASE("Log writes only what its level allows, and the level can change") {
     KeptLog kept({.level = LogLevel::notice, .text_with_time = false});
     kept.log.write(LogLevel::info, "too little");
     kept.log.write(LogLevel::notice, "enough");
@@ -119,7 +119,7 @@ TEST_CASE("Log writes what its level takes, and that can be changed") {
     CHECK(kept.lines == std::vector<std::string>{"enough\n", "also this\n"});
 }
 
-TEST_CASE("Log reads names of levels and formats, and nothing else") {
+TEST_CASE("Log parses the names of levels and formats, and nothing else") {
     for (auto level :
          {LogLevel::error, LogLevel::warning, LogLevel::notice, LogLevel::info, LogLevel::debug}) {
         CHECK(parse_log_level(to_string(level)) == level);
@@ -131,7 +131,7 @@ TEST_CASE("Log reads names of levels and formats, and nothing else") {
     CHECK(!parse_log_format("xml"));
 }
 
-TEST_CASE("Log drops a message that comes too often, and tells how many were dropped") {
+TEST_CASE("Log drops a message that repeats too often, and reports the number dropped") {
     HeldClock clock;
     KeptLog kept({.prefix = "server: ",
                   .text_with_time = false,
@@ -163,7 +163,7 @@ TEST_CASE("Log drops a message that comes too often, and tells how many were dro
     }
 }
 
-TEST_CASE("Log tells what was dropped when it goes") {
+TEST_CASE("Log reports what it dropped when it is destroyed") {
     std::vector<std::string> lines;
     {
         Log log({.text_with_time = false, .repeat_limit = 1, .write = [&](std::string_view line) {
@@ -175,13 +175,13 @@ TEST_CASE("Log tells what was dropped when it goes") {
                        "again\n", "lines were dropped that came too often dropped=2 line=again\n"});
 }
 
-TEST_CASE("Log does not limit what is written for debugging") {
+TEST_CASE("Log does not limit debug messages") {
     KeptLog kept({.level = LogLevel::debug, .repeat_limit = 1});
     for (int number = 0; number < 10; ++number) kept.log.write(LogLevel::debug, "a connection");
     CHECK(kept.lines.size() == 10);
 }
 
-TEST_CASE("Log counts a bounded number of messages") {
+TEST_CASE("Log counts repeats of a bounded number of messages") {
     KeptLog kept({.text_with_time = false, .repeat_limit = 1});
     const auto letters = [](std::size_t number) {
         std::string text = "message ";
@@ -192,7 +192,7 @@ TEST_CASE("Log counts a bounded number of messages") {
     kept.log.write(LogLevel::error, letters(1)); // dropped
     for (std::size_t number = 2; number <= Log::counted_messages_limit + 1; ++number)
         kept.log.write(LogLevel::error, letters(number));
-    CHECK(kept.lines.size() == Log::counted_messages_limit + 2); // the dropped one was told
+    CHECK(kept.lines.size() == Log::counted_messages_limit + 2); // one reports the drop
     kept.log.write(LogLevel::error, letters(1));
     CHECK(kept.lines.back() == letters(1) + "\n"); // it had been forgotten
 }

@@ -13,7 +13,7 @@
 
 using namespace ringlet;
 
-// What owns its bytes and has no name is gone when the statement ends.
+// A temporary that owns its bytes is gone when the statement ends.
 static_assert(is_temporary_v<std::string> && is_temporary_v<std::vector<std::byte>>);
 static_assert(is_temporary_v<const std::string> && is_temporary_v<Buffer>);
 static_assert(!is_temporary_v<std::string&> && !is_temporary_v<const std::string&>);

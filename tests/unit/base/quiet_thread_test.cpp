@@ -27,7 +27,7 @@ TEST_CASE("a quiet thread blocks all signals, and the one that started it does n
     CHECK_FALSE(blocks(SIGTERM));
 }
 
-TEST_CASE("a quiet thread that cannot be made leaves the signals as they were") {
+TEST_CASE("a quiet thread that cannot start leaves the signals as they were") {
     const auto outcome = testing::run_in_child([] {
         const rlimit none{0, 0};
         const bool limited =

@@ -9,7 +9,7 @@ using namespace ringlet;
 
 namespace {
 
-// Counts the objects that live.
+// Counts its living objects.
 struct CountedNumber {
     static inline int living = 0;
     explicit CountedNumber(int value) : number(value) { ++living; }
@@ -68,7 +68,7 @@ TEST_CASE("Result holds an error") {
     CHECK(std::move(result).value_or(3) == 3);
 }
 
-TEST_CASE("Result comes from a value or a condition or an Errc or an error_code") {
+TEST_CASE("Result is made from a value or a condition or an Errc or an error_code") {
     const auto four = halve(8);
     REQUIRE(four);
     CHECK(*four == 4);
@@ -95,7 +95,7 @@ TEST_CASE("Result throws the error that it holds") {
     CHECK(halve(10).value_or(9) == 5);
 }
 
-TEST_CASE("Result gives access to members and changes") {
+TEST_CASE("Result gives access to its value and its members") {
     Result<std::string> result = std::string("abc");
     REQUIRE(result);
     CHECK(result->size() == 3);
@@ -139,7 +139,7 @@ TEST_CASE("Result destroys what it holds exactly once") {
     CHECK(CountedNumber::living == 0);
 }
 
-TEST_CASE("Result of nothing holds success or an error") {
+TEST_CASE("Result of void holds success or an error") {
     const auto success = succeed_or(false);
     CHECK(success);
     CHECK(success.has_value());
@@ -154,14 +154,14 @@ TEST_CASE("Result of nothing holds success or an error") {
     CHECK(own.error() == Errc::message_truncated);
 }
 
-TEST_CASE("Result refuses an error code that says success") {
+TEST_CASE("Result refuses an error code that means success") {
     testing::check_aborts("error_code that says success",
                           [] { static_cast<void>(Result<int>(std::error_code())); });
     testing::check_aborts("error_code that says success",
                           [] { static_cast<void>(Result<void>(std::error_code())); });
 }
 
-TEST_CASE("Result aborts where the value of an error is used") {
+TEST_CASE("Result aborts if the value of an error is used") {
     testing::check_aborts("holds an error was used", [] {
         Result<int> result = std::errc::io_error;
         return *result;

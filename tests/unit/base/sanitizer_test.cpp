@@ -8,7 +8,7 @@
 
 using namespace ringlet;
 
-TEST_CASE("sanitizer finds nothing freed in memory that lives") {
+TEST_CASE("sanitizer does not take live memory for freed") {
     const std::array<std::byte, 32> on_stack{};
     CHECK_FALSE(is_freed(on_stack.data(), on_stack.size()));
     auto* on_heap = new std::array<std::byte, 100>;
@@ -16,9 +16,9 @@ TEST_CASE("sanitizer finds nothing freed in memory that lives") {
     delete on_heap;
 }
 
-TEST_CASE("sanitizer knows freed memory under ASan and says no without it") {
+TEST_CASE("sanitizer detects freed memory under ASan and never without it") {
     auto* block = new std::array<std::byte, 100>;
-    // The optimizer must not see that the block is looked at after it has gone.
+    // The optimizer must not see that the block is inspected after it was freed.
     auto address = reinterpret_cast<std::uintptr_t>(block);
     asm volatile("" : "+r"(address));
     delete block;

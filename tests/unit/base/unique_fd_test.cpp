@@ -30,7 +30,7 @@ static_assert(!std::is_copy_constructible_v<UniqueFd> && !std::is_copy_assignabl
 static_assert(!std::is_convertible_v<int, UniqueFd>, "who owns a descriptor is written out");
 static_assert(sizeof(UniqueFd) == sizeof(int));
 
-TEST_CASE("UniqueFd closes its descriptor when it goes") {
+TEST_CASE("UniqueFd closes its descriptor when it is destroyed") {
     const int fd = fresh();
     {
         const UniqueFd owner(fd);
@@ -76,7 +76,7 @@ TEST_CASE("UniqueFd keeps its descriptor when it is moved to itself") {
     CHECK(is_open(fd));
 }
 
-TEST_CASE("UniqueFd gives its descriptor away") {
+TEST_CASE("UniqueFd releases its descriptor") {
     const int fd = fresh();
     {
         UniqueFd owner(fd);

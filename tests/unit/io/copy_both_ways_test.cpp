@@ -11,7 +11,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("bytes and ends go through in both directions, one after the other") {
+TEST_CASE("bytes and half-closes pass in both directions, one after the other") {
     auto near = socket_pair();
     auto far = tcp_pair();
     const auto question = pattern(500'000);
@@ -62,7 +62,7 @@ TEST_CASE("bytes and ends go through in both directions, one after the other") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("an error of one side ends both ways") {
+TEST_CASE("an error on one side ends both directions") {
     auto near = tcp_pair();
     auto far = socket_pair();
     auto talk = [&]() -> Task<> {
@@ -76,7 +76,7 @@ TEST_CASE("an error of one side ends both ways") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("with faults that lose nothing, everything goes through") {
+TEST_CASE("with faults that lose nothing, every byte is copied") {
     auto scenario = [](Simulation& world) -> Task<> {
         auto [client, left] = world.pair();
         auto [right, server] = world.pair();

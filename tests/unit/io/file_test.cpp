@@ -28,7 +28,7 @@ struct Folder {
 
 } // namespace
 
-TEST_CASE("the kernel's threads for files wake nobody: a run that can never continue says so") {
+TEST_CASE("a deadlock is reported although the kernel has threads for files") {
     const WithoutSignalHandlers nobody_may_interrupt;
     if (thread_sanitizer_runs) RINGLET_SKIP("TSan has a thread of its own");
     const Folder folder;
@@ -41,7 +41,7 @@ TEST_CASE("the kernel's threads for files wake nobody: a run that can never cont
         REQUIRE(file);
         auto written = co_await file->write_at(bytes, 0);
         CHECK(written);
-        auto synced = co_await file->sync(); // such a thread does it
+        auto synced = co_await file->sync(); // runs on a kernel thread
         CHECK(synced);
         Event never("never");
         auto told = co_await never.wait();
@@ -50,7 +50,7 @@ TEST_CASE("the kernel's threads for files wake nobody: a run that can never cont
     CHECK(result.error() == Errc::would_block_forever);
 }
 
-TEST_CASE("a file is written and read at places, and knows its size") {
+TEST_CASE("a file is written and read at offsets, and knows its size") {
     const Folder folder;
     const auto bytes = pattern(3'000'001);
     ReportingLoop loop;
@@ -85,7 +85,7 @@ TEST_CASE("a file is written and read at places, and knows its size") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("errors of files are told as they are") {
+TEST_CASE("errors of files are returned unchanged") {
     const Folder folder;
     auto talk = [&]() -> Task<> {
         auto none = co_await File::open(folder.at("none"));
@@ -111,7 +111,7 @@ TEST_CASE("errors of files are told as they are") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("whole files: read up to a limit, and replaced as one") {
+TEST_CASE("whole files: read up to a limit, and replaced atomically") {
     const Folder folder;
     auto talk = [&]() -> Task<> {
         auto written = co_await write_file(folder.at("f"), std::string(100'000, 'x'), 0640);
@@ -126,7 +126,7 @@ TEST_CASE("whole files: read up to a limit, and replaced as one") {
         CHECK(written);
         text = co_await read_file(folder.at("f"));
         CHECK((text && *text == "new"));
-        // What says that it has no bytes may have some.
+        // A file of size 0 may still have bytes.
         auto status = co_await read_file("/proc/self/status");
         CHECK((status && status->starts_with("Name:")));
         const std::filesystem::directory_iterator all(folder.path);
@@ -135,13 +135,13 @@ TEST_CASE("whole files: read up to a limit, and replaced as one") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("memory that was lent to a file is waited for, also when the task is cancelled") {
+TEST_CASE("a cancelled read of a file waits until its memory is no longer lent") {
     auto talk = []() -> Task<> {
         auto file = co_await File::open("/proc/self/maps");
         REQUIRE(file);
         for (int round = 0; round < 50; ++round) {
             auto read = [&]() -> Task<Result<std::size_t>> {
-                std::vector<std::byte> memory(10'000); // goes with the task
+                std::vector<std::byte> memory(10'000); // freed with the task
                 auto count = co_await file->read_at(memory, 0);
                 co_return count;
             };
@@ -152,7 +152,7 @@ TEST_CASE("memory that was lent to a file is waited for, also when the task is c
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a file that is dropped while another reads it closes afterwards") {
+TEST_CASE("a file that is dropped during a read closes after it") {
     const std::size_t before = descriptor_count();
     auto talk = []() -> Task<> {
         auto file = co_await File::open("/proc/self/maps");

@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// More than fits into a pipe, and then the end.
+// Writes `bytes`, then a little in every other way, then closes.
 Task<> write_all_kinds(PipeWriter& writer, const std::vector<std::byte>& bytes) {
     auto sent = co_await writer.send_all(bytes);
     CHECK(sent);
@@ -74,7 +74,7 @@ Task<> bytes_go_through(std::size_t size_bytes) {
 
 } // namespace
 
-TEST_CASE("bytes go through a pipe, more than fit into it, and then the end") {
+TEST_CASE("more bytes than a pipe holds go through it, and then the end") {
     ReportingLoop loop;
     CHECK(loop->run([] { return bytes_go_through(1'000'003); }));
     check_nothing_left(*loop);
@@ -83,7 +83,7 @@ TEST_CASE("bytes go through a pipe, more than fit into it, and then the end") {
 TEST_CASE("the same through simulated pipes, whose reads and writes are short and late") {
     const auto scenario = [](Simulation&) -> Task<> {
         auto pipe = make_pipe();
-        CHECK((pipe && pipe->first.native_handle() >= 1 << 30)); // it is no real one
+        CHECK((pipe && pipe->first.native_handle() >= 1 << 30)); // not a real one
         co_await bytes_go_through(30'003);
     };
     const auto report = simulate({.seeds = 200, .faults = FaultSet::harmless()}, scenario);
@@ -93,8 +93,8 @@ TEST_CASE("the same through simulated pipes, whose reads and writes are short an
     }
 }
 
-// Resets and early ends are not for pipes: what arrives is the beginning of what was written, and an error is one
-// that a pipe can have.
+// A pipe has no resets and no early ends: a prefix of what was written arrives, and every error is one that a pipe
+// can have.
 TEST_CASE("simulated pipes under every fault") {
     const auto scenario = [](Simulation&) -> Task<> {
         auto pipe = make_pipe();
@@ -143,7 +143,7 @@ TEST_CASE("simulated pipes under every fault") {
     CHECK(report.faults[static_cast<std::size_t>(Fault::connection_reset)] == 0);
 }
 
-TEST_CASE("a simulated pipe that nobody reads is refused, and one that nobody writes has ended") {
+TEST_CASE("a simulated pipe without a reader refuses a write, and one without a writer has ended") {
     const auto scenario = [](Simulation&) -> Task<> {
         auto pipe = make_pipe();
         auto& [reader, writer] = *pipe;
@@ -163,8 +163,8 @@ TEST_CASE("a simulated pipe that nobody reads is refused, and one that nobody wr
     CHECK_MESSAGE(report, report.to_string());
 }
 
-TEST_CASE("a pipe that nobody reads is an error, and no signal") {
-    // In a child: the signal would end this program.
+TEST_CASE("writing to a pipe without a reader is an error, and raises no signal") {
+    // In a child, because the signal would end this program.
     const auto outcome = run_in_child([] {
         std::signal(SIGPIPE, SIG_DFL);
         auto pipe = make_pipe();
@@ -190,8 +190,7 @@ TEST_CASE("a pipe that nobody reads is an error, and no signal") {
     CHECK_MESSAGE(outcome.succeeded(), outcome.to_string());
 }
 
-TEST_CASE(
-    "a cancelled read takes nothing away, and a waiting one holds no buffer but the ring's own") {
+TEST_CASE("a cancelled read of a pipe consumes nothing, and leaves no buffer lent") {
     auto pipe = make_pipe();
     REQUIRE(pipe);
     auto talk = [&]() -> Task<> {
@@ -209,7 +208,7 @@ TEST_CASE(
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("a descriptor that other programs share is not made non-blocking, and blocks nobody") {
+TEST_CASE("a descriptor shared with other programs stays blocking, and does not block the loop") {
     int fds[2] = {-1, -1};
     REQUIRE(::pipe2(fds, O_CLOEXEC) == 0);
     const UniqueFd shared(::dup(fds[0]));
@@ -242,7 +241,7 @@ TEST_CASE("a descriptor that other programs share is not made non-blocking, and 
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("the standard streams are the program's own, under another name") {
+TEST_CASE("the standard streams are duplicates of the program's own") {
     auto output = standard_output();
     REQUIRE(output);
     CHECK(output->native_handle() > STDERR_FILENO);

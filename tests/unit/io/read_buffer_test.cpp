@@ -25,7 +25,7 @@ void add(ReadBuffer& to, std::string_view text) {
 
 } // namespace
 
-TEST_CASE("what lies in one buffer is given out where it is") {
+TEST_CASE("bytes within one buffer are returned in place") {
     ReadBuffer read;
     Buffer buffer = buffer_of("one\ntwo\n");
     const std::byte* memory = buffer.data();
@@ -39,7 +39,7 @@ TEST_CASE("what lies in one buffer is given out where it is") {
     CHECK(read.size() == 0);
 }
 
-TEST_CASE("what straddles two is joined, and only that") {
+TEST_CASE("bytes that straddle two buffers are joined, and only those") {
     ReadBuffer read;
     add(read, "a\nbegin");
     read.consume(2);
@@ -49,7 +49,7 @@ TEST_CASE("what straddles two is joined, and only that") {
     REQUIRE(found == 8);
     CHECK(text_of(read.first(9)) == "beginend\n");
     read.consume(9);
-    // The rest is still where it was received.
+    // The rest stays in the buffer that received it.
     const auto lent = Buffer::lent_count();
     CHECK(text_of(read.first(9)) == "untouched");
     read.release();
@@ -57,7 +57,7 @@ TEST_CASE("what straddles two is joined, and only that") {
     CHECK(text_of(read.first(9)) == "untouched");
 }
 
-TEST_CASE("a delimiter is found wherever it straddles, also when another was sought before") {
+TEST_CASE("a delimiter is found wherever it is split, even after a search for another one") {
     for (std::size_t cut = 1; cut < 10; ++cut) {
         ReadBuffer read;
         const std::string text = "ab\r\n\r\ncd..";
@@ -85,7 +85,7 @@ TEST_CASE("bytes that are put back come first") {
     CHECK(read.take(memory) == 0);
 }
 
-TEST_CASE("an untouched buffer is given away as it is") {
+TEST_CASE("an untouched buffer is handed over whole") {
     ReadBuffer read;
     CHECK_FALSE(read.take_buffer());
     add(read, "whole");

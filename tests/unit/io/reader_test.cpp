@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A source that gives what it is told to, piece by piece, and every other time nothing but a cancellation.
+/// A source that gives these pieces one by one; with `interrupts`, every other receive is cancelled.
 class Scripted {
 public:
     explicit Scripted(std::vector<std::string> pieces, bool interrupts = false)
@@ -52,7 +52,7 @@ private:
     bool cancelled_next_ = true;
 };
 
-// All ways to cut a text, as numbers: bit i says whether there is a cut behind letter i.
+// Cuts a text; bit i of `cuts` says whether to cut after letter i.
 std::vector<std::string> cut(const std::string& text, unsigned cuts) {
     std::vector<std::string> pieces(1);
     for (std::size_t i = 0; i < text.size(); ++i) {
@@ -62,7 +62,7 @@ std::vector<std::string> cut(const std::string& text, unsigned cuts) {
     return pieces;
 }
 
-// Asks again as long as it is cancelled.
+// Retries for as long as the call is cancelled.
 template <class T, class Ask>
 Task<Result<T>> insist(Ask ask) {
     for (;;) {
@@ -89,7 +89,7 @@ Task<std::vector<std::string>> lines_of(Scripted source, std::string delimiter) 
 } // namespace
 
 TEST_CASE(
-    "a reader gives the same lines however the bytes are cut, cancelled at every point or not") {
+    "a reader returns the same lines however the bytes are split, with cancellations or without") {
     struct Text {
         std::string text;
         std::string delimiter;
@@ -114,7 +114,7 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("a reader mixes lines, counted bytes and looks ahead, however the bytes are cut") {
+TEST_CASE("a reader mixes lines, counted bytes and peeks, however the bytes are split") {
     const std::string text = "12\nhello worldXrest";
     auto talk = [](Scripted source) -> Task<std::string> {
         Reader reader(source);
@@ -146,8 +146,7 @@ TEST_CASE("a reader mixes lines, counted bytes and looks ahead, however the byte
     }
 }
 
-TEST_CASE(
-    "a line beyond the limit is refused, nothing of it is consumed, and its rest can be skipped") {
+TEST_CASE("a line beyond the limit is refused without being consumed, and can be skipped") {
     auto talk = [](Scripted source) -> Task<> {
         Reader reader(source);
         auto line = co_await reader.read_line(5);
@@ -171,7 +170,7 @@ TEST_CASE(
     CHECK(run_on_loop(talk, Scripted({"1234", "56", "\n1234", "5\n", "1234567"})));
 }
 
-TEST_CASE("what is cut off by the end is told, and stays to be read") {
+TEST_CASE("a message cut off by the end is message_truncated, and its bytes can still be read") {
     auto talk = []() -> Task<> {
         Scripted source({"abc"});
         Reader reader(source);
@@ -201,7 +200,7 @@ TEST_CASE("what is cut off by the end is told, and stays to be read") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a reader that waits holds no buffer, and one that goes on gives what it has") {
+TEST_CASE("a waiting reader holds no buffer, and resumes with the bytes that it has") {
     auto pair = socket_pair();
     UnixStream stream(std::move(pair.first));
     const auto write = [fd = pair.second.get()](std::string_view text) {
@@ -249,7 +248,7 @@ TEST_CASE("a reader that waits holds no buffer, and one that goes on gives what 
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("an answer that is there lets others run all the same") {
+TEST_CASE("reads that never wait still let other tasks run") {
     auto talk = []() -> Task<> {
         std::string text;
         for (int i = 0; i < 3000; ++i) text += "x\n";
@@ -278,7 +277,7 @@ TEST_CASE("an answer that is there lets others run all the same") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("in the simulation every line arrives once, whatever is short, late or cancelled") {
+TEST_CASE("in the simulation every line arrives once, despite short, late and cancelled receives") {
     auto scenario = [](Simulation& world) -> Task<> {
         auto [one, other] = world.pair();
         const int count = 50;

@@ -14,7 +14,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("a descriptor of somebody else's is waited for until it has something to read") {
+TEST_CASE("a task can wait until a foreign descriptor is readable") {
     auto pair = socket_pair();
     ReportingLoop loop;
     auto talk = [&]() -> Task<> {
@@ -30,7 +30,7 @@ TEST_CASE("a descriptor of somebody else's is waited for until it has something 
             auto ready = co_await readable(fd);
             CHECK(ready);
         };
-        // Two wait for the same; a third for something else.
+        // Two tasks wait for the same event, a third for another.
         auto all = [&](TaskGroup& group) -> Task<> {
             group.spawn(wait);
             group.spawn(wait);
@@ -40,7 +40,7 @@ TEST_CASE("a descriptor of somebody else's is waited for until it has something 
         };
         auto done = co_await with_task_group(all);
         CHECK(done);
-        // It is still there: nothing was read.
+        // Still readable: nothing was read.
         auto events = co_await poll_events(fd, POLLIN | POLLOUT);
         CHECK((events && *events == (POLLIN | POLLOUT)));
         pair.second.reset();
@@ -53,7 +53,7 @@ TEST_CASE("a descriptor of somebody else's is waited for until it has something 
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a number that is closed and used again by a library is a new descriptor") {
+TEST_CASE("a descriptor number that a library closes and reuses is a new descriptor") {
     auto talk = []() -> Task<> {
         for (int round = 0; round < 20; ++round) {
             const UniqueFd fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -68,7 +68,7 @@ TEST_CASE("a number that is closed and used again by a library is a new descript
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a file is always ready, and what is no descriptor is an error") {
+TEST_CASE("a file is always ready, and an invalid descriptor is an error") {
     auto talk = []() -> Task<> {
         const UniqueFd file(::open("/proc/self/status", O_RDONLY | O_CLOEXEC));
         auto ready = co_await readable(file.get());
@@ -81,7 +81,7 @@ TEST_CASE("a file is always ready, and what is no descriptor is an error") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("waits for foreign descriptors take no descriptor with them") {
+TEST_CASE("cancelled waits for foreign descriptors leak no descriptor") {
     auto pair = socket_pair();
     const std::size_t before = descriptor_count();
     auto talk = [&]() -> Task<> {

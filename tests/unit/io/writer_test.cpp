@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A sink that notes each send, and fails when it is told to.
+/// A sink that records each send, and fails on request.
 class Noting {
 public:
     std::vector<std::string>* sends;
@@ -42,7 +42,7 @@ struct Sink {
 
 } // namespace
 
-TEST_CASE("what is written in one turn leaves together, without a flush") {
+TEST_CASE("what is written in one turn is sent together, without a flush") {
     Sink sink;
     auto talk = [&]() -> Task<> {
         Writer writer(sink.noting);
@@ -67,7 +67,7 @@ TEST_CASE("what is written in one turn leaves together, without a flush") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("an error of a late send is the answer of the next call, and of all that follow") {
+TEST_CASE("an error of a late send is returned by the next call, and by all that follow") {
     Sink sink;
     auto talk = [&]() -> Task<> {
         Writer writer(sink.noting);
@@ -88,7 +88,7 @@ TEST_CASE("an error of a late send is the answer of the next call, and of all th
     CHECK(sink.sends.empty());
 }
 
-TEST_CASE("a large body follows what was written before, without a copy") {
+TEST_CASE("a large body is sent after earlier writes, without a copy") {
     Sink sink;
     auto talk = [&]() -> Task<> {
         Writer writer(sink.noting);
@@ -106,7 +106,7 @@ TEST_CASE("a large body follows what was written before, without a copy") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a writer whose peer does not read waits at its limit, and goes on when it does") {
+TEST_CASE("a writer waits at its limit until its peer reads") {
     auto pair = socket_pair();
     UnixStream stream(std::move(pair.first));
     UnixStream peer(std::move(pair.second));
@@ -125,8 +125,7 @@ TEST_CASE("a writer whose peer does not read waits at its limit, and goes on whe
             auto written = co_await with_timeout(50ms, write);
             if (written) continue;
             CHECK(written.error() == std::errc::timed_out);
-            written_bytes +=
-                block.size(); // it had been taken; only the wait for room was cut short
+            written_bytes += block.size(); // it was accepted; only the wait for room was cut short
             break;
         }
         CHECK(writer.unsent_bytes() > Writer<UnixStream>::limit_bytes);
@@ -154,7 +153,7 @@ TEST_CASE("a writer whose peer does not read waits at its limit, and goes on whe
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a writer that goes with unsent bytes says so, and nobody uses it any more") {
+TEST_CASE("a writer destroyed with unsent bytes is reported, and no longer used") {
     std::vector<std::string> lines;
     LoopOptions options;
     options.report = [&](std::string_view line) { lines.emplace_back(line); };
@@ -173,7 +172,7 @@ TEST_CASE("a writer that goes with unsent bytes says so, and nobody uses it any 
     check_nothing_left(*loop);
 }
 
-TEST_CASE("what a cancelled task writes is not written") {
+TEST_CASE("a write in a cancelled task is refused") {
     Sink sink;
     auto talk = [&]() -> Task<> {
         Writer writer(sink.noting);
@@ -195,7 +194,7 @@ TEST_CASE("what a cancelled task writes is not written") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("what is written while a large body is sent leaves after it, without a flush") {
+TEST_CASE("what is written while a large body is sent follows it, without a flush") {
     Sink sink;
     auto talk = [&]() -> Task<> {
         Writer writer(sink.noting);
@@ -222,7 +221,7 @@ TEST_CASE("what is written while a large body is sent leaves after it, without a
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a send that throws is told to everybody who waits, and to all that follow") {
+TEST_CASE("a send that throws fails the flush that waits for it, and every later write") {
     struct Throwing : Noting {
         Task<Result<void>> send_all(std::span<const std::byte>) {
             auto turned = co_await yield();
@@ -231,7 +230,7 @@ TEST_CASE("a send that throws is told to everybody who waits, and to all that fo
         }
         using Noting::send_all;
     };
-    ReportingLoop loop; // the task that sends has failed, and says so
+    ReportingLoop loop; // the sending task fails, and is reported
     Sink sink;
     Throwing throwing{{&sink.sends, &sink.error}};
     auto talk = [&]() -> Task<> {

@@ -58,7 +58,7 @@ Task<> note_sleep(Endings& endings) {
 
 } // namespace
 
-TEST_CASE("when the root returns, whatever waits gets operation_canceled and goes") {
+TEST_CASE("when the root returns, every waiting task gets operation_canceled and ends") {
     const std::size_t open_before = descriptor_count();
     {
         ReportingLoop loop;
@@ -66,7 +66,7 @@ TEST_CASE("when the root returns, whatever waits gets operation_canceled and goe
         auto receiving = tcp_pair();
         auto receiving_exactly = socket_pair();
         auto sending = tcp_pair();
-        // A listener whose queue is full: further clients wait for an answer.
+        // A listener with a full queue: further clients keep connecting.
         const UniqueFd full = bound_socket(loopback(), 0);
         const UniqueFd first = connect_to(address_of(full.get()));
         REQUIRE(first);
@@ -99,7 +99,7 @@ TEST_CASE("when the root returns, whatever waits gets operation_canceled and goe
     CHECK(descriptor_count() == open_before);
 }
 
-TEST_CASE("after its cancellation every later await of a task is refused at once") {
+TEST_CASE("after a task is cancelled, every later await is refused at once") {
     ReportingLoop loop;
     std::vector<std::error_code> errors;
     auto pair = socket_pair();
@@ -136,7 +136,7 @@ TEST_CASE("after its cancellation every later await of a task is refused at once
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a task that is spawned while the loop is left does not start, and its arguments go") {
+TEST_CASE("a task spawned while the loop is left never starts, and its arguments are destroyed") {
     ReportingLoop loop;
     int alive = 0;
     bool started = false;
@@ -199,7 +199,7 @@ TEST_CASE("a task that ignores its cancellation does not hold the loop") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a root that ignores a stop is ended where it stands") {
+TEST_CASE("a root that ignores a stop is destroyed where it is suspended") {
     ReportingLoop loop;
     int alive = 0;
     auto result = loop->run([&]() -> Task<int> {

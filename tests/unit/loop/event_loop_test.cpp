@@ -35,7 +35,7 @@ TEST_CASE("run returns what the task returns") {
     CHECK(**moved == 3);
 }
 
-TEST_CASE("run makes one Result of a task that returns a Result") {
+TEST_CASE("run of a task that returns a Result does not nest Results") {
     auto good = run_on_loop([]() -> Task<Result<std::string>> { co_return std::string("yes"); });
     static_assert(std::is_same_v<decltype(good), Result<std::string>>);
     REQUIRE(good);
@@ -45,7 +45,7 @@ TEST_CASE("run makes one Result of a task that returns a Result") {
     CHECK(bad.error() == std::errc::no_link);
 }
 
-TEST_CASE("run throws what the task throws, and the loop can go on") {
+TEST_CASE("run throws what the task throws, and the loop can be used again") {
     ReportingLoop loop;
     auto fails = []() -> Task<int> {
         auto turned = co_await yield();
@@ -150,8 +150,7 @@ TEST_CASE("tasks that were spawned before run start with it") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a loop that never runs begins neither the tasks nor the letters that it was given, and "
-          "drops them") {
+TEST_CASE("a loop that never runs destroys its tasks and letters without starting them") {
     int alive = 0;
     bool began = false;
     {
@@ -180,7 +179,7 @@ TEST_CASE("the callable and its arguments live until the task has finished, and 
     };
     auto result = loop->run([&]() -> Task<> {
         {
-            // Everything that is named here has gone before the task looks at it.
+            // Everything named here is destroyed before the task looks at its copy.
             Counted capture(captured);
             loop->spawn(
                 [look, capture](const std::string& name, const Counted& argument,
@@ -226,7 +225,7 @@ TEST_CASE("arguments of run live until the task has finished") {
     CHECK(alive == 0);
 }
 
-TEST_CASE("what leaves a spawned task goes to the report hook") {
+TEST_CASE("an error or exception that leaves a spawned task goes to the report hook") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
         loop->spawn([]() -> Task<> {
@@ -268,7 +267,7 @@ TEST_CASE("without a hook the report goes to stderr") {
     CHECK(ending.errors.ends_with(" ended with an exception: burst\n"));
 }
 
-TEST_CASE("a loop whose descriptors somebody has closed says so, and does not turn without end") {
+TEST_CASE("a loop whose eventfd was closed aborts with a message instead of spinning") {
     const Ending ending = end_of_child([] {
         auto loop = EventLoop::create();
         for (int fd = 3; fd < 64; ++fd) {

@@ -76,7 +76,7 @@ TEST_CASE("more completions at once than one wait hands over") {
     CHECK(finished == pair_count);
 }
 
-TEST_CASE("tasks that are always ready starve neither timers nor the kernel's answers") {
+TEST_CASE("tasks that are always ready starve neither timers nor completions") {
     ReportingLoop loop;
     auto pair = socket_pair();
     bool enough = false;
@@ -118,7 +118,7 @@ TEST_CASE("a ready task costs a system call only once in resumptions_per_wait_li
     CHECK(*result <= waits + 1);
 }
 
-TEST_CASE("the statistics count what happened") {
+TEST_CASE("the statistics count turns, tasks, operations and submissions") {
     ReportingLoop loop;
     auto pair = socket_pair();
     REQUIRE(write_all(pair.second.get(), "x"));
@@ -140,7 +140,7 @@ TEST_CASE("the statistics count what happened") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a hundred thousand tasks come and go") {
+TEST_CASE("a hundred thousand tasks run and leave nothing behind") {
     ReportingLoop loop;
     int ran = 0;
     auto result = loop->run([&]() -> Task<> {
@@ -160,7 +160,7 @@ TEST_CASE("a hundred thousand tasks come and go") {
     CHECK(ran == 100'000);
 }
 
-TEST_CASE("a loop that cannot have a descriptor says so") {
+TEST_CASE("a loop that gets no descriptor is too_many_files_open") {
     const Ending ending = end_of_child([] {
         while (::dup(STDERR_FILENO) >= 0) {
         }
@@ -171,8 +171,8 @@ TEST_CASE("a loop that cannot have a descriptor says so") {
 }
 
 TEST_CASE(
-    "a loop polls before it sleeps as long as waits are short, and stops when it was in vain") {
-    const Simulation world(1, FaultSet::none()); // whose clock shows what it costs
+    "a loop polls before it sleeps while waits are short, and stops after a poll without result") {
+    const Simulation world(1, FaultSet::none()); // its clock counts polling as time
     auto loop = EventLoop::create({.busy_poll = 50us});
     REQUIRE(loop);
     auto polls_in = [&](std::chrono::microseconds pause, int times) {
@@ -190,7 +190,7 @@ TEST_CASE(
     CHECK(polls_in(20us, 1) == 1);
 }
 
-TEST_CASE("a loop that polls misses neither the kernel's answers nor deadlines nor letters") {
+TEST_CASE("a polling loop misses no completion, no deadline and no letter") {
     waiting_for("a loop that polls");
     auto loop = EventLoop::create({.busy_poll = 200us});
     REQUIRE(loop);
@@ -255,7 +255,7 @@ TEST_CASE("receives that wait for long are parked, once each, and the loop sleep
             auto turned = co_await yield();
             if (!turned) co_return;
         }
-        // A turn asks back and makes polls of those of the turn before, as many of each; all are of one age.
+        // Each turn cancels one batch of receives, and polls for the batch before; all have the same age.
         std::uint64_t submitted = loop->stats().ring.submissions;
         std::uint64_t most = 0;
         while (loop->stats().ring.parked_receives < count) {

@@ -1,4 +1,4 @@
-// What users call from where one does not expect it: hooks that throw, signal handlers that stop, exit in a task.
+// Calls from unexpected places: hooks that throw, signal handlers that stop, exit in a task.
 
 #include "death.hpp"
 #include "net.hpp"
@@ -41,7 +41,7 @@ TEST_CASE("a report hook that throws loses neither the line nor the loop") {
     CHECK(outcome.error_output.find("task \"broken\"") != std::string::npos);
 }
 
-TEST_CASE("what goes with a loop that never ran may spawn, and nothing comes of it") {
+TEST_CASE("an argument may spawn while its unused loop is destroyed, and nothing runs") {
     int alive = 0;
     struct SpawnsAtItsEnd {
         EventLoop* loop;
@@ -61,7 +61,7 @@ TEST_CASE("what goes with a loop that never ran may spawn, and nothing comes of 
     CHECK(alive == 0);
 }
 
-TEST_CASE("a loop in which every task waits is woken by a signal's handler that stops it") {
+TEST_CASE("a signal handler that stops a loop wakes it even if every task waits") {
     const auto outcome = run_in_child([] {
         auto loop = EventLoop::create();
         loop_of_the_handler = &*loop;
@@ -78,7 +78,7 @@ TEST_CASE("a loop in which every task waits is woken by a signal's handler that 
     CHECK(outcome.succeeded());
 }
 
-TEST_CASE("exit in a task ends the process with its status, with a loop of static storage, too") {
+TEST_CASE("exit in a task ends the process with its status, even if the loop is static") {
     const auto outcome = run_in_child([] {
         static auto loop = EventLoop::create();
         auto ran = loop->run([]() -> Task<> {

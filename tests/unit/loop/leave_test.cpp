@@ -1,6 +1,6 @@
-// Leaving a loop at every moment, whatever its tasks are doing: those that obey clean up behind shields, those that do
-// not are destroyed where they stand, and what they hold, wait for or have been given is nobody's any more. Under ASan
-// a frame, a timer or a job that is touched afterwards is found.
+// Leaving a loop at every moment, whatever its tasks are doing: tasks that accept their cancellation clean up behind
+// shields, the others are destroyed where they are suspended, and whatever they held or were given is released. ASan
+// finds a frame, a timer or a job that is touched afterwards.
 
 #include "net.hpp"
 
@@ -32,12 +32,12 @@ struct World {
     Barrier barrier{3, "barrier"};
     Channel<std::unique_ptr<int>> buffered{1, "buffered"}, direct{0, "direct"};
     ThreadChannel<std::unique_ptr<int>> letters;
-    std::vector<int> touched; // by what runs when a frame goes
+    std::vector<int> touched; // by destructors of destroyed frames
 
     unsigned below(unsigned limit) { return static_cast<unsigned>(random() % limit); }
 };
 
-/// Something on the frame that acts on others when it goes.
+/// A local whose destructor acts on what other tasks use.
 struct Parting {
     World* world;
     ~Parting() {
@@ -51,7 +51,7 @@ struct Parting {
     }
 };
 
-// Behind a shield nothing waits for another thread, or for long: that would be waited for.
+// Behind a shield nothing waits for another thread, or for long: leaving the loop would wait for it.
 Task<> one_wait(World* world, bool shielded);
 
 Task<> hold_both(World* world, bool in_order, bool shielded) {
@@ -112,7 +112,7 @@ Task<> node(World* world, int depth, bool shielded) {
     switch (kind) {
     case 0: co_await one_wait(world, shielded); break;
     case 1: co_await hold_both(world, world->below(2) == 0, shielded); break;
-    case 2: // stubborn
+    case 2: // ignores its cancellation
         for (;;) co_await one_wait(world, shielded);
     case 3: // cleans up, again and again
         co_await one_wait(world, shielded);
@@ -177,10 +177,10 @@ void leave_trees(Backend backend) {
 
 } // namespace
 
-TEST_CASE("a loop may be left at every moment, whatever its tasks are doing: io_uring") {
+TEST_CASE("a loop can be left at any moment, whatever its tasks are doing: io_uring") {
     leave_trees(Backend::io_uring);
 }
 
-TEST_CASE("a loop may be left at every moment, whatever its tasks are doing: epoll") {
+TEST_CASE("a loop can be left at any moment, whatever its tasks are doing: epoll") {
     leave_trees(Backend::epoll);
 }

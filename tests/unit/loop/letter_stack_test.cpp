@@ -16,7 +16,7 @@ struct Node {
 
 } // namespace
 
-TEST_CASE("LetterStack gives back everything, oldest first, and tells who came first") {
+TEST_CASE("LetterStack returns everything, oldest first, and says which push found it empty") {
     LetterStack<Node> stack;
     std::array<Node, 3> nodes;
     CHECK(stack.empty());
@@ -32,5 +32,5 @@ TEST_CASE("LetterStack gives back everything, oldest first, and tells who came f
         node = node->next();
     }
     CHECK(node == nullptr);
-    CHECK(stack.push(nodes[1])); // empty again: the receiver must be woken again
+    CHECK(stack.push(nodes[1])); // empty again: this one must wake the receiver
 }

@@ -1,5 +1,5 @@
-// Every number that a user can give, at its limits: 0, 1, the largest and the one before it, and negative ones where a
-// type has them. "The largest value" means never or without limit; what makes no sense is refused, with a line.
+// Every numeric option at its limits: 0, 1, the largest value and the one before it, and negative values where the
+// type has them. The largest value means never, or no limit; a value without meaning is refused with a line.
 
 #include <ringlet/loop_options.hpp>
 
@@ -65,7 +65,7 @@ double cpu_seconds() {
            static_cast<double>(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
 }
 
-// An echo, a job on another thread, and a while in which nothing happens.
+// An echo, a job on another thread, and some idle time.
 Task<Result<void>> use_everything() {
     auto pair = socket_pair();
     TcpStream left(std::move(pair.first)), right(std::move(pair.second));
@@ -85,8 +85,7 @@ Task<Result<void>> use_everything() {
 
 } // namespace
 
-TEST_CASE(
-    "every option of a loop at its limits is refused with a line, or serves, and does not spin") {
+TEST_CASE("every loop option at its limits is refused with a line, or works without spinning") {
     for (const Backend backend : {Backend::io_uring, Backend::epoll}) {
         if (!EventLoop::create({.backend = backend})) continue;
         for (const Setting& setting : all_settings()) {
@@ -126,10 +125,10 @@ TEST_CASE("a watchdog with the largest limit costs nothing") {
     CHECK(cpu_seconds() - before < 0.2);
 }
 
-TEST_CASE("every duration and limit of a server at its limits serves an echo, and does not spin") {
+TEST_CASE("every server option at its limits serves an echo, and does not spin") {
     std::vector<std::pair<std::string, std::function<void(ServeOptions&)>>> settings;
     for (const auto duration : durations<std::chrono::milliseconds>()) {
-        if (duration != 1ms) // which is as short as it says
+        if (duration != 1ms) // so short that it would end the echo
             settings.emplace_back("idle_timeout",
                                   [=](ServeOptions& options) { options.idle_timeout = duration; });
         settings.emplace_back("drain_timeout",
@@ -179,7 +178,7 @@ TEST_CASE("every duration and limit of a server at its limits serves an echo, an
     }
 }
 
-TEST_CASE("durations and moments at the ends of the clock") {
+TEST_CASE("durations and time points saturate at the ends of the clock") {
     using Moment = Clock::time_point;
     using std::chrono::duration;
     CHECK(saturated(std::chrono::hours::max()) == Clock::duration::max());

@@ -20,7 +20,7 @@ bool put(Mailbox& box, Fn fn) {
 
 } // namespace
 
-TEST_CASE("Mailbox delivers letters in the order in which they came") {
+TEST_CASE("Mailbox delivers letters in the order of arrival") {
     Mailbox box;
     std::vector<int> delivered;
     for (int i = 0; i < 10; ++i) {
@@ -43,7 +43,7 @@ TEST_CASE("Mailbox asks for a wake only when it was empty") {
     }
 }
 
-TEST_CASE("Mailbox keeps for the next time what is put while it delivers") {
+TEST_CASE("Mailbox keeps letters that are put during a delivery for the next one") {
     Mailbox box;
     std::vector<int> delivered;
     bool wake = false;
@@ -114,7 +114,7 @@ TEST_CASE("Mailbox loses nothing between threads when only a wake makes it deliv
     constexpr int letters_each = 20'000;
     Mailbox box;
     std::counting_semaphore<> wakes(0);
-    // Not atomic: the mailbox itself makes them visible to whoever delivers.
+    // Not atomic: the mailbox itself makes them visible to the thread that delivers.
     std::vector<int> next(sender_count, 0);
     std::vector<std::vector<int>> written(sender_count, std::vector<int>(letters_each, -1));
     bool in_order = true;

@@ -17,7 +17,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("posts of many threads are all delivered, those of one thread in order") {
+TEST_CASE("posts from many threads are all delivered, those of one thread in order") {
     constexpr int thread_count = 4;
     constexpr int post_count = 5000;
     ReportingLoop loop;
@@ -124,7 +124,7 @@ TEST_CASE("stop from another thread ends run") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("stop before run makes it return at once, and only that one") {
+TEST_CASE("stop before run makes only the next run return at once") {
     ReportingLoop loop;
     loop->stop();
     waiting_for("run to return after a stop that came before it");
@@ -147,8 +147,8 @@ EventLoop* stopped_by_signal = nullptr;
 } // namespace
 
 TEST_CASE("stop may be called in a signal handler") {
-    // TSan runs a handler at the next call that it knows; io_uring_enter is none, so that a signal
-    // that comes while the loop sleeps would be handled only when something else wakes it.
+    // TSan runs a handler at the next call that it intercepts, and io_uring_enter is not one of them:
+    // a signal that comes while the loop sleeps would be handled only after some other wake.
     if (thread_sanitizer_runs) RINGLET_SKIP("TSan holds signals back while the loop sleeps");
     ReportingLoop loop;
     stopped_by_signal = &*loop;

@@ -11,19 +11,19 @@ using namespace ringlet;
 
 namespace {
 
-// Under a sanitizer, where each costs ten times as much and each frame is larger, fewer show the same.
+// Fewer are enough under a sanitizer, where each costs ten times as much and frames are larger.
 constexpr int await_count = testing::sanitizer_runs ? 500'000 : 10'000'000;
-// One child in so many has to wait.
+// How many children there are for each one that waits.
 constexpr int awaits_between_yields = 1000;
 // A child that waits costs a trip through the loop, ten times the time of one that does not.
 constexpr int yield_count = testing::sanitizer_runs ? 200'000 : 1'000'000;
 constexpr int spawn_count = yield_count;
 
-// What the depth of the stack may differ by: some frames, of which the sanitizers make large ones.
-// Growth by one byte per await would be a thousand times as much.
+// How much the stack depth may vary: a few frames, which sanitizers make large. Growth by one byte
+// per await would be a thousand times as much.
 constexpr std::uintptr_t depth_tolerance_bytes = 10'000;
 
-// The deepest and the shallowest place of the stack that was seen.
+// The deepest and the shallowest stack address seen.
 class Depth {
 public:
     // Not the address of a local variable: ASan keeps those elsewhere.
@@ -60,7 +60,7 @@ Task<int> waits_always(Depth* depth, int value) {
     co_return turned ? value : -1;
 }
 
-// Two levels: the child of the child is what waits.
+// Two levels: the child's own child waits.
 Task<int> waits_below(Depth* depth, int value) {
     depth->note();
     const int below = co_await waits_sometimes(depth, value);
@@ -95,11 +95,11 @@ TEST_CASE("stack stays flat over millions of children that never wait") {
     check_flat(never_waits, await_count);
 }
 
-TEST_CASE("stack stays flat over millions of children of which some wait") {
+TEST_CASE("stack stays flat over millions of children some of which wait") {
     check_flat(waits_sometimes, await_count);
 }
 
-TEST_CASE("stack stays flat over millions of children whose own children wait sometimes") {
+TEST_CASE("stack stays flat over millions of children whose own children sometimes wait") {
     check_flat(waits_below, await_count / 2);
 }
 

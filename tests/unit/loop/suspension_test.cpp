@@ -13,7 +13,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A coroutine of a user's own type, which runs in the scope of somebody else and can be destroyed where it stands.
+/// A coroutine of a user's own type, which runs in a given scope and can be destroyed while it is suspended.
 class Own {
 public:
     struct promise_type {
@@ -39,7 +39,7 @@ private:
     std::coroutine_handle<promise_type> frame_;
 };
 
-/// A scope for an `Own`, in that of the task that awaits.
+/// A scope for an `Own`, inside the scope of the awaiting task.
 struct OwnScope {
     CancelScope scope;
     OwnScope(CancelScope& parent) { scope.open(parent, parent.task); }
@@ -81,8 +81,7 @@ Own take_turns(CancelScope*) {
 
 } // namespace
 
-TEST_CASE("a frame may go while it waits, and while it is about to be resumed: what it was given "
-          "goes to the next") {
+TEST_CASE("a frame destroyed while it waits, or before it resumes, passes on what it was given") {
     ReportingLoop loop;
     waiting_for("nobody: what has gone is not resumed");
     auto result = loop->run([&]() -> Task<> {
@@ -94,11 +93,11 @@ TEST_CASE("a frame may go while it waits, and while it is about to be resumed: w
             auto holder = mutex.try_lock();
             std::optional<Own> first(lock(&one.scope, mutex));
             Own second = lock(&two.scope, mutex);
-            holder.unlock(); // the first one's turn is next
-            first.reset();   // and goes to the second
+            holder.unlock(); // hands the mutex to `first`
+            first.reset();   // which passes it on to `second`
             auto turned = co_await yield();
             turned = co_await yield();
-            CHECK(mutex.is_locked() == false); // the second has had it
+            CHECK(mutex.is_locked() == false); // `second` had it and is done
         }
         Semaphore semaphore(0);
         {
@@ -126,7 +125,7 @@ TEST_CASE("a frame may go while it waits, and while it is about to be resumed: w
             first.reset();
             CHECK_FALSE(mutex.is_locked());
             first.emplace(wait_for(&one.scope, changed, mutex));
-            auto holder = mutex.try_lock(); // somebody else's
+            auto holder = mutex.try_lock(); // held by another task
             first.reset();
             CHECK(mutex.is_locked());
         }
@@ -146,8 +145,7 @@ TEST_CASE("a frame may go while it waits, and while it is about to be resumed: w
     check_nothing_left(*loop);
 }
 
-TEST_CASE(
-    "a frame that goes while it waits for other threads is counted no more, and its letter stays") {
+TEST_CASE("a frame destroyed while it waits for other threads is uncounted, and its letter stays") {
     ReportingLoop loop;
     ThreadChannel<std::string> letters(*loop, 2);
     auto result = loop->run([&]() -> Task<> {
@@ -169,7 +167,7 @@ TEST_CASE(
         CHECK(narrow.sender().try_send("first"));
         turned = co_await yield();
         while (!narrow.sender().try_send("second")) static_cast<void>(co_await yield());
-        first.reset(); // the first comes back, beyond the capacity
+        first.reset(); // puts its value back, beyond the capacity
         CHECK_FALSE(narrow.sender().try_send("third"));
         auto again = co_await narrow.recv();
         CHECK(again.value() == "first");
@@ -182,5 +180,5 @@ TEST_CASE(
         static_cast<void>(waited);
     });
     if (!thread_sanitizer_runs)
-        CHECK(stuck.error() == Errc::would_block_forever); // no thread is waited for
+        CHECK(stuck.error() == Errc::would_block_forever); // the loop expects no thread
 }

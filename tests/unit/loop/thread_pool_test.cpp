@@ -22,7 +22,7 @@ std::shared_ptr<Job> make_job(std::function<void()> call) {
 
 } // namespace
 
-TEST_CASE("ThreadPool runs what was given, and drops what was forgotten in line") {
+TEST_CASE("ThreadPool runs its jobs, except those forgotten while they were queued") {
     ReportingLoop loop;
     std::promise<void> let_go;
     std::promise<void> begun;

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 Clock::time_point at(long tick) { return Clock::time_point(std::chrono::microseconds(tick)); }
 
-// Notes in which order timers expire.
+// Records the order in which timers expire.
 struct NotedTimer final : Timer {
     static inline std::vector<NotedTimer*> expired_ones;
     void expired() noexcept override { expired_ones.push_back(this); }
@@ -36,7 +36,7 @@ std::vector<std::size_t> expire(Timers& heap, Clock::time_point now,
 
 } // namespace
 
-TEST_CASE("Timers expire in the order of their deadlines") {
+TEST_CASE("Timers expire in order of their deadlines") {
     Timers heap;
     CHECK(heap.empty());
     CHECK_FALSE(heap.next());
@@ -59,7 +59,7 @@ TEST_CASE("Timers expire in the order of their deadlines") {
     for (const Timer& timer : timers) CHECK_FALSE(timer.is_armed());
 }
 
-TEST_CASE("Timers with equal deadlines expire first come first served") {
+TEST_CASE("Timers with equal deadlines expire in the order of arming") {
     Timers heap;
     std::vector<NotedTimer> timers(100);
     std::vector<std::size_t> expected;
@@ -70,7 +70,7 @@ TEST_CASE("Timers with equal deadlines expire first come first served") {
     }
     CHECK(expire(heap, at(7), timers) == expected);
 
-    // The order is that of the last arming.
+    // Order of the last arming.
     for (auto& timer : timers) heap.arm(timer);
     heap.disarm(timers[0]);
     heap.arm(timers[0]);
@@ -91,7 +91,7 @@ TEST_CASE("Timers take any deadline") {
     CHECK(expire(heap, Clock::time_point::max(), timers) == std::vector<std::size_t>{0});
 }
 
-TEST_CASE("Timers let go of a timer at every position") {
+TEST_CASE("Timers can disarm a timer at any position") {
     constexpr std::size_t timer_count = 12;
     for (std::size_t expired_before = 0; expired_before < 4; ++expired_before) {
         for (std::size_t gone = expired_before; gone < timer_count; ++gone) {
@@ -105,7 +105,7 @@ TEST_CASE("Timers let go of a timer at every position") {
                     at(static_cast<long>((i * 7) % timer_count));
                 heap.arm(timers[(i * 7) % timer_count]);
             }
-            // Expiry gives the heap another shape.
+            // Expiry changes the shape of the heap.
             expire(heap, at(static_cast<long>(expired_before) - 1), timers);
             heap.disarm(timers[gone]);
             CHECK(heap.size() == timer_count - expired_before - 1);
@@ -133,7 +133,7 @@ TEST_CASE("Timers ignore the disarming of a timer that is not armed") {
     CHECK(heap.size() == 0);
 }
 
-TEST_CASE("Timers need no deep stack for many timers in any order") {
+TEST_CASE("Timers need little stack for many timers in any order") {
     constexpr std::size_t timer_count = 300'000;
     for (const bool rising : {true, false}) {
         Timers heap;

@@ -1,4 +1,4 @@
-// What LoopOptions::measure_turns measures: a clock that only moves when it is told to knows the answer.
+// What LoopOptions::measure_turns measures, on a clock that moves only when the test advances it.
 
 #include <ringlet/event_loop.hpp>
 
@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A task that takes so long, and then lets the loop look at the kernel.
+// Keeps the loop busy for this time, then lets it enter the kernel.
 Task<> work_for(HeldClock& clock, Clock::duration time) {
     clock.advance(time);
     auto slept = co_await sleep_for(0s);
@@ -25,11 +25,11 @@ Task<> work_for(HeldClock& clock, Clock::duration time) {
 
 } // namespace
 
-TEST_CASE("turns are measured from the kernel to the kernel, without the wait") {
+TEST_CASE("a turn is measured from one wait to the next, without the waits") {
     HeldClock clock;
     auto loop = EventLoop::create({.ring_entries = 8, .measure_turns = true});
     REQUIRE(loop);
-    clock.advance(30min); // before it runs: no turn
+    clock.advance(30min); // before it runs, so not part of a turn
     auto body = [&]() -> Task<> {
         auto began = co_await sleep_for(0s);
         CHECK(began);
@@ -62,7 +62,7 @@ TEST_CASE("turns are not measured unless asked for") {
     CHECK(loop->stats().ready_waits.total_count() == 0);
 }
 
-TEST_CASE("deadlines that pass are counted, those that do not are not") {
+TEST_CASE("only deadlines that pass are counted") {
     auto loop = EventLoop::create({.ring_entries = 8});
     REQUIRE(loop);
     auto body = []() -> Task<> {

@@ -15,7 +15,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// The lines of a watchdog, which come from its thread.
+/// Collects the lines that a watchdog reports on its thread.
 class Lines {
 public:
     void add(std::string_view line) {
@@ -26,7 +26,7 @@ public:
         added_.notify_one();
     }
 
-    /// The first line that begins so, once it has come.
+    /// Waits for the first line that begins like this.
     std::string wait_for(std::string_view beginning) {
         std::unique_lock lock(mutex_);
         auto found = lines_.end();
@@ -44,7 +44,7 @@ private:
     std::vector<std::string> lines_;
 };
 
-/// What is reported while a loop sleeps for a hundred times its limit.
+/// The number of reports while a loop sleeps for a hundred times its limit.
 int reports_of_a_sleep() {
     std::atomic<int> reports{0};
     LoopOptions options;
@@ -62,8 +62,8 @@ int reports_of_a_sleep() {
 
 } // namespace
 
-TEST_CASE("Watchdog names the task that keeps the loop while it still runs") {
-    Lines lines; // others may be told of, too: on a busy machine any task may be kept from running
+TEST_CASE("Watchdog names the task that blocks the loop while it is still running") {
+    Lines lines; // may hold other reports: on a busy machine any task can lose its CPU
     LoopOptions options;
     options.stall_limit = 5ms;
     options.report = [&](std::string_view line) { lines.add(line); };
@@ -73,7 +73,7 @@ TEST_CASE("Watchdog names the task that keeps the loop while it still runs") {
     std::string line;
     auto result = loop->run([&]() -> Task<> {
         auto hold = [&]() -> Task<> {
-            // Blocks the loop until the report has come.
+            // Blocks the loop until the report arrives.
             line = lines.wait_for("task \"holder\" (watchdog_test.cpp:");
             co_return;
         };
@@ -86,7 +86,7 @@ TEST_CASE("Watchdog names the task that keeps the loop while it still runs") {
 }
 
 TEST_CASE("Watchdog is quiet while a loop sleeps") {
-    // A thread that has to wait for its CPU in a resumption is told of, rightly, but not every time.
+    // A thread that loses its CPU during a resumption is rightly reported, but not on every try.
     int tries = 1;
     while (reports_of_a_sleep() > 0 && tries < 20) ++tries;
     CHECK(tries < 20);

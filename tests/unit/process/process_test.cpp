@@ -28,7 +28,7 @@ bool has_children() { return ::waitpid(-1, nullptr, WNOHANG) != -1 || errno != E
 
 } // namespace
 
-TEST_CASE("a child gets its input, and what it writes and how it ends is told") {
+TEST_CASE("a child gets its input, and its output and exit status are returned") {
     ReportingLoop loop;
     auto talk = []() -> Task<> {
         auto done = co_await run_process(shell("sort; echo problem >&2; exit 3"), "b\na\n");
@@ -52,7 +52,7 @@ TEST_CASE("a child gets its input, and what it writes and how it ends is told") 
     CHECK_FALSE(has_children());
 }
 
-TEST_CASE("what cannot be started says why, and leaves nothing") {
+TEST_CASE("a command that cannot be started says why, and leaks nothing") {
     const std::size_t before = descriptor_count();
     auto talk = []() -> Task<> {
         ProcessOptions none;
@@ -73,9 +73,9 @@ TEST_CASE("what cannot be started says why, and leaves nothing") {
     CHECK_FALSE(has_children());
 }
 
-TEST_CASE("a child has the environment and the folder that it was given, and no descriptor or mask "
-          "of ours") {
-    // One that is not closed on exec, and a signal that is blocked and one that is ignored.
+TEST_CASE(
+    "a child has the given environment and folder, and inherits no descriptor or signal mask") {
+    // A descriptor without close-on-exec, a blocked signal and an ignored one.
     const UniqueFd leaky(::open("/dev/null", O_RDONLY));
     REQUIRE(::dup2(leaky.get(), 77) == 77);
     const UniqueFd leaky77(77);
@@ -92,7 +92,7 @@ TEST_CASE("a child has the environment and the folder that it was given, and no 
         auto done = co_await run_process(options);
         REQUIRE(done);
         std::string& said = done->output;
-        // 32 and 33 are the C library's own: before 2.41 it leaves them ignored.
+        // The C library uses 32 and 33 itself: before 2.41 it leaves them ignored.
         const std::string_view its_own = "0000000180000000";
         const auto at = said.find(its_own);
         if (at != said.npos) said.replace(at, its_own.size(), its_own.size(), '0');
@@ -105,8 +105,8 @@ TEST_CASE("a child has the environment and the folder that it was given, and no 
     ::pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
 }
 
-TEST_CASE("a child that closes its output and lives on is waited for; one that outlives its "
-          "parent's patience is not") {
+TEST_CASE(
+    "run_process waits for a child that closed its output, and kills one after its grace period") {
     auto talk = []() -> Task<> {
         auto lives_on = shell("exec >&-; exec 2>&-; sleep 0.05; exit 4");
         auto done = co_await run_process(lives_on);
@@ -144,7 +144,7 @@ TEST_CASE("a thousand children in turn leave neither a descriptor nor a zombie")
             CHECK((again && *again == *status));
             CHECK(child->signal(SIGTERM).error() == std::errc::no_such_process);
         }
-        // Those that were dropped are reaped by the next.
+        // Starting a child reaps those that were dropped.
         for (int round = 0; round < 500 && has_children(); ++round) {
             auto last = co_await run_process(nothing);
             CHECK(last);
@@ -155,8 +155,7 @@ TEST_CASE("a thousand children in turn leave neither a descriptor nor a zombie")
     CHECK_FALSE(has_children());
 }
 
-TEST_CASE(
-    "a child that is dropped while another task waits for it is killed, and that task is told") {
+TEST_CASE("a child that is dropped while another task waits for it is killed, and that wait ends") {
     auto talk = []() -> Task<> {
         std::optional<Process> child;
         {
@@ -185,7 +184,7 @@ TEST_CASE(
     for (int round = 0; round < 1000 && has_children(); ++round) ::usleep(1000);
 }
 
-TEST_CASE("a hundred megabytes come back while they are written") {
+TEST_CASE("a child can return a hundred megabytes while they are still being written to it") {
     const std::size_t size = sanitizer_runs ? 5'000'000 : 100'000'000;
     auto talk = [&]() -> Task<> {
         ProcessOptions cat;
@@ -196,7 +195,7 @@ TEST_CASE("a hundred megabytes come back while they are written") {
         CHECK(done->output == input);
         auto too_much = co_await run_process(cat, std::string(1000, 'y'), 999);
         CHECK(too_much.error() == Errc::message_too_long);
-        // A child need not read what it is given.
+        // A child need not read its input.
         auto deaf = co_await run_process(shell("exit 0"), std::string(1'000'000, 'z'));
         CHECK((deaf && deaf->status.success()));
     };
@@ -204,7 +203,7 @@ TEST_CASE("a hundred megabytes come back while they are written") {
     CHECK_FALSE(has_children());
 }
 
-TEST_CASE("signals reach a child, and with a group of its own also its children") {
+TEST_CASE("signals reach a child, and its own children too if it has its own group") {
     auto talk = []() -> Task<> {
         auto options = shell("sleep 1000 & echo $!; wait");
         options.output = Stdio::pipe;
@@ -217,11 +216,11 @@ TEST_CASE("signals reach a child, and with a group of its own also its children"
         CHECK(child->signal(SIGTERM));
         auto status = co_await child->wait();
         CHECK((status && status->signal == SIGTERM));
-        // It has the pipe still open until it has ended, too.
+        // The grandchild keeps the pipe open until it ends too.
         auto end = co_await child->output.recv();
         CHECK((end && end->empty()));
         for (int round = 0; round < 1000 && ::kill(grandchild, 0) == 0; ++round) {
-            auto slept = co_await sleep_for(1ms); // until somebody has reaped it
+            auto slept = co_await sleep_for(1ms); // until it has been reaped
             CHECK(slept);
         }
     };

@@ -22,11 +22,11 @@ bool is_blocked(int number) {
 
 } // namespace
 
-TEST_CASE("a signal that was raised before or during the wait is read, one by one") {
+TEST_CASE("signals raised before or during the wait are read one by one") {
     auto watch = SignalStream::create({SIGTERM, SIGINT});
     REQUIRE(watch);
     ReportingLoop loop;
-    // To the one thread that has them blocked: the default action would end the program.
+    // To this thread, which blocks them: elsewhere the default action would end the program.
     const pthread_t self = ::pthread_self();
     waiting_for("SIGTERM and SIGINT through the ring");
     auto result = loop->run([&]() -> Task<> {
@@ -85,7 +85,7 @@ TEST_CASE("waiting for a signal ends with operation_canceled when the loop is le
     CHECK(seen == std::errc::operation_canceled);
 }
 
-TEST_CASE("the signals are blocked while the watch lives, and no longer") {
+TEST_CASE("signals are blocked only while their SignalStream lives") {
     REQUIRE_FALSE(is_blocked(SIGTERM));
     const std::size_t open_before = descriptor_count();
     {
@@ -95,7 +95,7 @@ TEST_CASE("the signals are blocked while the watch lives, and no longer") {
         CHECK(is_blocked(SIGINT));
         CHECK_FALSE(is_blocked(SIGHUP));
         const SignalStream moved = std::move(*watch);
-        watch = std::errc::no_message; // destroys the one that was moved from
+        watch = std::errc::no_message; // destroys the moved-from one
         CHECK(is_blocked(SIGTERM));
     }
     CHECK_FALSE(is_blocked(SIGTERM));
@@ -103,7 +103,7 @@ TEST_CASE("the signals are blocked while the watch lives, and no longer") {
     CHECK(descriptor_count() == open_before);
 }
 
-TEST_CASE("a signal that was blocked before stays blocked afterwards") {
+TEST_CASE("a signal that was already blocked stays blocked afterwards") {
     sigset_t before;
     sigset_t interrupt;
     sigemptyset(&interrupt);
@@ -137,7 +137,7 @@ TEST_CASE("a signal that comes after the last read does not end the program") {
     CHECK(ending.status == 0);
 }
 
-TEST_CASE("a signal that came to a watch which was never read does what it would have done") {
+TEST_CASE("a signal that a SignalStream never read takes effect when it is destroyed") {
     const Ending ending = end_of_child([] {
         auto watch = std::make_optional(SignalStream::create({SIGTERM, SIGINT}));
         if (!*watch) return 2;
