@@ -14,7 +14,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// An address of which nothing comes back: it listens, and its backlog is full.
+// An address that never answers: it listens with a full backlog.
 struct Silent {
     UniqueFd listener = bound_socket(loopback(), 0);
     std::vector<UniqueFd> waiting;
@@ -36,8 +36,8 @@ Endpoint nobody() {
 
 } // namespace
 
-TEST_CASE("a name is connected to, whichever of its addresses answers") {
-    const UniqueFd listener = bound_socket(loopback(), 4); // IPv4 alone
+TEST_CASE("connecting to a name works whichever of its addresses answers") {
+    const UniqueFd listener = bound_socket(loopback(), 4); // only IPv4
     auto talk = [port = address_of(listener.get()).port()]() -> Task<> {
         auto stream = co_await connect("localhost:" + std::to_string(port));
         REQUIRE(stream);
@@ -47,7 +47,7 @@ TEST_CASE("a name is connected to, whichever of its addresses answers") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("the next address is tried when one fails, and when one says nothing for long") {
+TEST_CASE("the next address is tried when one fails or does not answer in time") {
     const Silent silent;
     const UniqueFd listener = bound_socket(loopback(), 4);
     const Endpoint good = address_of(listener.get());
@@ -65,7 +65,7 @@ TEST_CASE("the next address is tried when one fails, and when one says nothing f
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("when everything fails, every cause is told") {
+TEST_CASE("when every address fails, every cause is reported") {
     const Endpoint first = nobody();
     const Endpoint second = Endpoint::parse("unix:@nobody-at-all").value();
     auto talk = [&]() -> Task<> {
@@ -86,7 +86,7 @@ TEST_CASE("when everything fails, every cause is told") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("there is one deadline for everything, and a cancellation ends all attempts") {
+TEST_CASE("one deadline covers all attempts, and a cancellation ends them all") {
     const Silent silent;
     ReportingLoop loop;
     auto talk = [&]() -> Task<> {
@@ -105,7 +105,7 @@ TEST_CASE("there is one deadline for everything, and a cancellation ends all att
     check_nothing_left(*loop);
 }
 
-TEST_CASE("addresses of another family than that of `from` are not tried") {
+TEST_CASE("addresses of another family than `from` are not tried") {
     const UniqueFd listener = bound_socket(loopback(), 4);
     const Endpoint good = address_of(listener.get());
     auto talk = [&]() -> Task<> {
@@ -120,8 +120,8 @@ TEST_CASE("addresses of another family than that of `from` are not tried") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a connection that meets itself is an error") {
-    // From the very port that it goes to, on which nobody listens: as the kernel chooses it now and then.
+TEST_CASE("a connection to itself is an error") {
+    // From the very port that it connects to, on which nothing listens; the kernel sometimes chooses that.
     const Endpoint target = nobody();
     const ConnectOptions meets_itself{.from = target};
     auto talk = [&]() -> Task<> {

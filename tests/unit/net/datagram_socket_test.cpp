@@ -14,7 +14,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("a datagram arrives whole, with its sender, and is answered from where it was asked") {
+TEST_CASE("a datagram arrives whole, and the answer comes from the address it was sent to") {
     for (const char* address : {"127.0.0.1:0", "[::1]:0"}) {
         if (address[0] == '[' && !has_ipv6()) continue;
         auto server = DatagramSocket::bind(loopback(address), {.tell_destination = true});
@@ -43,7 +43,7 @@ TEST_CASE("a datagram arrives whole, with its sender, and is answered from where
             CHECK(answer->size_bytes == 6);
             CHECK(answer->from == at);
             CHECK_FALSE(answer->to);
-            // A datagram without bytes is one.
+            // An empty datagram arrives too.
             auto empty = co_await client->send("");
             CHECK(empty);
             asked = co_await server->recv_from(memory);
@@ -53,7 +53,7 @@ TEST_CASE("a datagram arrives whole, with its sender, and is answered from where
     }
 }
 
-TEST_CASE("a datagram that is too long is told, on both sides") {
+TEST_CASE("a datagram that is too long is reported to receiver and sender") {
     auto server = DatagramSocket::bind(loopback());
     REQUIRE(server);
     auto client = DatagramSocket::connect(server->local().value());
@@ -76,7 +76,7 @@ TEST_CASE("a datagram that is too long is told, on both sides") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("many datagrams with one system call, and joined again") {
+TEST_CASE("one system call sends many datagrams, and the receiver joins them") {
     auto server = DatagramSocket::bind(loopback(), {.join_segments = true});
     REQUIRE(server);
     auto client = DatagramSocket::bind(loopback());
@@ -84,7 +84,7 @@ TEST_CASE("many datagrams with one system call, and joined again") {
     const auto bytes = pattern(1050);
     auto talk = [&]() -> Task<> {
         auto sent = co_await client->send_segments_to(bytes, 100, server->local().value());
-        if (!sent) co_return; // a device or kernel that does not
+        if (!sent) co_return; // this device or kernel cannot
         std::vector<std::byte> all;
         std::vector<std::byte> memory(65'536);
         while (all.size() < bytes.size()) {
@@ -99,7 +99,7 @@ TEST_CASE("many datagrams with one system call, and joined again") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a peer that is not there is told to a connected socket") {
+TEST_CASE("a connected socket whose peer is missing gets connection_refused") {
     Endpoint nobody;
     {
         auto gone = DatagramSocket::bind(loopback());
@@ -118,7 +118,7 @@ TEST_CASE("a peer that is not there is told to a connected socket") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("what is sent to a multicast group arrives at those who take part, until they leave") {
+TEST_CASE("a member of a multicast group receives what is sent to it") {
     auto group = Endpoint::parse("239.255.77.77:0").value();
     auto member = DatagramSocket::bind(Endpoint::parse("0.0.0.0:0").value(), {.reuse_port = true});
     REQUIRE(member);
@@ -169,7 +169,7 @@ TEST_CASE("Unix datagrams") {
     std::filesystem::remove_all(folder);
 }
 
-TEST_CASE("an error of binding is told") {
+TEST_CASE("errors of binding are returned") {
     auto taken = DatagramSocket::bind(loopback());
     REQUIRE(taken);
     CHECK(DatagramSocket::bind(taken->local().value()).error() == std::errc::address_in_use);

@@ -8,7 +8,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("the peer of a stream is the one that was named last, until the connection ends") {
+TEST_CASE("the peer of a stream is the last one set, until the connection ends") {
     const std::size_t before = named_peers().count();
     auto pair = tcp_pair();
     const Endpoint client = address_of(pair.first.get());
@@ -23,14 +23,14 @@ TEST_CASE("the peer of a stream is the one that was named last, until the connec
         CHECK(*moved.peer() == loopback("[2001:db8::1]:80"));
         CHECK(named_peers().count() == before + 1);
         ::close(pair.first.release());
-        CHECK(*moved.peer() == loopback("[2001:db8::1]:80")); // whatever becomes of the proxy
+        CHECK(*moved.peer() == loopback("[2001:db8::1]:80")); // whatever happens to the proxy
     }
     CHECK(named_peers().count() == before);
 }
 
-TEST_CASE("a named peer goes with its socket on whatever thread, and the next socket has none") {
+TEST_CASE("a named peer is removed with its socket on any thread, and the next socket has none") {
     const std::size_t before = named_peers().count();
-    for (int round = 0; round < 3; ++round) { // the memory of a socket is used again
+    for (int round = 0; round < 3; ++round) { // a socket's memory is reused
         auto pair = tcp_pair();
         std::optional<StreamSocket> stream(StreamSocket(std::move(pair.second)));
         CHECK(*stream->peer() == address_of(pair.first.get()));

@@ -28,7 +28,7 @@ namespace {
 
 Result<ProxyParse> parse(std::string_view text) { return parse_proxy_header(bytes_of(text)); }
 
-// Headers of every kind, none of which is wrong.
+// Valid headers of every kind.
 std::vector<std::string> good_headers() {
     std::vector<std::string> all = {
         "PROXY UNKNOWN\r\n",
@@ -60,7 +60,7 @@ std::vector<std::string> good_headers() {
 
 } // namespace
 
-TEST_CASE("a line of version 1 gives its addresses and its length") {
+TEST_CASE("a version 1 line is parsed into its addresses and its length") {
     auto parsed = parse("PROXY TCP4 192.168.0.1 192.168.0.11 56324 443\r\nGET / HTTP/1.1\r\n");
     REQUIRE(parsed);
     REQUIRE(parsed->header);
@@ -80,7 +80,7 @@ TEST_CASE("a line of version 1 gives its addresses and its length") {
     CHECK(*parsed->header->destination == loopback("[::1]:0"));
 }
 
-TEST_CASE("UNKNOWN names nobody, whatever stands behind it") {
+TEST_CASE("UNKNOWN has no addresses, whatever follows it") {
     for (const auto text :
          {"PROXY UNKNOWN\r\n"sv, "PROXY UNKNOWN ffff::1 ffff::2 65535 65535\r\n"sv,
           "PROXY UNKNOWN \n\0 PROXY TCP4\r\n"sv}) {
@@ -95,7 +95,7 @@ TEST_CASE("UNKNOWN names nobody, whatever stands behind it") {
     }
 }
 
-TEST_CASE("a line is refused for what is wrong with it") {
+TEST_CASE("each malformed version 1 line gets its own error") {
     struct Row {
         std::string_view text;
         ProxyErrc error;
@@ -156,7 +156,7 @@ TEST_CASE("a line is refused for what is wrong with it") {
     CHECK(parse("PROXY UNKNOWN " + std::string(91, 'x') + "\r\n")); // 107 bytes
 }
 
-TEST_CASE("a header of version 2 gives its addresses, its transport and its length") {
+TEST_CASE("a version 2 header is parsed into its addresses, its transport and its length") {
     auto parsed = parse(binary_header({.block = v4_block}) + "GET / HTTP/1.1\r\n");
     REQUIRE(parsed);
     REQUIRE(parsed->header);
@@ -203,7 +203,7 @@ TEST_CASE("Unix addresses have a path, an abstract name or none") {
     }
 }
 
-TEST_CASE("LOCAL, and a family or a transport that is not specified, name nobody") {
+TEST_CASE("LOCAL, and an unspecified family or transport, have no addresses") {
     for (const unsigned family : {0x00U, tcp_v4, 0x50U, 0xffU}) {
         for (const auto& block : {std::string(), v4_block, std::string("no TLV, and no address")}) {
             auto parsed =
@@ -225,7 +225,7 @@ TEST_CASE("LOCAL, and a family or a transport that is not specified, name nobody
     }
 }
 
-TEST_CASE("a header of version 2 is refused for what is wrong with it") {
+TEST_CASE("each malformed version 2 header gets its own error") {
     using enum ProxyErrc;
     for (unsigned version = 0; version < 16; ++version) {
         const auto error = parse(binary_header({.version = version, .block = v4_block})).error();
@@ -266,18 +266,18 @@ TEST_CASE("a header of version 2 is refused for what is wrong with it") {
         auto header = binary_header({.block = v4_block});
         header[index] = static_cast<char>(header[index] ^ 1);
         CHECK(parse(header).error() == not_a_header);
-        CHECK(parse(header.substr(0, index + 1)).error() == not_a_header); // at the byte itself
+        CHECK(parse(header.substr(0, index + 1)).error() == not_a_header); // at the wrong byte
     }
 }
 
-TEST_CASE("the TLVs can be read one by one, and by their type") {
+TEST_CASE("TLVs can be read one by one, or by type") {
     const std::string block = v4_block + tlv(ProxyTlv::authority, "example.org") +
                               tlv(ProxyTlv::noop, "") + tlv(ProxyTlv::unique_id, "first") +
                               tlv(ProxyTlv::unique_id, "second");
     auto parsed = parse(binary_header({.block = block}));
     REQUIRE(parsed);
     REQUIRE(parsed->header);
-    const ProxyHeader header = *parsed->header; // has a copy of what they refer to
+    const ProxyHeader header = *parsed->header; // has a copy of their bytes
     const auto all = header.tlvs();
     REQUIRE(all.size() == 4);
     CHECK(all[0].type == ProxyTlv::authority);
@@ -289,7 +289,7 @@ TEST_CASE("the TLVs can be read one by one, and by their type") {
     CHECK_FALSE(header.tlv(ProxyTlv::alpn));
 }
 
-TEST_CASE("a TLV that is cut short is refused, wherever") {
+TEST_CASE("a TLV that is cut short anywhere is refused") {
     const std::string whole = tlv(ProxyTlv::authority, "example.org") + tlv(ProxyTlv::alpn, "h2");
     for (std::size_t size = 0; size <= whole.size(); ++size) {
         const bool is_between = size == 0 || size == 14 || size == whole.size();
@@ -299,8 +299,8 @@ TEST_CASE("a TLV that is cut short is refused, wherever") {
     }
 }
 
-TEST_CASE("a checksum is that of all bytes of the header") {
-    CHECK(crc32c("123456789") == 0xe306'9283); // RFC 3720, B.4, and every other list of CRCs
+TEST_CASE("the checksum covers all bytes of the header") {
+    CHECK(crc32c("123456789") == 0xe306'9283); // the usual check value of CRC-32C
     const auto header = with_checksum(v4_block + tlv(ProxyTlv::alpn, "h2"), tlv(0xee, "x"));
     CHECK(parse(header));
     for (std::size_t index = 16; index < header.size(); ++index) {
@@ -309,7 +309,7 @@ TEST_CASE("a checksum is that of all bytes of the header") {
         changed[index] = static_cast<char>(changed[index] ^ 0x10);
         CHECK_MESSAGE(!parse(changed), index);
     }
-    for (const std::size_t size : {0U, 3U, 5U}) { // where the first four bytes would be right
+    for (const std::size_t size : {0U, 3U, 5U}) { // even if the first four bytes are right
         auto wrong_size =
             binary_header({.block = v4_block + tlv(ProxyTlv::crc32c, std::string(size, '\0'))});
         const std::uint32_t crc = crc32c(wrong_size);
@@ -320,7 +320,7 @@ TEST_CASE("a checksum is that of all bytes of the header") {
     }
 }
 
-TEST_CASE("of a header that has come in part the parser wants more, but never more than there is") {
+TEST_CASE("for part of a header the parser asks for more bytes, but never beyond its end") {
     for (const std::string& header : good_headers()) {
         CAPTURE(header);
         auto whole = parse(header + "and what comes after it");
@@ -337,7 +337,7 @@ TEST_CASE("of a header that has come in part the parser wants more, but never mo
     }
 }
 
-TEST_CASE("few receives are enough") {
+TEST_CASE("a header takes few receives") {
     const auto receives_for = [](std::string_view header) {
         int count = 0;
         for (std::size_t have = 0; have < header.size(); ++count) {
@@ -375,7 +375,7 @@ TEST_CASE("random bytes, and headers with random mistakes, are parsed or refused
             default: text.insert(place, 1 + random() % 4, static_cast<char>(random()));
             }
         }
-        // In memory of exactly this size, so that a sanitizer finds what reads beyond it.
+        // In memory of exactly this size, so that a sanitizer finds a read beyond it.
         const std::vector<std::byte> memory(bytes_of(text).begin(), bytes_of(text).end());
         const auto parsed = parse_proxy_header(memory);
         if (!parsed) {
@@ -396,10 +396,10 @@ TEST_CASE("random bytes, and headers with random mistakes, are parsed or refused
         }
     }
     CHECK(parsed_count > 10'000);
-    CHECK(errors.size() == 10); // each of the parser's
+    CHECK(errors.size() == 10); // every error of the parser
 }
 
-TEST_CASE("each error of the PROXY protocol says something else") {
+TEST_CASE("each error of the PROXY protocol has its own message") {
     std::set<std::string> messages;
     for (int code = 1; code <= static_cast<int>(ProxyErrc::source_not_trusted); ++code) {
         const auto message = make_error_code(static_cast<ProxyErrc>(code)).message();
@@ -429,7 +429,7 @@ Task<Result<std::string>> read_rest(StreamSocket& stream) {
 
 } // namespace
 
-TEST_CASE("a header is received as a whole, and nothing of what comes after it") {
+TEST_CASE("reading a header takes all of it, and no byte after it") {
     for (const std::string& header : good_headers()) {
         CAPTURE(header);
         auto pair = tcp_pair();
@@ -447,7 +447,7 @@ TEST_CASE("a header is received as a whole, and nothing of what comes after it")
     }
 }
 
-TEST_CASE("a stream that ends within a header, or sends another protocol, says so") {
+TEST_CASE("a stream that ends within a header, or sends another protocol, is an error") {
     struct Row {
         std::string sent;
         std::error_code error;
@@ -475,7 +475,7 @@ TEST_CASE("a stream that ends within a header, or sends another protocol, says s
     }
 }
 
-TEST_CASE("what is no header is refused at its first byte, without a wait for the others") {
+TEST_CASE("anything but a header is refused at its first byte, without waiting for more") {
     auto pair = tcp_pair();
     StreamSocket stream(std::move(pair.second));
     auto body = [&]() -> Task<> {
@@ -486,7 +486,7 @@ TEST_CASE("what is no header is refused at its first byte, without a wait for th
     CHECK(run_on_loop(body));
 }
 
-TEST_CASE("who sends no header, or a part of it, has until the deadline") {
+TEST_CASE("a client that sends no header, or only part of it, times out") {
     for (const std::string_view sent : {"", "PROXY TCP4 1.2"}) {
         auto scenario = [&](Simulation& world) -> Task<> {
             auto [client, server] = world.pair();
@@ -507,7 +507,7 @@ TEST_CASE("who sends no header, or a part of it, has until the deadline") {
 
 namespace {
 
-// Says who it sees, and then everything that came.
+// Answers with the peer that it sees, and with everything that came.
 Task<Result<void>> tell_peer(StreamSocket stream) {
     auto peer = stream.peer();
     if (!peer) co_return peer.error();
@@ -543,7 +543,7 @@ std::string talk(const Endpoint& server, std::string_view sent) {
 
 } // namespace
 
-TEST_CASE("behind a trusted proxy the peer is the client, and everybody else is refused") {
+TEST_CASE("behind a trusted proxy the peer is the client, and other connections are refused") {
     ProxyOptions proxies{.trusted = {"127.0.0.1"}};
     for (const std::size_t workers : {1U, 2U}) {
         auto options = quiet_options();
@@ -561,7 +561,7 @@ TEST_CASE("behind a trusted proxy the peer is the client, and everybody else is 
         for (const std::string& header :
              {std::string("PROXY UNKNOWN\r\n"), binary_header({.family = 0}),
               binary_header({.command = local_command, .block = v4_block})}) {
-            const UniqueFd client = connect_to(address); // the peer stays the real one
+            const UniqueFd client = connect_to(address); // keeps its real address
             const std::string expected = address_of(client.get()).to_string() + " hello";
             CHECK(talk(client, header + "hello") == expected);
         }
@@ -574,7 +574,7 @@ TEST_CASE("behind a trusted proxy the peer is the client, and everybody else is 
     }
 }
 
-TEST_CASE("an address that is not trusted is refused, and the report says which") {
+TEST_CASE("an untrusted address is refused, and the report names it") {
     std::vector<std::string> lines;
     ProxyOptions proxies{.trusted = {"10.0.0.0/8", "::1"}};
     proxies.report = [&lines](std::string_view line) { lines.emplace_back(line); };
@@ -588,7 +588,7 @@ TEST_CASE("an address that is not trusted is refused, and the report says which"
     CHECK(lines[0].find("no trusted proxy") != std::string::npos);
 }
 
-TEST_CASE("a wrong header is reported with what is wrong with it") {
+TEST_CASE("the report of a wrong header says what is wrong with it") {
     std::vector<std::string> lines;
     ProxyOptions proxies{.trusted = {"127.0.0.1"}, .timeout = 50ms};
     proxies.report = [&lines](std::string_view line) { lines.emplace_back(line); };
@@ -603,7 +603,7 @@ TEST_CASE("a wrong header is reported with what is wrong with it") {
     CHECK(lines[1].find(std::make_error_code(std::errc::timed_out).message()) != std::string::npos);
 }
 
-TEST_CASE("others may be served without a header, and one that they send is not believed") {
+TEST_CASE("untrusted clients may be served without a header, and none they send is believed") {
     ProxyOptions proxies{.trusted = {"10.0.0.0/8"}, .others = ProxyOptions::Others::serve};
     ServerThread server(quiet_options(), with_proxy_protocol(proxies, tell_peer));
     const std::string header = "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n";
@@ -619,7 +619,7 @@ TEST_CASE("others may be served without a header, and one that they send is not 
 TEST_CASE("a handler that asks for the header gets it, with its TLVs") {
     ProxyOptions proxies{.trusted = {"127.0.0.1"}};
     const auto handler = with_proxy_protocol(proxies, tell_header);
-    static_assert(!std::is_invocable_v<decltype(handler)&, UnixStream>); // nor is tell_header
+    static_assert(!std::is_invocable_v<decltype(handler)&, UnixStream>); // like tell_header
     ServerThread server(quiet_options(), handler);
     const auto block = v4_block + tlv(ProxyTlv::authority, "example.org");
     CHECK(talk(server.address(), binary_header({.block = block}) + "hello") ==
@@ -633,7 +633,7 @@ TEST_CASE("a handler that asks for the header gets it, with its TLVs") {
     CHECK(talk(open.address(), "hello") == "version 0 hello");
 }
 
-TEST_CASE("a proxy may come through a Unix socket") {
+TEST_CASE("a proxy may connect through a Unix socket") {
     const std::string path = "/tmp/ringlet-proxy-test-" + std::to_string(::getpid()) + ".sock";
     auto options = quiet_options();
     options.listen = "unix:" + path;
@@ -645,7 +645,7 @@ TEST_CASE("a proxy may come through a Unix socket") {
     CHECK(server.finish().failed_count == 0);
 }
 
-TEST_CASE("an exception of the handler goes through") {
+TEST_CASE("an exception of the handler is passed on") {
     const auto handler = [](StreamSocket stream) -> Task<> {
         auto peer = stream.peer();
         throw std::runtime_error("handler of " + peer->to_string());
@@ -660,7 +660,7 @@ TEST_CASE("an exception of the handler goes through") {
     CHECK(server.lines()[0].find("handler of 192.0.2.1:1000") != std::string::npos);
 }
 
-TEST_CASE("a server that would refuse everybody is a mistake") {
+TEST_CASE("a server that would refuse every client aborts") {
     check_aborts("without a trusted address",
                  [] { static_cast<void>(with_proxy_protocol(ProxyOptions{}, tell_peer)); });
 }
@@ -676,7 +676,7 @@ struct Behind {
     bool has_answered = false;
 };
 
-// A client sends a header and a body in pieces to a server behind the adapter, which answers.
+// A client sends a header and a body in pieces; a server behind the adapter answers.
 Task<> send_through_proxy(Simulation& world, Behind& behind, const ProxyOptions& proxies) {
     auto [client, server] = world.pair();
     auto handler = with_proxy_protocol(proxies, tell_peer);
@@ -708,7 +708,7 @@ Task<> send_through_proxy(Simulation& world, Behind& behind, const ProxyOptions&
     auto body = [&](TaskGroup& group) -> Task<> {
         group.spawn(serve);
         co_await ask();
-        group.cancel(); // a server whose client has given up waits for more
+        group.cancel(); // if the client gave up, the server still waits for more
     };
     auto done = co_await with_task_group(body);
     static_cast<void>(done);
@@ -716,7 +716,7 @@ Task<> send_through_proxy(Simulation& world, Behind& behind, const ProxyOptions&
 
 } // namespace
 
-TEST_CASE("with every fault a handler behind a proxy gets what the client sent, or nothing") {
+TEST_CASE("under every fault a handler behind a proxy gets what the client sent, or nothing") {
     const auto headers = good_headers();
     const std::size_t named = named_peers().count();
     int answered = 0;
@@ -743,7 +743,7 @@ TEST_CASE("with every fault a handler behind a proxy gets what the client sent, 
     CHECK(Buffer::lent_count() == 0);
 }
 
-// At every moment: before the header, within it, in the handler.
+// At any moment: before the header, within it, in the handler.
 TEST_CASE("a connection behind a proxy that is cancelled at any moment leaves nothing behind") {
     const std::size_t named = named_peers().count();
     bool was_cut = false;
@@ -771,7 +771,7 @@ TEST_CASE("a connection behind a proxy that is cancelled at any moment leaves no
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("an allocation that fails behind a proxy ends one connection, and leaks nothing") {
+TEST_CASE("a failed allocation behind a proxy ends one connection, and leaks nothing") {
     const std::size_t named = named_peers().count();
     auto scenario = [&](Simulation& world) -> Task<> {
         Behind behind;

@@ -1,5 +1,5 @@
-// Pairs that can race, in every order that the loop can see: the cancellation, or the deadline, comes
-// before the operation has reached the kernel, while it waits there, or after its answer.
+// Races in every order that the loop can see: the cancellation, or the deadline, comes before the
+// operation has reached the kernel, while it waits there, or after its completion.
 
 #include "held_clock.hpp"
 #include "net.hpp"
@@ -23,7 +23,7 @@ Task<Result<void>> accept_one(TcpListener* listener, std::optional<TcpStream>* a
     auto stream = co_await listener->accept();
     if (!stream) co_return stream.error();
     accepted->emplace(std::move(*stream));
-    // The cancellation is still there: only its success came first.
+    // The task is still cancelled; only the receive succeeded before that.
     auto refused = co_await sleep_for(0s);
     co_return refused;
 }
@@ -36,21 +36,21 @@ TEST_CASE("a receive and its cancellation: what was received is delivered, or st
     auto result = loop->run(
         [&](TcpStream stream) -> Task<> {
             auto body = [&](TaskGroup& group) -> Task<> {
-                // Nothing is there, and the kernel has the receive.
+                // No data, and the kernel has the receive.
                 auto waiting = group.spawn(recv_text, &stream);
                 for (int i = 0; i < 3; ++i) static_cast<void>(co_await yield());
                 waiting.cancel();
                 auto cut = co_await waiting.join();
                 CHECK(cut.error() == std::errc::operation_canceled);
 
-                // The data is there before both, and both reach the kernel together.
+                // The data comes first; the receive and its cancellation reach the kernel together.
                 REQUIRE(write_all(pair.second.get(), "one"));
                 auto together = group.spawn(recv_text, &stream);
                 static_cast<void>(co_await yield());
                 CHECK(loop->stats().operations_in_flight == 1);
                 together.cancel();
                 auto one = co_await together.join();
-                // io_uring receives before it hears of the cancellation; epoll never tries.
+                // io_uring receives before it handles the cancellation; epoll never tries.
                 CHECK(bool(one) == (loop->backend().backend == Backend::io_uring));
                 if (one) {
                     CHECK(*one == "one");
@@ -60,12 +60,12 @@ TEST_CASE("a receive and its cancellation: what was received is delivered, or st
                     CHECK(*left == "one");
                 }
 
-                // The answer has been read, and its task has not been resumed yet.
+                // The completion has been read, but its task has not been resumed yet.
                 REQUIRE(write_all(pair.second.get(), "two"));
                 auto answered = group.spawn(recv_text, &stream);
                 static_cast<void>(co_await yield()); // it starts
                 CHECK(loop->stats().operations_in_flight == 1);
-                static_cast<void>(co_await yield()); // the kernel answers
+                static_cast<void>(co_await yield()); // it completes
                 CHECK(loop->stats().operations_in_flight == 0);
                 CHECK_FALSE(answered.done());
                 answered.cancel();
@@ -106,7 +106,7 @@ TEST_CASE("an accept and its cancellation: the client is delivered, or stays in 
             CHECK(cut.error() == std::errc::operation_canceled);
             CHECK_FALSE(accepted);
 
-            for (const int turns : {1, 2}) { // cancelled beside the accept, and after its answer
+            for (const int turns : {1, 2}) { // cancelled with the accept, or after its completion
                 const UniqueFd client = connect_to(listener->local());
                 REQUIRE(client);
                 auto task = group.spawn(accept_one, &*listener, &accepted);
@@ -115,7 +115,7 @@ TEST_CASE("an accept and its cancellation: the client is delivered, or stays in 
                 task.cancel();
                 auto refused = co_await task.join();
                 CHECK(refused.error() == std::errc::operation_canceled);
-                // As with a receive: epoll has not tried yet when the cancellation comes beside it.
+                // As with a receive: epoll has not tried yet when both come together.
                 const bool first = turns > 1 || loop->backend().backend == Backend::io_uring;
                 CHECK(accepted.has_value() == first);
                 if (!accepted) {
@@ -153,7 +153,7 @@ TEST_CASE("data and a deadline in one batch: the data is delivered") {
         [&](TcpStream stream) -> Task<> {
             const auto deadline = Clock::now() + 2ms;
             std::uint64_t submissions = 0;
-            // Both come while it runs: the next look at the kernel finds them together.
+            // Both happen while the task runs: the next wait finds them together.
             auto send_and_hold = [&]() -> Task<> {
                 REQUIRE(write_all(pair.second.get(), "early"));
                 clock.advance(2ms);
@@ -165,7 +165,7 @@ TEST_CASE("data and a deadline in one batch: the data is delivered") {
             CHECK(Clock::now() >= deadline);
             REQUIRE(text);
             CHECK(*text == "early");
-            CHECK(loop->stats().ring.submissions == submissions); // nothing had to be cancelled
+            CHECK(loop->stats().ring.submissions == submissions); // no cancellation was needed
         },
         TcpStream(std::move(pair.first)));
     CHECK(result);
@@ -178,8 +178,8 @@ TEST_CASE("a deadline just before the data: delivered or left in the socket, nev
     auto result = loop->run(
         [&](TcpStream stream) -> Task<> {
             const auto deadline = Clock::now() + 2ms;
-            // Armed after the deadline, for the same moment: it runs when the cancellation has been
-            // asked for, and before the kernel hears of it.
+            // Armed after the deadline, for the same moment: it runs when the cancellation has been requested,
+            // but has not reached the kernel.
             auto send_late = [&]() -> Task<> {
                 auto slept = co_await sleep_until(deadline);
                 CHECK(slept);
@@ -203,7 +203,7 @@ TEST_CASE("a deadline just before the data: delivered or left in the socket, nev
 
 TEST_CASE("a close and a receive: what was received is delivered first, in both orders") {
     ReportingLoop loop;
-    for (const int turns : {1, 2}) { // the close comes beside the receive, and after its answer
+    for (const int turns : {1, 2}) { // the close comes with the receive, or after its completion
         const bool received = turns > 1 || loop->backend().backend == Backend::io_uring;
         auto pair = tcp_pair();
         REQUIRE(write_all(pair.second.get(), "early"));
@@ -223,7 +223,7 @@ TEST_CASE("a close and a receive: what was received is delivered first, in both 
                 };
                 auto done = co_await with_task_group(body);
                 CHECK(done);
-                // Whoever closes without having read resets the connection (RFC 1122, 4.2.2.13).
+                // Closing with unread data resets the connection (RFC 1122, 4.2.2.13).
                 CHECK(end_of(pair.second.get()) == (received ? 0 : ECONNRESET));
             },
             TcpStream(std::move(pair.first)));

@@ -7,7 +7,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("resolve gives all addresses, once each, and asks nobody about numbers") {
+TEST_CASE("resolve returns every address once, and needs no lookup for numeric addresses") {
     auto talk = []() -> Task<> {
         auto found = co_await resolve("localhost:80");
         REQUIRE(found);

@@ -17,7 +17,7 @@ const std::string path = "/tmp/ringlet-socket-file-" + std::to_string(::getpid()
 
 } // namespace
 
-TEST_CASE("the file of a Unix socket goes with whoever owns it") {
+TEST_CASE("the file of a Unix socket is removed only by its owner") {
     auto listener = UnixListener::bind(Endpoint::parse("unix:" + path).value());
     REQUIRE(listener);
     listener->give_away();

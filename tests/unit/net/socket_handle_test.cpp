@@ -13,7 +13,7 @@ using namespace ringlet::testing;
 
 static_assert(!std::is_copy_constructible_v<SocketHandle>);
 static_assert(std::is_nothrow_move_constructible_v<SocketHandle>);
-// Both live in the frames of all who wait: a request is in the socket, not in the awaiter.
+// Both are part of every waiting frame, so they are small: a request is in the socket, not in the awaiter.
 static_assert(sizeof(SocketHandle) == sizeof(void*));
 static_assert(sizeof(RecvBufferAwaiter) <= 2 * sizeof(void*));
 static_assert(std::is_trivially_destructible_v<RecvBufferAwaiter>);
@@ -25,7 +25,7 @@ SocketHandle handle_of(UniqueFd fd) { return SocketHandle(new Socket(std::move(f
 
 } // namespace
 
-TEST_CASE("a handle closes its idle socket when it goes, once, wherever it has moved") {
+TEST_CASE("a handle closes its idle socket once when it is destroyed, wherever it was moved") {
     auto pair = socket_pair();
     const std::size_t open_before = descriptor_count();
     {
@@ -54,7 +54,7 @@ TEST_CASE("assigning over a handle drops the socket that it had") {
     CHECK_FALSE(is_readable(other.second.get(), 0));
 }
 
-TEST_CASE("a released socket belongs to whoever released it") {
+TEST_CASE("a released socket belongs to the caller of release") {
     auto pair = socket_pair();
     SocketHandle handle = handle_of(std::move(pair.first));
     Socket* socket = handle.release();
@@ -65,7 +65,7 @@ TEST_CASE("a released socket belongs to whoever released it") {
     CHECK(end_of(pair.second.get()) == 0);
 }
 
-TEST_CASE("the awaiters make of one answer what each promises") {
+TEST_CASE("each awaiter turns a completion into its own kind of result") {
     auto pair = socket_pair();
     REQUIRE(write_all(pair.second.get(), "abcdefgh"));
     REQUIRE(::shutdown(pair.second.get(), SHUT_WR) == 0);
@@ -89,7 +89,7 @@ TEST_CASE("the awaiters make of one answer what each promises") {
         auto buffer = co_await RecvBufferAwaiter(socket, socket.inbound);
         CHECK(buffer);
         CHECK(text_of(*buffer) == "gh");
-        CHECK(socket.inbound.data == nullptr); // the memory has become the buffer's
+        CHECK(socket.inbound.data == nullptr); // the buffer now owns the memory
 
         socket.inbound.configure(Opcode::recv, socket.fd(), memory.data(), memory.size(),
                                  Operation::Extent::whole);
@@ -104,7 +104,7 @@ TEST_CASE("the awaiters make of one answer what each promises") {
     CHECK(result);
 }
 
-TEST_CASE("the buffer of a receive that is refused goes back to the pool") {
+TEST_CASE("a refused receive leaves no buffer behind") {
     auto pair = socket_pair();
     ReportingLoop loop;
     bool told = false;
@@ -119,7 +119,7 @@ TEST_CASE("the buffer of a receive that is refused goes back to the pool") {
                     socket.inbound.configure(Opcode::recv, socket.fd(), nullptr, 0);
                     auto refused = co_await RecvBufferAwaiter(socket, socket.inbound);
                     CHECK(refused.error() == std::errc::operation_canceled);
-                    CHECK(socket.inbound.data == nullptr); // LeakSanitizer looks too
+                    CHECK(socket.inbound.data == nullptr); // LeakSanitizer checks too
                 }
                 told = true;
             },
@@ -130,7 +130,7 @@ TEST_CASE("the buffer of a receive that is refused goes back to the pool") {
     CHECK(told);
 }
 
-TEST_CASE("closing an empty handle, or an idle socket, suspends nobody") {
+TEST_CASE("closing an empty handle or an idle socket succeeds") {
     auto pair = socket_pair();
     auto result = run_on_loop([&]() -> Task<> {
         auto nothing = co_await CloseAwaiter(SocketHandle());
@@ -143,7 +143,7 @@ TEST_CASE("closing an empty handle, or an idle socket, suspends nobody") {
     CHECK(result);
 }
 
-TEST_CASE("a socket that is used on two loops aborts") {
+TEST_CASE("using a socket on two loops aborts") {
     const Ending ending = end_of_child([] {
         auto pair = socket_pair();
         TcpStream stream(std::move(pair.first));

@@ -10,7 +10,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("an idle socket that is dropped closes at once") {
+TEST_CASE("dropping an idle socket closes it at once") {
     auto pair = socket_pair();
     auto* socket = new Socket(std::move(pair.first));
     CHECK(socket->is_idle());
@@ -19,7 +19,7 @@ TEST_CASE("an idle socket that is dropped closes at once") {
     CHECK(end_of(pair.second.get()) == 0);
 }
 
-TEST_CASE("a socket that is dropped with requests in flight lives until the last answer is read") {
+TEST_CASE("a socket dropped with requests in flight lives until the last result is read") {
     auto pair = socket_pair();
     ReportingLoop loop;
     std::string trace;
@@ -53,7 +53,7 @@ TEST_CASE("a socket that is dropped with requests in flight lives until the last
     CHECK(is_ended(pair.second.get()));
 }
 
-TEST_CASE("a socket is not idle while an answer waits to be read") {
+TEST_CASE("a socket is not idle while a result is unread") {
     auto pair = socket_pair();
     Socket socket(std::move(pair.first));
     std::byte byte{};
@@ -67,7 +67,7 @@ TEST_CASE("a socket is not idle while an answer waits to be read") {
     CHECK(socket.is_idle());
 }
 
-TEST_CASE("a TCP socket opens with no_delay as asked, and closes on exec") {
+TEST_CASE("a TCP socket opens with the requested no_delay, and closes on exec") {
     for (const bool no_delay : {true, false}) {
         auto fd = open_tcp_socket(AF_INET, no_delay, Liveness());
         REQUIRE(fd);
@@ -76,7 +76,7 @@ TEST_CASE("a TCP socket opens with no_delay as asked, and closes on exec") {
         CHECK(::getsockopt(fd->get(), IPPROTO_TCP, TCP_NODELAY, &value, &size) == 0);
         CHECK((value != 0) == no_delay);
         CHECK((::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC) != 0);
-        CHECK((::fcntl(fd->get(), F_GETFL) & O_NONBLOCK) == 0); // io_uring waits by itself
+        CHECK((::fcntl(fd->get(), F_GETFL) & O_NONBLOCK) == 0); // io_uring needs none
     }
     auto impossible = open_tcp_socket(-1, true, Liveness());
     CHECK(impossible.error() == std::errc::address_family_not_supported);

@@ -44,7 +44,7 @@ bool accepts_one(StreamListener& listener) {
 
 } // namespace
 
-TEST_CASE("a socket that listens already is adopted") {
+TEST_CASE("a socket that already listens is adopted") {
     const std::string path = "/tmp/ringlet-adopt-" + std::to_string(::getpid());
     for (const std::string& where : {std::string("127.0.0.1:0"), "unix:@" + path, "unix:" + path}) {
         CAPTURE(where);
@@ -56,7 +56,7 @@ TEST_CASE("a socket that listens already is adopted") {
         CHECK(listener->local() == address);
         CHECK((::fcntl(opened.get(), F_GETFL) & O_NONBLOCK) == 0);
         CHECK(accepts_one(*listener));
-        // Nobody is refused afterwards: whoever opened it goes on.
+        // No client is refused afterwards: the socket's opener still listens.
         listener->refuse_new();
         *listener = StreamListener();
         auto next = StreamListener::adopt(duplicate(opened.get()));
@@ -67,7 +67,7 @@ TEST_CASE("a socket that listens already is adopted") {
     std::filesystem::remove(path);
 }
 
-TEST_CASE("an adopted socket has the options of one that was bound here") {
+TEST_CASE("an adopted socket gets the same options as one that is bound here") {
     ListenOptions options;
     options.liveness.keep_alive = std::chrono::seconds(30);
     auto listener = StreamListener::adopt(bound_socket(loopback(), 10), options);
@@ -78,7 +78,7 @@ TEST_CASE("an adopted socket has the options of one that was bound here") {
     CHECK(integer_option(fd, IPPROTO_TCP, TCP_KEEPIDLE) == 30);
 }
 
-TEST_CASE("what does not listen is not adopted") {
+TEST_CASE("anything but a listening stream socket is refused") {
     const FdPair connected = tcp_pair();
     CHECK(StreamListener::adopt(duplicate(connected.first.get())).error() == Errc::not_listening);
     CHECK(StreamListener::adopt(bound_socket(loopback())).error() == Errc::not_listening);
@@ -99,7 +99,7 @@ TEST_CASE("what does not listen is not adopted") {
     CHECK(descriptor_count() == before);
 }
 
-TEST_CASE("several loops adopt one socket, and take from its queue") {
+TEST_CASE("several listeners adopt one socket, and each accepts from its queue") {
     auto listeners = StreamListener::adopt_several(bound_socket(loopback(), 10), 3);
     REQUIRE(listeners);
     REQUIRE(listeners->size() == 3);
@@ -109,8 +109,8 @@ TEST_CASE("several loops adopt one socket, and take from its queue") {
     }
 }
 
-// Accepting without waiting switches O_NONBLOCK of the queue on and off: a second loop would be left to wait in between.
-TEST_CASE("loops that share a queue take what waits there one after the other") {
+// accept_waiting switches O_NONBLOCK of the queue on and off: a second loop could block in between.
+TEST_CASE("loops that share a queue call accept_waiting one at a time") {
     auto listeners = StreamListener::adopt_several(bound_socket(loopback(), 10), 3);
     REQUIRE(listeners);
     std::atomic<int> inside{0};

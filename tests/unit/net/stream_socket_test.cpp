@@ -16,7 +16,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("many pieces leave in one submission, however many, and in order") {
+TEST_CASE("any number of pieces are sent in one submission, in order") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     const std::vector<std::string> texts(2 * IOV_MAX + 17, "0123456789");
@@ -28,7 +28,7 @@ TEST_CASE("many pieces leave in one submission, however many, and in order") {
         const std::string_view head = "head";
         auto sent = co_await stream.send_all(head, std::string_view(" and "), "tail");
         CHECK(sent);
-        CHECK(loop->stats().ring.submissions - before <= 2); // the other is the loop's own wake-up
+        CHECK(loop->stats().ring.submissions - before <= 2); // the other is the loop's own wake
         std::string received(13, '\0');
         auto got = co_await peer.recv_exactly(std::as_writable_bytes(std::span(received)));
         CHECK(got);
@@ -90,7 +90,7 @@ TEST_CASE("pieces that do not fit at once arrive whole") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a descriptor that is no stream socket is refused, and says what to take instead") {
+TEST_CASE("a descriptor that is not a stream socket aborts with advice") {
     const auto refuses = [](UniqueFd fd) {
         check_aborts("no stream socket", [&] { const StreamSocket stream(std::move(fd)); });
     };
@@ -99,7 +99,7 @@ TEST_CASE("a descriptor that is no stream socket is refused, and says what to ta
     refuses(UniqueFd(::open("/dev/null", O_RDONLY | O_CLOEXEC)));
 }
 
-TEST_CASE("a descriptor that was made non-blocking elsewhere waits all the same") {
+TEST_CASE("a receive waits even if other code made its descriptor non-blocking") {
     auto pair = socket_pair();
     REQUIRE(::fcntl(pair.first.get(), F_SETFL, O_NONBLOCK) == 0);
     auto talk = [&]() -> Task<> {
@@ -116,7 +116,7 @@ TEST_CASE("a descriptor that was made non-blocking elsewhere waits all the same"
             const auto turns = loop.stats().turns;
             auto slept = co_await sleep_for(std::chrono::milliseconds(50));
             CHECK(slept);
-            CHECK(loop.stats().turns - turns < 10); // it does not ask again and again
+            CHECK(loop.stats().turns - turns < 10); // it does not retry in a loop
             auto sent = co_await peer.send_all("x");
             CHECK(sent);
         };
@@ -126,7 +126,7 @@ TEST_CASE("a descriptor that was made non-blocking elsewhere waits all the same"
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a pool can ask whether a connection is open and idle") {
+TEST_CASE("is_open_and_idle is true only without unread data and before the end") {
     auto talk = []() -> Task<> {
         auto listener = TcpListener::bind(loopback());
         REQUIRE(listener);
@@ -137,7 +137,7 @@ TEST_CASE("a pool can ask whether a connection is open and idle") {
         auto [accepted, connected] = co_await when_all(listener->accept(), connect());
         REQUIRE(accepted);
         REQUIRE(connected);
-        TcpStream one = std::move(*accepted); // a direct descriptor, if there are such
+        TcpStream one = std::move(*accepted); // a direct descriptor, if those are enabled
         TcpStream other = std::move(*connected);
         CHECK(one.is_open_and_idle());
         auto sent = co_await other.send_all("unasked");
@@ -171,7 +171,7 @@ TEST_CASE("an aborted TCP connection is reset") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a stream that is used after its close names the task that did") {
+TEST_CASE("a stream used after its close aborts, naming the task") {
     check_aborts("by task \"careless\"", [] {
         auto loop = EventLoop::create();
         auto pair = socket_pair();
@@ -194,7 +194,7 @@ TEST_CASE("a stream that is used after its close names the task that did") {
     });
 }
 
-TEST_CASE("try_send sends what there is room for, and waits for nothing") {
+TEST_CASE("try_send sends what fits, and never waits") {
     const auto talk = [](StreamSocket one, StreamSocket other) -> Task<> {
         const auto bytes = pattern(100'000);
         std::size_t sent_bytes = 0;
@@ -217,7 +217,7 @@ TEST_CASE("try_send sends what there is room for, and waits for nothing") {
         }
         CHECK(received_bytes == sent_bytes);
         std::size_t refused = 0;
-        for (int i = 0; i < 3; ++i) { // the first may be taken, and answered with a reset
+        for (int i = 0; i < 3; ++i) { // the first may succeed, and cause a reset
             auto sent = other.try_send(bytes_of("nobody is there"));
             if (!sent) ++refused;
             auto told = co_await sleep_for(std::chrono::milliseconds(5));

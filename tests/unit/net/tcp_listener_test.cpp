@@ -61,7 +61,7 @@ TEST_CASE("accept gives connections one by one, with their addresses") {
     for (const UniqueFd& client : clients) CHECK(end_of(client.get()) == 0);
 }
 
-TEST_CASE("a port in use is address_in_use") {
+TEST_CASE("binding a port in use is address_in_use") {
     const TcpListener listener = listen_on("127.0.0.1:0");
     const std::size_t open_before = descriptor_count();
     auto second = TcpListener::bind(listener.local());
@@ -69,12 +69,12 @@ TEST_CASE("a port in use is address_in_use") {
     CHECK(descriptor_count() == open_before);
 }
 
-TEST_CASE("an address that this machine does not have is address_not_available") {
+TEST_CASE("binding an address that this machine lacks is address_not_available") {
     auto listener = TcpListener::bind(loopback("192.0.2.1:0")); // RFC 5737
     CHECK(listener.error() == std::errc::address_not_available);
 }
 
-TEST_CASE("a listener's port is free again after it has gone, with connections left") {
+TEST_CASE("a listener's port is free after its drop, even with connections left") {
     auto listener = std::make_unique<TcpListener>(listen_on("127.0.0.1:0"));
     const Endpoint server = listener->local();
     UniqueFd client;
@@ -82,7 +82,7 @@ TEST_CASE("a listener's port is free again after it has gone, with connections l
         client = connect_to(server);
         auto stream = co_await listener->accept();
         CHECK(stream);
-    }); // the server's side closes first and remains in TIME_WAIT
+    }); // the server closes first and stays in TIME_WAIT
     CHECK(result);
     client.reset();
     listener.reset();
@@ -101,7 +101,7 @@ TEST_CASE("reuse_port lets two listeners share a port") {
     CHECK(third.error() == std::errc::address_in_use);
 }
 
-TEST_CASE("several listeners at one address all get connections") {
+TEST_CASE("several listeners at one address all accept connections") {
     auto listeners = TcpListener::bind_several(loopback(), 3);
     REQUIRE(listeners);
     REQUIRE(listeners->size() == 3);
@@ -115,8 +115,7 @@ TEST_CASE("several listeners at one address all get connections") {
     }
 }
 
-TEST_CASE(
-    "several listeners do not share their port with a stranger that shares, unless asked to") {
+TEST_CASE("several listeners share their port with no other socket, unless reuse_port is set") {
     ListenOptions sharing;
     sharing.reuse_port = true;
     const TcpListener stranger = listen_on("127.0.0.1:0", sharing);
@@ -131,7 +130,7 @@ TEST_CASE(
     CHECK(refused.error() == std::errc::address_in_use);
 }
 
-TEST_CASE("one listener of several is alone on its port") {
+TEST_CASE("a list of one listener is alone on its port") {
     auto alone = TcpListener::bind_several(loopback(), 1);
     REQUIRE(alone);
     ListenOptions sharing;
@@ -158,7 +157,7 @@ TEST_CASE("accepted connections inherit no_delay, and are closed on exec") {
     }
 }
 
-TEST_CASE("an IPv6 listener takes IPv4 connections too, unless v6_only") {
+TEST_CASE("an IPv6 listener also accepts IPv4, unless v6_only is set") {
     if (!has_ipv6()) RINGLET_SKIP("no IPv6 loopback address");
     for (const bool v6_only : {false, true}) {
         ListenOptions options;
@@ -201,7 +200,7 @@ TEST_CASE("dropping a listener with an accept in flight ends the accept and refu
     CHECK(descriptor_count() == open_before);
 }
 
-TEST_CASE("a connection that comes beside the drop of its listener is delivered or closed") {
+TEST_CASE("a connection that races with the drop of its listener is delivered or closed") {
     const std::size_t open_before = descriptor_count();
     for (int round = 0; round < 50; ++round) {
         ReportingLoop loop;
@@ -254,7 +253,7 @@ TEST_CASE("close stops listening and waits for the accept in flight") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("cancel_accept ends the accept, and the listener listens on") {
+TEST_CASE("cancel_accept ends the accept, and the listener still listens") {
     ReportingLoop loop;
     TcpListener listener = listen_on("127.0.0.1:0");
     listener.cancel_accept(); // nothing to cancel: does nothing
@@ -287,7 +286,7 @@ TEST_CASE("a connection that races with cancel_accept is delivered now or by the
         TcpListener listener = listen_on("127.0.0.1:0");
         auto result = loop->run([&]() -> Task<> {
             for (int round = 0; round < 100; ++round) {
-                // A multishot ends when nobody accepts, so that this round's accept is a new one.
+                // A multishot ends when no task accepts, so that this round's accept is a new one.
                 if (round % 3 == 0) static_cast<void>(co_await sleep_for(1ms));
                 Notification ended;
                 bool delivered = false;
@@ -299,7 +298,7 @@ TEST_CASE("a connection that races with cancel_accept is delivered now or by the
                     ended.notify(*loop);
                 });
                 co_await until_in_flight(*loop, 1);
-                // Before the kernel has the accept, or after: both orders are raced.
+                // Before the kernel has the accept, or after: both orders race.
                 if (round % 2 == 0) static_cast<void>(co_await sleep_for(0s));
                 const UniqueFd client = connect_to(listener.local());
                 listener.cancel_accept();
@@ -317,7 +316,7 @@ TEST_CASE("a connection that races with cancel_accept is delivered now or by the
         CHECK(result);
         check_nothing_left(*loop);
     }
-    // The race took place; epoll does not try an accept once it is cancelled.
+    // Some connections won the race; epoll never tries a cancelled accept.
     CHECK((delivered_at_once > 0) == on_io_uring);
     CHECK(descriptor_count() == open_before);
 }
@@ -409,7 +408,7 @@ TEST_CASE("two accepts at once on one listener abort") {
     CHECK(ending.says("two operations of one kind at once on one socket: task \""));
 }
 
-TEST_CASE("an empty listener aborts when it is used") {
+TEST_CASE("using an empty listener aborts") {
     const Ending ending = end_of_child([] {
         const TcpListener listener;
         static_cast<void>(listener.local());

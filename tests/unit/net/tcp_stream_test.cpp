@@ -76,7 +76,7 @@ TEST_CASE("echo over IPv6") {
     check_echo("[::1]:0");
 }
 
-TEST_CASE("recv gives what has arrived, and an empty buffer at the end, again and again") {
+TEST_CASE("recv returns what has arrived, and at the end an empty buffer every time") {
     auto pair = tcp_pair();
     REQUIRE(write_all(pair.second.get(), "hello"));
     REQUIRE(::shutdown(pair.second.get(), SHUT_WR) == 0);
@@ -95,7 +95,7 @@ TEST_CASE("recv gives what has arrived, and an empty buffer at the end, again an
     CHECK(result);
 }
 
-TEST_CASE("recv into a span takes no more than fits, and 0 at the end") {
+TEST_CASE("recv into a span returns no more than fits, and 0 at the end") {
     auto pair = tcp_pair();
     REQUIRE(write_all(pair.second.get(), "abcdefg"));
     REQUIRE(::shutdown(pair.second.get(), SHUT_WR) == 0);
@@ -118,7 +118,7 @@ TEST_CASE("recv into a span takes no more than fits, and 0 at the end") {
     CHECK(result);
 }
 
-TEST_CASE("a buffer of recv is full at most") {
+TEST_CASE("a buffer from recv holds at most its capacity") {
     auto pair = tcp_pair();
     const auto sent = pattern(3 * Buffer::capacity_bytes);
     std::thread writer([&] { CHECK(write_all(pair.second.get(), sent)); });
@@ -205,7 +205,7 @@ TEST_CASE("both directions at once on one stream") {
     CHECK(right == 2);
 }
 
-TEST_CASE("send_all brings a hundred megabytes to a slow reader intact") {
+TEST_CASE("send_all delivers a hundred megabytes intact to a slow reader") {
     constexpr std::size_t size_bytes = (sanitizer_runs ? 20 : 100) * std::size_t{1'000'000};
     ReportingLoop loop;
     auto pair = tcp_pair();
@@ -221,7 +221,7 @@ TEST_CASE("send_all brings a hundred megabytes to a slow reader intact") {
                 sent_all = true;
             },
             TcpStream(std::move(pair.first)));
-        // The reader is not there until the sender has filled every buffer, then small, then large.
+        // The reader starts when the sender has filled every buffer; its reads grow from 1 byte.
         co_await until_in_flight(*loop, 1);
         auto slept = co_await sleep_for(10ms);
         CHECK(slept);
@@ -268,7 +268,7 @@ TEST_CASE("send_some may send less, send_all of nothing sends nothing") {
     CHECK(result);
 }
 
-TEST_CASE("recv_exactly tells the end before a message from the end within it") {
+TEST_CASE("recv_exactly distinguishes the end before a message from the end within it") {
     auto pair = tcp_pair();
     REQUIRE(write_all(pair.second.get(), "12345678abc"));
     REQUIRE(::shutdown(pair.second.get(), SHUT_WR) == 0);
@@ -289,7 +289,7 @@ TEST_CASE("recv_exactly tells the end before a message from the end within it") 
 
 // ---- the end of a connection --------------------------------------------------------------------
 
-TEST_CASE("after a half-close with a megabyte pending all of it comes back") {
+TEST_CASE("after a half-close with a megabyte pending, all of it is echoed") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     const auto bytes = pattern(1'000'000);
@@ -348,14 +348,14 @@ TEST_CASE("a reset by the peer is connection_reset") {
 TEST_CASE("sending to a peer that has closed fails without a signal") {
     auto pair = tcp_pair();
     pair.second.reset();
-    // The default action of SIGPIPE would end this program.
+    // The default action of SIGPIPE would kill this program.
     auto before = std::signal(SIGPIPE, SIG_DFL);
     waiting_for("sends to a closed peer to fail");
     auto result = run_on_loop(
         [](TcpStream stream) -> Task<> {
             const std::vector<std::byte> bytes(100'000);
             std::error_code first;
-            while (!first) { // what is in the kernel's buffer may be refused later only
+            while (!first) { // the kernel may buffer some before it refuses
                 auto sent = co_await stream.send_all(bytes);
                 first = sent.error();
             }
@@ -386,9 +386,9 @@ TEST_CASE("sending after shutdown_write is broken_pipe") {
 
 // ---- connecting ---------------------------------------------------------------------------------
 
-TEST_CASE("connecting to a port where nobody listens is connection_refused") {
+TEST_CASE("connecting to a port without a listener is connection_refused") {
     const std::size_t open_before = descriptor_count();
-    const UniqueFd taken = bound_socket(loopback()); // bound, so that nobody else takes the port
+    const UniqueFd taken = bound_socket(loopback()); // bound, so that no other process takes it
     const Endpoint nobody = address_of(taken.get());
     auto result = run_on_loop([&]() -> Task<Result<void>> {
         auto stream = co_await TcpStream::connect(nobody);
@@ -416,7 +416,7 @@ TEST_CASE("connecting from a given address") {
         CHECK(local);
         CHECK(local->to_string().starts_with("127.0.0.2:"));
 
-        // A port of our choice; somebody else may be faster to take it.
+        // A port of our choice; another process may take it first.
         ConnectOptions given;
         std::error_code failed = std::make_error_code(std::errc::address_in_use);
         for (int attempt = 0; attempt < 20 && failed == std::errc::address_in_use; ++attempt) {
@@ -438,7 +438,7 @@ TEST_CASE("connecting from a given address") {
     CHECK(result);
 }
 
-TEST_CASE("no_delay is set when it is asked for") {
+TEST_CASE("connections get the requested no_delay") {
     const UniqueFd listener = bound_socket(loopback(), 10);
     const Endpoint server = address_of(listener.get());
     auto no_delay_of = [](int fd) {
@@ -500,7 +500,7 @@ TEST_CASE("dropping a stream ends a receive on it, and the peer sees a FIN") {
                 stream.get());
             co_await until_in_flight(*loop, 1);
             stream.reset();
-            CHECK_FALSE(resumed); // finish first, resume later
+            CHECK_FALSE(resumed); // finishes first, resumes later
             while (!resumed) static_cast<void>(co_await yield());
             CHECK(loop->stats().operations_in_flight == 0);
         });
@@ -512,7 +512,7 @@ TEST_CASE("dropping a stream ends a receive on it, and the peer sees a FIN") {
     CHECK(descriptor_count() == open_before);
 }
 
-TEST_CASE("dropping a stream ends a send and a receive on it, each by itself") {
+TEST_CASE("dropping a stream ends a send and a receive on it") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     std::vector<std::error_code> seen;
@@ -542,7 +542,7 @@ TEST_CASE("dropping a stream ends a send and a receive on it, each by itself") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("bytes that came before a drop are delivered, or were never taken: nothing hangs") {
+TEST_CASE("bytes that race with a drop are delivered or never received, and nothing hangs") {
     for (int round = 0; round < 50; ++round) {
         ReportingLoop loop;
         auto pair = tcp_pair();
@@ -613,7 +613,7 @@ TEST_CASE("close of an idle stream closes at once") {
     CHECK(descriptor_count() == open_before - 1);
 }
 
-TEST_CASE("close in a task that was cancelled closes all the same") {
+TEST_CASE("close in a cancelled task still closes") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     bool closed_well = false;
@@ -694,7 +694,7 @@ TEST_CASE("assigning over a stream drops what it had") {
     CHECK(read_up_to(other.second.get(), 3) == "new");
 }
 
-TEST_CASE("a descriptor number is not used again while the kernel still has the old socket") {
+TEST_CASE("a descriptor number is not reused while the kernel still has the old socket") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
         for (int round = 0; round < 100; ++round) {
@@ -719,7 +719,7 @@ TEST_CASE("a descriptor number is not used again while the kernel still has the 
 
 // ---- idle time ----------------------------------------------------------------------------------
 
-TEST_CASE("an operation on which nothing moves for too long ends with timed_out") {
+TEST_CASE("an operation without progress for too long ends with timed_out") {
     ReportingLoop loop;
     auto limited = tcp_pair();
     auto unlimited = tcp_pair();
@@ -747,7 +747,7 @@ TEST_CASE("an operation on which nothing moves for too long ends with timed_out"
         co_await until_in_flight(*loop, 2);
         auto slept = co_await sleep_for(5ms);
         CHECK(slept);
-        loop->cancel_idle(1h); // nobody has been idle for so long
+        loop->cancel_idle(1h); // none has been idle for so long
         slept = co_await sleep_for(5ms);
         CHECK(slept);
         CHECK(loop->stats().operations_in_flight == 2);
@@ -762,7 +762,7 @@ TEST_CASE("an operation on which nothing moves for too long ends with timed_out"
     CHECK(end_of(limited.second.get()) == 0);
 }
 
-TEST_CASE("a part that arrives starts the idle time anew") {
+TEST_CASE("each part that arrives restarts the idle time") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     std::error_code seen = std::make_error_code(std::errc::no_message);
@@ -782,7 +782,7 @@ TEST_CASE("a part that arrives starts the idle time anew") {
         auto slept = co_await sleep_for(20ms);
         CHECK(slept);
         CHECK(write_all(pair.second.get(), "a"));
-        // Turn until the byte must have been seen; then the receive is young again.
+        // Turn until the byte must have been seen; that resets the idle time.
         for (int turn = 0; turn < 5; ++turn) {
             slept = co_await sleep_for(1ms);
             CHECK(slept);
@@ -795,7 +795,7 @@ TEST_CASE("a part that arrives starts the idle time anew") {
     CHECK_FALSE(seen);
 }
 
-TEST_CASE("the idle time of a receive in flight can be limited, from then on") {
+TEST_CASE("limit_idle_time also applies to a receive in flight, from then on") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     TcpStream stream(std::move(pair.first));
@@ -811,8 +811,8 @@ TEST_CASE("the idle time of a receive in flight can be limited, from then on") {
         auto slept = co_await sleep_for(5ms);
         CHECK(slept);
         stream.limit_idle_time();
-        stream.limit_idle_time(); // once more changes nothing
-        loop->cancel_idle(1ms);   // young again
+        stream.limit_idle_time(); // a second call changes nothing
+        loop->cancel_idle(1ms);   // its time starts now
         slept = co_await sleep_for(5ms);
         CHECK(slept);
         CHECK(loop->stats().operations_in_flight == 1);
@@ -862,7 +862,7 @@ TEST_CASE("two sends at once on one stream abort") {
     CHECK(ending.says("two operations of one kind at once on one socket: task \""));
 }
 
-TEST_CASE("an empty stream aborts when it is used") {
+TEST_CASE("using an empty stream aborts") {
     const Ending ending = end_of_child([] {
         TcpStream stream;
         static_cast<void>(stream.native_handle());
@@ -883,7 +883,7 @@ TEST_CASE("recv into no memory aborts") {
     CHECK(ending.says("would look like the end of stream"));
 }
 
-TEST_CASE("memory that is freed while it is lent to a receive is found by ASan") {
+TEST_CASE("ASan finds memory that is freed while it is lent to a receive") {
     if constexpr (!address_sanitizer_runs)
         RINGLET_SKIP("only the address sanitizer knows what is freed");
     const Ending ending = end_of_child([] {

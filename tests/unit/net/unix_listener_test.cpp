@@ -16,7 +16,7 @@ using namespace ringlet::testing;
 
 namespace {
 
-/// A folder of its own, that goes with it.
+/// A temporary folder.
 struct Folder {
     std::string path;
     Folder() {
@@ -59,7 +59,7 @@ Task<std::string> talk_through(UnixListener& listener, Endpoint at) {
 
 } // namespace
 
-TEST_CASE("a path and an abstract name can be listened on and connected to") {
+TEST_CASE("a listener and its clients can use a path or an abstract name") {
     const Folder folder;
     const Endpoint abstract =
         Endpoint::parse("unix:@ringlet-test-" + std::to_string(::getpid())).value();
@@ -72,7 +72,7 @@ TEST_CASE("a path and an abstract name can be listened on and connected to") {
     CHECK(std::filesystem::is_empty(folder.path));
 }
 
-TEST_CASE("the file has the mode that was asked for, and goes with the listener") {
+TEST_CASE("the socket file has the requested mode, and is removed with the listener") {
     const Folder folder;
     const Endpoint at = folder.at("mode.sock");
     {
@@ -81,14 +81,14 @@ TEST_CASE("the file has the mode that was asked for, and goes with the listener"
         struct stat made{};
         REQUIRE(::stat(std::string(at.path()).c_str(), &made) == 0);
         CHECK((made.st_mode & 0777) == 0600);
-        // It may move.
+        // The listener may move.
         UnixListener moved = std::move(*listener);
         CHECK(std::filesystem::exists(at.path()));
     }
     CHECK_FALSE(std::filesystem::exists(at.path()));
 }
 
-TEST_CASE("what a killed server left is replaced; a living one and a file are not") {
+TEST_CASE("a socket file left by a killed server is replaced, a live one or another file is not") {
     const Folder folder;
     const Endpoint at = folder.at("stale.sock");
     {
@@ -108,7 +108,7 @@ TEST_CASE("what a killed server left is replaced; a living one and a file are no
     CHECK(std::filesystem::file_size(file.path()) == 8);
 }
 
-TEST_CASE("a listener whose name another has taken since leaves that alone") {
+TEST_CASE("a listener does not remove its socket file if another listener has replaced it") {
     const Folder folder;
     const Endpoint at = folder.at("taken.sock");
     auto old = UnixListener::bind(at);
@@ -120,7 +120,7 @@ TEST_CASE("a listener whose name another has taken since leaves that alone") {
     CHECK(std::filesystem::exists(at.path()));
 }
 
-TEST_CASE("errors of binding say what is wrong") {
+TEST_CASE("errors of binding are returned") {
     CHECK(UnixListener::bind(loopback()).error() == std::errc::address_family_not_supported);
     CHECK(TcpListener::bind(Endpoint::parse("unix:@x").value()).error() ==
           std::errc::address_family_not_supported);
@@ -130,8 +130,8 @@ TEST_CASE("errors of binding say what is wrong") {
           std::errc::no_such_file_or_directory);
 }
 
-TEST_CASE("several listeners of one Unix socket share its queue, and its file stays until the last "
-          "goes") {
+TEST_CASE(
+    "several listeners of one Unix socket share its queue, and the last one removes its file") {
     const Folder folder;
     const Endpoint at = folder.at("shared.sock");
     auto listeners = StreamListener::bind_several(at, 3);
@@ -159,7 +159,7 @@ TEST_CASE("Unix sockets in the simulation") {
     auto scenario = [](Simulation& world) -> Task<> {
         const Endpoint at = Endpoint::parse("unix:/simulated/x.sock").value();
         auto listener = UnixListener::bind(at);
-        if (!listener) co_return; // by a fault
+        if (!listener) co_return; // a fault
         world.check(listener->local() == at, "its name");
         auto connect = [&]() -> Task<Result<UnixStream>> {
             auto stream = co_await UnixStream::connect(at);
@@ -170,7 +170,7 @@ TEST_CASE("Unix sockets in the simulation") {
         world.check(accepted && connected, "they meet");
         if (!accepted || !connected) co_return;
         auto sent = co_await connected->send_all("hello", " ", "world");
-        if (!sent) co_return; // by a fault: nothing will come
+        if (!sent) co_return; // a fault: nothing will come
         std::array<std::byte, 11> memory;
         auto got = co_await accepted->recv_exactly(memory);
         if (!world.only_harmless_faults()) co_return;

@@ -15,7 +15,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("a Unix stream knows who is at its other end") {
+TEST_CASE("a Unix stream knows the credentials of its peer") {
     auto pair = UnixStream::pair();
     REQUIRE(pair);
     auto who = pair->first.peer_credentials();
@@ -28,7 +28,7 @@ TEST_CASE("a Unix stream knows who is at its other end") {
     CHECK(name->to_string() == "unix:");
 }
 
-TEST_CASE("descriptors travel with bytes, and become others of the receiver's") {
+TEST_CASE("descriptors travel with bytes, and arrive as new descriptors") {
     auto pair = UnixStream::pair();
     REQUIRE(pair);
     auto talk = [&]() -> Task<> {
@@ -52,7 +52,7 @@ TEST_CASE("descriptors travel with bytes, and become others of the receiver's") 
             CHECK(received->descriptors[i].get() != sent_fds[i]);
             CHECK((::fcntl(received->descriptors[i].get(), F_GETFD) & FD_CLOEXEC) != 0);
         }
-        // Bytes alone, and the end.
+        // Bytes without descriptors, and the end.
         auto alone = co_await one.send_all("x");
         CHECK(alone);
         received = co_await other.recv_descriptors(memory);
@@ -66,7 +66,7 @@ TEST_CASE("descriptors travel with bytes, and become others of the receiver's") 
 }
 
 TEST_CASE(
-    "as many descriptors as the kernel takes, and one more is refused before anything is sent") {
+    "the most descriptors that the kernel takes can be sent, and one more is refused beforehand") {
     auto pair = UnixStream::pair();
     REQUIRE(pair);
     auto talk = [&]() -> Task<> {
@@ -88,7 +88,7 @@ TEST_CASE(
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("descriptors go with the first byte, once, however many bytes there are") {
+TEST_CASE("descriptors arrive once, with the first byte, however many bytes there are") {
     auto pair = UnixStream::pair();
     REQUIRE(pair);
     const auto bytes = pattern(3'000'000); // more than the kernel takes at once
@@ -122,7 +122,7 @@ TEST_CASE("descriptors go with the first byte, once, however many bytes there ar
     CHECK(received_count == 1);
 }
 
-TEST_CASE("a receiver without room for descriptors is told, and none is left open") {
+TEST_CASE("a receiver without room for descriptors gets an error, and none is left open") {
     auto pair = UnixStream::pair();
     REQUIRE(pair);
     const std::size_t before = descriptor_count();
@@ -134,7 +134,7 @@ TEST_CASE("a receiver without room for descriptors is told, and none is left ope
         CHECK(sent);
         rlimit limit{};
         ::getrlimit(RLIMIT_NOFILE, &limit);
-        const UniqueFd next(::dup(null.get())); // the lowest that is free
+        const UniqueFd next(::dup(null.get())); // the lowest free one
         const rlimit low{.rlim_cur = static_cast<rlim_t>(next.get()) + 3,
                          .rlim_max = limit.rlim_max};
         ::setrlimit(RLIMIT_NOFILE, &low);
@@ -147,7 +147,7 @@ TEST_CASE("a receiver without room for descriptors is told, and none is left ope
     CHECK(descriptor_count() == before);
 }
 
-TEST_CASE("connecting says what is wrong") {
+TEST_CASE("errors of connecting are returned") {
     auto talk = []() -> Task<> {
         auto none = co_await UnixStream::connect(Endpoint::parse("unix:/nowhere/x").value());
         CHECK(none.error() == std::errc::no_such_file_or_directory);
@@ -165,7 +165,7 @@ TEST_CASE("connecting says what is wrong") {
 
 namespace {
 
-// A connection is given away through a Unix stream, between bytes; who receives it serves it.
+// Sends a connection through a Unix stream, between bytes; the receiver serves it.
 Task<> give_a_connection_away(Simulation& world) {
     auto [client, server] = world.pair();
     auto unix_pair = UnixStream::pair();
@@ -183,7 +183,7 @@ Task<> give_a_connection_away(Simulation& world) {
     };
     auto give = [&]() -> Task<> {
         co_await pass();
-        auto closed_server = co_await server.close(); // it lives on, where it went
+        auto closed_server = co_await server.close(); // the receiver's copy stays open
         static_cast<void>(closed_server);
         auto closed_one = co_await one.close();
         static_cast<void>(closed_one);
@@ -217,7 +217,7 @@ Task<> give_a_connection_away(Simulation& world) {
     };
     auto serve = [&]() -> Task<> {
         co_await take();
-        auto closed_other = co_await other.close(); // with what nobody took
+        auto closed_other = co_await other.close(); // with descriptors that were not received
         static_cast<void>(closed_other);
     };
     std::string answer;
@@ -248,7 +248,7 @@ TEST_CASE("a connection travels through a simulated Unix stream, and nothing is 
     CHECK(descriptor_count() == before);
 }
 
-TEST_CASE("descriptors that nobody takes are closed with their connection") {
+TEST_CASE("descriptors that are never received are closed with their connection") {
     const std::size_t before = descriptor_count();
     auto scenario = [](Simulation& world) -> Task<> {
         auto pair = UnixStream::pair();
@@ -264,7 +264,7 @@ TEST_CASE("descriptors that nobody takes are closed with their connection") {
                 CHECK(sent);
             }
         }
-        // A receive of bytes closes what comes with them, unseen; the rest goes with the stream.
+        // A receive of bytes closes the descriptors that come with them; the rest close with the stream.
         std::vector<std::byte> memory(3);
         auto received = co_await other.recv_exactly(memory);
         CHECK(received);

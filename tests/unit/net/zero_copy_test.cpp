@@ -1,4 +1,4 @@
-// Sending from memory that the kernel does not copy: on the real kernel, and where it cannot.
+// Sending without a copy: where the kernel can, and where it cannot.
 
 #include "net.hpp"
 
@@ -18,7 +18,7 @@ namespace {
 
 bool is_on_io_uring(const EventLoop& loop) { return loop.backend().backend == Backend::io_uring; }
 
-// Sends while somebody reads slowly, then overwrites the memory at once.
+// Sends to a slow reader, and overwrites the memory right after the await.
 struct Transfer {
     explicit Transfer(FdPair pair, std::size_t size_bytes = 3'000'000)
         : stream(std::move(pair.first)), peer(std::move(pair.second)), bytes(pattern(size_bytes)),
@@ -59,7 +59,7 @@ struct Transfer {
 
 } // namespace
 
-TEST_CASE("zero copy: what is overwritten after the await has arrived before") {
+TEST_CASE("zero copy: memory may be overwritten after the await") {
     auto loop = EventLoop::create();
     REQUIRE(loop);
     Transfer transfer(tcp_pair());
@@ -71,8 +71,7 @@ TEST_CASE("zero copy: what is overwritten after the await has arrived before") {
     CHECK(ring.copied_zero_copy_sends <= ring.zero_copy_sends);
 }
 
-TEST_CASE(
-    "zero copy: the kernel is asked for it where it can, and not where that is switched off") {
+TEST_CASE("zero copy: it is used where the kernel supports it, and not where it is switched off") {
     for (const bool wanted : {true, false}) {
         LoopOptions options;
         options.features.zero_copy_send = wanted;
@@ -91,7 +90,7 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("zero copy: a socket that cannot sends all the same") {
+TEST_CASE("zero copy: a socket that does not support it still sends") {
     auto loop = EventLoop::create();
     REQUIRE(loop);
     Transfer transfer(socket_pair(), 300'000);
@@ -101,7 +100,8 @@ TEST_CASE("zero copy: a socket that cannot sends all the same") {
     CHECK(loop->stats().ring.zero_copy_sends == 0);
 }
 
-TEST_CASE("zero copy: a cancelled send ends when the memory is free, and says how much went out") {
+TEST_CASE(
+    "zero copy: a cancelled send ends when the memory is free, and reports how much was sent") {
     auto loop = EventLoop::create();
     REQUIRE(loop);
     auto pair = tcp_pair();
@@ -117,7 +117,7 @@ TEST_CASE("zero copy: a cancelled send ends when the memory is free, and says ho
             auto sender = group.spawn(send);
             static_cast<void>(co_await sleep_for(5ms));
             sender.cancel(CancelReason::requested);
-            // What has gone out is the kernel's until the peer has it.
+            // The kernel uses the sent memory until the peer has received it.
             std::vector<std::byte> scratch(1 << 20);
             TcpStream peer(std::move(pair.second));
             std::size_t received = 0;
@@ -141,7 +141,7 @@ TEST_CASE("zero copy: a cancelled send ends when the memory is free, and says ho
     CHECK(sent_bytes > 0);
 }
 
-TEST_CASE("zero copy: a peer that has gone is an error, and nothing at all is a success") {
+TEST_CASE("zero copy: a send to a lost peer is an error, and an empty send succeeds") {
     auto loop = EventLoop::create();
     REQUIRE(loop);
     auto pair = tcp_pair();

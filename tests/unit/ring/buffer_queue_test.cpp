@@ -1,4 +1,4 @@
-// Who gets the next buffer: first without a kernel, then on a loop of each kind.
+// Which receive gets the next buffer: first without a kernel, then on a loop of each kind.
 
 #include "ring/buffer_queue.hpp"
 
@@ -25,7 +25,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// So many more than are lent already.
+// A limit of `count` above what is lent already.
 BufferQueue queue_with_room(std::size_t count) {
     return BufferQueue(static_cast<std::size_t>(Buffer::lent_count()) + count);
 }
@@ -38,7 +38,7 @@ std::vector<const Operation*> released(BufferQueue& queue, std::size_t buffers) 
 
 } // namespace
 
-TEST_CASE("BufferQueue lends up to its limit, and again what came back") {
+TEST_CASE("BufferQueue lends up to its limit, and lends returned buffers again") {
     BufferQueue queue = queue_with_room(2);
     std::array<Operation, 3> receives;
     CHECK(queue.room() == 2);
@@ -49,22 +49,22 @@ TEST_CASE("BufferQueue lends up to its limit, and again what came back") {
     CHECK_FALSE(queue.lend(receives[2]));
     CHECK(receives[2].data == nullptr);
     void* const lent = receives[0].data;
-    CHECK(queue.lend(receives[0])); // it has its memory
+    CHECK(queue.lend(receives[0])); // it already has its memory
     CHECK(receives[0].data == lent);
 
     BufferQueue::take_back(receives[0]);
-    BufferQueue::take_back(receives[0]); // it has none any more
+    BufferQueue::take_back(receives[0]); // it no longer has any
     CHECK(receives[0].data == nullptr);
     CHECK(queue.room() == 1);
     CHECK(queue.lend(receives[2]));
-    // Somebody else on this thread takes more than this queue may lend: no room, and no less than that.
+    // Other code on this thread takes more than this queue may lend: room is 0, and does not wrap around.
     const Buffer other(Buffer::borrow(), 1);
     CHECK(queue.room() == 0);
     BufferQueue::take_back(receives[1]);
     BufferQueue::take_back(receives[2]);
 }
 
-TEST_CASE("BufferQueue: what is given back on another thread makes room") {
+TEST_CASE("BufferQueue: a buffer returned on another thread makes room") {
     BufferQueue queue = queue_with_room(1);
     Operation receive;
     REQUIRE(queue.lend(receive));
@@ -74,11 +74,11 @@ TEST_CASE("BufferQueue: what is given back on another thread makes room") {
     CHECK(queue.room() == 1);
 }
 
-TEST_CASE("BufferQueue releases first come first served, as many as there are buffers") {
+TEST_CASE("BufferQueue releases receives in FIFO order, as many as there are buffers") {
     BufferQueue queue = queue_with_room(0);
     std::array<Operation, 5> receives;
     for (Operation& receive : receives) static_cast<void>(queue.enqueue(receive));
-    static_cast<void>(queue.enqueue(receives[0])); // it waits already, and stays the first
+    static_cast<void>(queue.enqueue(receives[0])); // already queued, stays first
     CHECK(queue.shortages() == 5);
     CHECK(queue.queued().size() == 5);
     CHECK(released(queue, 0).empty());
@@ -92,7 +92,7 @@ TEST_CASE("BufferQueue releases first come first served, as many as there are bu
     CHECK(queue.shortages() == 6);
 }
 
-TEST_CASE("BufferQueue: who is queued by its own release waits for the next one") {
+TEST_CASE("BufferQueue: a receive queued again during its release waits for the next one") {
     BufferQueue queue = queue_with_room(0);
     std::array<Operation, 2> receives;
     for (Operation& receive : receives) static_cast<void>(queue.enqueue(receive));
@@ -106,7 +106,7 @@ TEST_CASE("BufferQueue: who is queued by its own release waits for the next one"
     CHECK(queue.queued().front() == receives.data());
 }
 
-TEST_CASE("BufferQueue looks again soon, but only while somebody waits") {
+TEST_CASE("BufferQueue asks for a short wait only while a receive is queued") {
     BufferQueue queue = queue_with_room(0);
     const auto later = Clock::now() + 1h;
     CHECK_FALSE(queue.next_look(std::nullopt));
@@ -131,7 +131,7 @@ namespace {
 
 using Streams = std::pair<TcpStream, TcpStream>;
 
-// What a scenario runs in.
+// The loop and streams of one scenario.
 struct World {
     LoopOptions options;
     std::function<Streams()> pair;
@@ -148,7 +148,7 @@ Streams real_pair() {
     return {TcpStream(std::move(fds.first)), TcpStream(std::move(fds.second))};
 }
 
-// Where io_uring cannot choose a buffer later.
+// Whether a waiting receive holds a buffer: where io_uring cannot choose one later.
 bool holds_while_it_waits(const World& world) {
     const char* without = std::getenv("RINGLET_WITHOUT");
     const std::string_view names = without != nullptr ? without : "";
@@ -191,7 +191,7 @@ Task<> turn_on() {
     CHECK(slept);
 }
 
-// A receive of one byte, that of its number.
+// A receive of one byte, whose value is its number.
 struct Receive {
     Streams streams;
     std::error_code error;
@@ -232,7 +232,7 @@ std::vector<std::size_t> numbers(std::size_t count) {
     return all;
 }
 
-// As many as there may be descriptors for, with two for each.
+// As many pairs as the descriptor limit allows.
 std::size_t burst_size() {
     rlimit limit{};
     REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
@@ -242,7 +242,7 @@ std::size_t burst_size() {
 
 } // namespace
 
-TEST_CASE("what a receive waits with is nobody's buffer") {
+TEST_CASE("a receive waits without a lent buffer") {
     on_every_ring([](World& world) {
         constexpr std::size_t count = 100;
         const auto before = Buffer::lent_count();
@@ -265,7 +265,7 @@ TEST_CASE("what a receive waits with is nobody's buffer") {
     });
 }
 
-TEST_CASE("the end of a stream, and an error, give back the buffer of their receive") {
+TEST_CASE("a receive that ends with the end of stream or an error returns its buffer") {
     on_every_ring([](World& world) {
         const auto before = Buffer::lent_count();
         auto made = world.loop();
@@ -292,7 +292,7 @@ TEST_CASE("the end of a stream, and an error, give back the buffer of their rece
     });
 }
 
-TEST_CASE("at the limit the others wait, in order, until a buffer is dropped") {
+TEST_CASE("at the limit receives wait in order until a buffer is dropped") {
     on_every_ring([](World& world) {
         constexpr std::size_t count = 10;
         const auto before = Buffer::lent_count();
@@ -314,14 +314,14 @@ TEST_CASE("at the limit the others wait, in order, until a buffer is dropped") {
             }
         });
         CHECK(result);
-        std::sort(order.begin(), order.begin() + 2); // these were ready together
+        std::sort(order.begin(), order.begin() + 2); // these two were ready together
         CHECK(order == numbers(count));
         CHECK(loop.stats().ring.buffer_shortages == count - 2);
         check_nothing_left(loop);
     });
 }
 
-TEST_CASE("a receive that waits for a buffer is cancelled at once, and what came stays") {
+TEST_CASE("a receive that waits for a buffer is cancelled at once, and its data stays") {
     on_every_ring([](World& world) {
         auto made = world.loop(1);
         REQUIRE_MESSAGE(made, made.error().message());
@@ -342,7 +342,7 @@ TEST_CASE("a receive that waits for a buffer is cancelled at once, and what came
             co_await take(&all, 1, &order);
             CHECK_FALSE(all[1].error);
 
-            // The same by closing the stream, while nobody drops a buffer.
+            // The same by closing the stream, while no buffer is dropped.
             co_await send_to(&all[0], 0);
             loop.spawn(take, &all, 0, &order);
             co_await turn_on();
@@ -353,7 +353,7 @@ TEST_CASE("a receive that waits for a buffer is cancelled at once, and what came
         });
         CHECK(result);
         CHECK(order == numbers(2));
-        all[1].buffer = Buffer(); // after the loop has been left
+        all[1].buffer = Buffer(); // outlives the loop's run
     });
 }
 
@@ -388,9 +388,9 @@ TEST_CASE("leaving the loop ends the receives that wait for a buffer; buffers ou
     });
 }
 
-TEST_CASE("a buffer that is dropped on another thread lets a receive of a sleeping loop go on") {
+TEST_CASE("a buffer dropped on another thread resumes a receive of a sleeping loop") {
     on_every_ring([](World& world) {
-        if (world.is_simulated) return; // threads are not
+        if (world.is_simulated) return; // it has no other threads
         auto made = world.loop(1);
         REQUIRE_MESSAGE(made, made.error().message());
         EventLoop& loop = *made;
@@ -407,7 +407,7 @@ TEST_CASE("a buffer that is dropped on another thread lets a receive of a sleepi
                     CHECK(turned);
                 }
                 other = std::thread([buffer = std::move(all[0].buffer)]() mutable {
-                    std::this_thread::sleep_for(30ms); // so that the loop sleeps by then
+                    std::this_thread::sleep_for(30ms); // so that the loop sleeps first
                     buffer = Buffer();
                 });
                 waiting_for("a buffer from another thread"); // and nothing else wakes the loop
@@ -422,7 +422,7 @@ TEST_CASE("a buffer that is dropped on another thread lets a receive of a sleepi
     });
 }
 
-TEST_CASE("a burst is served, and the next one finds buffers enough") {
+TEST_CASE("after a burst the next one finds enough buffers") {
     const std::size_t count = burst_size();
     on_every_ring([count](World& world) {
         auto made = world.loop();
@@ -432,7 +432,7 @@ TEST_CASE("a burst is served, and the next one finds buffers enough") {
         auto result = loop.run([&]() -> Task<> {
             std::uint64_t shortages = 0;
             for (int burst = 0; burst < 3; ++burst) {
-                // The last is as many as are ready for it; all are held at once.
+                // Later bursts fit what the first one prepared; all buffers are held at once.
                 const std::size_t size = burst == 0 ? count : std::min<std::size_t>(count, 500);
                 std::vector<std::size_t> order;
                 for (std::size_t i = 0; i < size; ++i) co_await send_to(&all[i], i);
@@ -450,7 +450,7 @@ TEST_CASE("a burst is served, and the next one finds buffers enough") {
     });
 }
 
-TEST_CASE("who receives again and again does not overtake who waits for a buffer") {
+TEST_CASE("a task that receives repeatedly does not overtake a receive that waits for a buffer") {
     on_every_ring([](World& world) {
         auto made = world.loop(1);
         REQUIRE_MESSAGE(made, made.error().message());
@@ -488,7 +488,7 @@ TEST_CASE("who receives again and again does not overtake who waits for a buffer
     });
 }
 
-TEST_CASE("who has nothing to receive does not keep a free buffer from those behind it") {
+TEST_CASE("a receive without data does not keep a free buffer from those behind it") {
     on_every_ring([](World& world) {
         if (holds_while_it_waits(world)) return;
         constexpr std::size_t idle_count = 50;
@@ -508,7 +508,7 @@ TEST_CASE("who has nothing to receive does not keep a free buffer from those beh
             waiting_for("the one that has something to receive");
             std::size_t turns = 0;
             for (; order.size() < 2; ++turns) co_await turn_on();
-            CHECK(turns < idle_count / 2); // not one for each
+            CHECK(turns < idle_count / 2); // less than one per receive
             CHECK(order.back() == idle_count + 1);
         });
         CHECK(result);

@@ -6,7 +6,7 @@
 
 using namespace ringlet;
 
-TEST_CASE("FinishedList hands over what it got, once") {
+TEST_CASE("FinishedList hands over each completion once") {
     FinishedList finished;
     CHECK(finished.empty());
     CHECK(finished.hand_over().empty());
@@ -24,7 +24,7 @@ TEST_CASE("FinishedList hands over what it got, once") {
     CHECK(finished.hand_over().empty());
 }
 
-TEST_CASE("FinishedList hands over no more than the limit at once, oldest first") {
+TEST_CASE("FinishedList hands over at most the limit at once, oldest first") {
     constexpr auto limit = static_cast<std::int32_t>(Ring::completions_per_wait_limit);
     FinishedList finished;
     Operation operation;

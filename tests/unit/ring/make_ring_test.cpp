@@ -1,4 +1,4 @@
-// Which door to the kernel a loop gets, when one of them is closed.
+// Which backend a loop gets if io_uring is refused.
 
 #include "ring/make_ring.hpp"
 
@@ -19,7 +19,7 @@ using namespace ringlet::testing;
 
 namespace {
 
-// Exit statuses of a child, so that a failure says what it was.
+// Exit statuses of a child, so that a failure shows its cause.
 enum : int { fine, no_loop, wrong_backend, wrong_reason, not_told_once, does_not_work };
 
 int falls_back(long refused_call, int error) {
@@ -46,7 +46,7 @@ int falls_back(long refused_call, int error) {
 
 } // namespace
 
-TEST_CASE("automatic takes epoll when io_uring is refused, for whatever reason, and says so") {
+TEST_CASE("automatic takes epoll when io_uring is refused for any reason, and reports it") {
     for (const int error : {EPERM, ENOSYS, EOPNOTSUPP, ENOMEM, EINVAL, EACCES, EFAULT, ENXIO}) {
         CAPTURE(error);
         const auto at_setup = run_in_child([=] { return falls_back(SYS_io_uring_setup, error); });
@@ -54,7 +54,7 @@ TEST_CASE("automatic takes epoll when io_uring is refused, for whatever reason, 
     }
 }
 
-TEST_CASE("automatic takes epoll when io_uring can be made, and not used") {
+TEST_CASE("automatic takes epoll when io_uring can be set up but not used") {
     for (const int error : {EPERM, ENOSYS, EACCES, EAGAIN}) {
         CAPTURE(error);
         const auto at_probe = run_in_child([=] { return falls_back(SYS_io_uring_enter, error); });
@@ -62,7 +62,7 @@ TEST_CASE("automatic takes epoll when io_uring can be made, and not used") {
     }
 }
 
-TEST_CASE("the environment decides for automatic, and only for it") {
+TEST_CASE("the environment decides only for automatic") {
     const auto outcome = run_in_child([] {
         BackendChoice choice;
         ::setenv("RINGLET_BACKEND", "epoll", 1);
@@ -97,7 +97,7 @@ TEST_CASE("the environment decides for automatic, and only for it") {
     CHECK_MESSAGE(outcome.succeeded(), outcome.to_string());
 }
 
-TEST_CASE("each feature of io_uring can be forced off, and all of them") {
+TEST_CASE("each feature of io_uring can be switched off, and all at once") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     for (int off = 0; off < 4; ++off) {
         CAPTURE(off);
@@ -116,7 +116,7 @@ TEST_CASE("each feature of io_uring can be forced off, and all of them") {
         });
         CHECK(slept);
         CHECK(Clock::now() - begin >= std::chrono::milliseconds(5));
-        // The wake-up is watched for; a deadline that cannot travel is a request of its own.
+        // One submission watches for wakes; without wait_with_timeout a deadline takes another one.
         const bool travels = options.features.wait_with_timeout;
         CHECK((loop->stats().ring.submissions - submissions > 1) == !travels);
     }

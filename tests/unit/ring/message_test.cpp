@@ -26,7 +26,7 @@ std::string rest_of(const Message& message) {
 
 } // namespace
 
-TEST_CASE("a message that went out in part goes on where it stopped, wherever that was") {
+TEST_CASE("a partly sent message continues where it stopped, wherever that was") {
     std::vector<std::string> texts = {"ab", "", "c", "defg", "", "h", ""};
     const std::string whole = "abcdefgh";
     const auto places = places_of(texts);
@@ -46,7 +46,7 @@ TEST_CASE("a message that went out in part goes on where it stopped, wherever th
     }
 }
 
-TEST_CASE("no more pieces than one system call takes") {
+TEST_CASE("a message has no more pieces than one system call takes") {
     std::vector<std::string> texts(3 * IOV_MAX + 1, "x");
     const auto places = places_of(texts);
     Message message;

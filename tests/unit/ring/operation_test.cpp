@@ -20,7 +20,7 @@ constexpr std::array moving_opcodes = {Opcode::recv,    Opcode::send,         Op
                                        Opcode::write,   Opcode::send_message, Opcode::recv_message,
                                        Opcode::read_at, Opcode::write_at};
 
-// An operation on ten bytes that the kernel has.
+// An operation in flight on ten bytes.
 struct InFlight {
     explicit InFlight(Opcode opcode, Operation::Extent extent) {
         operation.configure(opcode, 3, bytes.data(), bytes.size(), extent);
@@ -42,7 +42,7 @@ TEST_CASE("Operation opcodes have names that differ") {
     CHECK(names.count("recv") == 1);
 }
 
-TEST_CASE("Operation configure describes the request and forgets the last one") {
+TEST_CASE("Operation configure describes the request and clears the last one") {
     std::array<std::byte, 10> bytes{};
     Operation operation;
     operation.result = -5;
@@ -73,7 +73,7 @@ TEST_CASE("Operation configure aborts while the last request is in flight or unr
     }
 }
 
-TEST_CASE("Operation can be configured again once its answer was consumed") {
+TEST_CASE("Operation can be configured again once its result was consumed") {
     InFlight request(Opcode::recv, Operation::Extent::some);
     const bool finished = request.operation.finish(3);
     REQUIRE(finished);
@@ -93,7 +93,7 @@ TEST_CASE("Operation finishes with some bytes when some are enough") {
     }
 }
 
-TEST_CASE("Operation goes on after a short transfer when the whole was asked for") {
+TEST_CASE("Operation continues after a short transfer when the whole was requested") {
     for (const Opcode opcode : moving_opcodes) {
         InFlight request(opcode, Operation::Extent::whole);
         Operation& operation = request.operation;
@@ -115,7 +115,7 @@ TEST_CASE("Operation goes on after a short transfer when the whole was asked for
     }
 }
 
-TEST_CASE("Operation ends a whole transfer at the end of the stream and at an error") {
+TEST_CASE("Operation ends a whole transfer at the end of the stream or at an error") {
     InFlight ended(Opcode::recv, Operation::Extent::whole);
     bool finished = ended.operation.finish(4);
     CHECK_FALSE(finished);
@@ -133,10 +133,10 @@ TEST_CASE("Operation ends a whole transfer at the end of the stream and at an er
     CHECK(reset.operation.transferred_bytes == 4);
 }
 
-TEST_CASE("Operation starts again after EINTR and EAGAIN") {
+TEST_CASE("Operation restarts after EINTR and EAGAIN") {
     for (const Opcode opcode : every_opcode) {
         for (const int error : {EINTR, EAGAIN}) {
-            // Of a Unix socket's connect that is the answer of a full backlog.
+            // For the connect of a Unix socket this means a full backlog.
             if (opcode == Opcode::connect && error == EAGAIN) continue;
             for (const auto extent : {Operation::Extent::some, Operation::Extent::whole}) {
                 InFlight request(opcode, extent);
@@ -160,7 +160,7 @@ TEST_CASE("Operation finishes with every other error at once") {
     }
 }
 
-TEST_CASE("Operation that hands over a descriptor counts no bytes") {
+TEST_CASE("Operation that returns a descriptor counts no bytes") {
     for (const Opcode opcode : {Opcode::accept, Opcode::connect}) {
         InFlight request(opcode, Operation::Extent::some);
         const bool finished = request.operation.finish(5);
@@ -170,7 +170,7 @@ TEST_CASE("Operation that hands over a descriptor counts no bytes") {
     }
 }
 
-TEST_CASE("Operation that is cancelled does not start its rest again") {
+TEST_CASE("Operation that is cancelled does not restart for its remaining bytes") {
     InFlight short_transfer(Opcode::send, Operation::Extent::whole);
     short_transfer.operation.cancel_requested = true;
     bool finished = short_transfer.operation.finish(4);
@@ -187,7 +187,7 @@ TEST_CASE("Operation that is cancelled does not start its rest again") {
     }
 }
 
-TEST_CASE("Operation that was faster than its cancellation keeps its answer") {
+TEST_CASE("Operation that finishes before its cancellation keeps its result") {
     InFlight whole(Opcode::send, Operation::Extent::whole);
     whole.operation.cancel_requested = true;
     whole.operation.cancel_errno = ETIMEDOUT;
@@ -216,7 +216,7 @@ TEST_CASE("Operation that was faster than its cancellation keeps its answer") {
     CHECK(failed.operation.result == -ECONNRESET);
 }
 
-TEST_CASE("Operation ends with the errno for which it was cancelled") {
+TEST_CASE("Operation ends with the errno it was cancelled with") {
     for (const std::int32_t answer : {-ECANCELED, -EINTR, 4}) {
         CAPTURE(answer);
         InFlight request(Opcode::send, Operation::Extent::whole);

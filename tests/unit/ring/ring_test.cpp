@@ -9,7 +9,7 @@ using namespace ringlet;
 
 namespace {
 
-// The smallest ring: every operation has finished when it is asked for.
+// The smallest ring: every operation has finished by the next wait.
 class InstantRing final : public Ring {
 public:
     explicit InstantRing(bool& destroyed) : destroyed_(destroyed) {}
@@ -69,7 +69,7 @@ TEST_CASE("Ring is used and destroyed through its interface") {
     CHECK(destroyed);
 }
 
-TEST_CASE("Ring counts from zero") {
+TEST_CASE("Ring statistics start at zero") {
     const RingStats stats;
     CHECK(stats.system_calls == 0);
     CHECK(stats.submissions == 0);

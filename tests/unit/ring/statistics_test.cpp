@@ -14,7 +14,7 @@ namespace {
 template <class Stats>
 using Words = std::array<std::uint64_t, sizeof(Stats) / sizeof(std::uint64_t)>;
 
-// Every word is set, and differs from the others: a field that is not added shows.
+// Every word is set to a different value, so that a field that is not added is found.
 template <class Stats>
 Words<Stats> doubled() {
     Words<Stats> words{};

@@ -1,5 +1,5 @@
-// The epoll ring without a loop. What loops and sockets do on it is tested by running the whole suite
-// with RINGLET_BACKEND=epoll.
+// The epoll ring without a loop. Running the whole suite with RINGLET_BACKEND=epoll tests loops and
+// sockets on it.
 
 #include "ring/epoll/epoll_ring.hpp"
 
@@ -35,10 +35,10 @@ std::unique_ptr<Ring> make_ring() {
     return std::move(*ring);
 }
 
-// The answers that came while another was waited for.
+// Results that came while the test waited for another one.
 std::map<const Operation*, int> kept_answers;
 
-// Waits until `request` has its answer; nullopt when none comes within `limit`.
+// Waits for the result of `request`; nullopt if none comes within `limit`.
 std::optional<int> answer(Ring& ring, Request& request, Clock::duration limit = 10s) {
     const auto deadline = Clock::now() + limit;
     while (kept_answers.count(&request.operation) == 0) {
@@ -72,7 +72,7 @@ TEST_CASE("EpollRing makes no epoll_ctl per message") {
     }
 }
 
-TEST_CASE("EpollRing waits with a send until there is room") {
+TEST_CASE("EpollRing delays a send until there is room") {
     const auto ring = make_ring();
     const auto pair = socket_pair();
     Request request;
@@ -88,7 +88,7 @@ TEST_CASE("EpollRing waits with a send until there is room") {
     CHECK(answer(*ring, request) == 64);
 }
 
-TEST_CASE("EpollRing hands a flood over in several waits, and looks at the kernel between them") {
+TEST_CASE("EpollRing hands a flood over in several waits, and polls the kernel between them") {
     const auto ring = make_ring();
     const UniqueFd event(::eventfd(1, EFD_CLOEXEC));
     Request reading;
@@ -113,7 +113,7 @@ TEST_CASE("EpollRing hands a flood over in several waits, and looks at the kerne
     CHECK(read_early);
 }
 
-TEST_CASE("EpollRing answers a descriptor that is none, and reads a file") {
+TEST_CASE("EpollRing reports an invalid descriptor, and reads a file") {
     const auto ring = make_ring();
     Request request;
     request.start(*ring, Opcode::recv, -1);
@@ -124,8 +124,7 @@ TEST_CASE("EpollRing answers a descriptor that is none, and reads a file") {
     CHECK(answer(*ring, request) == 64);
 }
 
-TEST_CASE(
-    "EpollRing keeps a receive in its place while it waits for a buffer, whatever event comes") {
+TEST_CASE("EpollRing keeps the place of a receive that waits for a buffer, whatever event comes") {
     auto made = make_epoll_ring({.buffer_limit = 1});
     REQUIRE(made);
     Ring& ring = **made;
@@ -165,12 +164,12 @@ TEST_CASE(
     look();
     CHECK(answers.size() == 1);
 
-    // The first of them finds the end of stream and needs no buffer; an event comes for the second.
+    // The first one finds the end of stream and needs no buffer; the second gets an event.
     std::array<char, 1> read{};
     REQUIRE(::read(ended.fds.first.get(), read.data(), 1) == 1);
     REQUIRE(::shutdown(ended.fds.second.get(), SHUT_WR) == 0);
     REQUIRE(write_all(waiting.fds.second.get(), "y"));
-    // A wait after one that has asked for no events, because something was there, asks for them.
+    // A wait that had completions did not ask epoll; the next one does.
     Request sending;
     sending.start(ring, Opcode::send, holder.fds.second.get());
     CHECK(ring.wait(Clock::now()).size() == 1);
@@ -179,7 +178,7 @@ TEST_CASE(
     CHECK(answers[&ended.operation] == 0);
     CHECK(answers[&waiting.operation] == 2);
     drop(waiting);
-    look(); // nothing waits any more
+    look(); // nothing is waiting
     CHECK(answers.size() == 3);
     CHECK(ring.stats().buffer_shortages == 2);
 }

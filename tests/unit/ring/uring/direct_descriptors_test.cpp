@@ -1,4 +1,4 @@
-// The table of a ring: streams of which the process has no descriptor, on the real kernel.
+// The descriptor table of a ring: streams without a process descriptor, on the real kernel.
 
 #include "ring/uring/direct_descriptors.hpp"
 
@@ -23,7 +23,7 @@ namespace {
 
 constexpr auto no_direct = "this kernel has no direct descriptors (Linux 6.8), or refuses io_uring";
 
-// A loop that accepts into its table, where there is one.
+// A loop that accepts into its table, if the kernel supports one.
 Result<EventLoop> direct_loop() {
     LoopOptions options;
     options.features.direct_descriptors = true;
@@ -34,7 +34,7 @@ bool is_direct(const Result<EventLoop>& loop) {
     return loop && loop->direct_descriptor_limit() > 0;
 }
 
-// While it lives, this process may have so many descriptors.
+// Limits the descriptors of this process while it lives.
 struct DescriptorLimit {
     explicit DescriptorLimit(rlim_t count) {
         ::getrlimit(RLIMIT_NOFILE, &before);
@@ -56,7 +56,7 @@ struct Listening {
 
 } // namespace
 
-TEST_CASE("DirectDescriptors has as many places as the process may have descriptors") {
+TEST_CASE("DirectDescriptors has as many slots as the process may have descriptors") {
     auto queues = UringQueues::create(8, {});
     if (!queues) RINGLET_SKIP(no_direct);
     const DescriptorLimit limit(100);
@@ -141,7 +141,7 @@ TEST_CASE("a direct stream half-closes, and its peer sees the end") {
     CHECK(done);
 }
 
-TEST_CASE("dropping a direct stream closes it at once, also while it is read") {
+TEST_CASE("dropping a direct stream closes it at once, even during a receive") {
     auto loop = direct_loop();
     if (!is_direct(loop)) RINGLET_SKIP(no_direct);
     Listening server;
@@ -212,7 +212,7 @@ TEST_CASE("a full table keeps clients waiting, and loses none") {
     CHECK(done);
 }
 
-TEST_CASE("an accept that is cancelled gives its place back") {
+TEST_CASE("a cancelled accept frees its slot") {
     std::optional<DescriptorLimit> limit(60);
     auto loop = direct_loop();
     limit.reset();
@@ -235,7 +235,7 @@ TEST_CASE("an accept that is cancelled gives its place back") {
     CHECK(done);
 }
 
-TEST_CASE("a direct stream outlives its loop as an empty shell") {
+TEST_CASE("a direct stream is closed with its loop, and may outlive it unused") {
     Listening server;
     const UniqueFd client = connect_to(server.address);
     TcpStream kept;
@@ -252,7 +252,7 @@ TEST_CASE("a direct stream outlives its loop as an empty shell") {
         server.listener = TcpListener();
     }
     CHECK(kept.peer().error() == std::errc::bad_file_descriptor);
-    CHECK(is_ended(client.get())); // the ring has closed it
+    CHECK(is_ended(client.get())); // the ring closed it
 }
 
 TEST_CASE("the dump names a direct descriptor and its peer") {

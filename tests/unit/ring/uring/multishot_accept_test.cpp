@@ -1,4 +1,4 @@
-// Which connection goes to which accept: first without a kernel, then on the real ring.
+// Which accept gets which connection: first without a kernel, then on the real ring.
 
 #include "ring/uring/multishot_accept.hpp"
 
@@ -39,8 +39,8 @@ void check_step(const Step& step, Request request, const Operation* operation = 
 
 } // namespace
 
-TEST_CASE("MultishotListener gives each connection to the accept that waits, or keeps it for the "
-          "next one") {
+TEST_CASE(
+    "MultishotListener gives each connection to the waiting accept, or keeps it for the next one") {
     MultishotListener listener(3);
     CHECK(listener.fd() == 3);
     Operation operation;
@@ -54,13 +54,13 @@ TEST_CASE("MultishotListener gives each connection to the accept that waits, or 
     CHECK(listener.ahead_count() == 2);
     check_step(listener.start(operation), Request::nothing, &operation, fds[1]);
     check_step(listener.start(operation), Request::nothing, &operation, fds[2]);
-    // It is armed still: nothing has to be asked for.
+    // Still armed: no request is needed.
     check_step(listener.start(operation), Request::nothing);
     CHECK(listener.waiting() == &operation);
-    for (const int fd : fds) CHECK(::close(fd) == 0); // they were given away
+    for (const int fd : fds) CHECK(::close(fd) == 0); // the accepts own them
 }
 
-TEST_CASE("MultishotListener is armed again by the next accept after it has ended") {
+TEST_CASE("MultishotListener is armed again by the next accept after it ended") {
     MultishotListener listener(3);
     Operation operation;
     for (const int last : {-EMFILE, -ECONNABORTED, -EINTR, 77}) {
@@ -72,40 +72,40 @@ TEST_CASE("MultishotListener is armed again by the next accept after it has ende
     }
     check_step(listener.start(operation), Request::arm);
     check_step(listener.answer(77, true), Request::nothing, &operation, 77);
-    // Nobody hears of an error when nobody waits: one that lasts comes again.
+    // An error without a waiting accept is dropped; a lasting one comes again.
     check_step(listener.answer(-EMFILE, false), Request::nothing);
     check_step(listener.start(operation), Request::arm);
 }
 
 TEST_CASE(
-    "MultishotListener ends a cancelled accept by the kernel's last answer, or a connection") {
+    "MultishotListener ends a cancelled accept with the kernel's last answer, or a connection") {
     MultishotListener listener(3);
     Operation operation;
     check_step(listener.start(operation), Request::arm);
     check_step(listener.cancel(operation), Request::take_back);
-    // The kernel may have missed the first one.
+    // The kernel may have missed the first request.
     check_step(listener.cancel(operation), Request::take_back);
     check_step(listener.answer(-ECANCELED, false), Request::nothing, &operation, -ECANCELED);
 
     check_step(listener.start(operation), Request::arm);
     check_step(listener.cancel(operation), Request::take_back);
     check_step(listener.answer(77, true), Request::nothing, &operation, 77);
-    check_step(listener.cancel(operation), Request::nothing); // it has its answer
-    // Another accept began before the last answer, and is not meant by it.
+    check_step(listener.cancel(operation), Request::nothing); // it has its result
+    // A new accept that began before the last answer is not cancelled by it.
     check_step(listener.start(operation), Request::nothing);
     check_step(listener.answer(-ECANCELED, false), Request::arm);
     check_step(listener.answer(78, true), Request::nothing, &operation, 78);
 }
 
-TEST_CASE("MultishotListener is taken back when nobody accepts, until the kernel has heard of it") {
+TEST_CASE("MultishotListener is cancelled while no accept waits, until the kernel confirms") {
     MultishotListener listener(3);
     Operation operation;
     check_step(listener.rest(), Request::nothing); // not armed
     check_step(listener.start(operation), Request::arm);
-    check_step(listener.rest(), Request::nothing); // somebody accepts
+    check_step(listener.rest(), Request::nothing); // an accept waits
     check_step(listener.answer(77, true), Request::nothing, &operation, 77);
     check_step(listener.rest(), Request::take_back);
-    check_step(listener.rest(), Request::nothing); // on the way
+    check_step(listener.rest(), Request::nothing); // in progress
     const int fd = new_descriptor();
     check_step(listener.answer(fd, true), Request::nothing);
     check_step(listener.rest(), Request::take_back);
@@ -115,7 +115,7 @@ TEST_CASE("MultishotListener is taken back when nobody accepts, until the kernel
     CHECK(::close(fd) == 0);
 }
 
-TEST_CASE("MultishotListener submits each accept itself where the first multishot is EINVAL") {
+TEST_CASE("MultishotListener submits each accept on its own if the first multishot is EINVAL") {
     MultishotListener old_kernel(3);
     Operation operation;
     check_step(old_kernel.start(operation), Request::arm);
@@ -129,7 +129,7 @@ TEST_CASE("MultishotListener submits each accept itself where the first multisho
     check_step(cancelled.cancel(operation), Request::take_back);
     check_step(cancelled.answer(-EINVAL, false), Request::nothing, &operation, -ECANCELED);
 
-    // After a success it is the socket that is at fault: it listens no more.
+    // After a success the socket is at fault: it no longer listens.
     MultishotListener shut_down(3);
     check_step(shut_down.start(operation), Request::arm);
     check_step(shut_down.answer(77, true), Request::nothing, &operation, 77);
@@ -137,7 +137,7 @@ TEST_CASE("MultishotListener submits each accept itself where the first multisho
     check_step(shut_down.answer(-EINVAL, false), Request::nothing, &operation, -EINVAL);
 }
 
-TEST_CASE("MultishotListener closes the connections that nobody has taken") {
+TEST_CASE("MultishotListener closes connections that no accept took") {
     const int fd = new_descriptor();
     {
         MultishotListener listener(3);
@@ -175,7 +175,7 @@ std::unique_ptr<Ring> ring_with(bool multishot, bool defer_taskrun = true) {
 // Without waiting.
 void look(Ring& ring) { CHECK(ring.wait(Clock::time_point::min()).empty()); }
 
-// As TcpListener binds it, so that connections which are still ending do not hold the port.
+// Bound like a TcpListener, so that connections in TIME_WAIT do not hold the port.
 UniqueFd listening_socket() {
     UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const int on = 1;
@@ -186,7 +186,7 @@ UniqueFd listening_socket() {
     return fd;
 }
 
-// The server's side: a listener, and the accept that is made on it.
+// The server's side: a listener, and its accept.
 struct Listening {
     explicit Listening(const std::unique_ptr<Ring>& on) : ring(*on) {}
 
@@ -222,7 +222,7 @@ struct Listening {
     UniqueFd fd = listening_socket();
     Endpoint address = address_of(fd.get());
     Operation accept;
-    std::vector<Completion> others; // that came while an accept was waited for
+    std::vector<Completion> others; // came during the wait for an accept
 };
 
 Endpoint peer_of(int fd) {
@@ -249,7 +249,7 @@ constexpr auto no_multishot = "this kernel has no multishot accept (Linux 5.19)"
 
 } // namespace
 
-TEST_CASE("UringRing accepts many connections by one submission, or each by its own") {
+TEST_CASE("UringRing accepts many connections with one submission, or each with its own") {
     const bool has_it = kernel_has_multishot();
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     for (const bool multishot : {true, false}) {
@@ -272,11 +272,11 @@ TEST_CASE("UringRing accepts many connections by one submission, or each by its 
     }
 }
 
-TEST_CASE("UringRing gives what it has accepted ahead, and can be told to accept nobody") {
+TEST_CASE("UringRing returns connections accepted ahead, and can stop accepting") {
     if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
     const auto ring = ring_with(true);
     Listening server(ring);
-    CHECK_FALSE(ring->take_accepted(server.fd.get())); // nothing was asked of it yet
+    CHECK_FALSE(ring->take_accepted(server.fd.get())); // not armed yet
     ring->stop_accepting(server.fd.get());
     std::vector<UniqueFd> clients;
     for (int i = 0; i < 5; ++i) clients.push_back(server.client());
@@ -294,7 +294,8 @@ TEST_CASE("UringRing gives what it has accepted ahead, and can be told to accept
     server.close();
 }
 
-TEST_CASE("UringRing hands over what was accepted ahead in order, and takes no more meanwhile") {
+TEST_CASE(
+    "UringRing hands over connections accepted ahead in order, and accepts no more meanwhile") {
     if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
     const auto ring = ring_with(true);
     const std::size_t open_before = descriptor_count();
@@ -306,7 +307,7 @@ TEST_CASE("UringRing hands over what was accepted ahead in order, and takes no m
         std::vector<UniqueFd> accepted;
         accepted.push_back(server.accept_one());
         CHECK(descriptor_count() == open_before + 1 + 2 * clients.size());
-        // Nobody accepts now. Who comes later remains in the backlog, as without multishot.
+        // No accept waits now. Later clients stay in the backlog, as without multishot.
         look(*ring);
         clients.push_back(server.client());
         for (int i = 0; i < 3; ++i) look(*ring);
@@ -331,7 +332,7 @@ TEST_CASE("UringRing cancels an accept that shares its submission, and loses no 
     Listening server(ring);
     for (int round = 0; round < 20; ++round) {
         CAPTURE(round);
-        // Armed by now, or not yet; with a client that came before, beside, or after.
+        // Armed or not yet; the client comes before, with, or after the cancellation.
         if (round % 2 == 0) look(*ring);
         UniqueFd client;
         if (round % 3 == 0) client = server.client();
@@ -353,8 +354,7 @@ TEST_CASE("UringRing cancels an accept that shares its submission, and loses no 
     server.close();
 }
 
-TEST_CASE(
-    "UringRing: a full descriptor table answers the accept that waits, and the next one works") {
+TEST_CASE("UringRing: a full descriptor table fails the waiting accept, and the next one works") {
     if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
     const auto outcome = run_in_child([] {
         const auto ring = ring_with(true);
@@ -396,10 +396,10 @@ TEST_CASE("UringRing: a port is free as soon as its listener is closed") {
             CHECK_FALSE(server.port_is_free());
             server.close();
             CHECK(server.port_is_free());
-            // They came too late, and are told.
+            // They came too late, and their connections end.
             for (std::size_t i = 1; i < clients.size(); ++i) CHECK(is_ended(clients[i].get()));
         }
-        // An accept that was cancelled just before.
+        // With an accept cancelled just before.
         const auto ring = ring_with(true, defer_taskrun);
         Listening server(ring);
         server.start();
@@ -412,9 +412,9 @@ TEST_CASE("UringRing: a port is free as soon as its listener is closed") {
     CHECK(descriptor_count() == open_before);
 }
 
-TEST_CASE("UringRing: closing a listener keeps what others were answered meanwhile, in order") {
+TEST_CASE("UringRing: closing a listener keeps completions of other operations in order") {
     if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
-    constexpr std::size_t read_count = 300; // more than one wait hands over
+    constexpr std::size_t read_count = 300; // more than one wait takes
     const auto ring = ring_with(true);
     const UniqueFd counter(::eventfd(read_count, EFD_SEMAPHORE | EFD_CLOEXEC));
     std::vector<Operation> reads(read_count);
@@ -439,7 +439,7 @@ TEST_CASE("UringRing: closing a listener keeps what others were answered meanwhi
     CHECK(server.others.empty());
 }
 
-TEST_CASE("UringRing: a descriptor number that is used again is another listener") {
+TEST_CASE("UringRing: a reused descriptor number is another listener") {
     if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
     const auto ring = ring_with(true);
     int number = -1;
@@ -455,7 +455,7 @@ TEST_CASE("UringRing: a descriptor number that is used again is another listener
     }
 }
 
-TEST_CASE("UringRing that ends lets its listeners go, and closes what was accepted ahead") {
+TEST_CASE("UringRing that ends releases its listeners, and closes connections accepted ahead") {
     if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
     const std::size_t open_before = descriptor_count();
     for (const bool waits : {false, true}) {
@@ -479,11 +479,11 @@ TEST_CASE("UringRing that ends lets its listeners go, and closes what was accept
     CHECK(descriptor_count() == open_before);
 }
 
-TEST_CASE("UringRing: where the multishot is refused each accept is submitted itself, for good") {
+TEST_CASE("UringRing: after a refused multishot each accept is submitted on its own, for good") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     const auto ring = ring_with(true);
     Listening server(ring);
-    // A socket that does not listen gets the answer of a kernel that has no multishot: EINVAL.
+    // A socket that does not listen returns EINVAL, like a kernel without multishot.
     const Endpoint any = loopback();
     server.fd.reset(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     REQUIRE(::bind(server.fd.get(), any.data(), any.size_bytes()) == 0);

@@ -1,4 +1,4 @@
-// What a multishot of one connection brings, and who gets it: first without a kernel, then on the real one.
+// Which receive gets the data of a multishot: first without a kernel, then on the real one.
 
 #include "ring/uring/multishot_receive.hpp"
 
@@ -47,7 +47,7 @@ struct Connection {
     MultishotReceiver::Step comes(std::string_view text, bool goes_on = more) {
         return receiver.answer(static_cast<std::int32_t>(text.size()), goes_on, block_of(text));
     }
-    // What the operation with its own buffer got.
+    // What the receive with a lent buffer got.
     std::string got(const MultishotReceiver::Step& step) {
         CHECK(step.operation == &lent);
         if (step.result <= 0) return std::to_string(step.result);
@@ -84,7 +84,7 @@ TEST_CASE("MultishotReceiver: one submission serves one receive after another") 
     CHECK(connection.receiver.is_armed());
 }
 
-TEST_CASE("MultishotReceiver: what nobody has asked for is kept in order, and bounded") {
+TEST_CASE("MultishotReceiver: data without a waiting receive is kept in order, and bounded") {
     const auto before = Buffer::lent_count();
     {
         Connection connection;
@@ -103,7 +103,7 @@ TEST_CASE("MultishotReceiver: what nobody has asked for is kept in order, and bo
     CHECK(Buffer::lent_count() == before);
 }
 
-TEST_CASE("MultishotReceiver: it is armed again when what was ahead has been consumed") {
+TEST_CASE("MultishotReceiver: it is armed again when the data kept has been consumed") {
     Connection connection;
     static_cast<void>(connection.start());
     CHECK(connection.got(connection.comes("a", last)) == "a");
@@ -114,7 +114,7 @@ TEST_CASE("MultishotReceiver: it is armed again when what was ahead has been con
     CHECK(connection.got(connection.comes("b")) == "b");
 }
 
-TEST_CASE("MultishotReceiver: the end and an error come after the data") {
+TEST_CASE("MultishotReceiver: the end or an error comes after the data") {
     for (const std::int32_t end : {0, -ECONNRESET}) {
         Connection connection;
         static_cast<void>(connection.start());
@@ -139,7 +139,7 @@ TEST_CASE("MultishotReceiver: a cancelled receive loses nothing") {
     CHECK(connection.got(connection.start()) == "late");
 }
 
-TEST_CASE("MultishotReceiver: who finds no buffer waits for one, and only if somebody waits") {
+TEST_CASE("MultishotReceiver: it waits for a buffer only while a receive waits") {
     Connection connection;
     static_cast<void>(connection.start());
     const auto step = connection.receiver.answer(-ENOBUFS, last, nullptr);
@@ -151,7 +151,7 @@ TEST_CASE("MultishotReceiver: who finds no buffer waits for one, and only if som
     CHECK(connection.receiver.is_quiet());
 }
 
-TEST_CASE("MultishotReceiver: where the kernel knows none each receive is its own") {
+TEST_CASE("MultishotReceiver: on a kernel without multishot each receive is submitted on its own") {
     Connection connection;
     static_cast<void>(connection.start());
     const auto step = connection.receiver.answer(-EINVAL, last, nullptr);
@@ -160,7 +160,7 @@ TEST_CASE("MultishotReceiver: where the kernel knows none each receive is its ow
     CHECK(connection.start().request == Request::single_shot);
 }
 
-TEST_CASE("MultishotReceiver: an error that looks like that later on is one") {
+TEST_CASE("MultishotReceiver: EINVAL after a success is an error of the receive") {
     Connection connection;
     static_cast<void>(connection.start());
     CHECK(connection.got(connection.comes("a")) == "a");
@@ -169,7 +169,7 @@ TEST_CASE("MultishotReceiver: an error that looks like that later on is one") {
           std::to_string(-EINVAL));
 }
 
-TEST_CASE("MultishotReceiver: memory of one's own gets what was ahead, in pieces") {
+TEST_CASE("MultishotReceiver: a receive into own memory gets the data kept, in pieces") {
     Connection connection;
     static_cast<void>(connection.start());
     CHECK(connection.got(connection.comes("a")) == "a");
@@ -180,19 +180,19 @@ TEST_CASE("MultishotReceiver: memory of one's own gets what was ahead, in pieces
     CHECK(connection.got_plain(connection.start_plain(10)) == "gh");
 }
 
-TEST_CASE("MultishotReceiver: memory of one's own waits until the multishot has gone") {
+TEST_CASE("MultishotReceiver: a receive into own memory waits until the multishot has ended") {
     Connection connection;
     CHECK(connection.start_plain(10).request == Request::single_shot);
     static_cast<void>(connection.start());
     CHECK(connection.got(connection.comes("a")) == "a");
     CHECK(connection.start_plain(10).request == Request::take_back);
-    SUBCASE("nothing came meanwhile") {
+    SUBCASE("nothing came") {
         const auto step = connection.receiver.answer(-ECANCELED, last, nullptr);
         CHECK(step.request == Request::single_shot);
         CHECK(step.operation == &connection.plain);
     }
-    SUBCASE("something did") { CHECK(connection.got_plain(connection.comes("b")) == "b"); }
-    SUBCASE("the end did") {
+    SUBCASE("data came") { CHECK(connection.got_plain(connection.comes("b")) == "b"); }
+    SUBCASE("the end came") {
         CHECK(connection.got_plain(connection.receiver.answer(0, last, nullptr)) == "0");
     }
     SUBCASE("there was no buffer") {
@@ -226,7 +226,7 @@ constexpr auto no_ring = "io_uring is refused here, or has no provided buffers (
 
 } // namespace
 
-TEST_CASE("multishot: many messages on many connections, of which each takes few submissions") {
+TEST_CASE("multishot: many messages on many connections take few submissions each") {
     auto loop = multishot_loop();
     if (!has_multishot(loop)) RINGLET_SKIP(no_ring);
     constexpr int messages = 50;
@@ -302,7 +302,7 @@ TEST_CASE("multishot: both kinds of receives on one stream, while the peer flood
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("multishot: a receive that ran out of time loses no byte to the next one") {
+TEST_CASE("multishot: a receive that timed out loses no byte of the next one") {
     auto loop = multishot_loop();
     if (!has_multishot(loop)) RINGLET_SKIP(no_ring);
     auto pair = tcp_pair();
@@ -335,7 +335,7 @@ TEST_CASE("multishot: a receive that ran out of time loses no byte to the next o
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("multishot: a slow reader holds few buffers, and a dropped stream gives them back") {
+TEST_CASE("multishot: a slow reader holds few buffers, and a dropped stream returns them") {
     auto loop = multishot_loop();
     if (!has_multishot(loop)) RINGLET_SKIP(no_ring);
     auto pair = tcp_pair();
@@ -348,7 +348,7 @@ TEST_CASE("multishot: a slow reader holds few buffers, and a dropped stream give
             CHECK(write_all(pair.second.get(), "y"));
             static_cast<void>(co_await sleep_for(0ms));
         }
-        // The limit, what was on its way when it was reached, and `first`.
+        // The limit, what was in flight when it was reached, and `first`.
         CHECK(Buffer::lent_count() <=
               2 * static_cast<std::ptrdiff_t>(MultishotReceiver::ahead_limit));
         CHECK(Buffer::lent_count() > 1);

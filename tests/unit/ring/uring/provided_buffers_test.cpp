@@ -1,4 +1,4 @@
-// The blocks that io_uring chooses from, on real queues.
+// The blocks that io_uring chooses from, on a real ring.
 
 #include "ring/uring/provided_buffers.hpp"
 
@@ -36,7 +36,7 @@ struct Provided {
         ProvidedBuffers::prepare(*entry);
     }
 
-    // The answer to one receive; what was taken is in `block`.
+    // Waits for the result of one receive; its block is in `block`.
     int answer() {
         waiting_for("an answer to a receive");
         queues->enter(UringQueues::Patience::wait);
@@ -61,7 +61,7 @@ struct Provided {
 
 } // namespace
 
-TEST_CASE("ProvidedBuffers: what is provided is not lent, and all comes back at the end") {
+TEST_CASE("ProvidedBuffers: provided blocks do not count as lent, and all come back at the end") {
     const auto before = Buffer::lent_count();
     {
         Provided provided;
@@ -85,12 +85,12 @@ TEST_CASE("ProvidedBuffers never provides more than there is room for") {
         CAPTURE(room);
         const std::size_t before = buffers.count();
         buffers.refill(room);
-        // What was provided before stays; less room takes nothing back.
+        // Blocks already provided stay, even if there is less room.
         CHECK(buffers.count() == std::max(before, room));
     }
 }
 
-TEST_CASE("ProvidedBuffers grows twofold up to its limit") {
+TEST_CASE("ProvidedBuffers doubles up to its limit") {
     const auto before = Buffer::lent_count();
     {
         Provided provided;
@@ -117,7 +117,7 @@ TEST_CASE("ProvidedBuffers: the kernel fills the block that it takes") {
     const FdPair pair = socket_pair();
     const auto sent = pattern(10 * Buffer::capacity_bytes);
     std::vector<Buffer> taken;
-    // More rounds than blocks: their numbers come again, with other blocks.
+    // More rounds than blocks: their ids are reused for other blocks.
     for (std::size_t round = 0; round < 10 * first_count; ++round) {
         CAPTURE(round);
         provided.buffers->refill(much_room);
@@ -141,7 +141,7 @@ TEST_CASE("ProvidedBuffers: the kernel fills the block that it takes") {
     taken.emplace_back(provided.block, 1);
     CHECK(provided.receive(pair.first.get()) == 1);
     taken.emplace_back(provided.block, 1);
-    // The blocks outlive the ring that they were in.
+    // The blocks outlive the ring.
     provided.buffers.reset();
     provided.queues.reset();
     CHECK(Buffer::lent_count() - before == taken.size());
@@ -149,7 +149,7 @@ TEST_CASE("ProvidedBuffers: the kernel fills the block that it takes") {
     CHECK(Buffer::lent_count() == before);
 }
 
-TEST_CASE("ProvidedBuffers: a receive finds none, and the bytes stay for the next one") {
+TEST_CASE("ProvidedBuffers: a receive without a block fails, and its bytes stay for the next one") {
     Provided provided;
     if (!provided.buffers) RINGLET_SKIP(no_provided);
     const FdPair pair = socket_pair();
@@ -164,7 +164,7 @@ TEST_CASE("ProvidedBuffers: a receive finds none, and the bytes stay for the nex
     CHECK(provided.receive(pair.first.get()) == -ENOBUFS);
 }
 
-TEST_CASE("ProvidedBuffers: a receive that waits takes its block when data has come") {
+TEST_CASE("ProvidedBuffers: a waiting receive takes its block when data arrives") {
     const auto before = Buffer::lent_count();
     Provided provided;
     if (!provided.buffers) RINGLET_SKIP(no_provided);
@@ -176,7 +176,7 @@ TEST_CASE("ProvidedBuffers: a receive that waits takes its block when data has c
     CHECK_FALSE(provided.queues->has_completions());
     CHECK(Buffer::lent_count() == before);
     REQUIRE(write_all(busy.second.get(), "busy"));
-    CHECK(provided.receive(busy.first.get()) == 4); // the only block, in spite of who was first
+    CHECK(provided.receive(busy.first.get()) == 4); // the only block, although it came second
     BufferPool::give_back(provided.block);
     provided.buffers->refill(1);
     REQUIRE(write_all(idle.second.get(), "idle no more"));
@@ -184,9 +184,9 @@ TEST_CASE("ProvidedBuffers: a receive that waits takes its block when data has c
     BufferPool::give_back(provided.block);
 }
 
-// ---- what a ring makes of it --------------------------------------------------------------------
+// ---- in a ring ----------------------------------------------------------------------------------
 
-TEST_CASE("UringRing: a receive that is cancelled before it finds no buffer ends, at the limit") {
+TEST_CASE("UringRing: at the buffer limit a receive cancelled before it gets ENOBUFS ends") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     for (const bool provided_buffers : {true, false}) {
         CAPTURE(provided_buffers);
@@ -199,7 +199,7 @@ TEST_CASE("UringRing: a receive that is cancelled before it finds no buffer ends
         receive.configure(Opcode::recv_buffer, pair.first.get(), nullptr, Buffer::capacity_bytes);
         receive.state = Operation::State::in_flight;
         (*ring)->start(receive);
-        receive.cancel_requested = true; // as the loop does
+        receive.cancel_requested = true; // like the loop
         (*ring)->cancel(receive);
         std::vector<int> results;
         for (int look = 0; look < 5; ++look) {

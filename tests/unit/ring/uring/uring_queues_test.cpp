@@ -15,8 +15,8 @@ constexpr auto no_ring = "io_uring is refused here";
 
 } // namespace
 
-// A stale field makes another request of it: connections were reset at random.
-TEST_CASE("UringQueues hands out blank submissions, whatever was in their place") {
+// A stale field would change the request; that once reset connections at random.
+TEST_CASE("UringQueues hands out blank submissions, whatever their slot held before") {
     auto queues = UringQueues::create(4, {});
     if (!queues) RINGLET_SKIP(no_ring);
     const io_uring_sqe blank{};
@@ -35,7 +35,7 @@ TEST_CASE("UringQueues hands out blank submissions, whatever was in their place"
     CHECK(answers == 20);
 }
 
-TEST_CASE("UringQueues goes on where it was after it has moved") {
+TEST_CASE("UringQueues continues after a move") {
     auto made = UringQueues::create(4, {});
     if (!made) RINGLET_SKIP(no_ring);
     UringQueues queues = std::move(*made);
@@ -51,8 +51,8 @@ TEST_CASE("UringQueues goes on where it was after it has moved") {
     CHECK(queues.stats().completion_overflows == 0);
 }
 
-// The table of a thread has 16 places (IO_RINGFD_REG_MAX): rings that stay there leave none.
-TEST_CASE("UringQueues gives its place in the table of the thread back") {
+// A thread's table has 16 slots (IO_RINGFD_REG_MAX): rings that keep theirs would fill it.
+TEST_CASE("UringQueues frees its slot in the thread's table") {
     for (int i = 0; i < 40; ++i) {
         auto queues = UringQueues::create(4, {});
         if (!queues) RINGLET_SKIP(no_ring);

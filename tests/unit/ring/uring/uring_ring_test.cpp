@@ -61,10 +61,10 @@ std::vector<Completion> wait_once(Ring& ring, std::optional<Clock::time_point> d
     return {completions.begin(), completions.end()};
 }
 
-// Submits what was started and takes what is there, without waiting.
+// Submits started operations and takes completions, without waiting.
 std::vector<Completion> look(Ring& ring) { return wait_once(ring, Clock::time_point::min()); }
 
-// Waits until `count` completions have come, and once more for one too many.
+// Waits for `count` completions, and checks that no other one comes.
 std::vector<Completion> wait_for_completions(Ring& ring, std::size_t count) {
     testing::waiting_for("completions of the ring");
     std::vector<Completion> all;
@@ -77,14 +77,14 @@ std::vector<Completion> wait_for_completions(Ring& ring, std::size_t count) {
     return all;
 }
 
-// How often each operation was handed over.
+// How many times each operation was handed over.
 std::map<const Operation*, int> count_by_operation(const std::vector<Completion>& completions) {
     std::map<const Operation*, int> counts;
     for (const auto& completion : completions) ++counts[completion.operation];
     return counts;
 }
 
-// Linux 6.10, by its name.
+// Linux 6.10 or later, by its release name.
 bool kernel_polls_before_it_accepts() {
     utsname system{};
     int major = 0;
@@ -93,8 +93,8 @@ bool kernel_polls_before_it_accepts() {
            (major > 6 || (major == 6 && minor >= 10));
 }
 
-// Starts `count` reads of an eventfd that has an answer for each, and checks that each comes once.
-// Returns how many waits handed them over.
+// Starts `count` reads of an eventfd with a value for each, and checks that each finishes once.
+// Returns the number of waits.
 std::size_t read_many(Ring& ring, std::size_t count) {
     const UniqueFd counter(::eventfd(static_cast<unsigned>(count), EFD_SEMAPHORE | EFD_CLOEXEC));
     REQUIRE(counter);
@@ -124,7 +124,7 @@ std::size_t read_many(Ring& ring, std::size_t count) {
 
 } // namespace
 
-TEST_CASE("UringRing sends nothing before it waits and everything then") {
+TEST_CASE("UringRing submits nothing before it waits and everything then") {
     const auto ring = make_ring();
     const auto [left, right] = make_pair();
     Request request;
@@ -139,7 +139,7 @@ TEST_CASE("UringRing sends nothing before it waits and everything then") {
     CHECK(std::string_view(received.data(), 7) == "bonjour");
 }
 
-TEST_CASE("UringRing starts an operation again with the rest of its bytes") {
+TEST_CASE("UringRing restarts an operation with its remaining bytes") {
     const auto ring = make_ring();
     const auto [left, right] = make_pair();
     Request request;
@@ -158,13 +158,13 @@ TEST_CASE("UringRing starts an operation again with the rest of its bytes") {
     ring->start(request.operation);
     const auto second = wait_for_completions(*ring, 1);
     REQUIRE(second.size() == 1);
-    CHECK(second[0].result == 6); // no more than it has room for
+    CHECK(second[0].result == 6); // no more than fits
     finished = request.operation.finish(second[0].result);
     CHECK(finished);
     CHECK(std::string_view(request.bytes.data(), 11) == std::string_view("abcdefghij\0", 11));
 }
 
-TEST_CASE("UringRing gives an error of the kernel as a negative errno and no signal") {
+TEST_CASE("UringRing reports a kernel error as a negative errno and raises no signal") {
     const auto ring = make_ring();
     auto [left, right] = make_pair();
     right.reset();
@@ -181,8 +181,7 @@ TEST_CASE("UringRing gives an error of the kernel as a negative errno and no sig
     CHECK(bad[0].result == -EBADF);
 }
 
-TEST_CASE(
-    "UringRing accepts who was there before, beside and after, with accept_poll_first or not") {
+TEST_CASE("UringRing accepts earlier and later clients, with accept_poll_first or without") {
     for (const bool poll_first : {true, false}) {
         CAPTURE(poll_first);
         RingFeatures features;
@@ -197,7 +196,7 @@ TEST_CASE(
             accept.configure(Opcode::accept, listener.get(), nullptr, 0);
             ring.start(accept);
         };
-        // As many as come at once, each round from another state: none, one, or more are left.
+        // Each round starts from another state: none, one, or more clients are left in the backlog.
         std::size_t in_backlog = 0;
         std::vector<UniqueFd> clients;
         for (const std::size_t before : {0U, 1U, 3U, 0U, 0U, 0U, 2U, 0U, 0U, 1U, 0U}) {
@@ -225,8 +224,8 @@ TEST_CASE(
     }
 }
 
-TEST_CASE("UringRing with accept_poll_first needs no descriptor until somebody comes") {
-    // Without it the kernel says EMFILE at once: it makes the socket first. Then it works as before.
+TEST_CASE("UringRing with accept_poll_first needs no descriptor until a client comes") {
+    // Without it the kernel creates the socket first, so EMFILE comes at once. A later accept works.
     const auto answers = [](bool poll_first) {
         RingFeatures features;
         features.accept_poll_first = poll_first;
@@ -258,7 +257,7 @@ TEST_CASE("UringRing waits until its deadline when nothing comes") {
     Request request;
     request.start(*ring, Opcode::recv, left.get());
     testing::waiting_for("a deadline");
-    // It may end early by a signal, but not at every attempt.
+    // A signal may end it early, but not every time.
     const auto deadline = Clock::now() + 20ms;
     int waits = 0;
     while (Clock::now() < deadline) {
@@ -267,16 +266,16 @@ TEST_CASE("UringRing waits until its deadline when nothing comes") {
     }
     CHECK(waits <= 2);
 
-    // A past deadline looks at what is there.
+    // A past deadline only polls.
     CHECK(look(*ring).empty());
     CHECK(wait_once(*ring, Clock::now()).empty());
     REQUIRE(::write(right.get(), "x", 1) == 1);
-    // What arrives ends a wait that could last for ever.
+    // Data ends a wait without a deadline.
     const auto completions = wait_once(*ring, Clock::time_point::max());
     CHECK(completions.size() == 1);
 }
 
-TEST_CASE("UringRing goes on after signals that interrupt its wait") {
+TEST_CASE("UringRing continues after signals that interrupt its wait") {
     const auto ring = make_ring();
     const auto [left, right] = make_pair();
     Request request;
@@ -313,7 +312,7 @@ TEST_CASE("UringRing goes on after signals that interrupt its wait") {
     CHECK(completions[0].result == 1);
 }
 
-TEST_CASE("UringRing cancels the one that is meant among many") {
+TEST_CASE("UringRing cancels only the operation it is given") {
     constexpr std::size_t pair_count = 50;
     const auto ring = make_ring();
     std::vector<Pair> pairs;
@@ -334,7 +333,7 @@ TEST_CASE("UringRing cancels the one that is meant among many") {
     CHECK(count_by_operation(others).count(&requests[17].operation) == 0);
 }
 
-TEST_CASE("UringRing hands over once what was cancelled while its answer came") {
+TEST_CASE("UringRing hands an operation over once if its cancellation races with its result") {
     constexpr std::size_t request_count = 100;
     const auto ring = make_ring();
     std::vector<Pair> pairs;
@@ -353,7 +352,7 @@ TEST_CASE("UringRing hands over once what was cancelled while its answer came") 
     CHECK(count_by_operation(completions).size() == request_count);
     for (const auto& [operation, result] : completions) {
         CHECK_MESSAGE((result == 3 || result == -ECANCELED), result);
-        // Bytes are never lost: either it has them, or the socket still does.
+        // No byte is lost: either the receive has it, or the socket still does.
         std::array<char, 4> left_over{};
         const auto count =
             ::recv(operation->fd(), left_over.data(), left_over.size(), MSG_DONTWAIT);
@@ -384,7 +383,7 @@ TEST_CASE("UringRing takes more operations than its queue has entries") {
         CHECK(requests[i].bytes[0] == static_cast<char>('a' + i % 26));
     }
 
-    // Cancelling takes entries too.
+    // Cancellations need entries too.
     for (auto& request : requests) {
         request.operation.state = Operation::State::idle;
         request.start(*ring, Opcode::recv, request.operation.fd());
@@ -404,12 +403,12 @@ TEST_CASE("UringRing hands a flood of completions over in several waits") {
     CHECK(ring->stats().completions == 5 * limit);
 }
 
-TEST_CASE("UringRing loses nothing when more has finished than its completion queue holds") {
+TEST_CASE("UringRing loses nothing when its completion queue overflows") {
     // The completion queue has 8192 entries (uring_ring.cpp).
     const auto ring = make_ring(1024);
     read_many(*ring, 20'000);
     CHECK(ring->stats().completions == 20'000);
-    // And it works on.
+    // The ring still works.
     read_many(*ring, 10);
 }
 
@@ -429,7 +428,7 @@ TEST_CASE("UringRing makes one system call per wait") {
     CHECK(ring->stats().full_queue_flushes == 0);
 }
 
-TEST_CASE("UringRing takes any size that is asked for") {
+TEST_CASE("UringRing accepts any requested size") {
     for (const unsigned entries : {0U, 1U, 3U, 32'768U, 1U << 20}) {
         CAPTURE(entries);
         const auto ring = make_ring(entries);
@@ -437,7 +436,7 @@ TEST_CASE("UringRing takes any size that is asked for") {
     }
 }
 
-TEST_CASE("UringRing says why it cannot be set up") {
+TEST_CASE("UringRing reports why it cannot be set up") {
     int disabled = 0;
     std::ifstream("/proc/sys/kernel/io_uring_disabled") >> disabled;
     if (disabled != 0) RINGLET_SKIP("io_uring is disabled on this machine");
@@ -460,7 +459,7 @@ TEST_CASE("UringRing says why it cannot be set up") {
             const auto ring = make_uring_ring({.entries = 8});
             if (ring) return 1;
             if (ring.error() != row.expected) return 2;
-            // The loop says the same.
+            // The loop returns the same error.
             const auto loop = EventLoop::create({.backend = Backend::io_uring});
             return !loop && loop.error() == row.expected ? 0 : 3;
         });
@@ -512,13 +511,13 @@ TEST_CASE("UringRing finds an operation or a buffer that was freed too early") {
 
 namespace {
 
-// A receive whose memory the ring lends, on the left end of a pair.
-// What was received into a buffer of the pool is the taker's.
+// Buffers of finished receives belong to the test, which must return them.
 void drop_buffer(Operation& operation) {
     if (operation.takes_buffer() && operation.data != nullptr)
         Buffer::give_back(static_cast<std::byte*>(std::exchange(operation.data, nullptr)));
 }
 
+// A receive into a lent buffer, on the left end of a pair.
 struct LongWait {
     explicit LongWait(bool own_buffers = true) {
         RingFeatures features;
@@ -547,7 +546,7 @@ struct LongWait {
 
 } // namespace
 
-TEST_CASE("UringRing parks a receive: it holds nothing, and goes on when something comes") {
+TEST_CASE("UringRing parks a receive: it holds no buffer, and continues when data comes") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     for (const bool own_buffers : {true, false}) {
         CAPTURE(own_buffers);
@@ -561,11 +560,11 @@ TEST_CASE("UringRing parks a receive: it holds nothing, and goes on when somethi
     }
 }
 
-TEST_CASE("UringRing parks a receive that ends meanwhile: its answer is the receive's own") {
+TEST_CASE("UringRing parks a receive that finishes meanwhile: its result is kept") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     LongWait data;
     data.send();
-    data.ring->park(data.operation); // in the same submission: either is first
+    data.ring->park(data.operation); // in the same submission: either may come first
     CHECK(data.answer() == 5);
 
     LongWait end;
@@ -588,8 +587,8 @@ TEST_CASE("UringRing hands a parked receive over once when it is cancelled") {
     at_once.ring->cancel(at_once.operation);
     CHECK(at_once.answer() == -ECANCELED);
 
-    // The poll is faster than its cancellation, which comes too late to be asked for: what it saw is for
-    // the next receive.
+    // The poll finishes before its cancellation is submitted: the data that it saw is for the next
+    // receive.
     LongWait faster;
     faster.park();
     faster.operation.cancel_requested = true;
@@ -599,11 +598,11 @@ TEST_CASE("UringRing hands a parked receive over once when it is cancelled") {
     CHECK(::read(faster.pair.left.get(), bytes.data(), bytes.size()) == 5);
 }
 
-// ---- a mode that somebody else has chosen -------------------------------------------------------
+// ---- descriptors that other code made non-blocking ----------------------------------------------
 
 namespace {
 
-// Answers that come within some time, of which each is taken as a loop takes it.
+// Completions that come within some time, each consumed like in a loop.
 std::vector<Completion> watch_for(Ring& ring, std::chrono::milliseconds time) {
     std::vector<Completion> all;
     const auto end = Clock::now() + time;
@@ -621,11 +620,11 @@ std::vector<Completion> watch_for(Ring& ring, std::chrono::milliseconds time) {
 
 void make_non_blocking(int fd) { REQUIRE(::fcntl(fd, F_SETFL, O_NONBLOCK) == 0); }
 
-constexpr std::uint64_t few = 20; // submissions, where a busy loop makes thousands
+constexpr std::uint64_t few = 20; // submissions; a busy loop makes thousands
 
 } // namespace
 
-TEST_CASE("UringRing waits at a descriptor that somebody has made non-blocking, and is not busy") {
+TEST_CASE("UringRing waits on a descriptor that other code made non-blocking, without spinning") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     for (const Opcode opcode : {Opcode::recv, Opcode::recv_buffer, Opcode::read_some,
                                 Opcode::read_buffer, Opcode::send}) {
@@ -661,7 +660,7 @@ TEST_CASE("UringRing waits at a descriptor that somebody has made non-blocking, 
         drop_buffer(request.operation);
         CHECK(ring->stats().submissions < few);
 
-        // Cancelled while it waits.
+        // Cancelled while waiting.
         if (sends) continue;
         Request second;
         second.operation.configure(opcode, pair.left.get(), nullptr, 64);
@@ -677,7 +676,7 @@ TEST_CASE("UringRing waits at a descriptor that somebody has made non-blocking, 
     }
 }
 
-TEST_CASE("UringRing and EpollRing share a listener: each takes clients, and neither is busy") {
+TEST_CASE("UringRing and EpollRing share a listener: each accepts clients, and neither spins") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     for (const bool multishot : {false, true}) {
         CAPTURE(multishot);
@@ -696,9 +695,9 @@ TEST_CASE("UringRing and EpollRing share a listener: each takes clients, and nei
         Request first;
         Request other;
         first.start(*uring, Opcode::accept, listener.get());
-        CHECK(look(*uring).empty()); // in flight before the other comes
+        CHECK(look(*uring).empty()); // in flight before the other
         other.start(*epoll, Opcode::accept, same.get());
-        CHECK(look(*epoll).empty()); // which has made the listener non-blocking for both
+        CHECK(look(*epoll).empty()); // makes the listener non-blocking for both
 
         std::vector<UniqueFd> clients;
         int of_uring = 0;
@@ -735,8 +734,8 @@ TEST_CASE("UringRing and EpollRing share a listener: each takes clients, and nei
 
 namespace {
 
-// Puts another answer in the place of the kernel's, which has come and was not looked at. Kernels of today wait at a
-// descriptor that is non-blocking; older ones answer EAGAIN, again and again.
+// Replaces the kernel's result in a completion that has not been read yet. Current kernels wait on a non-blocking
+// descriptor; older ones keep returning EAGAIN.
 bool replace_answer(const Operation& operation, std::int32_t before, std::int32_t after) {
     std::ifstream maps("/proc/self/maps");
     bool replaced = false;
@@ -759,7 +758,7 @@ bool replace_answer(const Operation& operation, std::int32_t before, std::int32_
     return replaced;
 }
 
-// Ends when the kernel has answered, and that was replaced by EAGAIN. It works when the thread comes out of a call.
+// Waits for the kernel's result and replaces it by EAGAIN. Completions arrive when the thread leaves a system call.
 void answer_again(const Operation& operation, std::int32_t before) {
     for (int i = 0; i < 10'000 && !replace_answer(operation, before, -EAGAIN); ++i)
         ::poll(nullptr, 0, 1);
@@ -767,14 +766,15 @@ void answer_again(const Operation& operation, std::int32_t before) {
 
 } // namespace
 
-TEST_CASE("UringRing polls after EAGAIN: the operation is not handed over, and not tried at once") {
+TEST_CASE(
+    "UringRing polls after EAGAIN: the operation is neither handed over nor retried at once") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     for (const bool cancels : {false, true}) {
         for (const Opcode opcode : {Opcode::recv, Opcode::recv_buffer, Opcode::read_some}) {
             CAPTURE(to_string(opcode));
             CAPTURE(cancels);
             RingFeatures features;
-            features.defer_taskrun = false; // so that answers come without being asked for
+            features.defer_taskrun = false; // so that completions come by themselves
             features.provided_buffers = false;
             auto made = make_uring_ring({.entries = 64, .features = features});
             REQUIRE(made);
@@ -800,7 +800,7 @@ TEST_CASE("UringRing polls after EAGAIN: the operation is not handed over, and n
     }
 }
 
-TEST_CASE("UringRing polls after an accept that was answered EAGAIN") {
+TEST_CASE("UringRing polls after an accept that returned EAGAIN") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     RingFeatures features;
     features.defer_taskrun = false;
@@ -816,7 +816,7 @@ TEST_CASE("UringRing polls after an accept that was answered EAGAIN") {
         request.start(ring, Opcode::accept, listener.get());
         CHECK(look(ring).empty());
         const UniqueFd client = testing::connect_to(address);
-        const UniqueFd probe(::dup(STDERR_FILENO)); // which is behind the accepted one
+        const UniqueFd probe(::dup(STDERR_FILENO)); // the number after the accepted one
         const int accepted = probe.get() - 1;
         answer_again(request.operation, accepted);
         ::close(accepted);
