@@ -1,5 +1,5 @@
-// The one header that users include: what a program needs is there, and reads as the documentation
-// shows it.
+// The one header that users include: it has what a program needs, in the form that the documentation
+// shows.
 
 #include <ringlet/ringlet.hpp>
 
@@ -62,7 +62,7 @@ TEST_CASE("the programs of the documentation compile and talk to each other") {
     CHECK(exit_status(report) == 0);
 }
 
-TEST_CASE("the header names the version") {
+TEST_CASE("the header defines the version") {
     const std::string version = RINGLET_VERSION;
     CHECK(std::count(version.begin(), version.end(), '.') == 2);
 }

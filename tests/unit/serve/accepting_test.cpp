@@ -38,7 +38,7 @@ int option_of(int fd, int level, int name) {
 
 // ---- many at once -------------------------------------------------------------------------------
 
-TEST_CASE("those who wait in the queue are taken together") {
+TEST_CASE("clients that wait in the queue are accepted together") {
     for (const std::string feature : {"none", "direct descriptors", "multishot"}) {
         CAPTURE(feature);
         ServeOptions options = quiet_options();
@@ -60,11 +60,11 @@ TEST_CASE("those who wait in the queue are taken together") {
         auto report = server->run(handler);
         REQUIRE(report);
         CHECK(report->accepted_count == 200);
-        CHECK(turns <= 20); // 200 / accepts_per_turn, and a few; one by one there would be 200
+        CHECK(turns <= 20); // 200 / accepts_per_turn, and a few; 200 if one by one
     }
 }
 
-TEST_CASE("accepted connections are watched: their peers are asked whether they live") {
+TEST_CASE("accepted connections are watched: keepalive and user timeout are set") {
     ServeOptions options = quiet_options();
     options.socket.liveness = {.keep_alive = 66s, .user_timeout = 7s};
     auto server = Server::create(options);
@@ -83,7 +83,7 @@ TEST_CASE("accepted connections are watched: their peers are asked whether they 
     REQUIRE(server->run(handler));
 }
 
-TEST_CASE("liveness: by default for accepted connections, and for others if asked") {
+TEST_CASE("liveness: on by default for accepted connections, and on request for others") {
     auto listener = TcpListener::bind(loopback());
     REQUIRE(listener);
     CHECK(option_of(listener->native_handle(), SOL_SOCKET, SO_KEEPALIVE) == 1);
@@ -107,7 +107,7 @@ TEST_CASE("liveness: by default for accepted connections, and for others if aske
 
 // ---- several addresses --------------------------------------------------------------------------
 
-TEST_CASE("a server listens on several addresses, of several kinds") {
+TEST_CASE("a server listens on several addresses of different kinds") {
     ServeOptions options = quiet_options();
     const std::string name = "unix:@ringlet-accepting-" + std::to_string(::getpid());
     options.listen = "127.0.0.1:0, 127.0.0.2:0," + name;
@@ -134,7 +134,7 @@ TEST_CASE("a server listens on several addresses, of several kinds") {
     }
 }
 
-TEST_CASE("a client beyond the limit waits, whichever address it came to") {
+TEST_CASE("a client beyond the limit waits, whichever address it connected to") {
     ServeOptions options = quiet_options();
     options.listen = "127.0.0.1:0, 127.0.0.2:0";
     for (const std::size_t workers : {1U, 2U}) {
@@ -166,11 +166,11 @@ TEST_CASE("a client beyond the limit waits, whichever address it came to") {
     }
 }
 
-TEST_CASE("a name stands for all of its addresses that this machine has, at one port") {
+TEST_CASE("a name means all of its addresses that this machine has, at one port") {
     auto addresses = resolve_listen("localhost:0");
     REQUIRE(addresses);
     ServeOptions options = quiet_options();
-    // One that no interface has, beside one that there is.
+    // An address that no interface has, and two that exist.
     options.addresses = {{.endpoint = *Endpoint::parse("192.0.2.1:0"), .is_alternative = true},
                          {.endpoint = *Endpoint::parse("127.0.0.1:0"), .is_alternative = true},
                          {.endpoint = *Endpoint::parse("127.0.0.3:0"), .is_alternative = true}};
@@ -196,7 +196,7 @@ TEST_CASE("a list of addresses with a bad one is refused") {
 
 // ---- workers ------------------------------------------------------------------------------------
 
-TEST_CASE("workers have evenly many connections, however the kernel spreads them") {
+TEST_CASE("connections are spread evenly over workers, however the kernel distributes them") {
     using Way = std::pair<std::size_t, bool>;
     for (const auto& [connections, in_table] : {Way(8, false), Way(100, false), Way(100, true)}) {
         const std::size_t count = connections; // clang 19 captures no binding in a lambda
@@ -242,7 +242,7 @@ TEST_CASE("no client waits while any worker has room") {
     workers.finish();
 }
 
-TEST_CASE("room: a place is given once, and who waits is told") {
+TEST_CASE("room: a free place goes to one waiter, which is called once") {
     Room room(2, 3);
     CHECK(room.try_enter(0));
     CHECK(room.try_enter(0));
@@ -251,7 +251,7 @@ TEST_CASE("room: a place is given once, and who waits is told") {
     int told = 0;
     room.tell_when_free(1, [&] { ++told; });
     room.tell_when_free(2, [&] { told += 100; });
-    room.tell_when_free(2, nullptr); // it is not wanted any more
+    room.tell_when_free(2, nullptr); // withdrawn
     room.leave(0);
     CHECK(told == 1);
     CHECK(room.idler_than(0) == std::nullopt);
@@ -261,7 +261,7 @@ TEST_CASE("room: a place is given once, and who waits is told") {
     CHECK(told == 11);
 }
 
-TEST_CASE("room: a place that is left after the close remains empty") {
+TEST_CASE("room: a place that becomes free after close stays empty") {
     Room room(2, 2);
     CHECK(room.try_enter(0));
     CHECK(room.try_enter(1));

@@ -23,7 +23,7 @@ std::pair<UniqueFd, UniqueFd> channel() {
 
 } // namespace
 
-TEST_CASE("a connection channel: each connection comes with what belongs to it, in order") {
+TEST_CASE("a connection channel: each connection arrives in order, with its peer and state") {
     auto [in, out] = channel();
     auto [client, server] = tcp_pair();
     REQUIRE(write_all(client.get(), "unread"));
@@ -31,7 +31,7 @@ TEST_CASE("a connection channel: each connection comes with what belongs to it, 
                            .state = std::string(hand_over_state_limit, '\n')};
     REQUIRE(send_connection(in.get(), server.get(), whole));
     REQUIRE(send_connection(in.get(), server.get(), HandedOver{}));
-    server.reset(); // what is in the channel keeps the connection
+    server.reset(); // the channel keeps the connection
 
     auto first = receive_connection(out.get());
     REQUIRE(first);
@@ -73,7 +73,7 @@ TEST_CASE("a connection channel: without a descriptor to spare nothing is taken"
     CHECK(ending.status == 0);
 }
 
-TEST_CASE("a connection channel: who receives no more says so, and what is in it still comes") {
+TEST_CASE("a connection channel: after end_receiving a send fails, but queued ones still arrive") {
     auto [in, out] = channel();
     auto pair = socket_pair();
     REQUIRE(send_connection(in.get(), pair.first.get(), HandedOver{.peer = "", .state = "last"}));

@@ -36,7 +36,7 @@ void stop_with_a_queue(ServeOptions options) {
         clients[i - 1].reset();
         CHECK(read_up_to(clients[i].get(), 3) == std::to_string(100 + i));
     }
-    CHECK_FALSE(connect_to(server.address())); // and nobody else
+    CHECK_FALSE(connect_to(server.address())); // no later client
     clients.clear();
     const ServeReport report = server.finish();
     CHECK(report.accepted_count == 100);
@@ -66,8 +66,8 @@ void stop_in_a_storm(const ServeOptions& options) {
 
 } // namespace
 
-TEST_CASE("a stop loses nobody who was in the queue, also at the limit of connections") {
-    for (const bool multishot : {false, true}) { // then the kernel has accepted most of the queue
+TEST_CASE("a stop serves every client in the queue, even at the connection limit") {
+    for (const bool multishot : {false, true}) { // which takes most of the queue early
         for (const std::string& listen :
              {std::string("127.0.0.1:0"), "unix:@ringlet-stopping-" + std::to_string(::getpid())}) {
             CAPTURE(multishot);
@@ -89,7 +89,7 @@ TEST_CASE("clients that connect while a server stops are served or refused, not 
     }
 }
 
-TEST_CASE("a handler learns that its server drains, by a question and by an await") {
+TEST_CASE("a handler can ask whether its server drains, or await it") {
     std::atomic<bool> asked_too_early{false};
     auto handler = [&](TcpStream stream) -> Task<> {
         if (is_draining()) asked_too_early = true;
@@ -115,7 +115,7 @@ TEST_CASE("a handler learns that its server drains, by a question and by an awai
     CHECK_FALSE(asked_too_early);
 }
 
-TEST_CASE("beside any server nothing drains") {
+TEST_CASE("outside of a server nothing drains") {
     auto ran = run_on_loop([]() -> Task<> {
         CHECK_FALSE(is_draining());
         auto wait = []() -> Task<Result<void>> {
@@ -128,7 +128,7 @@ TEST_CASE("beside any server nothing drains") {
     CHECK(ran);
 }
 
-TEST_CASE("a drain ends connections at rest, and leaves those alone that talk") {
+TEST_CASE("a drain ends connections at rest, and leaves busy ones alone") {
     ServeOptions options = quiet_options();
     options.drain_timeout = 1h;
     options.drain_spread = 50ms;

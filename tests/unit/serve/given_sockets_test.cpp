@@ -39,7 +39,7 @@ std::vector<int> numbers(const GivenSockets& given, std::string_view name) {
 
 } // namespace
 
-TEST_CASE("the names of given sockets are as many as LISTEN_FDS says") {
+TEST_CASE("there are as many names of given sockets as LISTEN_FDS says") {
     struct Row {
         const char* count;
         const char* names;
@@ -68,7 +68,7 @@ TEST_CASE("the names of given sockets are as many as LISTEN_FDS says") {
     }
 }
 
-TEST_CASE("sockets that were given to another process are not ours") {
+TEST_CASE("sockets given to another process are ignored") {
     for (const char* pid : {"1235", "1", "", "x", "1234 ", " 1234", "-1234"}) {
         INFO(pid);
         CHECK(read_given({.pid = pid, .count = "1", .names = "web"}, own_pid).empty());
@@ -76,7 +76,7 @@ TEST_CASE("sockets that were given to another process are not ours") {
     CHECK(read_given({.pid = nullptr, .count = "1", .names = "web"}, own_pid).empty());
 }
 
-TEST_CASE("given sockets are found by name, by number, and all") {
+TEST_CASE("given sockets are found by name, by number, or all at once") {
     const GivenSockets given = three_sockets();
     CHECK(numbers(given, "web") == std::vector{3, 5});
     CHECK(numbers(given, "admin") == std::vector{4});
@@ -89,7 +89,7 @@ TEST_CASE("given sockets are found by name, by number, and all") {
     CHECK(GivenSockets({}).find("").error() == Errc::no_given_socket);
 }
 
-TEST_CASE("a given socket is taken once") {
+TEST_CASE("a given socket can be taken once") {
     GivenSockets given = three_sockets();
     CHECK(given.free_names() == Names{"web", "admin", "web"});
     auto first = given.take(3);
@@ -99,13 +99,13 @@ TEST_CASE("a given socket is taken once") {
     CHECK(given.free_names() == Names{"admin", "web"});
 }
 
-TEST_CASE("a given socket keeps its number and its name in the next program") {
+TEST_CASE("a given socket keeps its number and name for the next program") {
     GivenSockets given({});
     UniqueFd web = bound_socket(loopback(), 1);
     const Endpoint address = address_of(web.get());
     CHECK(given.service_at(address).empty());
     given.add({.number = 3, .name = "web", .descriptor = std::move(web)});
-    given.add({.number = 3, .name = "other", .descriptor = UniqueFd()}); // that of another worker
+    given.add({.number = 3, .name = "other", .descriptor = UniqueFd()}); // of another worker
     CHECK(numbers(given, "web") == std::vector{3});
     CHECK(given.find("other").error() == Errc::no_given_socket);
     CHECK(given.service_at(address).empty()); // not before it is taken
@@ -114,7 +114,7 @@ TEST_CASE("a given socket keeps its number and its name in the next program") {
     CHECK(given.service_at(address) == "fd:3:web");
 }
 
-TEST_CASE("a refusal of a given socket names those that there are") {
+TEST_CASE("a refusal of a given socket names the existing ones") {
     const GivenSockets given = three_sockets();
     CHECK(given.explain("http") ==
           "fd:http: the service manager gave no such socket; it gave: web, admin, web");
@@ -122,7 +122,7 @@ TEST_CASE("a refusal of a given socket names those that there are") {
     CHECK(GivenSockets({}).explain("http").find("no service manager gave") != std::string::npos);
 }
 
-TEST_CASE("fd:NAME of a process that was given nothing is refused, wherever it stands") {
+TEST_CASE("fd:NAME in a process without given sockets is refused, anywhere in the list") {
     for (const char* listen : {"fd:", "fd:web", "fd:3", "127.0.0.1:0, fd:web"}) {
         INFO(listen);
         const auto addresses = resolve_listen(listen);
@@ -133,8 +133,8 @@ TEST_CASE("fd:NAME of a process that was given nothing is refused, wherever it s
     CHECK(given_socket_names().empty());
 }
 
-// In a process of its own, where descriptors 3 and 4 are not the test's.
-TEST_CASE("the sockets of this process are taken with their variables, and close on exec") {
+// In a child process, where descriptors 3 and 4 are free.
+TEST_CASE("taking sockets from the environment removes its variables and sets close-on-exec") {
     const UniqueFd web = bound_socket(loopback(), 1);
     const UniqueFd admin = bound_socket(loopback(), 1);
     const int high_web = ::fcntl(web.get(), F_DUPFD_CLOEXEC, 100);

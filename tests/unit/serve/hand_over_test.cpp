@@ -42,7 +42,7 @@ ServeOptions after(const WorkersThread& server, const std::string& path, std::si
     return options;
 }
 
-// Answers each message with all that it has received on this connection, in whatever program.
+// Answers each message with everything received on this connection, in any program.
 Task<> remember(StreamSocket stream) {
     std::string all(handed_over_state().value_or(""));
     for (;;) {
@@ -69,7 +69,7 @@ bool answers(const UniqueFd& client, std::string_view message, std::string_view 
 
 } // namespace
 
-TEST_CASE("connections at rest go to the next program, with what their handlers said") {
+TEST_CASE("connections at rest go to the next program, with the state from their handlers") {
     for (const std::size_t workers : {1u, 3u}) {
         for (const std::size_t more : {1u, 2u}) {
             CAPTURE(workers);
@@ -103,7 +103,7 @@ TEST_CASE("connections at rest go to the next program, with what their handlers 
     }
 }
 
-TEST_CASE("a Unix socket's connections go as well") {
+TEST_CASE("connections of a Unix socket are handed over too") {
     const std::string path = next_path();
     ServeOptions options = options_at(path, 2);
     options.listen = "unix:@ringlet-hand-over-" + std::to_string(::getpid());
@@ -116,7 +116,7 @@ TEST_CASE("a Unix socket's connections go as well") {
     CHECK(answers(client, "b", "ab"));
 }
 
-TEST_CASE("a connection that talks all the time goes between two messages, and loses no byte") {
+TEST_CASE("a busy connection is handed over between two messages, and loses no byte") {
     const std::string path = next_path();
     auto server = std::make_unique<WorkersThread>(options_at(path, 2), echo_or_go);
     const Endpoint address = server->address();
@@ -142,7 +142,7 @@ TEST_CASE("a connection that talks all the time goes between two messages, and l
     CHECK(broken == 0);
 }
 
-TEST_CASE("those whom the kernel accepted ahead are served by the program that has them") {
+TEST_CASE("clients accepted ahead or queued are served by one of the two programs") {
     for (const bool multishot : {false, true}) {
         CAPTURE(multishot);
         const std::string path = next_path();
@@ -151,7 +151,7 @@ TEST_CASE("those whom the kernel accepted ahead are served by the program that h
         options.loop.features.multishot_accept = multishot;
         std::atomic<bool> all_have_come{false};
         auto handler = [&](TcpStream stream) -> Task<> {
-            while (!all_have_come) std::this_thread::yield(); // no turn until then
+            while (!all_have_come) std::this_thread::yield(); // blocks the loop until then
             co_await echo(std::move(stream));
         };
         WorkersThread first(options, handler);
@@ -178,11 +178,11 @@ TEST_CASE("those whom the kernel accepted ahead are served by the program that h
     }
 }
 
-TEST_CASE("a connection that is not at rest stays, and is drained") {
+TEST_CASE("a connection that is not at rest stays in the first program until it ends") {
     const std::string path = next_path();
     std::atomic<bool> drains{false};
     auto handler = [&](TcpStream stream) -> Task<> {
-        auto received = co_await stream.recv(); // says nothing of a rest
+        auto received = co_await stream.recv(); // does not mark a rest
         if (!received) co_return;
         auto stopping = co_await draining();
         if (!stopping) co_return;
@@ -205,13 +205,13 @@ TEST_CASE("a connection that is not at rest stays, and is drained") {
     CHECK(report.cancelled_count == 0);
 }
 
-TEST_CASE("whoever was named by a proxy keeps that name") {
+TEST_CASE("a peer set by a proxy is kept in the next program") {
     const std::string path = next_path();
     auto handler = [](TcpStream stream) -> Task<Result<void>> {
         if (!handed_over_state()) stream.set_peer(*Endpoint::parse("192.0.2.7:4711"));
         for (;;) {
             auto received = co_await recv_or_hand_over(stream);
-            if (!received) co_return received.error(); // which is no failure, if it went
+            if (!received) co_return received.error(); // no failure if handed over
             if (received->empty()) co_return Result<void>();
             auto peer = stream.peer();
             const std::string name = peer ? peer->to_string() : "nobody";
@@ -228,7 +228,7 @@ TEST_CASE("whoever was named by a proxy keeps that name") {
     CHECK(answers(client, "b", "192.0.2.7:4711"));
 }
 
-TEST_CASE("beside any server recv_or_hand_over is recv") {
+TEST_CASE("outside of a server recv_or_hand_over is recv") {
     auto ran = run_on_loop([]() -> Task<> {
         auto [ours, theirs] = socket_pair();
         StreamSocket stream(std::move(ours));
@@ -241,7 +241,7 @@ TEST_CASE("beside any server recv_or_hand_over is recv") {
     CHECK(ran);
 }
 
-TEST_CASE("who comes from another worker learns of the drain as well") {
+TEST_CASE("a connection moved from another worker sees the drain too") {
     ServeOptions options = quiet_options();
     options.workers = 3;
     options.drain_timeout = 1h;

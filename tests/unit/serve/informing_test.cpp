@@ -33,7 +33,7 @@ ServeOptions told_options(std::size_t workers) {
 
 } // namespace
 
-TEST_CASE("the line about a server's work has its connections and its addresses") {
+TEST_CASE("the status line has the connections and addresses of a server") {
     Event stopping;
     std::size_t count = 12;
     const bool is_followed = false;
@@ -50,7 +50,7 @@ TEST_CASE("the line about a server's work has its connections and its addresses"
     CHECK(status_of(about) == "draining 1 connection on 127.0.0.1:3200, unix:@echo");
 }
 
-TEST_CASE("a service manager is told when a server listens, what it does, and that it stops") {
+TEST_CASE("a service manager gets READY, the status and STOPPING") {
     for (const std::size_t workers : {1U, 2U}) {
         CAPTURE(workers);
         NotifySocket manager;
@@ -65,11 +65,11 @@ TEST_CASE("a service manager is told when a server listens, what it does, and th
         CHECK(manager.until("STOPPING=1") == "STOPPING=1\nSTATUS=draining 1 connection" + where);
         client.reset();
         CHECK(server.finish().accepted_count == 1);
-        CHECK(manager.nothing_for(1ms, "WATCHDOG")); // nobody has asked for it
+        CHECK(manager.nothing_for(1ms, "WATCHDOG")); // not enabled
     }
 }
 
-TEST_CASE("a service manager that has not been asked for is told nothing") {
+TEST_CASE("a service manager gets nothing unless notifications are enabled") {
     for (const std::size_t workers : {1U, 2U}) {
         CAPTURE(workers);
         NotifySocket manager;
@@ -91,13 +91,13 @@ TEST_CASE("READY is sent again if there was no room for it") {
     }
     const Variable variable("NOTIFY_SOCKET", manager.variable());
     WorkersThread server(told_options(1), echo);
-    CHECK(echoes(connect_to(server.address()), "hello")); // it has tried
+    CHECK(echoes(connect_to(server.address()), "hello")); // so it has tried
     CHECK(manager.until("READY=1").starts_with("READY=1\nSTATUS=serving "));
     server.stop();
     CHECK(server.finish().accepted_count == 1);
 }
 
-TEST_CASE("a reload is told before and after its hook, also when that throws") {
+TEST_CASE("a reload is reported before and after its hook, even if the hook throws") {
     NotifySocket manager;
     const Variable variable("NOTIFY_SOCKET", manager.variable());
     std::vector<std::string> said;
@@ -130,7 +130,7 @@ TEST_CASE("a reload is told before and after its hook, also when that throws") {
     REQUIRE(said.size() == 1);
     CHECK(said[0].find("no such file") != std::string::npos);
 
-    // Another signal, one that comes while the server stops, and one when the manager has no say.
+    // Another signal, one that comes while the server stops, and one without a service manager.
     call(SIGUSR2, false);
     call(SIGHUP, true);
     options.notify_service_manager = false;
@@ -139,7 +139,7 @@ TEST_CASE("a reload is told before and after its hook, also when that throws") {
     CHECK(manager.next().empty());
 }
 
-TEST_CASE("a reload waits for room to tell of it") {
+TEST_CASE("a reload waits until it can be reported") {
     NotifySocket manager;
     const ServiceManager other(manager.address(), 0s);
     while (other.status("full")) {
@@ -165,7 +165,7 @@ TEST_CASE("a reload waits for room to tell of it") {
     CHECK(manager.next() == "READY=1");
 }
 
-// The handler of one connection holds its loop up, as one does that computes or waits in a system call.
+// The handler of one connection blocks its loop, like one that computes or waits in a system call.
 TEST_CASE("a watchdog is fed while all loops turn, and not while one is stuck") {
     for (const std::size_t workers : {1U, 3U}) {
         CAPTURE(workers);
@@ -186,7 +186,7 @@ TEST_CASE("a watchdog is fed while all loops turn, and not while one is stuck") 
         UniqueFd client = connect_to(server.address());
         CHECK(write_all(client.get(), "stick"));
         stuck->get_future().wait();
-        // Those on their way, and the answers of loops that were asked before.
+        // Those already sent, and the answers of loops that were asked before.
         static_cast<void>(manager.nothing_for(100ms, "nothing"));
         CHECK(manager.nothing_for(500ms, "WATCHDOG=1"));
         release->set_value();

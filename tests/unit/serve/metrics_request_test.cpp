@@ -7,7 +7,7 @@
 
 using namespace ringlet;
 
-TEST_CASE("requests for metrics: what curl and Prometheus send is read") {
+TEST_CASE("requests for metrics: requests of curl and Prometheus are parsed") {
     const auto request = parse_metrics_request("GET /metrics?x=1 HTTP/1.1\r\nHost: a:1\r\n"
                                                "aCCept: application/openmetrics-text\r\n");
     REQUIRE(request);
@@ -21,7 +21,7 @@ TEST_CASE("requests for metrics: what curl and Prometheus send is read") {
     CHECK(old->format == MetricsFormat::prometheus);
 }
 
-TEST_CASE("requests for metrics: what is no HTTP is refused") {
+TEST_CASE("requests for metrics: anything but HTTP is refused") {
     const std::string_view wrong[] = {
         "",
         "\r\n",
@@ -47,7 +47,7 @@ TEST_CASE("requests for metrics: what is no HTTP is refused") {
     }
 }
 
-TEST_CASE("requests for metrics: OpenMetrics is what is asked for by name, and wanted most") {
+TEST_CASE("requests for metrics: OpenMetrics only if it is named and preferred") {
     const std::string_view open[] = {
         "application/openmetrics-text",
         "Application/OpenMetrics-Text; version=1.0.0",

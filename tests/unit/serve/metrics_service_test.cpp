@@ -31,7 +31,7 @@ std::string get(const Endpoint& address, std::string_view path) {
     return read_to_the_end(client.get());
 }
 
-// Nobody else's: an abstract Unix socket.
+// An unused abstract Unix socket.
 std::string free_address() {
     static std::atomic<int> count{0};
     return "unix:@ringlet_metrics_test_" + std::to_string(::getpid()) + "_" +
@@ -46,7 +46,7 @@ ServeOptions measured_options() {
 
 } // namespace
 
-TEST_CASE("metrics: one worker tells of itself on its own loop, and stays asked while it drains") {
+TEST_CASE("metrics: one worker answers on its own loop, even while it drains") {
     const ServeOptions options = measured_options();
     WorkersThread server(options, echo_any);
     const Endpoint metrics = loopback(options.metrics);
@@ -64,11 +64,11 @@ TEST_CASE("metrics: one worker tells of itself on its own loop, and stays asked 
         CHECK(get(metrics, "/healthz").starts_with("HTTP/1.1 200 "));
         CHECK(echoes(client, "still here"));
     }
-    CHECK(server.finish().accepted_count >= 1); // some of those who tried to connect had begun
+    CHECK(server.finish().accepted_count >= 1); // some later attempts to connect may count
     CHECK_FALSE(connect_to(metrics));
 }
 
-TEST_CASE("metrics: a worker that is stuck in its handler is down, the others are not") {
+TEST_CASE("metrics: a worker that is stuck in its handler is down, and the others are up") {
     ServeOptions options = measured_options();
     options.workers = 2;
     std::atomic<bool> may_go{false};
@@ -103,7 +103,7 @@ TEST_CASE("metrics: a worker that is stuck in its handler is down, the others ar
     server.finish();
 }
 
-TEST_CASE("metrics: an address that is taken is named, and nothing is served") {
+TEST_CASE("metrics: an address in use is reported, and nothing is served") {
     const UniqueFd other = bound_socket(loopback(), 1);
     std::vector<std::string> lines;
     ServeOptions options = quiet_options();
@@ -120,11 +120,11 @@ TEST_CASE("metrics: an address that is taken is named, and nothing is served") {
     }
 }
 
-TEST_CASE("metrics: connections of the metrics take no place of the server's own") {
+TEST_CASE("metrics: connections to the metrics do not count against max_connections") {
     ServeOptions options = measured_options();
     options.max_connections = 1;
     WorkersThread server(options, echo_any);
-    std::vector<UniqueFd> idle; // all the places for those who ask
+    std::vector<UniqueFd> idle; // all metrics places taken
     for (std::size_t i = 0; i < 2 * MetricsService::connections_limit; ++i)
         idle.push_back(connect_to(loopback(options.metrics)));
     const UniqueFd client = connect_to(server.address());

@@ -31,7 +31,7 @@ ServerState sample() {
     one.report.loop.in_flight = {.accept = 1, .recv = 9, .blocking_job = 2};
     one.live_connections = 5;
     one.pauses = {.at_limit = 1, .exhausted = 2, .other = 4};
-    one.task_bytes = -8; // other workers' memory came back here
+    one.task_bytes = -8; // it freed memory of other workers
     one.report.loop.turn_times.add(10us);
     one.report.loop.turn_times.add(1500ms);
     one.report.loop.turn_times.add(1h);
@@ -75,7 +75,7 @@ TEST_CASE("metrics: each number has its name, its worker and its cause") {
     CHECK(text.find("# EOF") == std::string::npos);
 }
 
-TEST_CASE("metrics: a worker that is stuck is down and tells nothing, one that has ended is gone") {
+TEST_CASE("metrics: a stuck worker is down without numbers, and an ended one is left out") {
     const std::string text = metrics_text(sample(), MetricsFormat::prometheus);
     CHECK(has_line(text, "ringlet_worker_up{worker=\"0\"} 1"));
     CHECK(has_line(text, "ringlet_worker_up{worker=\"1\"} 0"));
@@ -96,7 +96,7 @@ TEST_CASE("metrics: histograms are cumulative, in seconds, and exact") {
     }
 }
 
-TEST_CASE("metrics: the backend says why, in one line") {
+TEST_CASE("metrics: the backend's reason is on one line") {
     ServerState server = sample();
     server.workers[0].snapshot->backend.refusal = {};
     CHECK(has_line(metrics_text(server, MetricsFormat::prometheus),
@@ -106,7 +106,7 @@ TEST_CASE("metrics: the backend says why, in one line") {
           std::string::npos);
 }
 
-TEST_CASE("metrics: OpenMetrics names counters without their ending, knows infos, and ends") {
+TEST_CASE("metrics: OpenMetrics names counters without _total, has infos, and ends with EOF") {
     const std::string text = metrics_text(sample(), MetricsFormat::openmetrics);
     CHECK(has_line(text, "# TYPE ringlet_connections_accepted counter"));
     CHECK(has_line(text, "ringlet_connections_accepted_total{worker=\"0\"} 7"));

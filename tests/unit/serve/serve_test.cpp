@@ -39,7 +39,7 @@ TEST_CASE("serve on a port in use says what to do") {
     CHECK(exit_status(report) == EX_UNAVAILABLE);
 }
 
-TEST_CASE("serve at an address that cannot be says what to do") {
+TEST_CASE("serve at an impossible address says what to do") {
     std::vector<std::string> lines;
     ServeOptions options = options_that_tell(lines);
     options.listen = "nonsense";

@@ -67,7 +67,7 @@ void check_failures() {
     CHECK(quiet.count("warning", "boom") == 1);
     CHECK(quiet.count("notice", "message=listening address=127.0.0.1:") == 1);
     CHECK(quiet.count("notice", "served=2 failed=2 cancelled=0") == 1);
-    CHECK(quiet.lines.size() == 5); // and that it stops
+    CHECK(quiet.lines.size() == 5); // the last: it stops
     const LogLines reporting = lines_of_failures<Service>(true);
     CHECK(reporting.count("info", "") == 0);
     CHECK(reporting.count("warning", "fail_as_told") == 2);
@@ -75,17 +75,17 @@ void check_failures() {
 
 } // namespace
 
-TEST_CASE("a server's log is told of failed handlers, by one worker and by several") {
+TEST_CASE("failed handlers are logged by one worker and by several") {
     check_failures<Server>();
     check_failures<Workers>();
 }
 
-TEST_CASE("a report hook keeps its lines, and a log without one takes them") {
+TEST_CASE("a report hook keeps its lines, and without one the log gets them") {
     LogLines told;
     std::vector<std::string> reported;
     ServeOptions options;
     report_to_log(options);
-    CHECK(!options.loop.report); // there is no log
+    CHECK(!options.loop.report); // no log yet
     options.log = std::make_shared<Log>(told.options(LogLevel::warning));
     options.loop.report = [&](std::string_view line) { reported.emplace_back(line); };
     report_to_log(options);
@@ -97,7 +97,7 @@ TEST_CASE("a report hook keeps its lines, and a log without one takes them") {
     CHECK(told.lines == std::vector<std::string>{"level=warning message=\"to the log\"\n"});
 }
 
-TEST_CASE("without a log a worker tells nothing") {
+TEST_CASE("without a log a worker logs nothing") {
     WorkerLog log(nullptr, 0);
     CHECK(log.get() == nullptr);
     CHECK(!log.takes_connections());
@@ -111,7 +111,7 @@ TEST_CASE("without a log a worker tells nothing") {
     log_end(nullptr, ServeReport());
 }
 
-TEST_CASE("a limit is told once, and its end when more than a place is free") {
+TEST_CASE("the connection limit is logged once, and its end when several places are free") {
     LogLines told;
     WorkerLog log(std::make_shared<Log>(told.options(LogLevel::notice)), 3);
     log.waits_for_room(64);
@@ -129,7 +129,7 @@ TEST_CASE("a limit is told once, and its end when more than a place is free") {
     CHECK(told.lines.size() == 3);
 }
 
-TEST_CASE("a pause is told once, and its end only when accepting has been calm") {
+TEST_CASE("a pause is logged once, and its end only after accepting was calm for a while") {
     LogLines told;
     WorkerLog log(std::make_shared<Log>(told.options(LogLevel::notice)), 0);
     CHECK(log.pauses("accepting pauses: no descriptors"));

@@ -49,7 +49,7 @@ TEST_CASE("a server serves many clients at once, and one after another") {
     CHECK(server.lines().empty());
 }
 
-TEST_CASE("a server gives every descriptor back") {
+TEST_CASE("a server leaks no descriptor") {
     const std::size_t open_before = descriptor_count();
     {
         ServerThread server(quiet_options(), echo);
@@ -89,7 +89,7 @@ TEST_CASE("at max_connections accepting pauses, and later clients are served whe
         CHECK(later.back());
         CHECK(write_all(later.back().get(), "later"));
     }
-    // Neither served nor closed. No server that is right fails here, however slow it is.
+    // Neither served nor closed. A correct server cannot fail here, however slow it is.
     for (const UniqueFd& client : later) CHECK_FALSE(is_readable(client.get(), 10));
     CHECK(echoes(second, "still here"));
 
@@ -130,7 +130,7 @@ TEST_CASE("a stop while accepting pauses at the limit ends the server") {
     client.reset();
     const ServeReport report = server.finish();
     CHECK(report.accepted_count >= 1);
-    CHECK(report.accepted_count < 100); // who looked whether it refuses may have been in the queue
+    CHECK(report.accepted_count < 100); // our own probes may have been in the queue
     CHECK(report.cancelled_count == 0);
 }
 
@@ -164,7 +164,7 @@ TEST_CASE("a handler's exception ends its own connection only, and is reported")
     CHECK(server.lines()[1].find("not a std::exception") != std::string::npos);
 }
 
-TEST_CASE("a handler that throws before it is a coroutine ends that connection only") {
+TEST_CASE("a handler that throws before it returns a task ends only its own connection") {
     std::atomic<int> calls{0};
     ServerThread server(quiet_options(), [&](TcpStream stream) -> Task<> {
         if (calls++ == 0) throw std::runtime_error("not today");
@@ -195,7 +195,7 @@ TEST_CASE("after a stop new clients are refused, and a running connection may fi
     CHECK(report.cancelled_count == 0);
 }
 
-TEST_CASE("connections that go on beyond the drain time are cancelled and counted") {
+TEST_CASE("connections that outlast the drain time are cancelled and counted") {
     ServeOptions options = quiet_options();
     options.drain_timeout = 30ms;
     std::atomic<int> cancelled{0};
@@ -270,7 +270,7 @@ TEST_CASE("an idle connection ends with timed_out") {
     static_cast<void>(server.finish());
 }
 
-TEST_CASE("a busy connection stays, while an idle one beside it ends when its time has come") {
+TEST_CASE("an idle connection ends after its idle time, while a busy one stays") {
     const auto serves = [](Simulation& world) {
         ServeOptions options = quiet_options();
         options.idle_timeout = 2s;
@@ -296,7 +296,7 @@ TEST_CASE("a busy connection stays, while an idle one beside it ends when its ti
             auto busy = co_await TcpStream::connect(server->local());
             if (!idle || !busy) co_return world.check(false, "no connection");
             std::array<std::byte, 1> byte{};
-            for (int i = 0; i < 100; ++i) { // ten seconds and more
+            for (int i = 0; i < 100; ++i) { // more than ten seconds
                 auto sent = co_await busy->send_all(byte);
                 auto echoed = co_await busy->recv_exactly(byte);
                 world.check(sent && echoed, "the busy one was ended");
@@ -321,7 +321,7 @@ TEST_CASE("the shortest idle time does not make the loop spin") {
     options.idle_timeout = 1ms;
     const auto start = Clock::now();
     ServerThread server(options, echo);
-    // Only to give a loop that turns all the time the time to show it.
+    // Gives a spinning loop the time to show.
     std::this_thread::sleep_for(20ms);
     server.stop();
     const ServeReport report = server.finish();
@@ -363,7 +363,7 @@ TEST_CASE("clients may connect between create and run") {
     CHECK(report->accepted_count == 1);
 }
 
-TEST_CASE("when descriptors run out accepting pauses, says so once, and goes on") {
+TEST_CASE("when descriptors run out accepting pauses, reports it once, and resumes") {
     const Ending ending = end_of_child([] {
         auto server = Server::create(quiet_options());
         if (!server) return 2;
@@ -376,7 +376,7 @@ TEST_CASE("when descriptors run out accepting pauses, says so once, and goes on"
         fill.pop_back(); // one connection at a time
         int served = 0;
         auto report = server->run([&](TcpStream stream) -> Task<> {
-            // Holds the descriptor until accepting has met the limit.
+            // Holds the descriptor until accepting meets the limit.
             static_cast<void>(co_await sleep_for(5ms));
             static_cast<void>(co_await stream.send_all(bytes_of("x")));
             if (++served == 3) server->stop();
@@ -396,8 +396,8 @@ TEST_CASE("when descriptors run out accepting pauses, says so once, and goes on"
 
 namespace {
 
-/// A server in a process of its own, as a program would have it. Its exit status is that of
-/// `serve`, or 40 plus the number of connections that were cancelled.
+/// A server in its own process. Its exit status is that of `serve`, or 40 plus the number of
+/// cancelled connections.
 struct ServerProcess {
     ServerProcess() {
         std::array<int, 2> ends{-1, -1};
@@ -427,7 +427,7 @@ struct ServerProcess {
 
 } // namespace
 
-TEST_CASE("SIGTERM and SIGINT drain: connections finish, and the program ends well") {
+TEST_CASE("SIGTERM and SIGINT drain: connections finish, and the program exits normally") {
     for (const int number : {SIGTERM, SIGINT}) {
         ServerProcess server;
         UniqueFd client = connect_to(server.address);
@@ -444,7 +444,7 @@ TEST_CASE("SIGTERM and SIGINT drain: connections finish, and the program ends we
     }
 }
 
-TEST_CASE("a second signal ends the server at once, in good order") {
+TEST_CASE("a second signal ends the server at once, in an orderly way") {
     ServerProcess server;
     const UniqueFd client = connect_to(server.address);
     CHECK(echoes(client, "x"));
@@ -460,7 +460,7 @@ TEST_CASE("a second signal ends the server at once, in good order") {
     CHECK(end_of(client.get()) == 0);
 }
 
-TEST_CASE("a task beside the connections runs on the server's loop, and may stop it") {
+TEST_CASE("a task spawned on the server's loop runs beside the connections, and may stop it") {
     waiting_for("a server that one of its own tasks stops");
     auto server = Server::create(quiet_options());
     REQUIRE(server);
@@ -477,7 +477,7 @@ TEST_CASE("a task beside the connections runs on the server's loop, and may stop
     CHECK(was_cancelled);
 }
 
-TEST_CASE("a server whose memory runs out at any moment ends, and can be told to stop meanwhile") {
+TEST_CASE("a server with a failing allocation at any moment ends, and can still be stopped") {
     waiting_for("a server in which an allocation fails");
     bool has_failed = true;
     for (std::uint64_t fails_at = 1; has_failed; ++fails_at) {
@@ -512,8 +512,8 @@ TEST_CASE("a server whose memory runs out at any moment ends, and can be told to
     }
 }
 
-TEST_CASE("an idle connection takes no more of the pool than its budget") {
-    // Frame of the echo handler, record of its task, socket. The aim is 320.
+TEST_CASE("an idle connection uses no more memory of the pool than its budget") {
+    // The echo handler's frame, its task record, the socket. The goal is 320.
     constexpr double budget_bytes = 608;
     constexpr std::size_t connection_count = 100;
     auto server = Server::create(quiet_options());
@@ -547,7 +547,7 @@ TEST_CASE("an idle connection takes no more of the pool than its budget") {
     REQUIRE(report);
     MESSAGE("bytes of the pool for each idle connection: ", bytes_each);
     CHECK(bytes_each > 0);
-    if (!sanitizer_runs) CHECK(bytes_each <= budget_bytes); // they make frames larger
+    if (!sanitizer_runs) CHECK(bytes_each <= budget_bytes); // frames are larger there
 }
 
 namespace {
@@ -579,7 +579,7 @@ ServeReport serve_four(bool reports_errors, std::vector<std::string>& lines) {
 
 } // namespace
 
-TEST_CASE("what a handler returns is counted, and reported with its name if that is asked for") {
+TEST_CASE("an error that a handler returns is counted, and reported by name on request") {
     std::vector<std::string> lines;
     ServeReport report = serve_four(false, lines);
     CHECK(report.accepted_count == 4);
@@ -592,8 +592,7 @@ TEST_CASE("what a handler returns is counted, and reported with its name if that
     CHECK(lines.size() == 3);
 }
 
-TEST_CASE("a handler that takes a StreamSocket serves a Unix socket, one that takes a TcpStream "
-          "does not") {
+TEST_CASE("a handler of StreamSocket serves a Unix socket, a handler of TcpStream does not") {
     ServeOptions options = quiet_options();
     options.listen = "unix:@ringlet-server-test-" + std::to_string(::getpid());
     {

@@ -39,7 +39,7 @@ std::vector<Backend> backends() {
     return {Backend::epoll, Backend::io_uring};
 }
 
-// Gives 0, or where it went wrong.
+// Returns 0, or the step that failed.
 Task<Result<int>> goes_on(EventLoop& loop, ServiceListener& listener, std::vector<UniqueFd>& fill) {
     int served = 0;
     auto serve = [&served](StreamSocket stream) -> Task<> {
@@ -65,7 +65,7 @@ Task<Result<int>> goes_on(EventLoop& loop, ServiceListener& listener, std::vecto
 
 } // namespace
 
-TEST_CASE("a service takes its clients one after the other, and so many at a time") {
+TEST_CASE("a service accepts clients one by one, up to its limit at a time") {
     for (const Backend backend : backends()) {
         CAPTURE(to_string(backend));
         auto loop = EventLoop::create({.backend = backend});
@@ -90,7 +90,7 @@ TEST_CASE("a service takes its clients one after the other, and so many at a tim
     }
 }
 
-TEST_CASE("a service goes on when descriptors come back") {
+TEST_CASE("a service continues when descriptors are free again") {
     for (const Backend backend : backends()) {
         CAPTURE(to_string(backend));
         const Ending ending = end_of_child([backend] {
@@ -110,7 +110,7 @@ TEST_CASE("a service goes on when descriptors come back") {
     }
 }
 
-TEST_CASE("the wait for a client ends when it is cancelled") {
+TEST_CASE("a wait for a client can be cancelled") {
     auto loop = EventLoop::create();
     REQUIRE(loop);
     ServiceListener listener(listen(), "few");

@@ -36,7 +36,7 @@ TEST_CASE("NOTIFY_SOCKET is a path or an abstract name") {
     CHECK(!read_notify_socket(("/" + std::string(200, 'x')).c_str()));
 }
 
-TEST_CASE("a watchdog is for the process that it names, or for whoever reads it") {
+TEST_CASE("a watchdog applies to the process that it names, or to any process") {
     constexpr pid_t own_pid = 1234;
     CHECK(read_watchdog("20000000", "1234", own_pid) == 20s);
     CHECK(read_watchdog("1", nullptr, own_pid) == 1us);
@@ -50,7 +50,7 @@ TEST_CASE("a watchdog is for the process that it names, or for whoever reads it"
     CHECK(read_watchdog(nullptr, nullptr, own_pid) == 0s);
 }
 
-TEST_CASE("a service manager gets one datagram for each thing") {
+TEST_CASE("a service manager gets one datagram per notification") {
     NotifySocket manager;
     const ServiceManager told(manager.address(), 20s);
     CHECK(told);
@@ -80,7 +80,7 @@ TEST_CASE("a reload carries its time") {
     CHECK(said <= monotonic_us());
 }
 
-TEST_CASE("a service manager that does not read keeps nobody waiting") {
+TEST_CASE("a service manager that does not read blocks nothing") {
     NotifySocket manager;
     const ServiceManager told(manager.address(), 0s);
     int sent = 0;
@@ -91,7 +91,7 @@ TEST_CASE("a service manager that does not read keeps nobody waiting") {
     CHECK(told.ready("serving"));
 }
 
-TEST_CASE("a service manager that is gone, or never was, is no error") {
+TEST_CASE("a missing service manager is not an error") {
     Endpoint address;
     {
         const NotifySocket manager;
@@ -102,10 +102,10 @@ TEST_CASE("a service manager that is gone, or never was, is no error") {
     CHECK(descriptor_count() == descriptors);
     const ServiceManager nobody;
     CHECK(!nobody);
-    CHECK(nobody.ready("serving")); // nothing has to be sent again
+    CHECK(nobody.ready("serving")); // no need to retry
 }
 
-TEST_CASE("a service manager is found in the environment, and not in a simulation") {
+TEST_CASE("a service manager is found in the environment, but not in a simulation") {
     CHECK(!ServiceManager::of_environment());
     NotifySocket manager;
     const Variable socket("NOTIFY_SOCKET", manager.variable());

@@ -50,7 +50,7 @@ std::vector<std::string> reports_with_a_thread(bool blocks) {
 
 } // namespace
 
-TEST_CASE("a server says that another thread would take its SIGTERM, and nothing else") {
+TEST_CASE("a server reports a thread that would take its SIGTERM, and nothing else") {
     if (thread_sanitizer_runs) RINGLET_SKIP("TSan has a thread of its own");
     const auto lines = reports_with_a_thread(false);
     REQUIRE(lines.size() == 1);
@@ -58,7 +58,7 @@ TEST_CASE("a server says that another thread would take its SIGTERM, and nothing
     CHECK(reports_with_a_thread(true).empty());
 }
 
-TEST_CASE("a server goes on to watch its signals after an error that lasts, and is not busy") {
+TEST_CASE("a server keeps watching its signals after a lasting error, without spinning") {
     for (const Backend backend : {Backend::epoll, Backend::automatic}) {
         CAPTURE(to_string(backend));
         auto loop = EventLoop::create({.backend = backend});
@@ -68,7 +68,7 @@ TEST_CASE("a server goes on to watch its signals after an error that lasts, and 
         options.loop.report = [&](std::string_view line) { lines.emplace_back(line); };
         auto signals = SignalStream::create({SIGUSR1});
         REQUIRE(signals);
-        // Its descriptor is that number, and for a while a folder, which cannot be read.
+        // Its descriptor has this number; for a while it is a folder, which cannot be read.
         const int fd = [] {
             for (int number = 3; number < 1000; ++number) {
                 std::array<char, 64> target{};

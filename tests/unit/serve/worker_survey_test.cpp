@@ -20,7 +20,7 @@ WorkerSnapshot with_connections(std::size_t count) {
     return snapshot;
 }
 
-// Two workers on the thread of the test: the first answers at once, the second when it is told to.
+// Two workers on the thread of the test: the first answers at once, the second on request.
 struct TwoWorkers {
     std::size_t questions_to_second = 0;
     bool second_has_ended = false;
@@ -48,8 +48,7 @@ struct TwoWorkers {
 
 } // namespace
 
-TEST_CASE(
-    "a survey: who does not answer in time is missing, and is not asked again before it has") {
+TEST_CASE("a survey: a worker without an answer is missing, and not asked again until it answers") {
     ReportingLoop loop;
     TwoWorkers workers;
     WorkerSurvey survey(*loop, 2, workers.asking());
@@ -72,7 +71,7 @@ TEST_CASE(
     CHECK(ran);
 }
 
-TEST_CASE("a survey: who ends without an answer has ended, and holds up nobody any more") {
+TEST_CASE("a survey: a worker that ends without an answer no longer delays a survey") {
     ReportingLoop loop;
     TwoWorkers workers;
     WorkerSurvey survey(*loop, 2, workers.asking());
@@ -92,7 +91,7 @@ TEST_CASE("a survey: who ends without an answer has ended, and holds up nobody a
     CHECK(ran);
 }
 
-TEST_CASE("a survey: who ends while it is asked has ended, and is not taken for stuck") {
+TEST_CASE("a survey: a worker that ends while it is asked has ended, and is not stuck") {
     ReportingLoop loop;
     TwoWorkers workers{.ends_when_asked = true};
     WorkerSurvey survey(*loop, 2, workers.asking());
@@ -105,7 +104,7 @@ TEST_CASE("a survey: who ends while it is asked has ended, and is not taken for 
     CHECK(ran);
 }
 
-TEST_CASE("a survey: those who want to know at the same time share one") {
+TEST_CASE("a survey: simultaneous callers share one survey") {
     ReportingLoop loop;
     TwoWorkers workers;
     std::size_t questions_to_first = 0;

@@ -29,7 +29,7 @@ using namespace ringlet::testing;
 
 namespace {
 
-// That one of four workers gets none of so many has a probability of 4 * 0.75^200, or 4e-25.
+// The probability that one of four workers gets none of them is 4 * 0.75^200, or 4e-25.
 constexpr std::size_t enough_clients = 200;
 
 ServeOptions options_of(std::size_t workers) {
@@ -56,7 +56,7 @@ void check_echoes(const std::vector<UniqueFd>& clients) {
     }
 }
 
-/// Under TSan only those of workers: it makes a thread of its own with the first of ours.
+/// Under TSan only threads of workers, as TSan starts one of its own with the first of ours.
 std::size_t thread_count() {
     std::size_t count = 0;
     for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
@@ -67,7 +67,7 @@ std::size_t thread_count() {
     return count;
 }
 
-/// A thread that has been joined is counted for a moment more.
+/// The kernel counts a joined thread for a moment longer.
 void until_thread_count(std::size_t count) {
     while (thread_count() != count) std::this_thread::yield();
 }
@@ -121,7 +121,7 @@ TEST_CASE("every worker serves, and the sums add up") {
     CHECK(workers.lines().empty());
 }
 
-TEST_CASE("one worker serves on the thread that runs it, and has no other") {
+TEST_CASE("one worker serves on the calling thread, and starts no other") {
     std::thread::id of_run;
     std::thread::id of_handler;
     const std::size_t threads_before = thread_count();
@@ -162,7 +162,7 @@ TEST_CASE("one worker serves on the thread that runs it, and has no other") {
 
 namespace {
 
-/// A handler that notes where its copies are made, called and destroyed.
+/// A handler that records on which threads its copies are made, called and destroyed.
 struct Tracked {
     struct Book {
         std::mutex mutex;
@@ -183,7 +183,7 @@ struct Tracked {
     }
 
     Task<> operator()(TcpStream stream) {
-        ++calls; // of this copy alone: TSan would see another thread
+        ++calls; // one per copy: TSan would find a second thread
         {
             const std::lock_guard lock(book->mutex);
             book->calls.emplace_back(this, std::this_thread::get_id());
@@ -224,7 +224,7 @@ TEST_CASE("each worker calls a copy of the handler, made and destroyed on the ca
 
 // ---- stopping -----------------------------------------------------------------------------------
 
-TEST_CASE("a stop from another thread drains all workers, the second ends them at once") {
+TEST_CASE("a stop from another thread drains all workers, and a second stop ends them at once") {
     ServeOptions options = options_of(2);
     options.drain_timeout = std::chrono::hours(1);
     WorkersThread workers(options, echo);
@@ -248,7 +248,7 @@ TEST_CASE("a stop from another thread drains all workers, the second ends them a
     for (const UniqueFd& client : clients) CHECK(end_of(client.get()) == 0);
 }
 
-TEST_CASE("workers that nobody uses any more: stopped before they run, or never run") {
+TEST_CASE("workers stopped before they run, or never run, leave nothing behind") {
     const std::size_t descriptors = descriptor_count();
     const std::size_t threads = thread_count();
     waiting_for("run to return after a stop that came before it");
@@ -259,7 +259,7 @@ TEST_CASE("workers that nobody uses any more: stopped before they run, or never 
         auto report = workers->run(echo);
         REQUIRE(report);
         CHECK(report->accepted_count == 0);
-        workers->stop(); // they have gone: nothing happens
+        workers->stop(); // they have ended: does nothing
     }
     waiting_for("workers that never run to end");
     {
@@ -274,7 +274,7 @@ TEST_CASE("workers that nobody uses any more: stopped before they run, or never 
     until_thread_count(threads);
 }
 
-TEST_CASE("when a worker's listener fails all drain, and its error is returned") {
+TEST_CASE("when a worker's listener fails all workers drain, and its error is returned") {
     const std::size_t descriptors = descriptor_count();
     std::vector<UniqueFd> clients;
     {
@@ -305,7 +305,7 @@ TEST_CASE("when a worker's listener fails all drain, and its error is returned")
     CHECK(descriptor_count() == descriptors);
 }
 
-TEST_CASE("a worker whose loop a handler stops takes the others with it") {
+TEST_CASE("a handler that stops its worker's loop stops all workers") {
     const auto stop_at_the_word = [](TcpStream stream) -> Task<> {
         auto chunk = co_await stream.recv();
         EventLoop& loop = co_await current_loop();
@@ -319,13 +319,13 @@ TEST_CASE("a worker whose loop a handler stops takes the others with it") {
     CHECK(report.accepted_count == 1);
 }
 
-TEST_CASE("what a worker throws is thrown by run, when all have ended") {
+TEST_CASE("run throws what a worker threw, after all workers have ended") {
     FramePool::Audit audit{.fails_at = 1};
     auto workers = Workers::create(options_of(2));
     REQUIRE(workers);
     const UniqueFd client = connect_to(workers->local());
     auto handler = [&](TcpStream stream) -> Task<> {
-        FramePool::local().audit(&audit); // that of this worker's thread: it cannot drain
+        FramePool::local().audit(&audit); // of this worker's thread, so it cannot drain
         workers->stop();
         static_cast<void>(co_await stream.recv());
     };
@@ -349,7 +349,7 @@ TEST_CASE("handlers that throw on several workers are reported one at a time") {
 
 // ---- limits -------------------------------------------------------------------------------------
 
-TEST_CASE("max_connections is that of all workers together, whichever has them") {
+TEST_CASE("max_connections is shared by all workers, whichever has the connections") {
     ServeOptions options = options_of(2);
     options.max_connections = 5;
     WorkersThread workers(options, [](TcpStream stream) -> Task<> {
@@ -364,7 +364,7 @@ TEST_CASE("max_connections is that of all workers together, whichever has them")
     };
     waiting_for("both workers to reach their limits");
     while (greeted_count() < 5) std::this_thread::yield();
-    // No workers that are right fail here, however slow they are.
+    // Correct workers cannot fail here, however slow they are.
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     CHECK(greeted_count() == 5);
     workers.stop();
@@ -373,7 +373,7 @@ TEST_CASE("max_connections is that of all workers together, whichever has them")
     CHECK(report.cancelled_count == 5);
 }
 
-TEST_CASE("what the second stop ends makes no room for those who wait") {
+TEST_CASE("connections ended by the second stop make no room for waiting clients") {
     ServeOptions options = options_of(8);
     options.max_connections = 16;
     WorkersThread workers(options, [](TcpStream stream) -> Task<> {
@@ -388,7 +388,7 @@ TEST_CASE("what the second stop ends makes no room for those who wait") {
     workers.stop();
     waiting_for("all workers to refuse new clients");
     until_refused(workers.address());
-    // Soon each has taken those who wait from its queue: the second stop comes to one worker before the others.
+    // Each worker soon takes the waiting clients from its queue; the second stop reaches one worker first.
     std::this_thread::sleep_for(2 * Server::settle_time);
     workers.stop();
     const ServeReport report = workers.finish();
@@ -396,7 +396,7 @@ TEST_CASE("what the second stop ends makes no room for those who wait") {
     CHECK(report.cancelled_count == 16);
 }
 
-TEST_CASE("there are as many workers as were asked for, as CPUs for 0, and never too many") {
+TEST_CASE("there are as many workers as requested, one per CPU for 0, and never too many") {
     ServeOptions options = options_of(8);
     options.max_connections = 3;
     {
@@ -420,7 +420,7 @@ TEST_CASE("there are as many workers as were asked for, as CPUs for 0, and never
     CHECK(too_many.error() == std::errc::invalid_argument);
 }
 
-TEST_CASE("when a worker cannot be made the others go, and the error says why") {
+TEST_CASE("if a worker cannot be created the others are destroyed, and the error is returned") {
     const Ending ending = end_of_child([] {
         const std::size_t open = descriptor_count();
         const std::size_t threads = thread_count();
@@ -431,7 +431,7 @@ TEST_CASE("when a worker cannot be made the others go, and the error says why") 
             options.loop.report = [](std::string_view) {};
             options.max_connections = 100;
             auto workers = Workers::create(options);
-            if (workers) return more > 8 ? 0 : 3; // each step has failed once
+            if (workers) return more > 8 ? 0 : 3; // each step failed once
             if (workers.error() != std::errc::too_many_files_open) return 4;
             until_thread_count(threads);
             const rlimit enough{.rlim_cur = 1000, .rlim_max = 1000};
@@ -444,7 +444,7 @@ TEST_CASE("when a worker cannot be made the others go, and the error says why") 
     CHECK_MESSAGE(ending.status == 0, ending.errors);
 }
 
-TEST_CASE("SIGTERM and SIGINT are blocked before clients may connect") {
+TEST_CASE("SIGTERM and SIGINT are blocked before clients can connect") {
     for (const std::size_t workers : {1U, 2U}) {
         CAPTURE(workers);
         ServeOptions options = options_of(workers);
@@ -458,7 +458,7 @@ TEST_CASE("SIGTERM and SIGINT are blocked before clients may connect") {
     }
 }
 
-TEST_CASE("workers do not share a port with a server that was there before") {
+TEST_CASE("workers do not share a port with an earlier server") {
     const UniqueFd foreign(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const int yes = 1;
     REQUIRE(::setsockopt(foreign.get(), SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes) == 0);
@@ -481,7 +481,7 @@ TEST_CASE("workers do not share a port with a server that was there before") {
     CHECK(lines[0].find("the port is in use") != std::string::npos);
 }
 
-TEST_CASE("a pinned worker runs on its CPU, and the calling thread is as it was") {
+TEST_CASE("a pinned worker runs on its CPU, and the calling thread is unpinned afterwards") {
     const std::vector<int> cpus = CpuSet::of_this_thread()->numbers();
     for (const std::size_t size : {std::size_t{1}, std::size_t{3}}) {
         CAPTURE(size);

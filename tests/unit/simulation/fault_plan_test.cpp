@@ -31,7 +31,7 @@ bool can_strike_at_all(const FaultPlan& plan) {
 
 } // namespace
 
-TEST_CASE("the same seed makes the same plan, another seed another one") {
+TEST_CASE("the same seed makes the same plan, and other seeds make other plans") {
     std::vector<bool> last;
     int different = 0;
     for (std::uint64_t seed = 0; seed < 50; ++seed) {
@@ -46,7 +46,7 @@ TEST_CASE("the same seed makes the same plan, another seed another one") {
     for (int i = 0; i < 100; ++i) CHECK(one.below(1'000'000) == other.below(1'000'000));
 }
 
-TEST_CASE("what is allowed does not change the plan for the others") {
+TEST_CASE("allowing a fault does not change the plan for the others") {
     const FaultSet without = FaultSet::all().without(Fault::early_end);
     for (std::uint64_t seed = 0; seed < 200; ++seed) {
         const FaultPlan all(seed, FaultSet::all());
@@ -58,7 +58,7 @@ TEST_CASE("what is allowed does not change the plan for the others") {
     }
 }
 
-TEST_CASE("a fault strikes only where it is allowed, and where the plan says that it can") {
+TEST_CASE("a fault strikes only if it is allowed and the plan includes it") {
     for (std::uint64_t seed = 0; seed < 100; ++seed) {
         const FaultSet allowed{fault_at(seed % fault_count),
                                fault_at((seed * 7 + 3) % fault_count)};
@@ -73,7 +73,7 @@ TEST_CASE("a fault strikes only where it is allowed, and where the plan says tha
     }
 }
 
-TEST_CASE("each fault that can strike does, and is counted each time") {
+TEST_CASE("every fault in a plan strikes, and is counted each time") {
     std::vector<int> plans_with(fault_count);
     for (std::uint64_t seed = 0; seed < 300; ++seed) {
         FaultPlan plan(seed, FaultSet::all());
@@ -102,7 +102,7 @@ TEST_CASE("about one seed in eight has no fault at all") {
     CHECK(quiet < 4000 / 6);
 }
 
-TEST_CASE("with no fault allowed none strikes, and one that is noted counts all the same") {
+TEST_CASE("with no fault allowed none strikes, but a noted one still counts") {
     FaultPlan plan(3, FaultSet::none());
     CHECK_FALSE(can_strike_at_all(plan));
     for (int i = 0; i < 1000; ++i) CHECK_FALSE(plan.strikes(Fault::short_recv));
@@ -113,7 +113,7 @@ TEST_CASE("with no fault allowed none strikes, and one that is noted counts all 
     CHECK(std::accumulate(counts.begin(), counts.end(), std::uint64_t{0}) == 2);
 }
 
-TEST_CASE("numbers are below their limit, and each of them comes") {
+TEST_CASE("random numbers are below their limit, and each of them occurs") {
     FaultPlan plan(11, FaultSet::all());
     std::vector<int> seen(7);
     for (int i = 0; i < 700; ++i) ++seen.at(plan.below(7));

@@ -13,7 +13,7 @@ Fault fault_at(std::size_t index) { return static_cast<Fault>(index); }
 
 } // namespace
 
-TEST_CASE("every fault has a name, and each its own") {
+TEST_CASE("every fault has a name of its own") {
     std::set<std::string> names;
     for (std::size_t index = 0; index < fault_count; ++index) {
         names.insert(to_string(fault_at(index)));
@@ -26,7 +26,7 @@ TEST_CASE("every fault has a name, and each its own") {
     CHECK(to_string(fault_at(fault_count)) == std::string("?"));
 }
 
-TEST_CASE("a FaultSet has what it was made of") {
+TEST_CASE("a FaultSet has exactly the faults it was made of") {
     constexpr FaultSet two{Fault::short_send, Fault::early_end};
     static_assert(two.has(Fault::short_send) && two.has(Fault::early_end));
     for (std::size_t index = 0; index < fault_count; ++index) {
@@ -37,7 +37,7 @@ TEST_CASE("a FaultSet has what it was made of") {
         CHECK_MESSAGE(FaultSet{fault}.has(fault), name);
         CHECK_MESSAGE(two.has(fault) == (fault == Fault::short_send || fault == Fault::early_end),
                       name);
-        // Those that lose nothing come first.
+        // The harmless ones come first.
         CHECK_MESSAGE(FaultSet::harmless().has(fault) == (fault <= Fault::late_wake), name);
     }
 }

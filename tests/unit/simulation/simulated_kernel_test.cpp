@@ -30,7 +30,7 @@ struct World {
 
 } // namespace
 
-TEST_CASE("a simulated kernel stands in on its thread as long as it lives") {
+TEST_CASE("a simulated kernel stands in on its thread for as long as it lives") {
     Kernel& real = Kernel::of_this_thread();
     const auto before = Clock::now();
     {
@@ -50,7 +50,7 @@ TEST_CASE("a simulated kernel stands in on its thread as long as it lives") {
     CHECK(Clock::now() < before + 1min);
 }
 
-TEST_CASE("one simulation stands in at a time, and outlives its loop") {
+TEST_CASE("only one simulation stands in at a time, and it must outlive its loop") {
     check_aborts("a simulation inside of another one", [] {
         const World world;
         const World inside;
@@ -79,7 +79,7 @@ TEST_CASE("one simulation stands in at a time, and outlives its loop") {
     }
 }
 
-TEST_CASE("sockets that it opens are in memory, and UniqueFd closes them there") {
+TEST_CASE("sockets of the simulated kernel are in memory, and UniqueFd closes them there") {
     World world;
     {
         auto fd = world.kernel.open_socket(AF_INET6, SOCK_STREAM);
@@ -111,7 +111,7 @@ TEST_CASE("a descriptor that is closed twice fails the simulation") {
     CHECK(world.kernel.failure() == "a descriptor was closed that is not open");
 }
 
-TEST_CASE("what is asked of a real descriptor is asked of the real kernel") {
+TEST_CASE("calls on a real descriptor go to the real kernel") {
     const auto before = descriptor_count();
     {
         World world;
@@ -135,7 +135,7 @@ TEST_CASE("what is asked of a real descriptor is asked of the real kernel") {
     CHECK(descriptor_count() == before);
 }
 
-TEST_CASE("time passes when it is told to") {
+TEST_CASE("simulated time passes only when it is advanced") {
     World world;
     CHECK(world.kernel.elapsed() == 0s);
     world.kernel.advance(SimulatedKernel::begin + 90min);
@@ -144,7 +144,7 @@ TEST_CASE("time passes when it is told to") {
     CHECK(world.kernel.failure().empty());
 }
 
-TEST_CASE("the first broken promise is kept, and each is traced") {
+TEST_CASE("the first failure is kept, and every failure is traced") {
     World world;
     CHECK(world.kernel.failure().empty());
     world.kernel.fail("one thing");
@@ -154,7 +154,7 @@ TEST_CASE("the first broken promise is kept, and each is traced") {
                                                   "    0.000000 s  FAILED: and another"});
 }
 
-TEST_CASE("reports and answers are lines of the trace, with their moments") {
+TEST_CASE("reports and results are lines of the trace, with their time") {
     World world;
     world.kernel.report("a line for an operator");
     world.kernel.advance(SimulatedKernel::begin + 2s + 345us);
@@ -172,7 +172,7 @@ TEST_CASE("reports and answers are lines of the trace, with their moments") {
     CHECK(world.kernel.completion_count() == 3);
 }
 
-TEST_CASE("the hash is of all answers, their order and their moments, not of real numbers") {
+TEST_CASE("the hash covers all results, their order and time, but no real descriptor numbers") {
     using Steps = std::function<void(SimulatedKernel&, Request&)>;
     const auto hash_of = [](const Steps& steps) {
         SimulatedKernel kernel(1, FaultSet::none(), {});
@@ -209,7 +209,7 @@ TEST_CASE("the hash is of all answers, their order and their moments, not of rea
         CHECK(hash_of(different[i]) == hash_of(different[i]));
         for (std::size_t j = 0; j < i; ++j) CHECK(hash_of(different[i]) != hash_of(different[j]));
     }
-    // Which number a real descriptor has depends on the rest of the process.
+    // The number of a real descriptor depends on the rest of the process.
     const auto read = [&](int fd) {
         return [&, fd](auto& kernel, auto& request) { note(kernel, request, Opcode::read, fd, 8); };
     };

@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A network, its clock, and whoever asks again when something has changed.
+/// A network, its clock, and retries whenever something has changed.
 class World {
 public:
     explicit World(std::uint64_t seed = 1, FaultSet faults = FaultSet::none())
@@ -46,7 +46,7 @@ public:
 
     void start(Operation& operation) { note(operation, network.attempt(operation)); }
 
-    /// Lets the next thing happen. Returns false when nothing will.
+    /// Runs the next event. Returns false if there is none.
     bool step() {
         const auto next = network.next_event();
         if (!next) return false;
@@ -61,7 +61,7 @@ public:
         }
     }
 
-    /// The answer if there is one by now.
+    /// The result, if there is one yet.
     std::optional<int> answer_now(Request& request) {
         settle();
         const auto found = answers_.extract(&request.operation);
@@ -88,7 +88,7 @@ public:
         if (!result) network.withdraw(request.operation);
         return result;
     }
-    /// What was received, or how it ended: `"abc"`, `end`, an error, `nothing`.
+    /// What was received, or how the receive ended: `"abc"`, `end`, an error, `nothing`.
     std::string recv(int fd, std::size_t size_bytes = 64) {
         Request request(size_bytes);
         const auto result = ask(request, Opcode::recv, fd);
@@ -143,7 +143,7 @@ private:
     std::map<const Operation*, int> answers_;
 };
 
-/// Calls `scene(world)` with seeds until it returns true: what it looked for has happened.
+/// Calls `scene(world)` with seeds until it returns true, that is, until the fault has struck.
 template <class Scene>
 void find_seed(FaultSet faults, Scene scene) {
     for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
@@ -153,7 +153,7 @@ void find_seed(FaultSet faults, Scene scene) {
     FAIL("no seed of 3000 has shown it");
 }
 
-/// A pair of which the receiver has room for `room_bytes`, as with the smallest that there is.
+/// A pair whose receiver has room for only `room_bytes`, or for none.
 World::Connection with_room(World& world, std::optional<std::size_t> room_bytes) {
     const auto [one, other] = world.pair();
     Request flood(300'000);
@@ -191,7 +191,7 @@ TEST_CASE("the simulated network opens sockets for IPv4 and IPv6, the lowest fre
     CHECK_FALSE(is_simulated(-1));
 }
 
-TEST_CASE("a descriptor that is not open is answered with EBADF") {
+TEST_CASE("operations on a closed descriptor get EBADF") {
     World world;
     const int closed = world.open();
     world.network.close(closed);
@@ -211,7 +211,7 @@ TEST_CASE("a descriptor that is not open is answered with EBADF") {
     }
 }
 
-TEST_CASE("an address is taken once, and an any-address is all of its family") {
+TEST_CASE("an address can be bound once, and an any-address covers its family") {
     World world;
     REQUIRE(world.listen(loopback("127.0.0.1:80")) >= 0);
     const auto bound = [&](const char* text) {
@@ -226,7 +226,7 @@ TEST_CASE("an address is taken once, and an any-address is all of its family") {
     CHECK_FALSE(bound("[::]:80"));
     CHECK(bound("[::1]:80") == code(EADDRINUSE));
     CHECK_FALSE(bound("0.0.0.0:82"));
-    CHECK(bound("127.0.0.1:82") == code(EADDRINUSE)); // bound, though it does not listen
+    CHECK(bound("127.0.0.1:82") == code(EADDRINUSE)); // bound, but not listening
 }
 
 TEST_CASE("an address is free again when its socket has been closed") {
@@ -234,10 +234,10 @@ TEST_CASE("an address is free again when its socket has been closed") {
     const auto connection = world.connection();
     const auto at = world.network.local(connection.listener).value();
     world.network.close(connection.listener);
-    CHECK(world.listen(at) >= 0); // the connection that it accepted is in nobody's way
+    CHECK(world.listen(at) >= 0); // an accepted connection does not block it
 }
 
-TEST_CASE("a bind of the wrong family is refused, and so is a second one") {
+TEST_CASE("a bind with the wrong family is refused, and so is a second bind") {
     World world;
     CHECK(world.network.bind(world.open(AF_INET), loopback("[::1]:80")).error() ==
           code(EAFNOSUPPORT));
@@ -249,9 +249,9 @@ TEST_CASE("a bind of the wrong family is refused, and so is a second one") {
     CHECK(world.network.local(fd).value() == loopback("127.0.0.1:80"));
 }
 
-TEST_CASE("port 0 takes a port that nobody has") {
+TEST_CASE("port 0 takes an unused port") {
     World world;
-    // The first that it would take.
+    // The first ones that it would take.
     REQUIRE(world.listen(loopback("127.0.0.1:32769")) >= 0);
     REQUIRE(world.listen(loopback("0.0.0.0:32770")) >= 0);
     std::map<std::uint16_t, int> ports;
@@ -262,7 +262,7 @@ TEST_CASE("port 0 takes a port that nobody has") {
     CHECK(ports.count(0) == 0);
     CHECK(ports.count(32769) == 0);
     CHECK(ports.count(32770) == 0);
-    // Who listens without an address gets one.
+    // A listener without an address gets one.
     const int fd = world.open(AF_INET6);
     CHECK(world.network.local(fd).value() == loopback("[::]:0"));
     CHECK(world.network.listen(fd, 1));
@@ -272,7 +272,7 @@ TEST_CASE("port 0 takes a port that nobody has") {
 
 // ---- connecting ---------------------------------------------------------------------------------
 
-TEST_CASE("a client and a server meet, and each knows both names") {
+TEST_CASE("a client and a server connect, and each knows both addresses") {
     World world;
     for (const char* text : {"127.0.0.1:0", "[::1]:0", "0.0.0.0:0", "[::]:0"}) {
         const int listener = world.listen(loopback(text));
@@ -286,7 +286,7 @@ TEST_CASE("a client and a server meet, and each knows both names") {
         Request accepting;
         const int server = world.ask(accepting, Opcode::accept, listener).value_or(-1);
         REQUIRE(is_simulated(server));
-        // An any-address is the loopback to whoever connects to it.
+        // Connecting to an any-address reaches the loopback.
         Endpoint expected = loopback(to.is_v6() ? "[::1]:0" : "127.0.0.1:0");
         expected.set_port(port);
         CHECK(world.network.peer(client).value() == expected);
@@ -301,7 +301,7 @@ TEST_CASE("a client and a server meet, and each knows both names") {
     }
 }
 
-TEST_CASE("a client that has bound its socket connects from there") {
+TEST_CASE("a client with a bound socket connects from its address") {
     World world;
     const int listener = world.listen();
     const int client = world.open();
@@ -313,12 +313,12 @@ TEST_CASE("a client that has bound its socket connects from there") {
     CHECK(world.network.peer(server).value() == loopback("127.0.0.7:99"));
 }
 
-TEST_CASE("nobody listens, and the client is refused") {
+TEST_CASE("without a listener the client is refused") {
     World world;
     const int client = world.open();
     Request connecting;
     CHECK(world.connect(connecting, client, loopback("127.0.0.1:80")) == -ECONNREFUSED);
-    // Another address of the same port, another family, and one that is bound and does not listen.
+    // Another address with the same port, another family, and one bound without listening.
     REQUIRE(world.network.bind(world.open(), loopback("127.0.0.1:80")));
     REQUIRE(world.listen(loopback("127.0.0.2:80")) >= 0);
     REQUIRE(world.listen(loopback("[::1]:80")) >= 0);
@@ -328,7 +328,7 @@ TEST_CASE("nobody listens, and the client is refused") {
     CHECK(world.connect(connecting, client, loopback("127.0.0.2:80")) == 0);
 }
 
-TEST_CASE("an accept that was there first is answered when a client comes") {
+TEST_CASE("an accept that came first finishes when a client connects") {
     World world;
     const int listener = world.listen();
     Request accepting;
@@ -341,7 +341,7 @@ TEST_CASE("an accept that was there first is answered when a client comes") {
     CHECK_FALSE(world.network.is_waited_on(listener));
 }
 
-TEST_CASE("with a full backlog a client knocks again each second, and gets in when there is room") {
+TEST_CASE("with a full backlog a client retries each second, and connects when there is room") {
     World world;
     const int listener = world.listen(loopback(), 1);
     const auto at = world.network.local(listener).value();
@@ -373,7 +373,7 @@ TEST_CASE("with a backlog that stays full a client gives up after six seconds") 
     CHECK(world.now < begin + 7s);
 }
 
-TEST_CASE("a listener that is closed resets those that it has not accepted, and refuses the rest") {
+TEST_CASE("closing a listener resets clients not yet accepted, and refuses the rest") {
     World world;
     const int listener = world.listen(loopback(), 1);
     const auto at = world.network.local(listener).value();
@@ -391,7 +391,7 @@ TEST_CASE("a listener that is closed resets those that it has not accepted, and 
     CHECK(world.answer(second) == -ECONNREFUSED);
 }
 
-TEST_CASE("a client that leaves before it is accepted is the end for whoever accepts it") {
+TEST_CASE("a client that leaves before it is accepted can still be accepted and read") {
     World world;
     const int listener = world.listen();
     const int client = world.open();
@@ -408,7 +408,7 @@ TEST_CASE("a client that leaves before it is accepted is the end for whoever acc
 
 // ---- bytes --------------------------------------------------------------------------------------
 
-TEST_CASE("bytes arrive in their order, and not before their time") {
+TEST_CASE("bytes arrive in order, and not before their time") {
     int with_latency = 0;
     for (std::uint64_t seed = 1; seed <= 40; ++seed) {
         World world(seed);
@@ -439,7 +439,7 @@ TEST_CASE("bytes arrive in their order, and not before their time") {
     CHECK(with_latency > 2);
 }
 
-TEST_CASE("a receive takes what fits, and the rest waits") {
+TEST_CASE("a receive takes what fits, and leaves the rest") {
     World world;
     const auto [one, other] = world.pair();
     CHECK(world.send(one, "abcdefgh") == 8);
@@ -481,12 +481,12 @@ TEST_CASE("the room of a receiver differs from seed to seed") {
 
 // ---- the end ------------------------------------------------------------------------------------
 
-TEST_CASE("after shutdown_write the peer reads the rest and the end, and the other way goes on") {
+TEST_CASE("after shutdown_write the peer reads the rest and the end, and can still send") {
     World world;
     const auto [client, server, listener] = world.connection();
     CHECK(world.send(client, "last words") == 10);
     CHECK(world.network.shutdown_write(client));
-    CHECK(world.network.shutdown_write(client)); // again makes no difference
+    CHECK(world.network.shutdown_write(client)); // a second call changes nothing
     CHECK(world.send(client, "more") == -EPIPE);
     CHECK(world.recv(server) == "\"last words\"");
     CHECK(world.recv(server) == "end");
@@ -503,7 +503,7 @@ TEST_CASE("after shutdown_write the peer reads the rest and the end, and the oth
     CHECK(world.network.shutdown_write(listener).error() == code(ENOTCONN));
 }
 
-TEST_CASE("shutdown_write ends a send that waits") {
+TEST_CASE("shutdown_write ends a waiting send") {
     World world;
     const auto pair = with_room(world, std::nullopt);
     Request sending;
@@ -513,7 +513,7 @@ TEST_CASE("shutdown_write ends a send that waits") {
     CHECK(world.answer_now(sending) == -EPIPE);
 }
 
-TEST_CASE("a socket that is closed is the end for its peer") {
+TEST_CASE("closing a socket is the end for its peer") {
     World world;
     const auto [client, server, listener] = world.connection();
     Request receiving;
@@ -525,7 +525,7 @@ TEST_CASE("a socket that is closed is the end for its peer") {
     CHECK(world.network.open_count() == 2);
 }
 
-TEST_CASE("a socket that is closed with bytes unread resets its peer") {
+TEST_CASE("closing a socket with unread bytes resets its peer") {
     World world;
     for (const bool arrived : {false, true}) {
         const auto [client, server, listener] = world.connection();
@@ -542,7 +542,7 @@ TEST_CASE("a socket that is closed with bytes unread resets its peer") {
     }
 }
 
-TEST_CASE("what is sent to a socket that is closed is taken, and the reset comes later") {
+TEST_CASE("a send to a closed socket succeeds, and the reset comes later") {
     World world;
     const auto [client, server, listener] = world.connection();
     world.network.close(server);
@@ -554,7 +554,7 @@ TEST_CASE("what is sent to a socket that is closed is taken, and the reset comes
     CHECK(world.send(client, "again") == -EPIPE);
 }
 
-TEST_CASE("a send that waits for room goes on when its peer has gone") {
+TEST_CASE("a send that waits for room ends when its peer closes") {
     World world;
     const auto pair = with_room(world, std::nullopt);
     Request sending;
@@ -566,7 +566,7 @@ TEST_CASE("a send that waits for room goes on when its peer has gone") {
     CHECK(world.recv(pair.client) == "ECONNRESET");
 }
 
-TEST_CASE("those that wait are known by descriptor, until they are withdrawn") {
+TEST_CASE("waiting operations are known by descriptor until they are withdrawn") {
     World world;
     const auto [one, other] = world.pair();
     Request reading_one;
@@ -578,7 +578,7 @@ TEST_CASE("those that wait are known by descriptor, until they are withdrawn") {
     world.network.withdraw(reading_one.operation);
     CHECK(world.network.waiting() == std::vector<Operation*>{&reading_other.operation});
     CHECK_FALSE(world.network.is_waited_on(one));
-    // A withdrawn one takes nothing.
+    // A withdrawn receive takes nothing.
     CHECK(world.send(other, "for later") == 9);
     world.step_to_the_end();
     CHECK_FALSE(world.answer_now(reading_one));
@@ -604,7 +604,7 @@ TEST_CASE("without faults nothing goes wrong") {
     }
 }
 
-TEST_CASE("short_recv gives fewer bytes than have arrived, and the rest next time") {
+TEST_CASE("short_recv returns fewer bytes than have arrived, and the rest next time") {
     find_seed({Fault::short_recv}, [](World& world) {
         const auto [one, other] = world.pair();
         CHECK(world.send(one, "abcdefgh") == 8);
@@ -637,7 +637,7 @@ TEST_CASE("short_send takes fewer bytes than there is room for, and those arrive
     });
 }
 
-TEST_CASE("interrupted answers EINTR or EAGAIN, and nothing is lost") {
+TEST_CASE("interrupted returns EINTR or EAGAIN, and nothing is lost") {
     int interrupts = 0;
     int agains = 0;
     find_seed({Fault::interrupted}, [&](World& world) {
@@ -674,11 +674,11 @@ TEST_CASE("connection_aborted fails an accept, and that client is reset") {
     });
 }
 
-TEST_CASE("too many files fail an accept and an open, but not before anything has begun") {
+TEST_CASE("too_many_files fails an accept and an open, but not before the first operation") {
     for (const auto& [fault, error] : {std::pair(Fault::too_many_files, EMFILE),
                                        std::pair(Fault::too_many_files_in_system, ENFILE)}) {
         find_seed({fault}, [&, struck = fault, answer = error](World& world) {
-            for (int i = 0; i < 500; ++i) REQUIRE(world.network.open(AF_INET)); // a test is set up
+            for (int i = 0; i < 500; ++i) REQUIRE(world.network.open(AF_INET)); // test setup
             CHECK(world.struck(struck) == 0);
             if (!world.plan.can_strike(struck)) return false;
             const int listener = world.listen();
@@ -687,7 +687,7 @@ TEST_CASE("too many files fail an accept and an open, but not before anything ha
                 Request accepting;
                 const auto accepted = world.ask(accepting, Opcode::accept, listener);
                 world.network.withdraw(accepting.operation);
-                CHECK((!accepted || *accepted == -answer)); // although nobody is there
+                CHECK((!accepted || *accepted == -answer)); // although no client came
                 accept_failed = accepted.has_value();
             }
             bool open_failed = false;
@@ -713,7 +713,7 @@ TEST_CASE("out of memory fails each kind of operation, once, and does no harm") 
             if (!world.plan.can_strike(struck)) return false;
             const auto [one, other] = world.pair();
             Request request(1);
-            // Until it has failed, or has been answered otherwise, or waits.
+            // Until it fails, or finishes otherwise, or waits.
             const auto ask = [&](Opcode opcode, int fd, const Endpoint& to = {}) {
                 if (opcode == Opcode::connect) {
                     world.start(request.configure_connect(fd, to));
@@ -738,7 +738,7 @@ TEST_CASE("out of memory fails each kind of operation, once, and does no harm") 
     }
 }
 
-TEST_CASE("connection_refused refuses a client although somebody listens") {
+TEST_CASE("connection_refused refuses a client despite a listener") {
     find_seed({Fault::connection_refused}, [](World& world) {
         const int listener = world.listen(loopback(), 1000);
         const auto at = world.network.local(listener).value();
@@ -801,7 +801,7 @@ TEST_CASE("broken_pipe fails a send with EPIPE, and resets the other side") {
     });
 }
 
-TEST_CASE("timed_out tells the other side at once, or in a quarter of an hour") {
+TEST_CASE("timed_out reaches the other side at once, or after a quarter of an hour") {
     int at_once = 0;
     int in_silence = 0;
     find_seed({Fault::timed_out}, [&](World& world) {
@@ -813,7 +813,7 @@ TEST_CASE("timed_out tells the other side at once, or in a quarter of an hour") 
             CHECK(world.struck(Fault::timed_out) == 1);
             const auto begin = world.now;
             const auto heard = world.recv(one);
-            if (world.struck(Fault::timed_out) == 2) return false; // and this side, too
+            if (world.struck(Fault::timed_out) == 2) return false; // on this side too
             if (heard == "ETIMEDOUT") {
                 ++in_silence;
                 CHECK(world.now >= begin + 15min);
@@ -829,7 +829,7 @@ TEST_CASE("timed_out tells the other side at once, or in a quarter of an hour") 
     });
 }
 
-TEST_CASE("timed_out fails a connect, too") {
+TEST_CASE("timed_out also fails a connect") {
     find_seed({Fault::timed_out}, [](World& world) {
         const int listener = world.listen(loopback(), 1000);
         const auto at = world.network.local(listener).value();
@@ -845,9 +845,9 @@ TEST_CASE("timed_out fails a connect, too") {
     });
 }
 
-// What a real kernel keeps for a peer that does not answer is limited: so is it here, or whoever sends
-// on would do so for a quarter of an hour.
-TEST_CASE("whoever sends into silence waits after a while, and hears of the end in its time") {
+// A real kernel buffers only so much for a peer that does not answer. Without that limit a sender would
+// go on for a quarter of an hour.
+TEST_CASE("a sender to a silent peer has to wait after a while, and times out") {
     find_seed({Fault::timed_out}, [](World& world) {
         const auto [one, other] = world.pair();
         for (int i = 0; i < 400; ++i) {
@@ -895,8 +895,8 @@ TEST_CASE("early_end is the end on both sides, before all has arrived, and then 
     });
 }
 
-TEST_CASE("what has arrived before a reset is kept or lost, as the seed wants") {
-    // It resets by closing with bytes unread, so that the fault itself is not needed.
+TEST_CASE("bytes that arrived before a reset are kept or lost, depending on the seed") {
+    // The reset comes from a close with unread bytes, so the fault itself is not needed.
     std::map<std::string, int> seen;
     for (std::uint64_t seed = 1; seed <= 100; ++seed) {
         World world(seed, {Fault::connection_reset});

@@ -28,7 +28,7 @@ namespace {
 
 using RealClock = std::chrono::steady_clock;
 
-/// A simulated kernel, its ring, and what the ring has handed over.
+/// A simulated kernel, its ring, and the completions handed over.
 class World {
 public:
     explicit World(std::uint64_t seed = 1, FaultSet faults = FaultSet::none(),
@@ -60,19 +60,19 @@ public:
     }
     std::size_t wait_for(Clock::duration duration) { return wait(kernel.now() + duration); }
 
-    /// Takes the answer if it has been handed over.
+    /// Takes the result if it has been handed over.
     std::optional<int> take(const Request& request) {
         const auto found = answers.extract(&request.operation);
         if (found.empty()) return std::nullopt;
         return found.mapped();
     }
-    /// Waits for the answer, for a minute.
+    /// Waits up to a minute for the result.
     std::optional<int> answer(const Request& request) {
         const auto deadline = kernel.now() + 1min;
         while (answers.count(&request.operation) == 0 && kernel.now() < deadline) wait(deadline);
         return take(request);
     }
-    /// Fills what the receiver has room for, so that the next send must wait.
+    /// Fills the receiver's room, so that the next send must wait.
     void fill(const UniqueFd& fd) {
         Request flood(300'000);
         for (;;) {
@@ -97,7 +97,7 @@ public:
     std::vector<const Operation*> order;
 };
 
-/// Calls `scene(world)` with seeds until it returns true: what it looked for has happened.
+/// Calls `scene(world)` with seeds until it returns true, that is, until the fault has struck.
 template <class Scene>
 void find_seed(FaultSet faults, Scene scene) {
     for (std::uint64_t seed = 1; seed <= 3000; ++seed) {
@@ -118,7 +118,7 @@ void ring_the_bell(int fd) {
     CHECK(::write(fd, &one, sizeof one) == sizeof one);
 }
 
-/// A task that somebody waits in, for messages.
+/// Gives an operation a waiting task, which messages then name.
 class Waiter {
 public:
     explicit Waiter(Operation& operation) {
@@ -142,7 +142,7 @@ private:
 
 // ---- answers ------------------------------------------------------------------------------------
 
-TEST_CASE("a SimulatedRing answers what waits, and what need not") {
+TEST_CASE("a SimulatedRing completes operations that wait, and those that need not") {
     World world;
     const auto pair = world.pair();
     Request receiving;
@@ -167,7 +167,7 @@ TEST_CASE("a SimulatedRing hands every operation over exactly once, whatever hap
         FaultPlan choice(seed, FaultSet::none());
         std::vector<FdPair> pairs;
         for (int i = 0; i < 4; ++i) pairs.push_back(world.pair());
-        // One for each direction of each end.
+        // One per direction of each end.
         std::vector<Request> requests(16);
         std::vector<bool> in_flight(16);
         std::uint64_t started = 0;
@@ -235,13 +235,13 @@ TEST_CASE("a SimulatedRing jumps to the deadline, and no further") {
     CHECK(RealClock::now() - real_begin < 10s);
 }
 
-TEST_CASE("a SimulatedRing returns at once when the deadline has passed, with what is there") {
+TEST_CASE("a SimulatedRing returns at once after the deadline, with what is ready") {
     World world;
     const auto begin = Clock::now();
     CHECK(world.wait(begin) == 0);
     CHECK(world.wait(begin - 1h) == 0);
     CHECK(world.wait(Clock::time_point()) == 0);
-    // But not without any time: whoever waits by yielding comes to an end.
+    // But some time passes: a task that waits by yielding ends.
     CHECK(Clock::now() > begin);
     CHECK(Clock::now() < begin + 1ms);
     const auto pair = world.pair();
@@ -251,7 +251,7 @@ TEST_CASE("a SimulatedRing returns at once when the deadline has passed, with wh
     CHECK(world.take(sending) == 64);
 }
 
-TEST_CASE("what happens before the deadline ends the wait when it happens") {
+TEST_CASE("a completion before the deadline ends the wait at its time") {
     World world;
     auto listener = world.kernel.open_socket(AF_INET, SOCK_STREAM);
     REQUIRE(listener);
@@ -267,11 +267,11 @@ TEST_CASE("what happens before the deadline ends the wait when it happens") {
         CHECK(world.wait(begin + 1h) == 1);
         CHECK(world.take(connecting) == (i == 0 ? 0 : -ETIMEDOUT));
     }
-    CHECK(Clock::now() > begin + 6s); // the second, in vain
+    CHECK(Clock::now() > begin + 6s); // after a second attempt without result
     CHECK(Clock::now() < begin + 7s);
 }
 
-TEST_CASE("the last moment of the clock is no deadline") {
+TEST_CASE("the clock's maximum is not a deadline") {
     World world;
     const UniqueFd event = make_eventfd();
     Request reading(8);
@@ -287,7 +287,7 @@ TEST_CASE("the last moment of the clock is no deadline") {
 
 // ---- cancelling ---------------------------------------------------------------------------------
 
-TEST_CASE("an operation that waits is cancelled") {
+TEST_CASE("a waiting operation can be cancelled") {
     World world;
     const auto pair = world.pair();
     Request receiving;
@@ -296,7 +296,7 @@ TEST_CASE("an operation that waits is cancelled") {
     world.ring->cancel(receiving.operation);
     CHECK(world.wait(std::nullopt) == 1);
     CHECK(world.take(receiving) == -ECANCELED);
-    // It takes nothing any more.
+    // It no longer takes bytes.
     Request sending(std::string_view("later"));
     world.start(sending, Opcode::send, pair.second);
     CHECK(world.answer(sending) == 5);
@@ -304,7 +304,7 @@ TEST_CASE("an operation that waits is cancelled") {
     CHECK(world.answer(receiving) == 5);
 }
 
-TEST_CASE("a cancellation that comes too late leaves the success as it is") {
+TEST_CASE("a late cancellation keeps the success") {
     World world;
     const auto pair = world.pair();
     Request sending(std::string_view("sent"));
@@ -314,18 +314,18 @@ TEST_CASE("a cancellation that comes too late leaves the success as it is") {
     Request receiving;
     world.start(receiving, Opcode::recv, pair.second);
     CHECK(world.answer(receiving) == 4);
-    // Not started any more, and not yet again: nobody is hit.
+    // Neither the finished receive nor the next one is cancelled.
     world.ring->cancel(receiving.operation);
     world.start(receiving, Opcode::recv, pair.second);
     CHECK(world.wait_for(1s) == 0);
     world.ring->cancel(receiving.operation);
-    world.ring->cancel(receiving.operation); // twice is once
+    world.ring->cancel(receiving.operation); // twice has no further effect
     CHECK(world.wait(std::nullopt) == 1);
     CHECK(world.take(receiving) == -ECANCELED);
     CHECK(world.wait_for(1s) == 0);
 }
 
-TEST_CASE("lost_cancel: a slow cancellation ends what still waits, a little later") {
+TEST_CASE("lost_cancel: a slow cancellation ends an operation that still waits, a little later") {
     find_seed({Fault::lost_cancel}, [](World& world) {
         const auto pair = world.pair();
         Request receiving;
@@ -363,7 +363,7 @@ TEST_CASE("lost_cancel: a slow cancellation loses, and never hits the next at th
 
 // ---- faults -------------------------------------------------------------------------------------
 
-TEST_CASE("full_queue: submissions reach the kernel before it is asked") {
+TEST_CASE("full_queue: submissions reach the kernel before the next wait") {
     std::map<std::uint64_t, int> limits;
     for (std::uint64_t seed = 1; seed <= 200; ++seed) {
         World world(seed, {Fault::full_queue});
@@ -396,7 +396,7 @@ TEST_CASE("full_queue: submissions reach the kernel before it is asked") {
     CHECK(tiny.wait(std::nullopt) == 1);
 }
 
-TEST_CASE("delayed_completion: the answer comes later than what it says happened") {
+TEST_CASE("delayed_completion: the completion comes later than the event") {
     Clock::duration longest{};
     find_seed({Fault::delayed_completion}, [&](World& world) {
         const auto pair = world.pair();
@@ -418,7 +418,7 @@ TEST_CASE("delayed_completion: the answer comes later than what it says happened
     });
 }
 
-TEST_CASE("reordered_completions: answers come in another order, and not all at once") {
+TEST_CASE("reordered_completions: completions come in another order, and not all at once") {
     int reordered = 0;
     int held_back = 0;
     find_seed({Fault::reordered_completions}, [&](World& world) {
@@ -430,7 +430,7 @@ TEST_CASE("reordered_completions: answers come in another order, and not all at 
         }
         const std::size_t at_once = world.wait(Clock::now());
         held_back += at_once < sends.size() ? 1 : 0;
-        // Those that came together.
+        // Completions that came together.
         const auto place = [&](std::size_t i) {
             const auto is_it = [&](const Request& r) { return &r.operation == world.order[i]; };
             return std::ranges::find_if(sends, is_it) - sends.begin();
@@ -446,7 +446,7 @@ TEST_CASE("reordered_completions: answers come in another order, and not all at 
     });
 }
 
-TEST_CASE("late_wake: the loop sleeps past its deadline, and what is due by then is there, too") {
+TEST_CASE("late_wake: the loop sleeps past its deadline, and gets everything due by then") {
     find_seed({Fault::late_wake}, [](World& world) {
         const auto deadline = Clock::now() + 1s;
         CHECK(world.wait(deadline) == 0);
@@ -458,7 +458,7 @@ TEST_CASE("late_wake: the loop sleeps past its deadline, and what is due by then
 
 // ---- promises -----------------------------------------------------------------------------------
 
-TEST_CASE("an operation that is started twice fails the simulation") {
+TEST_CASE("starting an operation twice fails the simulation") {
     World world;
     const auto pair = world.pair();
     Request receiving;
@@ -466,11 +466,11 @@ TEST_CASE("an operation that is started twice fails the simulation") {
     world.ring->start(receiving.operation);
     CHECK(world.has_failed("was started that is in flight: recv on descriptor"));
     world.ring->cancel(receiving.operation);
-    CHECK(world.wait(std::nullopt) == 1); // and is handed over once all the same
+    CHECK(world.wait(std::nullopt) == 1); // and is still handed over once
     CHECK(world.wait_for(1s) == 0);
 }
 
-TEST_CASE("memory that is written to while it is lent fails the simulation") {
+TEST_CASE("writing to lent memory fails the simulation") {
     for (const bool is_cancelled : {false, true}) {
         for (const auto opcode : {Opcode::recv, Opcode::send}) {
             World world;
@@ -496,7 +496,7 @@ TEST_CASE("memory that is written to while it is lent fails the simulation") {
     }
 }
 
-TEST_CASE("what a receive wrote is no mistake of the caller's") {
+TEST_CASE("what a receive writes to lent memory does not fail the simulation") {
     World world;
     const auto pair = world.pair();
     Request receiving;
@@ -508,25 +508,24 @@ TEST_CASE("what a receive wrote is no mistake of the caller's") {
     CHECK(world.kernel.failure().empty());
 }
 
-TEST_CASE(
-    "a descriptor that is closed while it is waited on fails the simulation, and stays open") {
+TEST_CASE("closing a descriptor with a waiting operation fails the simulation, and keeps it open") {
     World world;
     auto pair = world.pair();
     Request receiving;
     world.start(receiving, Opcode::recv, pair.first);
     CHECK(world.wait_for(1ms) == 0);
-    UniqueFd again(pair.first.get()); // somebody has kept the number
+    UniqueFd again(pair.first.get()); // like code that kept the number
     again.reset();
     CHECK(world.has_failed("closed while an operation waits on it"));
     CHECK(world.kernel.network().open_count() == 2);
-    // Nobody is lost with it.
+    // Its waiting operation still ends.
     world.ring->cancel(receiving.operation);
     CHECK(world.answer(receiving) == -ECANCELED);
     world.ring->close(pair.first.release());
     CHECK(world.kernel.network().open_count() == 1);
 }
 
-TEST_CASE("an operation on a descriptor that has been closed fails the simulation") {
+TEST_CASE("an operation on a closed descriptor fails the simulation") {
     World world;
     auto pair = world.pair();
     const int number = pair.first.get();
@@ -547,7 +546,7 @@ TEST_CASE("a real socket fails the simulation") {
     CHECK(world.has_failed("a real descriptor in a simulation"));
 }
 
-TEST_CASE("a ring that goes while it has operations fails the simulation") {
+TEST_CASE("destroying a ring with operations in flight fails the simulation") {
     World world;
     const auto pair = world.pair();
     Request receiving;
@@ -556,7 +555,7 @@ TEST_CASE("a ring that goes while it has operations fails the simulation") {
     CHECK(world.has_failed("1 operations were not waited for"));
 }
 
-TEST_CASE("when nothing can happen any more, it says who waits, and ends what waits") {
+TEST_CASE("a deadlock is reported with the waiting tasks, and cancels their operations") {
     World world;
     const auto pair = world.pair();
     Request first;
@@ -575,7 +574,7 @@ TEST_CASE("when nothing can happen any more, it says who waits, and ends what wa
     CHECK(world.has_failed("recv on descriptor 1073741824"));
     CHECK(world.has_failed("recv on descriptor 1073741825"));
 
-    // Whoever tries again is told to leave, and costs no real time.
+    // A new attempt is cancelled too, and takes no real time.
     const UniqueFd event = make_eventfd();
     Request reading(8);
     world.start(reading, Opcode::read, event);
@@ -590,7 +589,7 @@ TEST_CASE("when nothing can happen any more, it says who waits, and ends what wa
     CHECK(world.answer(reading) == -ECANCELED);
 }
 
-TEST_CASE("whoever goes on although nothing can happen any more ends the program, and is named") {
+TEST_CASE("a task that keeps retrying in a deadlock ends the program, and is named") {
     check_aborts("nothing can happen any more, and these wait:\n  task \"patient\"", [] {
         World world;
         const auto pair = world.pair();
@@ -621,12 +620,12 @@ TEST_CASE("a real eventfd is read before the clock jumps") {
     world.ring->cancel(reading.operation);
     CHECK(world.answer(reading) == -ECANCELED);
     ring_the_bell(event.get());
-    CHECK(world.wait_for(1s) == 0); // nobody reads any more
+    CHECK(world.wait_for(1s) == 0); // no read is waiting
     world.start(reading, Opcode::read, event);
     CHECK(world.answer(reading) == 8);
 }
 
-TEST_CASE("a real eventfd is read however busy the ring is, and when it never sleeps") {
+TEST_CASE("a real eventfd is read even if the ring is busy or never sleeps") {
     for (const bool is_busy : {false, true}) {
         World world;
         const UniqueFd event = make_eventfd();
@@ -644,7 +643,7 @@ TEST_CASE("a real eventfd is read however busy the ring is, and when it never sl
     }
 }
 
-TEST_CASE("another thread is waited for, in real time, also when a signal comes between") {
+TEST_CASE("the ring waits for another thread in real time, even if a signal interrupts") {
     for (const bool others_wait : {false, true}) {
         World world;
         const UniqueFd event = make_eventfd();

@@ -33,15 +33,15 @@ std::vector<std::byte> message_of(std::size_t size) {
     return bytes;
 }
 
-/// Sends, and receives until the end; what came back must be the beginning of what was sent, and all
-/// of it if nothing was lost.
+/// Sends, and receives until the end; what came back must be a prefix of what was sent, or all of it
+/// if nothing was lost.
 Task<> talk(Simulation* world, TcpStream stream, std::size_t size) {
     const auto sent = message_of(size);
     std::vector<std::byte> got;
     auto send = [&]() -> Task<Result<void>> {
         auto done = co_await stream.send_all(sent);
         if (done) done = stream.shutdown_write();
-        co_return done; // a failure ends the receiving, too
+        co_return done; // a failure also ends the receiving
     };
     auto body = [&](TaskGroup& group) -> Task<> {
         group.spawn(send);
@@ -50,7 +50,7 @@ Task<> talk(Simulation* world, TcpStream stream, std::size_t size) {
             if (!chunk || chunk->empty()) break;
             got.insert(got.end(), chunk->begin(), chunk->end());
         }
-        group.cancel(); // nobody reads any more: what is still to be sent would wait for ever
+        group.cancel(); // nothing reads any more: an unfinished send would wait for ever
     };
     auto done = co_await with_task_group(body);
     static_cast<void>(done);
@@ -82,7 +82,7 @@ Task<> visit(Simulation* world, Endpoint server) {
     static_cast<void>(talked);
 }
 
-/// A server with two connections at once, which is stopped when its clients have gone, and drains.
+/// A server for two connections at once; it is stopped when its clients have left, and drains.
 void serve_clients(Simulation& world) {
     ServeOptions options{.listen = "127.0.0.1:3200", .max_connections = 2};
     options.handle_signals = false;
@@ -118,7 +118,7 @@ SimulationReport run_once(Scenario scenario, FaultSet faults = FaultSet::none())
     return simulate({.seeds = 1, .faults = faults}, scenario);
 }
 
-/// What made it fail, or nothing.
+/// The failure message, or nothing.
 std::string message_of(const SimulationReport& report) {
     return report.failure ? report.failure->message : "";
 }
@@ -146,12 +146,12 @@ TEST_CASE("an echo gives back every byte, whatever happens") {
     CHECK_MESSAGE(report, report.to_string());
 }
 
-TEST_CASE("a server serves, drains and stops, whatever happens, and every fault has struck") {
+TEST_CASE("a server serves, drains and stops under every fault, and every fault has struck") {
     auto report = simulate({.seeds = 600}, serve_clients);
     CHECK_MESSAGE(report, report.to_string());
     CHECK(report.seeds == 600);
     CHECK(report.completions > 10'000);
-    // It sends no datagrams: what may happen to those has its own test (datagram_test).
+    // It sends no datagrams: their faults have their own test (datagram_test).
     for (std::size_t index = 0; index < fault_count; ++index) {
         const auto fault = static_cast<Fault>(index);
         const bool is_of_streams = fault < Fault::lost_datagram;
@@ -161,7 +161,7 @@ TEST_CASE("a server serves, drains and stops, whatever happens, and every fault 
 
 // ---- the same again -----------------------------------------------------------------------------
 
-TEST_CASE("the same seed makes the same things happen, another seed others") {
+TEST_CASE("the same seed makes the same things happen, and other seeds other things") {
     std::set<std::uint64_t> hashes;
     for (std::uint64_t seed = 1; seed <= 30; ++seed) {
         const SimulateOptions options{.first_seed = seed, .seeds = 1};
@@ -173,10 +173,10 @@ TEST_CASE("the same seed makes the same things happen, another seed others") {
         CHECK(first.faults == second.faults);
         hashes.insert(first.trace_hash);
     }
-    CHECK(hashes.size() > 25); // two in which nothing was changed by a fault are alike
+    CHECK(hashes.size() > 25); // seeds without a fault are alike
 }
 
-TEST_CASE("several threads make the same of the same seeds") {
+TEST_CASE("several threads get the same results from the same seeds") {
     SimulateOptions options{.first_seed = 100, .seeds = 60};
     const auto alone = simulate(options, serve_clients);
     options.threads = 3;
@@ -185,14 +185,14 @@ TEST_CASE("several threads make the same of the same seeds") {
     CHECK(alone.to_string() == together.to_string());
     CHECK(alone.trace_hash == together.trace_hash);
     CHECK(alone.faults == together.faults);
-    options.threads = 0; // at least this one
+    options.threads = 0; // means this thread only
     options.seeds = 2;
     CHECK(simulate(options, serve_clients).seeds == 2);
     options.seeds = 0;
     CHECK(simulate(options, serve_clients).seeds == 0);
 }
 
-TEST_CASE("choices of the test do not depend on the faults") {
+TEST_CASE("random choices of the test do not depend on the faults") {
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {
         std::vector<std::uint64_t> chosen;
         for (const FaultSet faults : {FaultSet::all(), FaultSet::none(), FaultSet::harmless()}) {
@@ -211,7 +211,7 @@ TEST_CASE("choices of the test do not depend on the faults") {
     });
 }
 
-TEST_CASE("without faults none strikes, and only those that are allowed do") {
+TEST_CASE("only allowed faults strike") {
     const auto quiet = simulate({.seeds = 50, .faults = FaultSet::none()}, serve_clients);
     CHECK_MESSAGE(quiet, quiet.to_string());
     for (const auto count : quiet.faults) CHECK(count == 0);
@@ -225,7 +225,7 @@ TEST_CASE("without faults none strikes, and only those that are allowed do") {
 
 // ---- what fails a seed --------------------------------------------------------------------------
 
-TEST_CASE("a check that does not hold fails the seed, and the first message is kept") {
+TEST_CASE("a failed check fails the seed, and the first message is kept") {
     const auto checks = [](Simulation& world) {
         world.check(true, "fine");
         world.check(false, "the first");
@@ -238,7 +238,7 @@ TEST_CASE("a check that does not hold fails the seed, and the first message is k
     CHECK_FALSE(run_once(checks));
 }
 
-TEST_CASE("what is left fails the seed: a descriptor, a frame, a buffer") {
+TEST_CASE("a leak fails the seed: a descriptor, a frame, a buffer") {
     const auto descriptor = [](Simulation&) {
         auto fd = Kernel::of_this_thread().open_socket(AF_INET, SOCK_STREAM);
         static_cast<void>(fd->release());
@@ -252,7 +252,7 @@ TEST_CASE("what is left fails the seed: a descriptor, a frame, a buffer") {
     const auto buffers = [&](Simulation&) { memory = Buffer::borrow(); };
     CHECK(message_of(run_once(buffers)) == "1 buffers are left");
     Buffer::give_back(memory);
-    // A buffer from before is none of the simulation's.
+    // A buffer lent before the simulation does not count.
     memory = Buffer::borrow();
     CHECK(run_once(nothing));
     Buffer::give_back(memory);
@@ -270,7 +270,7 @@ TEST_CASE("an exception of the scenario fails the seed") {
     CHECK(message_of(run_once(throws_a_number)) == "the scenario threw");
 }
 
-TEST_CASE("frame_allocation throws once, and std::bad_alloc is forgiven only then") {
+TEST_CASE("frame_allocation throws once, and std::bad_alloc is accepted only then") {
     const auto throws = [](Simulation&) { throw std::bad_alloc(); };
     CHECK(message_of(run_once(throws)) == "std::bad_alloc");
     int thrown = 0;
@@ -289,7 +289,7 @@ TEST_CASE("frame_allocation throws once, and std::bad_alloc is forgiven only the
         }
         world.check(failed <= 1, "more than one allocation failed");
         ++(failed > 0 ? thrown : passed);
-        if (failed > 0) throw std::bad_alloc(); // as if nobody had caught it
+        if (failed > 0) throw std::bad_alloc(); // as if uncaught
     };
     const FaultSet faults{Fault::frame_allocation};
     const auto report = simulate({.seeds = 100, .faults = faults}, allocates);
@@ -310,7 +310,7 @@ TEST_CASE("tasks that wait for each other fail the seed") {
     CHECK(message_of(report) == std::error_code(Errc::would_block_forever).message());
 }
 
-TEST_CASE("tasks that wait for what cannot come fail the seed, and are named") {
+TEST_CASE("tasks whose operations can never finish fail the seed, and are named") {
     const auto waits = [](Simulation& world) -> Task<> {
         auto [mine, theirs] = world.pair();
         std::error_code error;
@@ -332,7 +332,7 @@ TEST_CASE("tasks that wait for what cannot come fail the seed, and are named") {
     CHECK(contains(message, "recv on descriptor 1073741824, peer 127.0.0.1:"));
 }
 
-TEST_CASE("a server that nobody stops fails the seed, and comes to an end") {
+TEST_CASE("a server that is never stopped fails the seed, and ends") {
     const auto serves = [](Simulation& world) {
         ServeOptions options;
         options.handle_signals = false;
@@ -346,7 +346,7 @@ TEST_CASE("a server that nobody stops fails the seed, and comes to an end") {
     CHECK(RealClock::now() - begin < 20s);
 }
 
-TEST_CASE("a descriptor from elsewhere fails the seed") {
+TEST_CASE("a real descriptor fails the seed") {
     const auto uses_it = [](Simulation&) -> Task<> {
         auto pair = socket_pair();
         TcpStream stream(std::move(pair.first));
@@ -356,10 +356,10 @@ TEST_CASE("a descriptor from elsewhere fails the seed") {
     CHECK(contains(message_of(run_once(uses_it)), "a real descriptor in a simulation"));
 }
 
-TEST_CASE("memory that is written to while it is sent fails the seed") {
+TEST_CASE("writing to memory while it is sent fails the seed") {
     const auto scribbles = [](Simulation& world) -> Task<> {
         auto [mine, theirs] = world.pair();
-        std::vector<std::byte> bytes(300'000); // more than there is room for
+        std::vector<std::byte> bytes(300'000); // more than fits
         auto body = [&](TaskGroup& group) -> Task<> {
             group.spawn([&]() -> Task<Result<void>> {
                 auto sent = co_await mine.send_all(bytes);
@@ -379,7 +379,7 @@ TEST_CASE("memory that is written to while it is sent fails the seed") {
 
 // ---- which seed, and again ----------------------------------------------------------------------
 
-TEST_CASE("simulate stops at the first seed that fails, says how to repeat it, and it repeats") {
+TEST_CASE("simulate stops at the first failing seed, says how to repeat it, and it repeats") {
     const auto fails_now_and_then = [](Simulation& world) -> Task<> {
         auto slept = co_await sleep_for(1ms);
         static_cast<void>(slept);
@@ -407,9 +407,9 @@ TEST_CASE("simulate stops at the first seed that fails, says how to repeat it, a
     CHECK(fine.to_string().ends_with(": all is well"));
 }
 
-TEST_CASE("of several seeds that fail at once the lowest is told") {
+TEST_CASE("of several failing seeds the lowest is reported") {
     const auto fails = [](Simulation& world) {
-        // The first takes longest.
+        // The first seed takes longest.
         if (world.seed() == 1) std::this_thread::sleep_for(100ms);
         world.check(false, "no good");
     };
@@ -418,13 +418,13 @@ TEST_CASE("of several seeds that fail at once the lowest is told") {
     CHECK(report.failure->seed == 1);
 }
 
-TEST_CASE("a failure that a fault has caused is the same each time") {
+TEST_CASE("a failure caused by a fault is the same each time") {
     const auto wants_all = [](Simulation& world) -> Task<> {
         auto [mine, theirs] = world.pair();
         const std::string hello = "hello";
         auto sent = co_await mine.send_all(bytes_of(hello));
         world.check(static_cast<bool>(sent), "send: " + sent.error().message());
-        mine = TcpStream(); // so that the other end does not wait in vain
+        mine = TcpStream(); // so that the other end does not wait for ever
         std::array<std::byte, 5> memory{};
         auto received = co_await theirs.recv(memory);
         const bool whole = received && *received == 5;
@@ -441,7 +441,7 @@ TEST_CASE("a failure that a fault has caused is the same each time") {
     CHECK(messages.size() > 3);
 }
 
-TEST_CASE("the trace says what happens, and when") {
+TEST_CASE("the trace shows what happens, and when") {
     std::vector<std::string> lines;
     const auto talks = [](Simulation& world) -> Task<> {
         auto [mine, theirs] = world.pair();
@@ -511,7 +511,7 @@ TEST_CASE("an hour passes at once") {
     CHECK(RealClock::now() - real_begin < 30s);
 }
 
-TEST_CASE("a deadline ends what waits, and whoever yields until then comes to an end") {
+TEST_CASE("a deadline ends a waiting operation, and a task that yields until then ends") {
     const auto gives_up = [](Simulation& world) -> Task<> {
         auto [mine, theirs] = world.pair();
         auto receive = [&]() -> Task<Result<Buffer>> {
@@ -552,7 +552,7 @@ TEST_CASE("run_blocking calls its function at once, on the loop's thread") {
     CHECK(message_of(run_once(blocks)).empty());
 }
 
-TEST_CASE("a letter of the loop's own thread arrives, while tasks sleep and while they do not") {
+TEST_CASE("a letter from the loop's own thread arrives, whether tasks sleep or not") {
     const auto posts = [](Simulation& world) -> Task<> {
         EventLoop& loop = co_await current_loop();
         bool told = false;
@@ -579,7 +579,7 @@ TEST_CASE("a letter of the loop's own thread arrives, while tasks sleep and whil
     CHECK(message_of(run_once(posts)).empty());
 }
 
-TEST_CASE("a server under load hears of its stop") {
+TEST_CASE("a server under load can be stopped") {
     const auto serves = [](Simulation& world) {
         ServeOptions options;
         options.handle_signals = false;
@@ -638,7 +638,7 @@ TEST_CASE("a server in a simulation drains when this thread is sent SIGTERM") {
     CHECK(message_of(run_once(serves)).empty());
 }
 
-TEST_CASE("a letter of another thread arrives, when nothing else can happen") {
+TEST_CASE("a letter from another thread arrives even if nothing else can happen") {
     const auto waits = [](Simulation& world) -> Task<> {
         auto [mine, theirs] = world.pair();
         EventLoop& loop = co_await current_loop();
@@ -659,7 +659,7 @@ TEST_CASE("a letter of another thread arrives, when nothing else can happen") {
 
 // ---- around it ----------------------------------------------------------------------------------
 
-TEST_CASE("a loop in a simulation says what it runs on") {
+TEST_CASE("a loop in a simulation reports the simulated backend") {
     Simulation world(1);
     for (const Backend asked : {Backend::automatic, Backend::epoll, Backend::io_uring}) {
         auto loop = EventLoop::create({.backend = asked});
@@ -686,7 +686,7 @@ TEST_CASE("a pair is two ends of one connection") {
     CHECK(world.elapsed() == 0s);
 }
 
-TEST_CASE("a simulation inside of another one ends the program, and says in which") {
+TEST_CASE("a simulation inside another one ends the program, naming the outer seed") {
     check_aborts("a simulation inside of another one", [] {
         const Simulation world(7);
         const Simulation inside(8);

@@ -7,7 +7,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("a cancelled arrival at a barrier is withdrawn, and a dropped one is not expected") {
+TEST_CASE("a cancelled arrival at a barrier is withdrawn, and a dropped one is not awaited") {
     ReportingLoop loop;
     Barrier barrier(3);
     std::string trace;

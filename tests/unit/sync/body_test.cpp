@@ -1,4 +1,4 @@
-// What is declared in a group's body goes when the body returns, before the tasks do. Whoever uses it all the same is told.
+// A group body's variables die when it returns, before its tasks end. A task that still uses one is reported.
 
 #include "base/sanitizer.hpp"
 #include "death.hpp"
@@ -25,7 +25,7 @@ void use_after_the_body() {
                 };
                 group.spawn(work);
                 auto turned =
-                    co_await yield(); // clang keeps on the stack what no await comes behind
+                    co_await yield(); // clang keeps variables on the stack unless an await follows
                 static_cast<void>(turned);
             },
             GroupOptions{.name = "careless"});
@@ -37,7 +37,7 @@ void use_after_the_body() {
 } // namespace
 
 TEST_CASE(
-    "a task that uses what was declared in its group's body is found, with the group's name") {
+    "a task that uses a variable of its group's finished body aborts, with the group's name") {
 #ifdef NDEBUG
     if (!address_sanitizer_runs) RINGLET_SKIP("only debug builds and ASan look");
 #endif
@@ -50,7 +50,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "a body whose tasks use what is declared around it leaves nothing, however deep groups are") {
+    "groups whose tasks use variables declared outside the body leave nothing, at any depth") {
     ReportingLoop loop;
     const auto before = FramePool::local().in_use().block_count;
     auto ran = loop->run([]() -> Task<> {

@@ -36,7 +36,7 @@ TEST_CASE("a channel of any capacity hands move-only values over in order") {
     }
 }
 
-TEST_CASE("a value that could not be sent has not been moved from") {
+TEST_CASE("a value that could not be sent is not moved from") {
     ReportingLoop loop;
     Channel<std::unique_ptr<int>> channel(0);
     auto result = loop->run([&]() -> Task<> {

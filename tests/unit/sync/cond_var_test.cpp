@@ -35,7 +35,7 @@ Task<> wait_for_change(Shared* shared, int number) {
 
 } // namespace
 
-TEST_CASE("CondVar wakes the oldest first, and each holds the mutex again") {
+TEST_CASE("CondVar wakes the oldest waiter first, and each holds the mutex again") {
     ReportingLoop loop;
     Shared shared;
     auto result = loop->run([&]() -> Task<> {
@@ -60,7 +60,7 @@ TEST_CASE("CondVar wakes the oldest first, and each holds the mutex again") {
     CHECK_FALSE(shared.mutex.is_locked());
 }
 
-TEST_CASE("CondVar that is cancelled comes back with the mutex, after whoever holds it") {
+TEST_CASE("CondVar that is cancelled returns with the mutex, after its holder unlocks") {
     ReportingLoop loop;
     Shared shared;
     auto result = loop->run([&]() -> Task<> {
@@ -84,7 +84,7 @@ TEST_CASE("CondVar that is cancelled comes back with the mutex, after whoever ho
     CHECK_FALSE(shared.mutex.is_locked());
 }
 
-TEST_CASE("CondVar that was notified first goes on, though it is cancelled then") {
+TEST_CASE("CondVar that is notified before its cancellation succeeds") {
     ReportingLoop loop;
     Shared shared;
     auto result = loop->run([&]() -> Task<> {

@@ -1,4 +1,4 @@
-// What it means that a task was cut short, and who says so: the table of docs/guides/concurrency.md, "Cut short".
+// What is reported when a task is cut short: the table in docs/guides/concurrency.md, "Cut short".
 
 #include "net.hpp"
 
@@ -40,7 +40,7 @@ struct Said {
     std::error_code by_void, by_result, by_value;
 };
 
-// What each kind of task says when `call(task, time)` is used on it.
+// The result of each kind of task when `call(task, time)` is used on it.
 template <class Call>
 Task<Said> ask(Call call) {
     Said said;
@@ -74,15 +74,14 @@ TEST_CASE("cut short by its own deadline: timed_out, whatever the task returns")
     CHECK(said.by_value == timed_out);
 }
 
-TEST_CASE("a deadline that comes when all has been done ends nothing") {
+TEST_CASE("a deadline after the task has finished changes nothing") {
     const auto said = asked([](auto task) { return with_timeout(1h, task, 1ms); });
     CHECK(said.by_void == std::error_code());
     CHECK(said.by_result == std::error_code());
     CHECK(said.by_value == std::error_code());
 }
 
-TEST_CASE("cut short by an outer deadline: the inner one says operation_canceled, and a value is "
-          "delivered") {
+TEST_CASE("cut short by an outer deadline: operation_canceled inside, and a value is delivered") {
     const auto said =
         asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
             Outcome<T> inner(std::errc::io_error);
@@ -112,7 +111,7 @@ TEST_CASE("a task that is cancelled and joined") {
                 auto joined = co_await handle.join();
                 outcome.emplace(std::move(joined));
             });
-            CHECK(done); // what the handle has cancelled is no matter of the group
+            CHECK(done); // a task cancelled by its handle does not fail the group
             co_return std::move(*outcome);
         });
     CHECK(said.by_void == canceled);
@@ -120,7 +119,7 @@ TEST_CASE("a task that is cancelled and joined") {
     CHECK(said.by_value == std::error_code());
 }
 
-TEST_CASE("the loser of a when_any, and what is cut short in a when_all") {
+TEST_CASE("the loser of a when_any, and a task cut short in a when_all") {
     const auto any =
         asked([]<class T>(Task<T> (*task)(std::chrono::milliseconds)) -> Task<Outcome<T>> {
             auto ended = co_await when_any(nap(1ms), task(1000ms));
@@ -141,10 +140,10 @@ TEST_CASE("the loser of a when_any, and what is cut short in a when_all") {
     CHECK(all.by_value == std::error_code());
 }
 
-TEST_CASE("a group whose body, or whose task, is cut short from outside") {
+TEST_CASE("a group whose body or task is cut short from outside") {
     ReportingLoop loop;
     auto ran = loop->run([&]() -> Task<> {
-        // The body, in each of its kinds.
+        // Each kind of body.
         std::error_code of_void, of_result, of_value, of_task;
         auto groups = [&]() -> Task<> {
             auto together = co_await when_all(
@@ -188,7 +187,7 @@ TEST_CASE("a group whose body, or whose task, is cut short from outside") {
     CHECK(ran);
 }
 
-TEST_CASE("a group that is cancelled from inside has done what it was told") {
+TEST_CASE("a group that is cancelled from inside succeeds") {
     ReportingLoop loop;
     auto ran = loop->run([&]() -> Task<> {
         auto done = co_await with_task_group([](TaskGroup& group) -> Task<> {
@@ -235,15 +234,15 @@ TEST_CASE("a run that is stopped") {
     CHECK(ran.error() == canceled);
 }
 
-TEST_CASE("what an inner cancellation ends is not put down to an outer deadline, and its value is "
-          "delivered") {
+TEST_CASE(
+    "an inner cancellation is not attributed to an outer deadline, and values are delivered") {
     ReportingLoop loop;
     auto ran = loop->run([&]() -> Task<> {
-        // The outer deadline passes while the inner group, which has cancelled itself, cleans up in a shield.
+        // The outer deadline passes while the inner group, which cancelled itself, cleans up in a shield.
         auto work = [&]() -> Task<int> {
             auto inner = co_await with_task_group([](TaskGroup& group) -> Task<> {
                 group.cancel();
-                co_await nap(1000ms); // refused, for the group
+                co_await nap(1000ms); // refused: the group is cancelled
                 auto cleaned = co_await shield(nap, 10ms);
                 CHECK(cleaned);
                 co_await nap(1000ms); // again
@@ -255,7 +254,7 @@ TEST_CASE("what an inner cancellation ends is not put down to an outer deadline,
         };
         auto seven = co_await with_timeout(3ms, work);
         CHECK(seven.value() == 7);
-        // The same with a deadline inside, and for a task without a value.
+        // The same with an inner deadline, and a task without a value.
         auto nothing_lost = [&]() -> Task<> {
             auto inner = co_await with_timeout(1ms, [&]() -> Task<> {
                 co_await nap(1000ms);

@@ -19,7 +19,7 @@ Task<Result<int>> wait_and_give(Event* event, int value) {
 
 } // namespace
 
-TEST_CASE("with_timeout gives what the task returns when it is in time, and leaves no timer") {
+TEST_CASE("with_timeout returns the result of a task that is in time, and leaves no timer") {
     ReportingLoop loop;
     Event event("told");
     event.set();
@@ -71,7 +71,7 @@ TEST_CASE("a deadline costs no system call and no request") {
     CHECK(result);
 }
 
-TEST_CASE("a deadline that passes says timed_out, for a Result, a plain value and void") {
+TEST_CASE("a deadline that passes returns timed_out, for a Result, a plain value and void") {
     ReportingLoop loop;
     Event never("never");
     auto result = loop->run([&]() -> Task<> {
@@ -91,7 +91,7 @@ TEST_CASE("a deadline that passes says timed_out, for a Result, a plain value an
         auto done = co_await with_timeout(-1s, nothing);
         CHECK(done.error() == std::errc::timed_out);
         auto slept = co_await sleep_for(0s);
-        CHECK(slept); // outside of the scope nothing is cancelled
+        CHECK(slept); // not cancelled outside of the scope
     });
     CHECK(result);
     check_nothing_left(*loop);
@@ -111,7 +111,7 @@ TEST_CASE("a task that fails by itself keeps its own error after the deadline") 
     CHECK(result);
 }
 
-TEST_CASE("of nested deadlines only the one that passed says timed_out") {
+TEST_CASE("of nested deadlines only the one that passed returns timed_out") {
     ReportingLoop loop;
     Event never("never");
     auto result = loop->run([&]() -> Task<> {
@@ -172,7 +172,7 @@ TEST_CASE("a shield keeps cancellation out, and the next await after it is refus
     CHECK(trace == "goodbye refused");
 }
 
-TEST_CASE("a deadline inside of a shield passes there") {
+TEST_CASE("a deadline inside a shield still applies") {
     ReportingLoop loop;
     Event never("never");
     auto result = loop->run([&]() -> Task<> {
@@ -186,7 +186,7 @@ TEST_CASE("a deadline inside of a shield passes there") {
     CHECK(result);
 }
 
-TEST_CASE("an exception goes through with_timeout, and takes the timer along") {
+TEST_CASE("an exception passes through with_timeout, and leaves no timer") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
         auto throws = []() -> Task<Result<int>> {
@@ -207,7 +207,7 @@ TEST_CASE("an exception goes through with_timeout, and takes the timer along") {
     CHECK(result);
 }
 
-TEST_CASE("every await after a cancellation is refused, without the kernel, with its reason") {
+TEST_CASE("every await after a cancellation is refused with its reason, without the kernel") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     auto result = loop->run(
@@ -256,7 +256,7 @@ TEST_CASE("a task that ignores its cancellation is reported once, and lets other
             others_done = true;
         });
         auto value = co_await with_timeout(1ms, ignores);
-        CHECK(value); // it went on and succeeded
+        CHECK(value); // it continued and succeeded
     });
     CHECK(result);
     CHECK(others_done);
@@ -265,7 +265,7 @@ TEST_CASE("a task that ignores its cancellation is reported once, and lets other
     CHECK(loop.reports[0].find("deadline_test.cpp:") != std::string::npos);
 }
 
-TEST_CASE("current_loop gives the loop that runs") {
+TEST_CASE("current_loop returns the running loop") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
         EventLoop& here = co_await current_loop();
@@ -274,7 +274,7 @@ TEST_CASE("current_loop gives the loop that runs") {
     CHECK(result);
 }
 
-TEST_CASE("with_timeout and shield take operations and tasks, also ones that were made before") {
+TEST_CASE("with_timeout and shield take operations and tasks, even if created earlier") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     auto result = loop->run([&]() -> Task<> {
@@ -290,7 +290,7 @@ TEST_CASE("with_timeout and shield take operations and tasks, also ones that wer
         CHECK(told);
         auto task = co_await with_timeout(1h, wait_and_give(&event, 5));
         CHECK((task && *task == 5));
-        auto sending = with_timeout(1h, peer.send_all("kept")); // the operation was moved in
+        auto sending = with_timeout(1h, peer.send_all("kept")); // it owns the operation
         auto sent = co_await sending;
         CHECK(sent);
         auto chunk = co_await with_deadline(Clock::now() + 1h, stream.recv());

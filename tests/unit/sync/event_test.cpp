@@ -20,7 +20,7 @@ Task<> wait_for(Event& event, std::string& trace, char name) {
 
 } // namespace
 
-TEST_CASE("an event wakes all that wait, the oldest first") {
+TEST_CASE("an event wakes all waiters, the oldest first") {
     ReportingLoop loop;
     Event event;
     std::string trace;
@@ -40,7 +40,7 @@ TEST_CASE("an event wakes all that wait, the oldest first") {
     CHECK(trace == "-ac");
 }
 
-TEST_CASE("an event in a cancelled scope is refused, though it is set") {
+TEST_CASE("waiting for an event in a cancelled scope is refused, even if it is set") {
     ReportingLoop loop;
     Event event;
     event.set();
@@ -57,7 +57,7 @@ TEST_CASE("an event in a cancelled scope is refused, though it is set") {
     CHECK_FALSE(event.is_set());
 }
 
-TEST_CASE("an event that is set already does not starve others") {
+TEST_CASE("waiting for a set event does not starve others") {
     ReportingLoop loop;
     Event event;
     event.set();
@@ -76,7 +76,7 @@ TEST_CASE("an event that is set already does not starve others") {
     CHECK(*result);
 }
 
-TEST_CASE("an event that goes while a task waits ends the program, with both names") {
+TEST_CASE("destroying an event with a waiting task aborts with both names") {
     for (const char* text : {"Event \"started\"", "waiter"}) {
         check_aborts(text, [] {
             ReportingLoop loop;
@@ -92,7 +92,7 @@ TEST_CASE("an event that goes while a task waits ends the program, with both nam
     }
 }
 
-TEST_CASE("an event that is set on another thread is refused by name") {
+TEST_CASE("setting an event on another thread aborts with its name") {
     check_aborts("Event \"ready\" was used on another thread", [] {
         auto loop = EventLoop::create();
         Event event("ready");

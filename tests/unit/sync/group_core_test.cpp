@@ -1,4 +1,4 @@
-// The hand-over of a group's places, and its end, in every order of what can happen.
+// How a group hands over its places, and ends, in every order of events.
 
 #include "net.hpp"
 
@@ -16,7 +16,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Its move throws when it is told to.
+/// Its move throws on request.
 struct Argument {
     explicit Argument(bool throws) : bad(throws) {}
     Argument(Argument&& other) : bad(other.bad) {
@@ -32,7 +32,7 @@ struct Outcomes {
     int spawned = 0, threw = 0, had_room = 0, canceled = 0;
 };
 
-// Four actors come to a full group of one, in this order, inside of it or from outside; then its task ends.
+// Four actors want a place in a full group of one, in this order, from inside or outside; then its task ends.
 Task<Outcomes> play(std::array<Does, 4> actors, bool from_outside) {
     Outcomes outcomes;
     Event begin("begin"), end("end");
@@ -71,7 +71,7 @@ Task<Outcomes> play(std::array<Does, 4> actors, bool from_outside) {
             CHECK(started);
             if (from_outside) {
                 begin.set();
-                co_return; // the group's end waits for those outside who wait for a place
+                co_return; // the group's end waits for outside tasks that wait for a place
             }
             auto done = co_await with_task_group([&](TaskGroup& inside) -> Task<> {
                 spawn_all(inside);
@@ -100,8 +100,7 @@ Task<Outcomes> play(std::array<Does, 4> actors, bool from_outside) {
 
 } // namespace
 
-TEST_CASE("a place that was promised and is not taken goes to the next in line, whatever those "
-          "before do") {
+TEST_CASE("a promised place that is not taken goes to the next waiter, whatever earlier ones do") {
     std::size_t orders = kinds * kinds * kinds * kinds;
     for (std::size_t order = 0; order < orders; ++order) {
         std::array<Does, 4> actors{};
@@ -131,7 +130,7 @@ TEST_CASE("a place that was promised and is not taken goes to the next in line, 
     }
 }
 
-TEST_CASE("whoever is woken by the last task of a group, outside of it, may still spawn into it") {
+TEST_CASE("a task outside a group that its last task wakes may still spawn into it") {
     ReportingLoop loop;
     int late = 0;
     auto ran = loop->run([&]() -> Task<> {
@@ -171,7 +170,7 @@ TEST_CASE("whoever is woken by the last task of a group, outside of it, may stil
     CHECK(late <= 1);
 }
 
-TEST_CASE("every failure of a group goes to its list, whatever becomes of it, in order") {
+TEST_CASE("every failure of a group goes to its list, in order, whatever its policy") {
     auto failing = [](std::errc error) -> Task<Result<void>> { co_return error; };
     for (const auto on_failure : {OnFailure::cancel_siblings, OnFailure::report}) {
         ReportingLoop loop;

@@ -20,7 +20,7 @@ Task<Result<int>> give_when(Event* event, int value) {
 
 } // namespace
 
-TEST_CASE("join gives what the task returned, also when it has ended before") {
+TEST_CASE("join returns the task's result, even if the task has already ended") {
     ReportingLoop loop;
     Event go("go");
     auto result = loop->run([&]() -> Task<> {
@@ -46,7 +46,7 @@ TEST_CASE("join gives what the task returned, also when it has ended before") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a join that is cancelled leaves the task alone, which can be joined again") {
+TEST_CASE("a cancelled join leaves the task running, and it can be joined again") {
     ReportingLoop loop;
     Event go("go");
     auto result = loop->run([&]() -> Task<> {
@@ -70,7 +70,7 @@ TEST_CASE("a join that is cancelled leaves the task alone, which can be joined a
     CHECK(result);
 }
 
-TEST_CASE("cancel ends this task alone, and is no failure of the group") {
+TEST_CASE("cancel ends only this task, and does not fail the group") {
     ReportingLoop loop;
     Event go("go");
     auto result = loop->run([&]() -> Task<> {
@@ -94,7 +94,7 @@ TEST_CASE("cancel ends this task alone, and is no failure of the group") {
     CHECK(loop.reports.empty());
 }
 
-TEST_CASE("a handle that is used after its group aborts, and names both") {
+TEST_CASE("using a handle after its group aborts with both names") {
     check_aborts("the handle of task \"late\"", [] {
         static_cast<void>(run_on_loop([]() -> Task<> {
             std::optional<JoinHandle<int>> kept;
@@ -126,7 +126,7 @@ TEST_CASE("a handle that is used after its group aborts, and names both") {
     });
 }
 
-TEST_CASE("a second join of one task aborts: the value has gone with the first") {
+TEST_CASE("a second join of one task aborts") {
     check_aborts("was joined twice", [] {
         static_cast<void>(run_on_loop([]() -> Task<> {
             auto child = []() -> Task<int> { co_return 1; };

@@ -15,7 +15,7 @@ Task<> arrive(Latch* latch, int* passed) {
 
 } // namespace
 
-TEST_CASE("Latch opens when all that were expected have happened, and stays open") {
+TEST_CASE("Latch opens when the count reaches zero, and stays open") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
         Latch latch(3, "start");
@@ -56,7 +56,7 @@ TEST_CASE("Latch keeps the count of an arrival whose wait was cancelled") {
     CHECK(result);
 }
 
-TEST_CASE("Latch in a cancelled scope is refused, also when it is open") {
+TEST_CASE("Latch in a cancelled scope is refused, even if it is open") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
         Latch open(0);

@@ -34,7 +34,7 @@ TEST_CASE("a mutex goes to the oldest waiter, and a cancelled one is skipped") {
     CHECK_FALSE(mutex.is_locked());
 }
 
-TEST_CASE("a guard that is assigned unlocks what it held, and keeps what it is given") {
+TEST_CASE("assigning to a guard unlocks its mutex and takes the new one") {
     Mutex first, second;
     MutexGuard held = first.try_lock();
     held = second.try_lock();

@@ -19,7 +19,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("run_blocking gives what the function returns, on another thread") {
+TEST_CASE("run_blocking returns the function's result from another thread") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
         auto add = [](int left, int right) { return left + right; };
@@ -39,7 +39,7 @@ TEST_CASE("run_blocking gives what the function returns, on another thread") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("what the function throws is thrown") {
+TEST_CASE("run_blocking rethrows what the function throws") {
     ReportingLoop loop;
     std::string caught;
     auto result = loop->run([&]() -> Task<> {
@@ -55,7 +55,7 @@ TEST_CASE("what the function throws is thrown") {
     CHECK(caught == "out");
 }
 
-TEST_CASE("a cancelled wait ends at once, while the function runs on") {
+TEST_CASE("a cancelled wait ends at once, while the function keeps running") {
     std::promise<void> go;
     auto gate = go.get_future().share();
     std::atomic<bool> ran = false;
@@ -80,10 +80,10 @@ TEST_CASE("a cancelled wait ends at once, while the function runs on") {
         CHECK(result);
         check_nothing_left(*loop);
     }
-    // The end of the loop waited for the function, unless it had not begun.
+    // The loop's destructor waits for a function that has begun.
 }
 
-TEST_CASE("a function that waits in line and is cancelled never begins") {
+TEST_CASE("a queued function that is cancelled never begins") {
     std::promise<void> go;
     auto gate = go.get_future().share();
     std::atomic<int> begun = 0;
@@ -125,8 +125,8 @@ TEST_CASE("a function that waits in line and is cancelled never begins") {
     CHECK(begun == 1);
 }
 
-TEST_CASE("a thread that cannot be made is an error, once: the function is not called, and signals "
-          "are as before") {
+TEST_CASE(
+    "a failed thread start is an error once: the function is not called, signals are unchanged") {
     const auto outcome = run_in_child([] {
         if (::geteuid() == 0 && ::setresuid(65534, 65534, 65534) != 0)
             ::_exit(77); // root has no limit
@@ -156,8 +156,7 @@ TEST_CASE("a thread that cannot be made is an error, once: the function is not c
     CHECK(outcome.succeeded());
 }
 
-TEST_CASE(
-    "run_blocking_to_end waits for its function, cancelled or not, and gives what it returns") {
+TEST_CASE("run_blocking_to_end waits for its function, cancelled or not, and returns its result") {
     ReportingLoop loop;
     auto result = loop->run([&]() -> Task<> {
         std::atomic<int> lent = 0;
@@ -171,9 +170,9 @@ TEST_CASE(
             co_return answer;
         };
         auto late = co_await with_timeout(1ms, call);
-        CHECK((late && *late == 3)); // its success was waited for
+        CHECK((late && *late == 3)); // the success arrives despite the deadline
         CHECK(lent == 7);
-        // One that waits in line is called, too.
+        // Queued functions are called too.
         auto many = [&](TaskGroup& group) -> Task<> {
             for (int i = 0; i < 40; ++i) group.spawn(call);
             auto turned = co_await yield();
@@ -189,13 +188,12 @@ TEST_CASE(
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a loop that is left waits for a function to which memory was lent, also behind a "
-          "stubborn task") {
+TEST_CASE("leaving a loop waits for a function with lent memory, even if a task ignores its end") {
     ReportingLoop loop;
     std::atomic<bool> ended = false;
     auto result = loop->run([&]() -> Task<> {
         auto lend = [&]() -> Task<> {
-            std::string memory(1000, 'x'); // goes with the task
+            std::string memory(1000, 'x'); // destroyed with the task
             auto job = [&] {
                 std::this_thread::sleep_for(50ms);
                 memory.assign(1000, 'y');

@@ -18,7 +18,7 @@ Task<> take(Semaphore& semaphore, std::string& trace, char name) {
 
 } // namespace
 
-TEST_CASE("permits go to those that wait, the oldest first, and a cancelled one is skipped") {
+TEST_CASE("permits go to the oldest waiter, and a cancelled one is skipped") {
     ReportingLoop loop;
     Semaphore semaphore(0);
     std::string trace;
@@ -38,7 +38,7 @@ TEST_CASE("permits go to those that wait, the oldest first, and a cancelled one 
     CHECK(semaphore.available() == 1);
 }
 
-TEST_CASE("a permit that was given before the cancellation is taken") {
+TEST_CASE("a permit given before the cancellation is kept") {
     ReportingLoop loop;
     Semaphore semaphore(0);
     std::string trace;
@@ -56,7 +56,7 @@ TEST_CASE("a permit that was given before the cancellation is taken") {
     CHECK(semaphore.available() == 0);
 }
 
-TEST_CASE("a cancelled scope takes no permit, though there is one") {
+TEST_CASE("acquire in a cancelled scope takes no permit, even if there is one") {
     ReportingLoop loop;
     Semaphore semaphore(1);
     std::string trace;

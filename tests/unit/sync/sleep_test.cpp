@@ -11,7 +11,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("sleepers wake in the order of their deadlines, equal ones in the order of arming") {
+TEST_CASE("sleepers wake in order of their deadlines, equal ones in order of arming") {
     ReportingLoop loop;
     std::vector<int> order;
     const auto start = Clock::now();
@@ -54,7 +54,7 @@ TEST_CASE("a sleep never ends early") {
     CHECK(result);
 }
 
-TEST_CASE("durations of any unit, rounded up") {
+TEST_CASE("sleep_for takes durations of any unit, rounded up") {
     auto result = run_on_loop([]() -> Task<> {
         const std::chrono::duration<double> fraction(0.0015);
         auto start = Clock::now();
@@ -71,7 +71,7 @@ TEST_CASE("durations of any unit, rounded up") {
     CHECK(result);
 }
 
-TEST_CASE("a sleep of nothing, or into the past, ends at the next turn and lets others run") {
+TEST_CASE("a sleep of zero or into the past ends at the next turn, and lets others run") {
     ReportingLoop loop;
     int others = 0;
     waiting_for("sleeps of zero and negative durations");
@@ -136,7 +136,7 @@ TEST_CASE("a duration too long for the clock sleeps without turning, until it is
             auto slept = co_await sleep_for(endless);
             note(slept);
         });
-        // Only to give a loop that turns all the time the time to show it.
+        // Gives a spinning loop the time to show.
         stopper = std::thread([&] {
             std::this_thread::sleep_for(30ms);
             loop->stop();
@@ -153,7 +153,7 @@ TEST_CASE("a duration too long for the clock sleeps without turning, until it is
     check_nothing_left(*loop);
 }
 
-TEST_CASE("sleepers are cancelled when the loop is left, earliest or not") {
+TEST_CASE("all sleepers are cancelled when the loop is left") {
     ReportingLoop loop;
     std::size_t cancelled = 0;
     int alive = 0;

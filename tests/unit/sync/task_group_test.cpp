@@ -142,7 +142,7 @@ TEST_CASE("a failure of the body cancels the tasks") {
     CHECK(trace == "ab");
 }
 
-TEST_CASE("a task that is spawned into a cancelled group does not begin") {
+TEST_CASE("a task spawned into a cancelled group does not begin") {
     ReportingLoop loop;
     bool began = false;
     auto result = loop->run([&]() -> Task<> {
@@ -163,7 +163,7 @@ TEST_CASE("a task that is spawned into a cancelled group does not begin") {
             CHECK(value.error() == std::errc::operation_canceled);
         };
         auto done = co_await with_task_group(body);
-        CHECK(done); // nobody outside cancelled anything
+        CHECK(done); // nothing outside was cancelled
     });
     CHECK(result);
     CHECK_FALSE(began);
@@ -175,8 +175,7 @@ TEST_CASE("spawn and failure in the same turn, in both orders") {
     std::string trace;
     auto result = loop->run([&]() -> Task<> {
         auto waits = [&](char mark) -> Task<> {
-            trace +=
-                mark; // it has begun in both orders: the failure is not known before the turn ends
+            trace += mark; // it begins in both orders: the failure is handled when the turn ends
             auto slept = co_await sleep_for(1h);
             CHECK(slept.error() == std::errc::operation_canceled);
             trace += static_cast<char>(std::toupper(mark));
@@ -199,7 +198,7 @@ TEST_CASE("spawn and failure in the same turn, in both orders") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("OnFailure::report lets the others go on") {
+TEST_CASE("OnFailure::report lets the siblings continue") {
     ReportingLoop loop;
     bool went_on = false;
     auto result = loop->run([&]() -> Task<> {
@@ -223,7 +222,7 @@ TEST_CASE("OnFailure::report lets the others go on") {
     CHECK(says(loop.reports[1], "exception: out"));
 }
 
-TEST_CASE("a deadline cancels a group from outside, which waits for its tasks") {
+TEST_CASE("a group cancelled by an outer deadline waits for its tasks") {
     ReportingLoop loop;
     std::string trace;
     auto result = loop->run([&]() -> Task<> {
@@ -266,7 +265,7 @@ TEST_CASE("wait_until_idle lets a group be used again") {
     CHECK(result);
 }
 
-TEST_CASE("start waits for the task to be ready, and the task goes on") {
+TEST_CASE("start waits until the task is ready, and the task continues") {
     ReportingLoop loop;
     std::string trace;
     auto result = loop->run([&]() -> Task<> {
@@ -335,7 +334,7 @@ TEST_CASE("start of a task that ends before it is ready") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a starter that is cancelled takes its task along") {
+TEST_CASE("cancelling start cancels its task") {
     ReportingLoop loop;
     std::string trace;
     auto result = loop->run([&]() -> Task<> {
@@ -358,7 +357,7 @@ TEST_CASE("a starter that is cancelled takes its task along") {
     CHECK(trace == "l");
 }
 
-TEST_CASE("a bounded group never exceeds its limit, and serves those that wait in order") {
+TEST_CASE("a bounded group never exceeds its limit, and serves waiters in order") {
     ReportingLoop loop;
     int alive = 0;
     int most = 0;
@@ -391,7 +390,7 @@ TEST_CASE("a bounded group never exceeds its limit, and serves those that wait i
     CHECK(order == "abcdefghij");
 }
 
-TEST_CASE("waiting for room may be cancelled, and the next in line gets it") {
+TEST_CASE("waiting for room can be cancelled, and the next waiter gets the room") {
     ReportingLoop loop;
     Event go("go");
     std::string trace;

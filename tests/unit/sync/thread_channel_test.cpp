@@ -11,7 +11,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("many threads send through a small channel, and each one's order is kept") {
+TEST_CASE("many threads send through a small channel, and each thread's order is kept") {
     constexpr int threads = 4;
     constexpr int values = 200;
     ReportingLoop loop;
@@ -31,12 +31,12 @@ TEST_CASE("many threads send through a small channel, and each one's order is ke
             CHECK((*got)[1] == next[static_cast<std::size_t>((*got)[0])]++);
         }
     });
-    channel.close(); // lets a sender go on that still waits for room
+    channel.close(); // ends a sender that still waits for room
     for (std::thread& thread : senders) thread.join();
     CHECK(result);
 }
 
-TEST_CASE("try_send refuses when full; close keeps what is in it; senders may outlive it") {
+TEST_CASE("try_send refuses when full; close keeps queued values; senders may outlive it") {
     ReportingLoop loop;
     std::optional<ThreadChannel<int>> channel(std::in_place, *loop, 1);
     auto sender = channel->sender();
@@ -56,7 +56,7 @@ TEST_CASE("try_send refuses when full; close keeps what is in it; senders may ou
     CHECK(sender.send(4).error() == Errc::channel_closed);
 }
 
-TEST_CASE("a recv that is cancelled ends, and leaves the channel usable") {
+TEST_CASE("a cancelled recv ends, and leaves the channel usable") {
     ReportingLoop loop;
     ThreadChannel<int> channel(*loop, 1);
     auto result = loop->run([&]() -> Task<> {
@@ -74,7 +74,7 @@ TEST_CASE("a recv that is cancelled ends, and leaves the channel usable") {
     CHECK(result);
 }
 
-TEST_CASE("a sender that waits for room goes on when there is some, or when the channel closes") {
+TEST_CASE("a sender that waits for room continues when there is room or the channel closes") {
     ReportingLoop loop;
     ThreadChannel<int> channel(*loop, 1);
     std::error_code last;

@@ -32,7 +32,7 @@ Task<> stand(WaitList* line, std::vector<int>* order, int number) {
 
 } // namespace
 
-TEST_CASE("WaitList wakes first come first served, and skips whoever was cancelled") {
+TEST_CASE("WaitList wakes waiters in FIFO order, and skips cancelled ones") {
     ReportingLoop loop;
     WaitList line("Thing", "name");
     std::vector<int> order;
@@ -55,7 +55,7 @@ TEST_CASE("WaitList wakes first come first served, and skips whoever was cancell
     CHECK(line.to_string() == "Thing \"name\"");
 }
 
-TEST_CASE("WaitList lets others run after many answers in a row that needed no waiting") {
+TEST_CASE("WaitList lets others run after many results in a row without waiting") {
     ReportingLoop loop;
     WaitList line("Thing", "");
     bool other_ran = false;
@@ -76,7 +76,7 @@ TEST_CASE("WaitList lets others run after many answers in a row that needed no w
     CHECK(result);
 }
 
-TEST_CASE("WaitList that goes while somebody waits aborts with both names") {
+TEST_CASE("WaitList destroyed with a waiter aborts with both names") {
     check_aborts("Thing \"name\" was destroyed while task \"stander\"", [] {
         static_cast<void>(run_on_loop([]() -> Task<> {
             EventLoop& loop = co_await current_loop();

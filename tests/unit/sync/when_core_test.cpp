@@ -33,7 +33,7 @@ static_assert(std::is_nothrow_move_constructible_v<Both> && !std::is_copy_constr
 
 } // namespace
 
-TEST_CASE("what is awaited together can be moved before it is awaited") {
+TEST_CASE("a when_all can be moved before it is awaited") {
     Event go("go");
     go.set();
     auto awaits = [&]() -> Task<int> {
@@ -47,7 +47,7 @@ TEST_CASE("what is awaited together can be moved before it is awaited") {
     CHECK(*sum == 21);
 }
 
-TEST_CASE("the index is of the one that ended first, wherever it stands") {
+TEST_CASE("the index of when_any is that of the one that ended first") {
     std::size_t first = 0;
     auto awaits = [&]() -> Task<> {
         std::array<Event, 3> events{Event("a"), Event("b"), Event("c")};
@@ -59,7 +59,7 @@ TEST_CASE("the index is of the one that ended first, wherever it stands") {
     for (; first < 3; ++first) CHECK(run_on_loop(awaits));
 }
 
-TEST_CASE("of several exceptions the first is rethrown, once all have ended") {
+TEST_CASE("of several exceptions the first is rethrown, after all have ended") {
     Event go("go");
     bool all_ended = false;
     auto awaits = [&]() -> Task<> {
@@ -83,7 +83,7 @@ TEST_CASE("of several exceptions the first is rethrown, once all have ended") {
     CHECK(run_on_loop(awaits));
 }
 
-TEST_CASE("nothing awaited together has ended at once") {
+TEST_CASE("an empty when_all ends at once") {
     auto awaits = []() -> Task<> {
         auto none = co_await when_all();
         static_assert(std::tuple_size_v<decltype(none)> == 0);
@@ -91,7 +91,7 @@ TEST_CASE("nothing awaited together has ended at once") {
     CHECK(run_on_loop(awaits));
 }
 
-TEST_CASE("a coroutine that awaits several tells how many have not ended") {
+TEST_CASE("the dump of a when_any shows how many have not ended") {
     auto loop = EventLoop::create();
     REQUIRE(loop);
     std::string told;

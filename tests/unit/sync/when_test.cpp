@@ -27,7 +27,7 @@ Task<Result<int>> number_when(Event* event, int value) {
 
 } // namespace
 
-TEST_CASE("when_all gives what every task and operation gave") {
+TEST_CASE("when_all returns the result of every task and operation") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     REQUIRE(write_all(pair.second.get(), "data"));
@@ -94,7 +94,7 @@ TEST_CASE("when_any cancels the others when one has ended") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("when_any keeps a success that was faster than its cancellation") {
+TEST_CASE("when_any keeps a success that comes before its cancellation") {
     ReportingLoop loop;
     Event go("go");
     auto result = loop->run([&]() -> Task<> {
@@ -113,7 +113,7 @@ TEST_CASE("when_any keeps a success that was faster than its cancellation") {
     CHECK(result);
 }
 
-TEST_CASE("when_all in a cancelled scope is refused, and a cancellation reaches its arms") {
+TEST_CASE("when_all in a cancelled scope is refused, and a cancellation reaches its tasks") {
     ReportingLoop loop;
     Event never("never");
     auto result = loop->run([&]() -> Task<> {

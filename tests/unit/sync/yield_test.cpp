@@ -7,7 +7,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("tasks that yield take turns, first come first served") {
+TEST_CASE("tasks that yield take turns in FIFO order") {
     ReportingLoop loop;
     std::string trace;
     auto worker = [&](char name) -> Task<> {
@@ -25,7 +25,7 @@ TEST_CASE("tasks that yield take turns, first come first served") {
     CHECK(trace == "abcabcabc");
 }
 
-TEST_CASE("yield in a child suspends the whole task, and goes on in the child") {
+TEST_CASE("yield in a child suspends the whole task, and resumes in the child") {
     ReportingLoop loop;
     std::string trace;
     auto child = [&]() -> Task<int> {
@@ -60,7 +60,7 @@ TEST_CASE("yield makes no submission") {
     CHECK(*result == 0);
 }
 
-TEST_CASE("a cancelled task that yields is told so at once") {
+TEST_CASE("yield in a cancelled task is refused at once") {
     ReportingLoop loop;
     std::string trace;
     auto result = loop->run([&]() -> Task<> {

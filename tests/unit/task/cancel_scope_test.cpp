@@ -34,7 +34,7 @@ TEST_CASE("scopes close in any order") {
     CHECK(root.first_child() == nullptr);
 }
 
-TEST_CASE("a cancellation goes inwards up to a shield, and the first reason stays") {
+TEST_CASE("a cancellation spreads inwards up to a shield, and keeps its first reason") {
     CancelScope root;
     CancelScope outer;
     CancelScope shielded;
@@ -70,7 +70,7 @@ TEST_CASE("a cancellation goes inwards up to a shield, and the first reason stay
     outer.close();
 }
 
-TEST_CASE("an answer is noted outwards as far as scopes are cancelled") {
+TEST_CASE("a reported cancellation is noted outwards in all cancelled scopes") {
     CancelScope root;
     CancelScope outer;
     CancelScope inner;

@@ -1,7 +1,7 @@
-// g++ 12 miscompiles ordinary coroutine code. One row of docs/guides/pitfalls.md per case: the form that
-// is safe works with the types of ringlet, and the form that is not runs in a child process, which
-// tells whether this compiler still breaks it. When a newer g++ fails a case here because a form
-// works at last, the rule behind it can go.
+// g++ 12 miscompiles ordinary coroutine code. One row of docs/guides/pitfalls.md per case: the safe form
+// works with the types of ringlet, and the unsafe form runs in a child process, which shows whether
+// this compiler still breaks it. If a newer g++ fails a case here because a form finally works, the
+// rule behind it can go.
 
 #include "death.hpp"
 #include "net.hpp"
@@ -22,7 +22,7 @@ constexpr bool forms_are_broken = false;
 constexpr bool forms_are_broken = __GNUC__ < 13;
 #endif
 
-// Knows which objects live, so that a second destruction is noticed without a sanitizer.
+// Knows its living objects, so that a second destruction is noticed without a sanitizer.
 struct Tracked {
     static inline std::set<const Tracked*> living;
     static inline int mistakes = 0;
@@ -43,12 +43,12 @@ private:
     }
 };
 
-// Longer than what a string holds without allocating.
+// Too long for a string to hold without allocating.
 constexpr const char* long_text = "a text that is longer than the buffer inside of a string";
 
-bool went_right = false; // set by a form that ran to its end with the right values
+bool went_right = false; // set if a form finished with the right values
 
-// Runs a form on a loop: 0 when it did what it says, and destroyed everything once.
+// Runs a form on a loop: 0 if it worked, and destroyed everything once.
 template <class Fn>
 int run_form(Fn form) {
     went_right = false;
@@ -66,7 +66,7 @@ void check_safe_form(Fn form) {
     CHECK(run_form(form) == 0);
 }
 
-// Runs a form in a child and checks that it is as broken as this compiler is known to make it.
+// Runs a form in a child and checks that this compiler breaks it as expected.
 template <class Fn>
 void check_unsafe_form(const std::string& name, Fn form) {
     constexpr unsigned limit_seconds = 2; // a task that has never started waits for ever
@@ -254,8 +254,7 @@ Task<> safe_temporary() {
 
 // ---- symmetric transfer -------------------------------------------------------------------------
 
-// The child that textbooks show: the parent suspends first, and then the child and the parent
-// transfer to each other.
+// The textbook child: the parent suspends first, then child and parent transfer to each other.
 class TextbookTask {
 public:
     struct promise_type {
@@ -339,7 +338,7 @@ TEST_CASE("compiler: an aggregate as an argument") {
     check_unsafe_form("co_await f({.name = ...})", unsafe_braces);
 }
 
-TEST_CASE("compiler: a temporary that is chosen by ?: as an argument") {
+TEST_CASE("compiler: a temporary chosen by ?: as an argument") {
     check_safe_form(safe_temporary);
     check_safe_form(safe_chosen_text);
     check_unsafe_form("co_await f(c ? text() : other())", unsafe_chosen_temporary);

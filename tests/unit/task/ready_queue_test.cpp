@@ -16,7 +16,7 @@ struct Waiting final : Wait {
     std::string describe() const override { return "nothing"; }
 };
 
-// All that are taken out at once, oldest first.
+// All waits taken out in one batch, oldest first.
 std::vector<Wait*> taken(ReadyQueue& queue) {
     std::vector<Wait*> waits;
     queue.begin_batch();
@@ -38,7 +38,7 @@ TEST_CASE("ReadyQueue is first come first served") {
     CHECK(taken(queue).empty());
 }
 
-TEST_CASE("ReadyQueue keeps what comes while others are taken out for the next time") {
+TEST_CASE("ReadyQueue keeps waits that come during a batch for the next one") {
     ReadyQueue queue;
     std::array<Waiting, 3> waiting;
     for (auto& wait : waiting) queue.push(wait);
@@ -52,8 +52,7 @@ TEST_CASE("ReadyQueue keeps what comes while others are taken out for the next t
     CHECK(taken(queue) == std::vector<Wait*>{&waiting[0], &waiting[1], &waiting[2]});
 }
 
-TEST_CASE("ReadyQueue gives up whoever goes before the turn, in the batch or behind it, wherever "
-          "that is") {
+TEST_CASE("ReadyQueue can remove a wait at any position, in the batch or behind it") {
     for (std::size_t gone = 0; gone < 6; ++gone) {
         ReadyQueue queue;
         std::array<Waiting, 7> waiting;
@@ -64,10 +63,10 @@ TEST_CASE("ReadyQueue gives up whoever goes before the turn, in the batch or beh
             if (i != gone) expected.push_back(&waiting[i]);
         }
         queue.remove(waiting[gone]);
-        queue.remove(waiting[6]); // never was in it
+        queue.remove(waiting[6]); // was never in it
         std::vector<Wait*> seen;
         while (Wait* wait = queue.next()) seen.push_back(wait);
-        queue.push(waiting[6]); // behind the last that is left
+        queue.push(waiting[6]); // after the last one left
         expected.push_back(&waiting[6]);
         for (Wait* wait : taken(queue)) seen.push_back(wait);
         CHECK(seen == expected);

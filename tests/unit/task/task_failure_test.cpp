@@ -29,7 +29,7 @@ TEST_CASE("a failure names the task, the place and the error") {
     CHECK(line.ends_with(") ended with an error: Broken pipe"));
 }
 
-TEST_CASE("a failure tells what was thrown") {
+TEST_CASE("a failure shows what was thrown") {
     const auto line = line_of({}, std::make_exception_ptr(std::runtime_error("burst")));
     CHECK(line.ends_with(") ended with an exception: burst"));
     const auto strange = line_of({}, std::make_exception_ptr(7));

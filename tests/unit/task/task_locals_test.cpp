@@ -13,7 +13,7 @@ int at(const TaskLocals& locals, const int* key) {
 
 } // namespace
 
-TEST_CASE("TaskLocals finds what was set last for each key") {
+TEST_CASE("TaskLocals finds the last value set for each key") {
     const int a = 0;
     const int b = 0;
     TaskLocals locals;
@@ -25,7 +25,7 @@ TEST_CASE("TaskLocals finds what was set last for each key") {
     CHECK(at(locals, &b) == 2);
 }
 
-TEST_CASE("TaskLocals that was copied keeps its values when the other is changed") {
+TEST_CASE("TaskLocals keeps its values when its copy is changed") {
     const int a = 0;
     TaskLocals locals;
     locals.set(&a, std::make_shared<int>(1));
@@ -37,7 +37,7 @@ TEST_CASE("TaskLocals that was copied keeps its values when the other is changed
     CHECK(at(copy, &a) == 2);
 }
 
-TEST_CASE("TaskLocals keeps one value for a key that is set again and again") {
+TEST_CASE("TaskLocals keeps one value for a key that is set repeatedly") {
     const int a = 0;
     const int b = 0;
     auto old = std::make_shared<int>(0);

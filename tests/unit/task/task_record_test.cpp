@@ -13,7 +13,7 @@ using namespace ringlet;
 
 namespace {
 
-// Counts the objects that live.
+// Counts its living objects.
 struct Counted {
     static inline int living = 0;
     int number = 0;
@@ -31,7 +31,7 @@ auto make_record(auto fn, Args... args) {
         "", std::source_location::current(), std::move(fn), std::move(args)...);
 }
 
-// What a loop reported while it ran a task that spawned `fn`.
+// The reports of a loop whose task spawns `fn`.
 template <class Fn>
 std::vector<std::string> reports_of(Fn fn) {
     std::vector<std::string> lines;
@@ -68,7 +68,7 @@ TEST_CASE("TaskRecord that never starts frees callable and arguments and frame")
     CHECK(Counted::living == 0);
 }
 
-TEST_CASE("TaskRecord destroys a frame that waits and is done then") {
+TEST_CASE("TaskRecord destroys a waiting frame, and is done then") {
     Counted::living = 0;
     const auto record = make_record(
         [](Counted argument) -> Task<int> {
@@ -78,7 +78,7 @@ TEST_CASE("TaskRecord destroys a frame that waits and is done then") {
         Counted(2));
     record->waiter.resume();
     CHECK_FALSE(record->has_run());
-    CHECK(Counted::living == 2); // moved from in the record, and the coroutine's own
+    CHECK(Counted::living == 2); // the moved-from one in the record, and the coroutine's
     record->destroy_frame();
     CHECK(Counted::living == 1);
     record->drop_arguments();
@@ -115,8 +115,8 @@ TEST_CASE("TaskRecord moves arguments into the coroutine and copies nothing") {
 
 TEST_CASE("TaskRecord calls what std::invoke calls") {
     struct Object {
-        // As wide as a pointer: for an int, g++ 12 at -O2 warns of the table of virtual functions
-        // that a pointer to a member function could need.
+        // As wide as a pointer: for an int, g++ 12 at -O2 warns of a vtable that a pointer to
+        // member function could need.
         long base;
         Task<long> plus(int number) {
             const auto turned = co_await yield();
@@ -139,7 +139,7 @@ TEST_CASE("TaskRecord calls what std::invoke calls") {
     CHECK(written == 3);
 }
 
-TEST_CASE("TaskRecord returns a value or nothing or one Result of a task that was run") {
+TEST_CASE("TaskRecord returns a task's value, nothing, or a Result that is not nested") {
     const auto value = testing::run_on_loop([]() -> Task<int> { co_return 4; });
     static_assert(std::is_same_v<std::remove_const_t<decltype(value)>, Result<int>>);
     REQUIRE(value);
@@ -163,7 +163,7 @@ TEST_CASE("TaskRecord returns a value or nothing or one Result of a task that wa
                          std::runtime_error);
 }
 
-TEST_CASE("TaskRecord reports how a task failed that nobody joins") {
+TEST_CASE("TaskRecord reports the failure of a task that is never joined") {
     auto lines = reports_of([]() -> Task<> {
         throw std::runtime_error("the parser met a letter");
         co_return;
@@ -185,7 +185,7 @@ TEST_CASE("TaskRecord reports how a task failed that nobody joins") {
           std::string::npos);
 }
 
-TEST_CASE("TaskRecord has the name of its coroutine function, as people say it") {
+TEST_CASE("TaskRecord has a short name of its coroutine function") {
     CHECK(short_task_name("ringlet::Task<void> {anonymous}::echo(ringlet::TcpStream)") == "echo");
     CHECK(short_task_name("Task<> n::S::member(int) const") == "n::S::member");
     CHECK(short_task_name("T n::S::tmpl(X) [with X = double]") == "n::S::tmpl");
@@ -198,7 +198,7 @@ TEST_CASE("TaskRecord has the name of its coroutine function, as people say it")
     CHECK(short_task_name("reader of lines") == "reader of lines");
 }
 
-TEST_CASE("TaskRecord reports nothing of a task that succeeded") {
+TEST_CASE("TaskRecord reports nothing for a task that succeeded") {
     CHECK(reports_of([]() -> Task<> { co_return; }).empty());
     CHECK(reports_of([]() -> Task<int> { co_return 1; }).empty());
     CHECK(reports_of([]() -> Task<Result<void>> { co_return Result<void>(); }).empty());

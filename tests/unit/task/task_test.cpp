@@ -1,4 +1,4 @@
-// Tasks without a loop: each is driven by hand.
+// Tasks without a loop, driven by hand.
 
 #include "death.hpp"
 #include "support.hpp"
@@ -17,7 +17,7 @@ using namespace ringlet;
 
 namespace {
 
-// Drives a task in the place of a loop.
+// Drives a task in place of a loop.
 template <class T>
 class Driven {
 public:
@@ -43,7 +43,7 @@ T run_through(Task<T> task) {
     return driven.take();
 }
 
-// Where a coroutine waits until the test opens it.
+// A coroutine waits here until the test opens it.
 class Gate {
 public:
     bool await_ready() const noexcept { return false; }
@@ -63,7 +63,7 @@ private:
     std::coroutine_handle<> waiter_;
 };
 
-// Knows which objects live, so that a second destruction is noticed without a sanitizer.
+// Knows its living objects, so that a second destruction is noticed without a sanitizer.
 struct Tracked {
     static inline std::set<const Tracked*> living;
     static inline int mistakes = 0;
@@ -167,7 +167,7 @@ TEST_CASE("Task that never starts frees its frame and its arguments") {
     CHECK(FramePool::local().kept_count() == (address_sanitizer_runs ? 0 : 3));
 }
 
-TEST_CASE("Task takes its frame from the pool again and again") {
+TEST_CASE("Task reuses its frame from the pool") {
     if (address_sanitizer_runs) RINGLET_SKIP("under ASan the pool keeps nothing");
     FramePool::local().trim();
     static_cast<void>(run_through(number(1)));
@@ -177,7 +177,7 @@ TEST_CASE("Task takes its frame from the pool again and again") {
     CHECK(FramePool::local().kept_count() == kept);
 }
 
-TEST_CASE("Task hands values of every kind through co_await") {
+TEST_CASE("Task returns values of every kind through co_await") {
     struct Immutable {
         explicit Immutable(int number) : value(number) {}
         const int value;
@@ -226,7 +226,7 @@ TEST_CASE("Task resumes its parent when it had to wait") {
     CHECK(driven.take() == 42);
 }
 
-TEST_CASE("Task passes its scope on to all that it awaits") {
+TEST_CASE("Task passes its scope on to everything it awaits") {
     Gate gate;
     const auto innermost = [](Gate* where) -> Task<> { co_await *where; };
     const auto middle = [&innermost](Gate* where) -> Task<> { co_await innermost(where); };
@@ -344,7 +344,7 @@ TEST_CASE("Task destroys arguments and locals and values exactly once") {
     }
     CHECK(Tracked::all_gone_once());
 
-    // A whole chain that is dropped while it waits.
+    // A whole chain dropped while it waits.
     {
         Gate gate;
         const Tracked argument;
@@ -357,7 +357,7 @@ TEST_CASE("Task destroys arguments and locals and values exactly once") {
     }
     CHECK(Tracked::all_gone_once());
 
-    // A value that nobody takes.
+    // A value that is never taken.
     {
         Driven<Tracked> driven(Making::value(Tracked(), nullptr));
         driven.start();
@@ -366,7 +366,7 @@ TEST_CASE("Task destroys arguments and locals and values exactly once") {
     CHECK(Tracked::all_gone_once());
 }
 
-TEST_CASE("Task destroys its locals before its parent goes on and its frame afterwards") {
+TEST_CASE("Task destroys its locals before its parent resumes and its frame afterwards") {
     struct Noting {
         Noting(std::vector<std::string>* where, const char* name) : where_(where), name_(name) {}
         Noting(Noting&& other) noexcept
@@ -431,7 +431,7 @@ static Task<Result<int>> positive(int number) {
 }
 #pragma GCC diagnostic pop
 
-TEST_CASE("a coroutine that returns a value and runs off its end aborts, and is named") {
+TEST_CASE("running off the end of a coroutine that returns a value aborts with its name") {
     CHECK(run_through(positive(1)).value() == 1);
     testing::check_aborts("\"positive\" has run off its end", [] {
         const auto parent = []() -> Task<> {
@@ -454,7 +454,7 @@ TEST_CASE("Task aborts when it is awaited twice") {
     });
 }
 
-TEST_CASE("Task aborts when it is awaited after it was moved from") {
+TEST_CASE("Task aborts when it is awaited after a move") {
     testing::check_aborts("a Task was awaited that was moved from", [] {
         const auto parent = []() -> Task<int> {
             auto child = number(1);
@@ -473,7 +473,7 @@ TEST_CASE("Task aborts when it is awaited after it was moved from") {
     });
 }
 
-TEST_CASE("a value gives way to an exception that a destructor throws after co_return") {
+TEST_CASE("an exception from a destructor after co_return replaces the value") {
     struct Thrower {
         ~Thrower() noexcept(false) { throw std::runtime_error("late"); }
     };
@@ -497,7 +497,7 @@ TEST_CASE("a value gives way to an exception that a destructor throws after co_r
     CHECK(counted.use_count() == 1);
 }
 
-TEST_CASE("a Task that is awaited while another coroutine awaits it aborts") {
+TEST_CASE("awaiting a Task that another coroutine awaits aborts") {
     testing::check_aborts("a Task was awaited twice", [] {
         auto sleeper = []() -> Task<> {
             auto slept = co_await sleep_for(std::chrono::seconds(10));

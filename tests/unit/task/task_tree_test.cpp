@@ -47,7 +47,7 @@ struct Lists {
     std::string full;
 };
 
-// What is listed of so many tasks that wait for `bell`, and of so many with names of their own.
+// Lists `alike` tasks that wait for `bell`, and `named` tasks with names of their own.
 Lists lists_of(std::size_t alike, std::size_t named) {
     ReportingLoop loop;
     Event bell("the bell");
@@ -81,7 +81,7 @@ std::size_t count(const std::string& text, std::string_view part) {
 
 } // namespace
 
-TEST_CASE("a summary counts tasks that are alike, and begins with the largest group") {
+TEST_CASE("a summary counts tasks that are alike, the largest group first") {
     const Lists lists = lists_of(1000, 3);
     CAPTURE(lists.summary);
     CHECK(lists.summary.starts_with("1000 times task \"alike\" (task_tree_test.cpp:"));
@@ -94,7 +94,7 @@ TEST_CASE("a summary counts tasks that are alike, and begins with the largest gr
     CHECK(lists.full.find("times") == std::string::npos);
 }
 
-TEST_CASE("a summary tells a few tasks one by one, as the full list does") {
+TEST_CASE("a summary lists a few tasks one by one, like the full list") {
     const Lists few = lists_of(alike_tasks_listed, 2);
     CHECK(count(few.summary, "\n  task \"alike\"") == alike_tasks_listed);
     CHECK(count(few.summary, "\n") == count(few.full, "\n"));
@@ -106,12 +106,12 @@ TEST_CASE("a summary is bounded, and says how many tasks it leaves out") {
     const Lists lists = lists_of(10, listed_tasks_limit + 20);
     CAPTURE(lists.summary);
     CHECK(lists.summary.starts_with("10 times task \"alike\""));
-    CHECK(lists.summary.ends_with("\nand 21 other tasks, which are left out\n")); // and the root
+    CHECK(lists.summary.ends_with("\nand 21 other tasks, which are left out\n")); // one is the root
     CHECK(count(lists.summary, "\n") == 1 + listed_tasks_limit + 1);
     CHECK(count(lists.full, "\n  task \"named ") == listed_tasks_limit + 20);
 }
 
-TEST_CASE("a summary bounds the groups, and leaves out the smallest") {
+TEST_CASE("a summary limits the number of groups, and leaves out the smallest") {
     ReportingLoop loop;
     std::string summary;
     std::vector<std::unique_ptr<Event>> bells;
@@ -145,7 +145,7 @@ TEST_CASE("a summary bounds the groups, and leaves out the smallest") {
     CHECK(summary.find("\nand 35 tasks of smaller groups, which are left out\n") != summary.npos);
 }
 
-TEST_CASE("a summary counts connections together, and names the one that waits for longest") {
+TEST_CASE("a summary counts connections together, and names the one that has waited longest") {
     ReportingLoop loop;
     std::vector<FdPair> pairs;
     for (int index = 0; index < 8; ++index) pairs.push_back(tcp_pair());
@@ -172,8 +172,7 @@ TEST_CASE("a summary counts connections together, and names the one that waits f
     CHECK(summary.find(" waits for sleep, for ") != summary.npos);
 }
 
-TEST_CASE(
-    "a run that can never continue says so, lists its tasks, and the loop can be used again") {
+TEST_CASE("a deadlocked run returns an error and lists its tasks, and the loop can be used again") {
     const WithoutSignalHandlers nobody_may_interrupt;
     if (thread_sanitizer_runs) RINGLET_SKIP("TSan has a thread of its own");
     ReportingLoop loop;
@@ -190,7 +189,7 @@ TEST_CASE(
     CHECK(again.value() == 1);
 }
 
-TEST_CASE("a run whose tasks wait for each other goes on when another thread may post") {
+TEST_CASE("a run whose tasks wait for each other is not a deadlock if another thread may post") {
     ReportingLoop loop;
     std::thread other;
     waiting_for("a post of another thread");

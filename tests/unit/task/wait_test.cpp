@@ -7,7 +7,7 @@ using namespace ringlet::testing;
 
 namespace {
 
-// A wait that a user could write: goes on when it is told to.
+// A wait that a user could write: it resumes on request.
 class [[nodiscard]] OwnWait final : public Suspension {
 public:
     bool await_ready() const noexcept { return false; }
@@ -33,7 +33,7 @@ Task<int> wait_for(OwnWait* wait) {
 
 } // namespace
 
-TEST_CASE("Wait of one's own is cancelled through its scope, once, and is told of in a dump") {
+TEST_CASE("Wait of a user's own type is cancelled once through its scope, and is in the dump") {
     ReportingLoop loop;
     OwnWait wait;
     auto result = loop->run([&]() -> Task<> {
