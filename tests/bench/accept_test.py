@@ -1,4 +1,4 @@
-"""How a crowd is accepted, and how it is spread over workers: the counting, and a short run of both commands.
+"""How a crowd is accepted and spread over workers: the counting, and a short run of both commands.
 
 Run one with   /usr/bin/python3 tests/bench/accept_test.py Crowd.test_percentile
 """
@@ -15,7 +15,7 @@ import threading
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 300  # of two measurements on one machine, the second waits
+PATIENCE_SECONDS = 300  # a second measurement on the machine waits
 UNAVAILABLE = 69
 
 sys.dont_write_bytecode = True
@@ -41,7 +41,7 @@ class Crowd(unittest.TestCase):
         self.assertTrue(math.isnan(crowd.percentile({}, 0.99)))
 
     def serve(self, answer):
-        """A server of one connection, that answers each message with answer(message)."""
+        """A server for one connection that answers each message with answer(message)."""
         listener = socket.create_server((crowd.HOST, 0))
         self.addCleanup(listener.close)
 

@@ -1,4 +1,4 @@
-"""What benchmark.sh does where something is not as it should be: streams, loads, packages, Ctrl-C.
+"""What benchmark.sh does when something is wrong: streams, loads, packages, Ctrl-C.
 
 Run one with   /usr/bin/python3 tests/bench/benchmark_faults_test.py Streams.test_closed
 """

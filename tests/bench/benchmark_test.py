@@ -37,7 +37,7 @@ FIELD = (
 PATIENCE_SECONDS = 60
 USAGE, UNAVAILABLE = 64, 69
 
-# A server that notes what it was given, and echoes.
+# A server that records its arguments, and echoes.
 SERVER = f"""\
 import os, pathlib, runpy, socket, sys
 sys.argv[1:] = sys.argv[-1:]  # --port PORT, or PORT
@@ -50,7 +50,7 @@ sys.path.insert(0, {str(ROOT / "bench/peers")!r})
 runpy.run_path({str(ROOT / "bench/peers/epoll_echo.py")!r})
 """
 
-# A client that notes what it was given, and sends the message once.
+# A client that records its arguments, and sends the message once.
 CLIENT = """\
 import os, pathlib, socket, sys
 arguments = sys.argv[1:]
@@ -94,7 +94,7 @@ def free_port_offset():
 
 
 def measure_alone(test):
-    """One test at a time: of two measurements on a machine, the second waits."""
+    """One test at a time: a second measurement on the machine would wait."""
     lock = open(ROOT / "benchmark.sh")
     test.addCleanup(lock.close)
     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -127,7 +127,7 @@ class Fixture(unittest.TestCase):
         return path
 
     def seen(self, program):
-        """What a stand-in wrote down, once it has."""
+        """Waits for what a stand-in recorded."""
         path = pathlib.Path(f"{program}.seen")
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not (path.exists() and path.read_text()):
@@ -151,7 +151,7 @@ class Fixture(unittest.TestCase):
             try:
                 printed, said = running.communicate(timeout=PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
-                running.terminate()  # it then stops its servers
+                running.terminate()  # it stops its servers then
                 self.fail(f"waiting for benchmark.sh {' '.join(options)} to end")
         ended = without_waiting(subprocess.CompletedProcess(running.args, running.returncode, printed, said))
         self.assertEqual(list(self.temporary.iterdir()), [], "temporary files were left")
@@ -312,7 +312,7 @@ sys.exit(errors)"""
         self.assertEqual(self.seen(self.server)["flags"], "128")
 
     def test_missing_package_of_the_field_is_said(self):
-        tools = self.temporary.parent / "tools"  # all of the system's but Node
+        tools = self.temporary.parent / "tools"  # all of the system's except Node
         tools.mkdir()
         for tool in pathlib.Path("/usr/bin").iterdir():
             if tool.name not in ("node", "nodejs"):
@@ -336,7 +336,7 @@ sys.exit(errors)"""
         self.assert_row_failed(ended, "the server ended with status 1: no rings today")
 
     def test_server_that_dies_midway_gives_no_number(self):
-        """Its first run was good; the second kills it, though the client says that all is well."""
+        """Its first run is good; the second kills it, although the client reports success."""
         kill_in_second_run = f"""\
 import signal
 runs = pathlib.Path(__file__ + ".runs")
@@ -352,7 +352,7 @@ sys.exit(errors)"""
         libev, coroutine = re.split(r"(?m)^The servers above.*$", ended.stdout)
         self.assertNotIn("Throughput", libev)
         self.assertRegex(libev, r"(?m)^failed: run 2 of 3: the server ended with status 137")
-        self.assertEqual(coroutine.count(GOOD_LINE), 3)  # the next row ran all the same
+        self.assertEqual(coroutine.count(GOOD_LINE), 3)  # the next row still ran
 
     def test_client_that_fails_gives_no_number(self):
         for what, source, why in (
@@ -410,7 +410,7 @@ class Surroundings(Fixture):
         self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
 
     def test_stranger_that_comes_later_fails_the_row(self):
-        """libev's client, as its last act, leaves a stranger on the port of echo_coro."""
+        """At its end, libev's client leaves another server on the port of echo_coro."""
         port = PORTS["echo_coro"] + self.offset
         stay = f"""\
 port_free = str({port}) not in arguments
@@ -483,7 +483,7 @@ sys.exit(errors)"""
         self.assertEqual(printed.count(GOOD_LINE), 1)
 
     def test_servers_do_not_keep_others_waiting(self):
-        """What a measurement leaves running, here a server's daemon, does not hold the lock."""
+        """A process that a measurement leaves running, here a server's daemon, does not hold the lock."""
         daemon = """\
 import os, pathlib, time
 child = os.fork()

@@ -1,4 +1,4 @@
-"""The comparison of two servers counts and judges rightly.
+"""The comparison of two servers counts and judges correctly.
 
 Run one with   /usr/bin/python3 tests/bench/compare_test.py Verdict.test_verdict
 """
@@ -42,7 +42,7 @@ class Verdict(unittest.TestCase):
 
 class Counting(unittest.TestCase):
     def test_cpu_of_a_process_with_threads(self):
-        """Two threads that each burn 0.2 s of CPU count as 0.4 s; sleeping counts nothing."""
+        """Two threads that each burn 0.2 s of CPU count as 0.4 s; sleeping counts as nothing."""
         burn = """if True:
             import threading, time
             def burn():
@@ -64,7 +64,7 @@ class Counting(unittest.TestCase):
                 process.stdin.flush()
                 deadline = time.monotonic() + PATIENCE_SECONDS
                 used, last = 0, -1
-                while used < 0.35e9 or used != last:  # until both have burnt and sleep
+                while used < 0.35e9 or used != last:  # until both are done and sleep
                     self.assertLess(time.monotonic(), deadline, "waiting for 0.4 s of CPU")
                     time.sleep(0.1)
                     last, used = used, cost.cpu_nanoseconds(process.pid) - before
@@ -105,10 +105,10 @@ print("Throughput: 1.00 [reqests/sec], errors: 0")
 
 
 class Program(unittest.TestCase):
-    """The whole program, with a slow client of its own and the Python server of bench/peers."""
+    """The whole program, with its own slow client and the Python server of bench/peers."""
 
     def setUp(self):
-        # One test at a time: of two measurements on a machine, the second waits.
+        # One test at a time: a second measurement on the machine would wait.
         lock = open(ROOT / "benchmark.sh")
         self.addCleanup(lock.close)
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""New versions in a row: a short run of the command on both backends, and that it tells of what clients lose.
+"""Several new versions in a row: a short run of the command on both backends, and that it reports clients' losses.
 
 Run one with   /usr/bin/python3 tests/bench/hand_over_test.py Command.test_a_short_run
 """

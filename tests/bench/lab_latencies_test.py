@@ -1,4 +1,4 @@
-"""Latencies of several rounds are those of the client, added up, and each round is kept.
+"""The client's latencies are added up over several rounds, and each round is kept.
 
 Run one with   /usr/bin/python3 tests/bench/lab_latencies_test.py Latencies.test_rounds_are_added_up
 """
@@ -27,7 +27,7 @@ class Latencies(unittest.TestCase):
     def test_rounds_are_added_up(self):
         sampler = Sampler((None, None), True, None)
         rounds = []
-        for _ in range(3):  # each with a server of its own, at another port
+        for _ in range(3):  # each with its own server, on another port
             with measuring.running_server("echo_coro", None) as running:
                 result = sampler.run_client(
                     running, "-t", "4", "-e", "1000000", "--rate", "2000", "--duration", "200ms"
@@ -49,7 +49,7 @@ class Latencies(unittest.TestCase):
         )
 
     def test_server_that_is_too_slow_keeps_no_rate(self):
-        """Whether it comes to all that was due (40 echoes, 0.8 s of work in 0.2 s), or to some of it."""
+        """Whether it handles all that was due (40 echoes, 0.8 s of work in 0.2 s), or only some."""
 
         def slow_echo(connection, whole):
             while True:

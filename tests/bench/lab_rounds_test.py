@@ -1,4 +1,4 @@
-"""The laboratory goes on until its intervals are narrow, or the time is up."""
+"""The lab continues until its intervals are narrow, or the time is up."""
 
 import contextlib
 import io
@@ -26,7 +26,7 @@ class MoreRounds(unittest.TestCase):
         return Journal(pathlib.Path(folder.name) / "journal.jsonl", {"kind": "journal", "quick": False, "started": "now"})
 
     def after(self, noise, minutes):
-        """How many rounds are taken of steps whose CPU time swings by so much."""
+        """The number of rounds taken for steps whose CPU time varies by `noise`."""
         swing = random.Random(7)
 
         class Noisy:
@@ -48,10 +48,10 @@ class MoreRounds(unittest.TestCase):
         self.assertTrue(ROUNDS < self.after(noise=0.06, minutes=1000) < 300)
 
     def test_time_is_up(self):
-        self.assertEqual(self.after(noise=0.5, minutes=2), ROUNDS + 3)  # half a minute for each look at the clock
+        self.assertEqual(self.after(noise=0.5, minutes=2), ROUNDS + 3)  # the clock advances half a minute per call
 
     def test_nothing_to_compare(self):
-        go_on(Plan(False, []), None, self.journal(), 10)  # asks nobody for a sample
+        go_on(Plan(False, []), None, self.journal(), 10)  # takes no sample
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The laboratory loses nothing, compares what took turns, and its servers echo.
+"""The lab loses nothing, compares steps that took turns, and its servers echo.
 
 Run one with   /usr/bin/python3 tests/bench/lab_test.py Journals.test_goes_on
 """
@@ -171,7 +171,7 @@ class Plans(unittest.TestCase):
 class Figures(Folder):
     def measured(self):
         journal = self.journal()
-        for number, shared in enumerate((1.0, 1.5, 3.0, 1.1, 0.9, 2.0)):  # what the machine does meanwhile
+        for number, shared in enumerate((1.0, 1.5, 3.0, 1.1, 0.9, 2.0)):  # noise of the machine
             for step in STEPS[:-1]:
                 cost = shared * (4 + step.number) * (2 if step.backend == "epoll" else 1)
                 journal.add(("cpu", step.key, number), {"cpu_us": cost, "throughput": 1e6 / cost}, 1)
@@ -224,7 +224,7 @@ class Figures(Folder):
         self.assertEqual((of_load["load"], of_load["rate_per_s"], of_load["percentiles"]), (0.5, 20, [[50.0, 30.0]]))
 
     def test_memory_of_a_connection_is_what_it_adds(self):
-        """1,024 buffers that are kept, a page of each touched, are not 840 bytes of each of 5,000 connections."""
+        """1,024 kept buffers with one touched page each are not 840 bytes for each of 5,000 connections."""
         of_step = results(self.measured(), ROWS, False)["ladder"][1]
         self.assertEqual(of_step["user_bytes_per_idle_connection"], 502)
         self.assertEqual(of_step["kernel_bytes_per_idle_connection"], 9000)
@@ -334,8 +334,8 @@ class Program(Folder):
         return self.path.read_text().splitlines() if self.path.exists() else []
 
     def build_with_a_client_that_waits(self):
-        """A folder with the programs. Once four lines are written down, its client waits for ever while
-        there is a file `waits` beside it; then it makes `waiting`."""
+        """A folder with the programs. Once the journal has four lines, its client creates `waiting` and waits for
+        ever, if there is a file `waits` beside it."""
         build = self.folder / "build"
         (build / "src/client").mkdir(parents=True)
         (build / "bench").symlink_to(measuring.BUILD / "bench")

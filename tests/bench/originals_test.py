@@ -1,4 +1,4 @@
-"""The comparison with the originals: its rows, its answers to what is wrong, and a short run.
+"""The comparison with the originals: its rows, its error messages, and a short run.
 
 Run one with   /usr/bin/python3 tests/bench/originals_test.py Originals.test_rows
 """

@@ -1,4 +1,4 @@
-"""What the measurements mean: known distributions go in, known intervals come out.
+"""The statistics: known distributions give known intervals.
 
 Run one with   /usr/bin/python3 tests/bench/pairs_test.py Ratios.test_known_ratio
 """
@@ -16,7 +16,7 @@ import pairs
 
 
 def noisy_pairs(ratio, count, seed, noise=0.05):
-    """Pairs whose first is `ratio` times the second, both disturbed; the level drifts threefold."""
+    """Pairs whose first is `ratio` times the second, both with noise; the level drifts threefold."""
     disturb = random.Random(seed)
     made = []
     for index in range(count):
@@ -26,7 +26,7 @@ def noisy_pairs(ratio, count, seed, noise=0.05):
 
 
 def lognormal_pairs(ratio, count, seed):
-    """Pairs whose ratios are lognormal around `ratio`: few are very large, as on a busy machine."""
+    """Pairs whose ratios are lognormal around `ratio`: a few are very large, as on a busy machine."""
     disturb = random.Random(seed)
     return [(ratio * disturb.lognormvariate(0, 0.3), 1.0) for _ in range(count)]
 
@@ -142,10 +142,10 @@ class Corrected(unittest.TestCase):
     STEPS, ROUNDS, REPORTS = 9, 20, 400
 
     def reports(self, slower=()):
-        """For each made-up report the pairs of each step with one step 0, which all of them share."""
+        """For each made-up report, the pairs of each step with a shared step 0."""
         for seed in range(self.REPORTS):
             disturb = random.Random(seed)
-            rounds = [disturb.lognormvariate(0, 0.3) for _ in range(self.ROUNDS)]  # what the machine does
+            rounds = [disturb.lognormvariate(0, 0.3) for _ in range(self.ROUNDS)]  # noise of the machine
             base = [level * disturb.lognormvariate(0, 0.02) for level in rounds]
             yield [
                 [(level * disturb.lognormvariate(0, 0.02) * (1.05 if step in slower else 1), of_base)
@@ -162,7 +162,7 @@ class Corrected(unittest.TestCase):
         self.assertLessEqual(wrong, 0.05 * self.REPORTS)
 
     def test_without_correction_many_would(self):
-        """What this is for. If it ever fails, the interval for one comparison would do for nine."""
+        """Why there is a correction. If this fails, the interval for one comparison is enough for nine."""
         with_fewer_resamples(self, 200)
         self.REPORTS, wrong = 100, 0
         for report in self.reports():
@@ -180,7 +180,7 @@ class Corrected(unittest.TestCase):
         self.assertTrue(self.claimed([(1.1, 1.0)] * 19 + [(0.2, 1.0)]))
 
     def test_ranks_are_those_of_a_coin(self):
-        """One side of the median at most so often: 2 in 4,096 for the ends of twelve, 26 for the next."""
+        """Binomial probabilities: 2 in 4,096 for the outermost ranks of twelve, 26 for the next."""
         samples = list(range(1, 13))
         self.assertEqual(pairs.corrected_interval(samples, 1), (3, 10))
         self.assertEqual(pairs.corrected_interval(samples, 0.05 / (26 / 4096)), (2, 11))

@@ -1,11 +1,11 @@
-"""The peers of the benchmark really echo: whole, in order, also slowly and half-closed.
+"""The peers of the benchmark really echo: whole, in order, even to slow and half-closed clients.
 
-Every test goes through all peers that can run here (in tests/run.sh without --full, those of the log); Availability
-skips for each that cannot.
+Every test runs with all peers available here (in tests/run.sh without --full, those of the log); Availability skips
+once for each of the others.
 Run one with   /usr/bin/python3 tests/bench/peers_test.py Peers.test_echoes
-Those that are compiled come from RINGLET_BUILD_DIR (default: build/release), the field's from its
-target field_peers; PYTHON3 and PYTHON2 name other interpreters than /usr/bin/python3 and the python2
-on PATH.
+Compiled peers come from RINGLET_BUILD_DIR (default: build/release), those of the field from its target
+field_peers; PYTHON3 and PYTHON2 name interpreters other than /usr/bin/python3 and the python2 on
+PATH.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ HOST = "127.0.0.1"
 PATIENCE_SECONDS = 120
 USAGE, UNAVAILABLE = 64, 69
 MEGABYTE = bytes(range(256)) * 4096
-# Those of the field are for tests/run.sh --full; without ctest everybody is tested.
+# Peers of the field are for tests/run.sh --full; without ctest all are tested.
 EVERYBODY = os.environ.get("RINGLET_FULL", "1") != ""
 
 
@@ -52,7 +52,7 @@ def environment():
 
 
 class Server:
-    """One running peer; `with` ends it and makes sure that it is gone."""
+    """One running peer; `with` ends it and checks that it is gone."""
 
     def __init__(self, peer, port=None):
         self.peer = peer
@@ -74,11 +74,11 @@ class Server:
         while True:
             if self.process.poll() == UNAVAILABLE and not self.port_is_given and time.monotonic() < deadline:
                 self.errors.close()
-                self.start(free_port())  # somebody else was faster on the last one
+                self.start(free_port())  # another process took the last one
             elif self.process.poll() is not None:
                 status, said = self.process.returncode, self.said()
                 raise AssertionError(f"the peer ended with {status}: {said}")
-            # That somebody answers there would not do: another program may have taken the port meanwhile.
+            # An answer on the port would prove nothing: another program may have taken it meanwhile.
             if listening_port(self.process.pid) == self.port:
                 return self
             if time.monotonic() > deadline:
@@ -136,12 +136,12 @@ def receive_until_end(connection, what):
 
 
 def closes_at_the_end(peer):
-    """Whether it loses what it has not written when it reads the end (tornado 6.2, iostream.py, _read_to_buffer)."""
+    """Whether it loses unwritten data when it reads the end (tornado 6.2, iostream.py, _read_to_buffer)."""
     return peer.name.startswith("tornado")
 
 
 def receive_rest(peer, connection, count, what):
-    """All that is still to come, after saying that nothing more will be sent; before it where the peer cannot bear that."""
+    """Half-closes and receives the rest; without the half-close if the peer would lose data."""
     if closes_at_the_end(peer):
         return receive_exactly(connection, count, what)
     connection.shutdown(socket.SHUT_WR)
@@ -160,7 +160,7 @@ def python_can(interpreter, line):
 
 
 class BuiltPeer:
-    """A program of the build; `package` is what has to be there for it to be built."""
+    """A program of the build; `package` is the Debian package that it needs."""
 
     is_in_the_log = True
 
@@ -191,7 +191,7 @@ class FieldPeer(BuiltPeer):
 
 
 class SourcePeer:
-    """A source that an interpreter, or a compiler in the place of one, runs as it is."""
+    """A source that an interpreter, or a compiler used like one, runs directly."""
 
     is_in_the_log = False
 
@@ -265,7 +265,7 @@ ALL_PEERS = {
 
 
 class Availability(unittest.TestCase):
-    """A peer that cannot run here is a counted skip that says what to install."""
+    """A peer that cannot run here is a counted skip, with what to install."""
 
     def test_libev(self):
         self.check("libev")
@@ -386,11 +386,11 @@ def run_to_its_end(command, *arguments):
         raise AssertionError(f"waiting for {words} to refuse") from None
 
 
-shared = {} # the running server of each peer
+shared = {} # running servers by peer
 
 
 def running(peer):
-    """A context: the server that all tests of this peer use which do not end it."""
+    """A context with the server shared by all tests of this peer that do not end it."""
     if peer not in shared:
         shared[peer] = Server(peer).__enter__()
     server = shared[peer]
@@ -402,7 +402,7 @@ def running(peer):
 
 
 def for_each_peer(test):
-    """Runs a test with every peer that can run here, each as a subtest of its own."""
+    """Runs a test with every peer that can run here, each as a subtest."""
 
     @functools.wraps(test)
     def run_all(self):
@@ -484,7 +484,7 @@ class Peers(unittest.TestCase):
 
     @for_each_peer
     def test_waits_for_a_client_that_reads_late(self, peer):
-        """The echo is larger than all buffers between: the peer must wait, then go on."""
+        """The echo is larger than all buffers in between: the peer must wait, then continue."""
         with running(peer) as server, socket.socket() as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect((HOST, server.port))
@@ -497,7 +497,7 @@ class Peers(unittest.TestCase):
             except socket.timeout:
                 pass  # the peer has stopped reading
 
-            with server.connect() as other:  # nobody else waits for the late reader
+            with server.connect() as other:  # no other client waits for the late reader
                 other.sendall(b"meanwhile")
                 receive_exactly(other, 9, "an echo beside a late reader")
 
@@ -508,7 +508,7 @@ class Peers(unittest.TestCase):
 
     @for_each_peer
     def test_many_late_readers_get_everything(self, peer):
-        """They hold what the peer has: a pool of buffers is empty before the last of them."""
+        """They hold the peer's buffers: a buffer pool runs empty before the last of them."""
         with running(peer) as server, contextlib.ExitStack() as stack:
             late = [stack.enter_context(server.connect()) for _ in range(200)]
             sent = dict.fromkeys(late, 0)
@@ -531,7 +531,7 @@ class Peers(unittest.TestCase):
             for _ in range(20):
                 connection = server.connect()
                 connection.sendall(MEGABYTE[:100_000])
-                linger_zero = b"\1\0\0\0\0\0\0\0"  # closing then resets
+                linger_zero = b"\1\0\0\0\0\0\0\0"  # makes close reset
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
                 connection.close()
             with server.connect() as connection:
@@ -616,7 +616,7 @@ def listening_backlog(port):
 
 
 class MissingPackage(unittest.TestCase):
-    """A package that is not there is one line which names what to install."""
+    """A missing package gives one line that says what to install."""
 
     def test_names_the_debian_package(self):
         for package in ("gevent", "tornado", "twisted", "uvloop", "trio", "eventlet"):

@@ -1,4 +1,4 @@
-"""What a measurement starts ends with it: whatever signal comes, and whenever it comes.
+"""Processes started by a measurement end with it, whatever signal comes, and whenever.
 
 Run one with   /usr/bin/python3 tests/bench/processes_test.py Signals.test_while_a_process_is_started
 """
@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "bench/harness"), str(ROOT / "tests" / "support")]
 import processes
 from programs import is_running
 
-# A program that starts another and says its number; PLACE is where a signal meets it.
+# A program that starts another and prints its pid; a signal arrives at PLACE.
 PROGRAM = f"""\
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT / "bench/harness")!r})
@@ -69,7 +69,7 @@ class Signals(unittest.TestCase):
             preexec_fn=prepare,
             text=True,
         ) as program:
-            self.printed, self.said = program.communicate(timeout=PATIENCE_SECONDS)  # also of the sleeper
+            self.printed, self.said = program.communicate(timeout=PATIENCE_SECONDS)  # the sleeper's output too
         self.assertNotIn("went on", self.printed)
         for pid in filter(str.isdigit, self.printed.split()):
             self.assertFalse(is_running(pid), self.said)
@@ -87,7 +87,7 @@ class Signals(unittest.TestCase):
         self.assertIn("cleaned up", self.printed)
 
     def test_interrupt_that_was_ignored_at_the_start(self):
-        """As it is for what a shell runs in the background."""
+        """As in a background job of a shell."""
         self.strike(WHILE_STARTING, "SIGINT", lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))
         self.assertIn("KeyboardInterrupt", self.said)
 
@@ -99,7 +99,7 @@ class Signals(unittest.TestCase):
 
 class Stop(unittest.TestCase):
     def test_asks_twice_then_insists(self):
-        """A process counts how often it is asked, and does not end."""
+        """A process counts the requests to end, and ignores them."""
         count = """if True:
             import signal, time
             signal.signal(signal.SIGTERM, lambda *_: print("asked", flush=True))

@@ -1,4 +1,4 @@
-"""What the report says of the field: few lines, all in the tables, and in whose words.
+"""What the report says about the field: few lines in charts, all in the tables, with the right words.
 
 Run one with   /usr/bin/python3 tests/bench/report_field_test.py Field.test_few_lines_and_all_in_the_table
 """

@@ -1,4 +1,4 @@
-"""What a browser makes of the report: every figure is drawn, whole, apart and in colours that can be read.
+"""How a browser renders the report: every figure is drawn completely, without overlaps, in readable colours.
 
 Run one with   /usr/bin/python3 tests/bench/report_page_test.py Pages.test_marks_are_the_figures
 """
@@ -38,7 +38,7 @@ const contrast = colour => { const [a, b] = [luminance(colour), paper].sort((x, 
 
 
 class Pages(Reports):
-    """What Chromium makes of it."""
+    """The pages as Chromium renders them."""
 
     def setUp(self):
         super().setUp()
@@ -209,7 +209,7 @@ class Pages(Reports):
 
 
 def contents(path):
-    """Of a file that may have gone."""
+    """The contents of a file that may be gone."""
     try:
         return path.read_bytes()
     except OSError:
@@ -217,7 +217,7 @@ def contents(path):
 
 
 def look_at(path):
-    """(width, height, bytes that differ from what is beside or above) of a PNG."""
+    """(width, height, bytes that differ from their neighbours) of a PNG."""
     content, place, packed = path.read_bytes(), 8, b""
     while place < len(content):
         length, kind = struct.unpack(">I4s", content[place : place + 8])
@@ -228,7 +228,7 @@ def look_at(path):
 
 
 def expected_marks(content):
-    """What must be drawn of the results, read in another way than the report reads them."""
+    """The marks expected for the results, computed independently of the report."""
     for row in content["ladder"]:
         ratio = row.get("ratio_to_step_0")
         if ratio:

@@ -1,4 +1,4 @@
-"""What the report says of the rounds of a latency: what is the machine's is not a step's.
+"""What the report says about the rounds of a latency: a disturbance of the machine is not blamed on a step.
 
 Run one with   /usr/bin/python3 tests/bench/report_rounds_test.py Rounds.test_bad_round_is_the_machines
 """

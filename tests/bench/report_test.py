@@ -58,7 +58,7 @@ class Words(Reports):
             self.assertNotIn("add", told)
 
     def test_difference_is_claimed_by_the_corrected_interval(self):
-        """Frames from malloc cannot save CPU time; one of nine intervals misses 1 in every third run."""
+        """Frames from malloc cannot save CPU time; in a third of all runs one of nine intervals misses 1."""
         told = self.said(0.986, 0.982, 0.997, "3", wider=0.01)
         self.assertEqual(
             told,
@@ -183,7 +183,7 @@ class Words(Reports):
         self.says_not("With no number of connections", text)
 
     def test_figures_below_nothing(self):
-        """The difference of two measurements that are alike."""
+        """The difference of two similar measurements can be negative."""
         content = lab_results.whole()
         content["ladder"][1].update(user_bytes_per_idle_connection=-12, system_calls_per_echo=-0.01)
         text = self.page(content)

@@ -1,4 +1,4 @@
-"""The table of targets says what was measured, and never more than that.
+"""The table of targets reports what was measured, and nothing more.
 
 Run one with   /usr/bin/python3 tests/bench/targets_test.py Verdicts.test_at_least
 """
@@ -133,11 +133,11 @@ class Verdicts(unittest.TestCase):
         left = measuring.TimeLeft("row", [60, 120, 240])
         self.assertIn("row 1 of 3, about 7 min", str(left))
         left.step()
-        left.begin = time.monotonic() - 2 * 60  # it took twice as long as it should
+        left.begin = time.monotonic() - 2 * 60  # it took twice as long as planned
         self.assertIn("row 2 of 3, about 12 min", str(left))
 
 
-# A server that echoes and ends by SIGTERM; what it does wrong stands in place of {wrong}.
+# A server that echoes and ends on SIGTERM; {wrong} is replaced by its fault.
 SERVER = f"""\
 #!{sys.executable}
 import asyncio, os, pathlib, signal, sys
@@ -160,7 +160,7 @@ print("stopped\\n9 system calls, {{overflows}} overflows of the completion queue
 sys.exit({{status}})
 """
 
-# A client that makes five echoes, however many it is asked for, and fails unless it is told what to run on.
+# A client that always makes five echoes, and fails unless it is given a backend.
 CLIENT = f"""\
 #!{sys.executable}
 import socket, sys
@@ -180,10 +180,10 @@ sys.exit(errors > 0)
 
 
 class Program(unittest.TestCase):
-    """The whole program, with a small server and client of its own."""
+    """The whole program, with its own small server and client."""
 
     def setUp(self):
-        # One test at a time: of two measurements on a machine, the second waits.
+        # One test at a time: a second measurement on the machine would wait.
         lock = open(ROOT / "benchmark.sh")
         self.addCleanup(lock.close)
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""The backdoor of echo_coro: what an operator asks of a server that runs, on a Unix socket."""
+"""The backdoor of echo_coro: an operator queries and controls a running server through a Unix socket."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ class Backdoor(unittest.TestCase):
                 yield door
 
     def ask(self, *questions):
-        """The answer to the last one; each ends with an empty line."""
+        """Sends commands and returns the last answer; each answer ends with an empty line."""
         with self.opened() as door:
             for question in questions:
                 door.write(question + "\n")
@@ -61,7 +61,7 @@ class Backdoor(unittest.TestCase):
             self.assertIn("write help", self.ask("open sesame"))
             self.assertIn("wants a number", self.ask("cancel me"))
             self.assertIn("no task has that number", self.ask("cancel 12345"))
-            self.assertIn("tasks all", self.ask("nonsense", "help"))  # one after the other
+            self.assertIn("tasks all", self.ask("nonsense", "help"))  # one by one
 
     def test_tasks(self):
         for workers in self.both:

@@ -1,5 +1,5 @@
-"""Programs that are started without stdin, stdout or stderr: what is opened next has other numbers, so that no report goes
-to a client, to a server or into a file."""
+"""Programs started without stdin, stdout or stderr must not open anything else with those numbers: a report would
+go to a client, to a server or into a file."""
 
 import json
 import os
@@ -32,7 +32,7 @@ class ClosedStreams(unittest.TestCase):
                 server = Program(*without(closed, ECHO_CORO, "--quiet", "--listen", f"unix:{path}", "--metrics",
                                           f"unix:{folder}/metrics", "--backdoor", f"unix:{folder}/door"))
                 with server, socket.socket(socket.AF_UNIX) as client:
-                    server.expected_errors = r"(?s).*" # its list of tasks, where stderr is open
+                    server.expected_errors = r"(?s).*" # its list of tasks, if stderr is open
                     client.settimeout(PATIENCE_SECONDS)
                     wait_until(lambda: client.connect_ex(path) == 0, "the server to listen")
                     for _ in range(3):

@@ -1,4 +1,4 @@
-"""Connections that are no descriptors of the process: more of them than it may have descriptors."""
+"""Connections without process descriptors: there can be more of them than the descriptor limit allows."""
 
 import os
 import pathlib

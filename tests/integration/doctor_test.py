@@ -1,4 +1,4 @@
-"""ringlet_doctor from outside: what it finds is true, and what it advises fits what is wrong."""
+"""ringlet_doctor from outside: its findings are true, and its advice fits the problem."""
 
 import ctypes
 import json
@@ -22,17 +22,17 @@ FEATURES = ("nodrop", "wait_with_timeout", "registered_ring", "multishot_accept"
 
 
 def environment(**more):
-    """Ours, without the variable that decides for the servers."""
+    """Our environment, without the variable that selects the servers' backend."""
     names = {**os.environ, **more}
     return {name: value for name, value in names.items()
             if name != "RINGLET_BACKEND" or name in more}
 
 
 def locking(limit_kib):
-    """What a command runs under that may lock so much memory, and no more.
+    """The prefix of a command that limits how much memory it may lock.
 
-    The kernel adds up what all processes of a user lock: as root, a user of its own, because
-    other tests run at the same time."""
+    The kernel adds up what all processes of a user lock. Other tests run at the same time, so as
+    root it runs as a separate user."""
     bytes_limit = limit_kib * 1024
     drop = ()
     if os.geteuid() == 0:
@@ -43,7 +43,7 @@ def locking(limit_kib):
 
 
 def why_no_io_uring():
-    """Asked without the doctor: io_uring_setup(2) has the same number everywhere."""
+    """Queried without the doctor: io_uring_setup(2) has the same number everywhere."""
     libc = ctypes.CDLL(None, use_errno=True)
     descriptor = libc.syscall(425, 1, ctypes.create_string_buffer(120))
     if descriptor < 0:
@@ -53,7 +53,7 @@ def why_no_io_uring():
 
 
 def read_table(text):
-    """The checks of a table, by name, as in the JSON."""
+    """The checks in a table, by name, as in the JSON."""
     checks = {}
     for line in text.splitlines():
         row = re.fullmatch(r"  (ok|low|no) +(\S+) +(.*)", line)
@@ -75,7 +75,7 @@ class Doctor(unittest.TestCase):
             self.skipTest(reason)
 
     def asked(self, status, *under, **options):
-        """The checks that the doctor prints when it runs under a command."""
+        """The checks that the doctor prints when run under a command."""
         options.setdefault("env", environment())
         ended = run(*under, RINGLET_DOCTOR, **options)
         self.assertEqual((ended.returncode, ended.stderr), (status, ""), ended.stdout)
@@ -109,7 +109,7 @@ class WhatItFinds(Doctor):
             self.finds(checks, name, "ok", advice=r"\A\Z")
 
     def test_features_are_really_tried(self):
-        """Each is asked of the kernel, in a process that is not the doctor's own."""
+        """Each feature is tried on the kernel, in a process other than the doctor's."""
         reason = why_strace_cannot_trace()
         if reason:
             self.skipTest(reason)
@@ -147,7 +147,7 @@ class WhatItFinds(Doctor):
         self.assertEqual(found["checks"]["local_ports"]["data"]["count"], last - first + 1)
 
     def test_what_is_not_ideal_has_advice(self):
-        """Except where it only follows from something else that has."""
+        """Except for findings that only follow from another one with advice."""
         follows = r"not tried|refused"
         for under in ((), (DENY, "EPERM", "io_uring_setup", "--"),
                       (DENY, "ENOSYS", "epoll_create1,io_uring_register", "--")):
@@ -160,7 +160,7 @@ class WhatItFinds(Doctor):
 
 class WhatItAdvises(Doctor):
     def falls_back(self, answer, advice):
-        """io_uring_setup is refused: one advice, and everything else follows."""
+        """io_uring_setup is refused: one piece of advice, and all else follows from it."""
         checks = self.denied(ONLY_EPOLL_WORKS, answer, "io_uring_setup")
         self.finds(checks, "setup", "no", answer, advice)
         for name in (*NEEDED[1:], *FEATURES):
@@ -195,7 +195,7 @@ class WhatItAdvises(Doctor):
         self.finds(checks, "automatic", "low", r"\Aepoll: ")
 
     def test_filter_that_kills(self):
-        """It would kill a server that takes its backend by itself; the doctor survives."""
+        """It would kill a server that chooses its backend; the doctor survives."""
         checks = self.denied(ONLY_EPOLL_WORKS, "KILL", "io_uring_setup")
         self.finds(checks, "setup", "no", "SIGSYS", "seccomp profile.*RINGLET_BACKEND=epoll")
         self.finds(checks, "automatic", "no", r"\Anone: .*killed", "RINGLET_BACKEND=epoll")
@@ -244,7 +244,7 @@ class WhatItAdvises(Doctor):
         self.finds(checks, "descriptors", "low", r"\A64 ", "ulimit -n.*LimitNOFILE=.*--ulimit")
 
     def test_hardly_any_descriptor(self):
-        """What fails for another reason is not blamed on a filter."""
+        """A failure for another reason is not blamed on a filter."""
         checks = self.asked(IO_URING_WORKS, preexec_fn=descriptor_limit(4))
         for name in ("loopback", "epoll"):
             self.finds(checks, name, "no", "EMFILE", r"\Araise the descriptor limit")
@@ -271,7 +271,7 @@ class WhatItAdvises(Doctor):
 
 
 class OtherMachines(Doctor):
-    """Namespaces, in which another setting holds for the doctor alone."""
+    """Namespaces in which a different setting applies only to the doctor."""
 
     def elsewhere(self, status, namespace, change, *under):
         reason = run("unshare", namespace, "sh", "-c", change)
@@ -314,14 +314,14 @@ class OtherMachines(Doctor):
         self.finds(checks, "loopback", "no", "ENETUNREACH", "ip link set lo up")
 
     def test_loopback_interface_that_went_down(self):
-        """It still has its address: what is sent gets no answer, which no filter has forbidden."""
+        """It still has its address: packets get no answer, but no filter is to blame."""
         checks = self.elsewhere(IO_URING_WORKS, "--net", "ip link set lo up; ip link set lo down")
         for name in ("multishot_accept", "accept_poll_first", "multishot_receive", "zero_copy_send"):
             self.finds(checks, name, "no", "loopback interface", r"\A\Z")
         self.finds(checks, "loopback", "no", "no answer", "ip link set lo up")
 
     def test_old_kernel(self):
-        """Its name alone: setarch(8)."""
+        """Only its release name: setarch(8)."""
         checks = self.asked(ONLY_EPOLL_WORKS, "setarch", "--uname-2.6", DENY, "ENOSYS",
                             "io_uring_setup", "--")
         self.finds(checks, "kernel", "no", r"Linux 2\.6\.", r"Linux 5\.11.*6\.1")
@@ -330,7 +330,7 @@ class OtherMachines(Doctor):
         self.finds(checks, "locked_memory", "low", r"\A500 KiB\Z", "ulimit -l unlimited")
 
     def test_kernels_that_count_rings_as_locked_memory(self):
-        """Before Linux 5.12, and from 6.14 on; not for who has CAP_IPC_LOCK."""
+        """Before Linux 5.12, and since 6.14; not for processes with CAP_IPC_LOCK."""
         version = tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups()))
         if (5, 12) <= version < (6, 14):
             self.skipTest("this kernel does not count rings")

@@ -1,5 +1,5 @@
-"""How a run of echo_bench ends before its time: by a signal or because the server has gone, with a report
-of what was measured until then."""
+"""How a run of echo_bench ends early: by a signal or because the server is gone, with a report of what was
+measured until then."""
 
 import json
 import os
@@ -28,7 +28,7 @@ class Ends(Client):
         self.result = self.folder / "result.json"
 
     def start(self, port, *arguments, under=(), **options):
-        """A client that runs on, with a result file."""
+        """A client that keeps running, with a result file."""
         command = [*under, ECHO_BENCH, "-p", port, "--json", self.result, *arguments]
         client = subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                   stderr=subprocess.PIPE, text=True, **options)
@@ -51,7 +51,7 @@ class Ends(Client):
 
 
 def echoes_until(happened, count):
-    """A script that echoes, and says when it has answered so often."""
+    """A script that echoes, and signals when it has answered that many times."""
     answered = iter(range(count))
 
     def echo(connection, whole):
@@ -85,7 +85,7 @@ class Interrupted(Ends):
             self.assertGreaterEqual(figures["requests"], 28)
             self.assertEqual(figures["latency_us"]["samples"], figures["requests"])
             self.assertEqual((figures["errors"], figures["first_error"]), (0, ""))
-            # With a rate also those that were due, the first at once, and that a slow machine had not come to.
+            # With a rate, also requests that were due (the first at once) but not yet sent on a slow machine.
             due = figures["wall_s"] * rate + 1 - figures["requests"] if rate else 2
             self.assertLessEqual(figures["unfinished"], due)
         return told
@@ -100,7 +100,7 @@ class Interrupted(Ends):
                 self.interrupts(signal_number, "--duration", "60min", rate=500)
 
     def test_what_a_silent_server_has_not_answered_is_told(self):
-        """At 1,000 a second what is due goes on becoming more, although both connections wait."""
+        """At 1,000 a second more and more requests are due, although both connections wait."""
         silent, gone = threading.Event(), threading.Event()
 
         def three(connection, whole):
@@ -125,7 +125,7 @@ class Interrupted(Ends):
                 self.assertGreaterEqual(total["unfinished"], least)
 
     def test_errors_before_it_stay_errors(self):
-        """A connection that broke after one echo of three: what it did not come to, and no more."""
+        """A connection that broke after one echo of three: only its missing echoes count as errors."""
         happened, first = threading.Event(), threading.Semaphore(1)
 
         def first_breaks(connection, whole):
@@ -171,7 +171,7 @@ class Interrupted(Ends):
         self.assertIn("interrupted by SIGINT", stderr)
 
     def test_signal_that_is_ignored_stays_ignored(self):
-        """As in a job that a shell without job control has put into the background."""
+        """Like a background job of a shell without job control."""
         happened = threading.Event()
         with ScriptedServer(echoes_until(happened, 30)) as server:
             client = self.start(server.port, "-t", 1, "-c", 1, "-e", 1000,
@@ -204,7 +204,7 @@ class Interrupted(Ends):
         told = self.told()
         self.assertEqual([told["total"]["interrupted"], *(one["interrupted"] for one in told["runs"])],
                          [True, False, True])
-        for one in told["runs"]:  # as an older echo_bench wrote it
+        for one in told["runs"]:  # like an older echo_bench
             del one["interrupted"], one["gave_up"], one["unfinished"]
         self.result.write_text(json.dumps(told))
         merged = run(ECHO_BENCH, "merge", self.result)
@@ -213,7 +213,7 @@ class Interrupted(Ends):
 
 class GivesUp(Ends):
     def test_nobody_is_there(self):
-        """Planned were 10^8 connections."""
+        """10^8 connections were planned."""
         port = self.enter(port_of_nobody())
         ended = bench(port, "-t", 100, "-c", 1_000_000, "-e", 3, "--give-up", 5, "--json", self.result)
         self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
@@ -246,7 +246,7 @@ class GivesUp(Ends):
                 self.assertEqual((total["connections_made"], total["connections_failed"]), (1, 20))
 
     def test_server_that_accepts_and_does_nothing(self):
-        """As a proxy whose servers have gone."""
+        """Like a proxy whose servers are gone."""
         with ScriptedServer(lambda connection, whole: None) as server:
             ended = bench(server.port, "-t", 2, "-c", 1_000_000, "--give-up", 10, "--json", self.result)
         self.assertEqual(ended.returncode, UNAVAILABLE, ended.stderr)
@@ -254,7 +254,7 @@ class GivesUp(Ends):
         self.assertIn("the last: an echo: ", ended.stderr)
 
     def test_one_echo_is_hope(self):
-        """Every fifth connection answers once."""
+        """One echo is a reason to go on: every fifth connection answers once."""
         def fifth(connection, whole):
             if server.connection_count % 5 == 0:
                 connection.sendall(whole())
@@ -269,7 +269,7 @@ class GivesUp(Ends):
 
 
 class FirstProcess(Ends):
-    """The kernel throws away a signal to the first process of a container if its action is the default."""
+    """The kernel discards a signal with default action to the first process of a container."""
 
     UNDER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
@@ -280,7 +280,7 @@ class FirstProcess(Ends):
             self.skipTest(f"no namespace of our own here: {tried.stderr.strip()}")
 
     def first_process(self, client):
-        """The process that is the first one there, once it is echo_bench."""
+        """The first process there, as soon as it is echo_bench."""
         def find():
             children = pathlib.Path(f"/proc/{client.pid}/task/{client.pid}/children").read_text().split()
             names = {int(pid): pathlib.Path(f"/proc/{pid}/comm").read_text().strip() for pid in children}
@@ -301,7 +301,7 @@ class FirstProcess(Ends):
                 self.assertTrue(self.told()["total"]["interrupted"])
 
     def test_ends_before_anything_runs(self):
-        """It waits for the other end of a pipe."""
+        """It waits for a pipe to be opened at the other end."""
         os.mkfifo(self.result)
         client = self.start(1, "--duration", "60min", under=self.UNDER)
         first = self.first_process(client)

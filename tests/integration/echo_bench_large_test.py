@@ -1,5 +1,5 @@
-"""echo_bench with messages larger than what fits into the kernel's buffers: whatever a server does first,
-it gets all of them, and errors in one direction end the other."""
+"""echo_bench with messages larger than the kernel's buffers: whether a server reads or answers first, it
+gets all of them, and an error in one direction ends the other."""
 
 import pathlib
 import select
@@ -20,14 +20,14 @@ MIB = 1 << 20
 
 
 def whole_first(connection, whole):
-    """Reads all of a message before it answers."""
+    """Reads a whole message before it answers."""
     while True:
         connection.sendall(whole())
 
 
 class SmallBuffers(Client):
-    """The kernel's buffers take next to nothing: whoever sends all before it receives waits for ever, since the
-    server does too."""
+    """The kernel's buffers hold next to nothing: a client that sends everything before it receives would wait
+    for ever, because the server does the same."""
 
     UNDER = ("unshare", "--user", "--map-root-user", "--net", "sh", "-c",
              "ip link set lo up && echo 4096 4096 4096 >/proc/sys/net/ipv4/tcp_wmem && "
@@ -39,7 +39,7 @@ class SmallBuffers(Client):
             self.skipTest(f"no network of our own here: {tried.stderr.strip()}")
 
     def both(self, *load, server=""):
-        """The client, and the server beside it in the same network."""
+        """The client and the server, in one network namespace."""
         script = f'{ECHO_CORO} --port 3200 --quiet {server} & while ! ss -Hltn | grep -q :3200; do sleep 0.05; done; "$@"; ' \
             "status=$?; kill $!; wait; exit $status"
         return run(*self.UNDER, "sh", "-c", script, "sh", ECHO_BENCH, "--timeout", "5s", *load)
@@ -64,7 +64,7 @@ class SmallBuffers(Client):
 
 class Large(Client):
     def ends_soon(self, ended, began):
-        """Not by the timeout of 30 s."""
+        """Checks that the run did not end by the timeout of 30 s."""
         self.assertLess(time.monotonic() - began, 25)
         self.assertNotIn("cancel", ended.stderr.lower())
 
@@ -106,8 +106,8 @@ class Large(Client):
         self.assertEqual(ended.returncode, 0, ended.stderr)
 
     def test_slow_reader_is_not_silent(self):
-        """It takes 6 s and more to read, in which nothing comes back; the timeout is 4 s. Once all is in the
-        kernel's buffers, a quarter of it, nothing moves that the client could see."""
+        """It reads for at least 6 s before anything comes back; the timeout is 4 s. Once the last quarter is in
+        the kernel's buffers, the client sees no more progress."""
         def slow_reader(connection, _):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
             message = bytearray()
@@ -135,7 +135,7 @@ class Large(Client):
         self.assertIn(f"byte {MIB} of {MIB}: expected", ended.stderr)
 
     def test_end_of_the_answer_ends_the_sending(self):
-        """Half an answer and no more, and it does not read: the sending alone would never end."""
+        """It sends half an answer and does not read: the sending by itself would never end."""
         gone = threading.Event()
 
         def half(connection, _):

@@ -1,5 +1,5 @@
-"""echo_bench merge: what comes out is what one client would have counted; what does not belong together is
-refused. And, since a result can be written by hand, what the report says of any result."""
+"""echo_bench merge: the result is what one client would have counted, and results that do not belong together
+are refused. As results can be written by hand, it also tests what the report says about any result."""
 
 import copy
 import json
@@ -32,7 +32,7 @@ CLIENT = {
 
 
 def result(counts, settings=(), **run):
-    """What a client would have written that counted this."""
+    """The result of a client with these counts."""
     total = sum(counts.values())
     return {"schema_version": 2, "kind": "load", "settings": {**SETTINGS, **dict(settings)}, "total": {},
             "runs": [{"client": CLIENT, "began_unix_s": 1000.0, "wall_s": 1.0, "requests": total,
@@ -42,7 +42,7 @@ def result(counts, settings=(), **run):
 
 
 def later(one, seconds):
-    """The same, of a client that began later."""
+    """The same for a client that began later."""
     one = copy.deepcopy(one)
     one["runs"][0]["began_unix_s"] += seconds
     return one
@@ -67,7 +67,7 @@ class Merge(Client):
         return path
 
     def merge(self, *results, status=0):
-        """Returns how it ended, and what the three files hold."""
+        """Returns the ended process, and the contents of the three files."""
         paths = [self.write(f"{number}.json", one) if isinstance(one, dict) else one
                  for number, one in enumerate(results)]
         out = [self.folder / name for name in ("out.json", "out.hgrm", "out.hlog")]
@@ -142,7 +142,7 @@ class Sums(Merge):
         for key in ("requests", "connections_made", "connections_whole"):
             self.assertEqual(told["total"][key], each[0][key] + each[1][key], key)
         for key in ("throughput_per_s", "connections_per_s"):
-            self.assertAlmostEqual(told["total"][key] / (each[0][key] + each[1][key]), 1)  # of times in ns
+            self.assertAlmostEqual(told["total"][key] / (each[0][key] + each[1][key]), 1)  # times in ns
         self.assertEqual([line[0] for line in log], ["", "connections"] * 2)
         self.assertEqual(hgrm, hdr_histogram.percentiles(sum_of(log[1][4], log[3][4])))
         self.assertRegex(ended.stdout, r"\nChurn: [\d.]+ connections a second, \d+ whole\n")
@@ -210,7 +210,7 @@ class Refused(Merge):
                           hdr_histogram.encode({1: 1}, cookie=hdr_histogram.PLAIN + 16),
                           hdr_histogram.encode({1: 1}, claimed=1), hdr_histogram.encode({1: 1}, claimed=-1),
                           hdr_histogram.encode({hdr_histogram.BUCKETS: 1}),
-                          hdr_histogram.encode({}, payload=b"\x80"),  # the number goes on
+                          hdr_histogram.encode({}, payload=b"\x80"),  # an unfinished number
                           hdr_histogram.encode({}, payload=hdr_histogram.leb128(-(1 << 63))),
                           hdr_histogram.encode({}, payload=b"\x02" * (hdr_histogram.BUCKETS + 1))):
             with self.subTest(histogram=histogram[:60]):

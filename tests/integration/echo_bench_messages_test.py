@@ -1,5 +1,5 @@
-"""echo_bench finds echoes that came back whole and in the wrong place: in another's turn, or on another
-connection; and what a whole connection costs is measured by --churn."""
+"""echo_bench finds echoes that came back whole but in the wrong place: out of turn, or on another connection.
+And --churn measures the cost of a whole connection."""
 
 import json
 import pathlib
@@ -16,12 +16,12 @@ from scripted_server import ScriptedServer
 
 
 def numbers(message):
-    """(connection, message): what stands in the first 8 bytes, a byte of each in turn."""
+    """(connection, message) as encoded in the first 8 bytes, their bytes interleaved."""
     return (int.from_bytes(message[1:8:2], "little"), int.from_bytes(message[0:8:2], "little"))
 
 
 def swap_two(connection, whole):
-    """The echoes of two messages that are under way together, the second first."""
+    """Echoes two pipelined messages, the second one first."""
     while True:
         first, second = whole(), whole()
         connection.sendall(second + first)
@@ -147,7 +147,7 @@ class Churn(Client):
         total = told["total"]
         whole = total["connections_whole"]
         self.assertGreater(whole, 0)
-        self.assertLessEqual(total["connections_made"] - whole, 3)  # those in which the time was over
+        self.assertLessEqual(total["connections_made"] - whole, 3)  # cut off at the end of the run
         self.assertGreaterEqual(total["requests"], 5 * whole)
         self.assertLess(total["requests"], 5 * whole + 15)
         latency = total["connection_latency_us"]
@@ -173,7 +173,7 @@ class Churn(Client):
         self.assertEqual(told["total"]["requests"], told["total"]["connections_whole"])
         self.assertEqual(told["total"]["requests"], len(server.received))
         self.assertGreater(len(server.received), 1)
-        self.assertEqual(set(after_the_echo), {b""})  # it is the client that closes
+        self.assertEqual(set(after_the_echo), {b""})  # the client closes
 
     def test_a_connection_that_fails_is_not_whole(self):
         with ScriptedServer(lambda connection, whole: whole()) as server:

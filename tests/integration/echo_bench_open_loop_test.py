@@ -1,5 +1,5 @@
-"""echo_bench --rate with --duration: everything that was due is sent and counted, whatever the server does,
-and whoever has nothing left to send keeps still."""
+"""echo_bench --rate with --duration: every request that was due is sent and counted, whatever the server does,
+and a coroutine with nothing left to send stays quiet."""
 
 import json
 import pathlib
@@ -36,7 +36,7 @@ def slow_echo(connection, whole):
 
 class OpenLoop(Client):
     def load(self, port, *arguments):
-        """Returns how it ended, and what all clients together have counted."""
+        """Returns the ended process, and the counts of all clients together."""
         path = pathlib.Path(self.enter(tempfile.TemporaryDirectory())) / "result.json"
         ended = bench(port, *arguments, "--json", path)
         told = json.loads(path.read_text())
@@ -44,7 +44,7 @@ class OpenLoop(Client):
         return ended, told["total"]
 
     def test_who_has_nothing_left_to_send_opens_no_connection(self):
-        """Each coroutine is busy once, and most of the second is left."""
+        """Each coroutine is busy once; most of the second remains."""
         server = self.enter(EchoCoro())
         ended, total = self.load(server.port, "-t", 50, "-e", 1_000_000, "--rate", 50, "--duration", "1s")
         self.ends(ended, 0, errors=0)
@@ -60,7 +60,7 @@ class OpenLoop(Client):
         self.assertGreaterEqual(total["wall_s"], 0.5)
 
     def test_what_was_due_during_a_stall_beyond_the_end_is_sent_and_counted(self):
-        """50 are answered; the others are due before the end, at 1 s, and answered after 1.5 s."""
+        """50 are answered; the rest are due before the end at 1 s, and are answered after 1.5 s."""
         answers_again_at = None
 
         def stalls(connection, whole):
@@ -101,7 +101,7 @@ class OpenLoop(Client):
                       "errors\n", ended.stdout)
 
     def test_server_that_is_too_slow_is_left_when_its_time_is_up(self):
-        """40 s of work, and all that is sent is answered."""
+        """40 s of work; everything that is sent gets answered."""
         with ScriptedServer(slow_echo) as server:
             ended, total = self.load(server.port, "-t", 1, "-e", 1_000_000, "--rate", 10_000, "--duration", "200ms",
                                      "--timeout", "1s")
@@ -126,7 +126,7 @@ class OpenLoop(Client):
         self.assertGreater(total["never_sent"], 0)
 
     def test_warm_up_ends_in_time(self):
-        """What is due in it would take the server 3 s, and its figures are thrown away."""
+        """Its requests would take the server 3 s, and its figures are discarded anyway."""
         with ScriptedServer(slow_echo) as server:
             ended, total = self.load(server.port, "-t", 1, "-e", 1_000_000, "--rate", 500, "--warmup", "300ms",
                                      "--duration", "200ms")

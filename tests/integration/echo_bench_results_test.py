@@ -1,4 +1,4 @@
-"""The files that echo_bench writes: everybody who knows their format can read them, and they say what was
+"""The files that echo_bench writes: any tool that knows their format can read them, and they hold what was
 measured."""
 
 import json
@@ -28,8 +28,8 @@ from scripted_server import ScriptedServer
 
 SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
 
-# Reads a log as its first argument, and prints every histogram as percentiles, and how many samples the
-# whole log has, with what others have written.
+# Reads a log (its first argument) with a third-party library; prints every histogram as percentiles, and the
+# number of samples in the whole log.
 READ_BY_JS = """
 const hdr = require('hdr-histogram-js'), log = require('fs').readFileSync(process.argv[1], 'utf8');
 const reader = new hdr.HistogramLogReader(log);
@@ -46,7 +46,7 @@ class Files(Client):
         self.server = self.enter(EchoCoro())
 
     def measure(self, *load):
-        """Runs a load, and returns what the three files hold."""
+        """Runs a load, and returns the contents of the three files."""
         options = [word for name, path in self.files.items() for word in (f"--{name}", path)]
         self.ends(bench(self.server.port, *load, *options), 0, errors=0)
         told = json.loads(self.files["json"].read_text())
@@ -80,8 +80,8 @@ class Files(Client):
         self.assertLess(one["client_cpu_s"] + one["client_cpu_wait_s"], took)
 
     def test_client_that_has_no_core_knows_that_it_sent_late(self):
-        """It is stopped at its first request, for 1.5 s of a run of 2 s. Those that are due then have
-        sent nothing yet: none of them can have to wait for a slow server instead."""
+        """It is stopped at its first request, for 1.5 s of a run of 2 s. Requests due meanwhile have not been
+        sent, so none of them can be waiting for a slow server instead."""
         client, started, once = None, threading.Event(), threading.Semaphore(1)
 
         def stops_the_client(connection, whole):
@@ -161,7 +161,7 @@ class Files(Client):
 
 
 class Unwritable(Client):
-    """Status 73: before anything is measured where that can be known, and never with half a file."""
+    """Status 73: before the measurement where possible, and never with half a file left."""
 
     def setUp(self):
         self.folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
@@ -191,7 +191,7 @@ class Unwritable(Client):
         self.assertEqual(held.returncode, CANNOT_CREATE)
 
     def test_no_half_of_a_file_is_left(self):
-        """The limit on the size of a file stands for a full disk."""
+        """A limit on the file size simulates a full disk."""
         new, old = self.folder / "new", self.folder / "old"
         for option in ("--json", "--hgrm", "--hlog"):
             for path in (new, old):
@@ -230,7 +230,7 @@ def no_large_files():
 
 
 def node_environment():
-    """Where packages lie that were installed with -g, too."""
+    """Finds packages installed with -g, too."""
     folders = [os.environ.get("NODE_PATH", "")]
     if shutil.which("npm"):
         folders.append(run("npm", "root", "-g").stdout.strip())
@@ -246,7 +246,7 @@ def why_no_hdr_histogram_js():
 
 class ClosedStreams(Client):
     def test_a_result_is_not_printed_into(self):
-        """The file that is opened next gets the number of a stream that was closed."""
+        """The next file opened would get the number of the closed stream."""
         folder = pathlib.Path(self.enter(tempfile.TemporaryDirectory()))
         server = self.enter(EchoCoro())
         result = folder / "result.json"
@@ -323,7 +323,7 @@ class Outputs(Client):
 
 
 class Schema(unittest.TestCase):
-    """That it would be noticed if a result did not keep to it."""
+    """Checks that the schema check finds violations."""
 
     def test_what_is_missing_too_much_or_of_another_type(self):
         schema = {"type": "object", "required": ["a"], "additionalProperties": False,

@@ -1,5 +1,5 @@
-"""Which server echo_bench loads: names with several addresses, addresses with ports, Unix sockets; and what it says
-when nobody is there."""
+"""Which server echo_bench loads: names with several addresses, addresses with ports, Unix sockets; and its message
+if no server is there."""
 
 import os
 import pathlib
@@ -34,7 +34,7 @@ def why_no_v6():
 
 class Targets(Client):
     def under_hosts(self, text):
-        """A command to run others under, for which the file of hosts is this one."""
+        """A command prefix under which /etc/hosts has this content."""
         file = self.enter(tempfile.NamedTemporaryFile("w"))
         print(text, file=file, flush=True)
         under = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
@@ -49,7 +49,7 @@ class Targets(Client):
         self.assertIn(f", to {address}\n", ended.stdout)
 
     def test_name_with_several_addresses(self):
-        """The server is at the second, whichever that is."""
+        """The server is at the second address, whichever that is."""
         for hosts in ("::1 many.test\n127.0.0.1 many.test", "127.9.9.9 many.test\n127.0.0.1 many.test"):
             under = self.under_hosts(hosts)
             with self.subTest(hosts), ScriptedServer(lambda connection, whole: self.echo(connection, whole)) as server:

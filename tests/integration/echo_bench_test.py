@@ -1,5 +1,5 @@
-"""echo_bench from outside: it counts exactly, against servers that answer rightly and wrongly, and
-its last line is the classic one."""
+"""echo_bench from outside: it counts exactly, against correct and incorrect servers, and its last line
+has the classic form."""
 
 import json
 import os
@@ -29,7 +29,7 @@ class AgainstEchoCoro(Client):
     def test_last_line_and_status(self):
         ended = bench(self.server.port, "-t", 10, "-c", 2, "-e", 20, HOST)
         self.ends(ended, 0, errors=0)
-        # On a busy machine a run may be long enough for the warning that the client was the limit.
+        # On a busy machine a run may take long enough to warn that the client was the limit.
         self.assertRegex(ended.stderr, r"\A(echo_bench: the client used [^\n]+\n)?\Z")
         self.assertIn("20 made, 0 failed", ended.stdout)
 
@@ -102,7 +102,7 @@ class AgainstEchoCoro(Client):
 
 
 class AgainstScripts(Client):
-    """Errors are the requests that did not come back whole and right, no more and no less."""
+    """Errors are exactly the requests whose echo was not whole and correct."""
 
     LOAD = ("-t", 4, "-c", 2, "-e", 5)  # 40 requests on 8 connections
 
@@ -133,7 +133,7 @@ class AgainstScripts(Client):
                     message = whole()
                     if len(server.received) % 5 == 0:
                         with lock:
-                            now -= 1  # before the client can know that it may connect again
+                            now -= 1  # before the client can know and connect again
                     connection.sendall(message)
                 whole()
             except EOFError:
@@ -177,7 +177,7 @@ class AgainstScripts(Client):
             self.ends(bench(server.port, *self.LOAD), 1, errors=40)
 
     def test_wrong_bytes_of_the_right_length(self):
-        """One wrong bit, in the last byte, in the third echo of each connection."""
+        """One wrong bit in the last byte of the third echo of each connection."""
         def third_is_wrong(connection, whole):
             connection.sendall(whole())
             connection.sendall(whole())
@@ -199,7 +199,7 @@ class AgainstScripts(Client):
             self.ends(bench(server.port, *self.LOAD), 1, errors=40 - 8)
 
     def test_too_many_bytes(self):
-        """A byte too many moves the next echo by one."""
+        """One extra byte shifts the next echo."""
         def long(connection, whole):
             connection.sendall(whole() + b"+")
             while True:
@@ -221,7 +221,7 @@ class AgainstScripts(Client):
         self.ends(ended, 1, errors=40 - 8)
 
     def test_connect_without_an_answer_is_not_waited_for_for_ever(self):
-        """A full backlog: the kernel drops what asks to connect, and the client asks again."""
+        """A full backlog: the kernel drops SYNs, and the client's kernel retries."""
         with socket.create_server((HOST, 0), backlog=0) as listener:
             port = listener.getsockname()[1]
             for _ in range(5):
@@ -273,7 +273,7 @@ class AgainstScripts(Client):
             self.ends(bench(server.port, "-t", 2, "-c", 1, "-e", 16, "--pipeline", 8), 0, errors=0)
 
     def test_rate_is_kept_and_a_stall_counts_for_all_that_were_due(self):
-        """Half a second of silence at 100 requests a second: 50 were due and are late, not one."""
+        """Half a second of silence at 100 requests a second: all 50 that were due are late, not just one."""
         def stalls_once(connection, whole):
             for number in range(100):
                 message = whole()
@@ -326,7 +326,7 @@ class Refusals(Client):
                 self.refuses(run(ECHO_BENCH, *arguments), USAGE, re.escape(named))
 
     def test_duration_without_a_number(self):
-        port = self.enter(port_of_nobody())  # a run would end at once
+        port = self.enter(port_of_nobody())  # any run would end at once
         for option in ("--duration", "--timeout", "--warmup"):
             with self.subTest(option=option):
                 ended = run(ECHO_BENCH, "-t", 1, "-c", 1, "-p", port, option, "s")

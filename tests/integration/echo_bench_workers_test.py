@@ -1,4 +1,4 @@
-"""echo_bench --workers: several threads do one load, no more and no less, and what they measure is one result."""
+"""echo_bench --workers: several threads share exactly one load, and produce one result."""
 
 import contextlib
 import json
@@ -70,7 +70,7 @@ class Workers(Client):
         wait_until(lambda: len(threads()) == expected, f"{expected} threads")
 
     def test_rate_is_that_of_all(self):
-        """Every request of the schedule is sent once, whoever does it."""
+        """Every request of the schedule is sent once, by any worker."""
         for workers, rate in ((2, 1001), (3, 250)):
             with self.subTest(workers=workers, rate=rate), ScriptedServer(echo) as server:
                 ended = bench(server.port, "--workers", workers, "-t", 12, "--duration", "2s", "--rate", rate, "--warmup",

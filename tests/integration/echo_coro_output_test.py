@@ -1,4 +1,4 @@
-"""What echo_coro prints, and what becomes of it where nobody reads that."""
+"""What echo_coro prints, and what happens if its output is not read."""
 
 import fcntl
 import os
@@ -59,7 +59,7 @@ class Words(unittest.TestCase):
     def test_quiet_prints_nothing(self):
         with socket.create_server((HOST, 0)) as stranger:
             port = stranger.getsockname()[1]
-            ended = run(ECHO_CORO, "--quiet", "--port", port)  # errors are printed still
+            ended = run(ECHO_CORO, "--quiet", "--port", port)  # errors are still printed
             self.assertEqual((ended.returncode, ended.stdout), (UNAVAILABLE, ""))
             self.assertIn("in use", ended.stderr)
         server = subprocess.Popen([ECHO_CORO, "--quiet", "--port", "0"],
@@ -75,7 +75,7 @@ class Words(unittest.TestCase):
 
 
 class Nobody(unittest.TestCase):
-    """Nobody reads what it prints, or not yet."""
+    """Its output is not read, or only later."""
 
     def start(self, *options, **streams):
         server = subprocess.Popen([ECHO_CORO, "--port", "0", *options],
@@ -125,10 +125,10 @@ class Nobody(unittest.TestCase):
 
     def test_signals_while_it_prints_its_end(self):
         server = self.start()
-        self.port_of(server)  # has been printed
+        self.port_of(server)  # it has been printed
         with open(f"/proc/{server.pid}/fd/1", "wb", buffering=0) as pipe:
             size = fcntl.fcntl(pipe, F_SETPIPE_SZ, 4096)
-            pipe.write(bytes(size))  # so that it has to wait before it can print
+            pipe.write(bytes(size))  # so that printing has to wait
         server.send_signal(signal.SIGTERM)
         wait_until(lambda: self.writes(server), "echo_coro to print")
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):

@@ -1,4 +1,4 @@
-"""What an operator sees of the tasks of echo_coro: a dump on SIGUSR1, and who holds the loop."""
+"""What an operator sees of the tasks of echo_coro: a dump on SIGUSR1, and which task blocks the loop."""
 
 import contextlib
 import pathlib
@@ -24,7 +24,7 @@ class Tasks(unittest.TestCase):
                      r"^[1-9]\d* live tasks; [1-9]\d* bytes in [1-9]\d* frames, records and sockets$")
 
             def are_listed():
-                """The server may not have come back to its recv when the first signal arrives."""
+                """The server may not be back in its recv when the first signal arrives."""
                 server.process.send_signal(signal.SIGUSR1)
                 return all(re.search(line, server.said(), re.MULTILINE) for line in lines)
 
@@ -47,7 +47,7 @@ class Tasks(unittest.TestCase):
                 clients[0].echoes(b"after the list")
                 return server.said().rpartition(" live tasks; ")[0].rpartition("\n")[0]
 
-            # One may not have come back to its recv when a signal arrives, and waits for its next turn then.
+            # When a signal arrives, one task may not be back in its recv; it then waits for its next turn.
             line = (rf'^{count} times task "echo" \(echo_coro\.cpp:\d+\) waits for recv, for [\d.]+ m?s to [\d.]+ m?s; '
                     r"for longest recv on descriptor \d+, peer 127\.0\.0\.1:\d+$")
             wait_until(lambda: re.search(line, lists(), re.MULTILINE), "a line that counts all connections")

@@ -1,4 +1,4 @@
-"""echo_coro from outside: it echoes, it stops as it says, and it refuses with one clear line."""
+"""echo_coro from outside: it echoes, stops as documented, and refuses bad input with one clear line."""
 
 import ctypes
 import os
@@ -112,7 +112,7 @@ class Limits(unittest.TestCase):
             self.assertIn("at most 2 connections", server.first_line)
             first, second, third = (server.connect() for _ in range(3))
             third.sendall(b"third")
-            for _ in range(100):  # the server is awake, and does not look at the third
+            for _ in range(100):  # the server is awake, but ignores the third
                 first.echoes()
                 second.echoes()
             self.assertFalse(third.has_something(), "a third client was served beside two")
@@ -135,7 +135,7 @@ class Limits(unittest.TestCase):
                         self.assertEqual(idle.receive_to_the_end(), b"")
                     rounds_after += 1
                     select.select([], [], [], 0.05)
-                    if rounds_after == 30:  # longer than the server takes from look to look
+                    if rounds_after == 30:  # longer than the server's check interval
                         return
                 self.fail("waiting for the idle connection to be ended")
 
@@ -152,7 +152,7 @@ class Stopping(unittest.TestCase):
             self.assertRegex(server.rest(), r"\Aecho_coro stopped: 0 connections served, 0 cancel")
 
     def test_signal_right_after_the_first_line(self):
-        """Whoever has read the first line may stop the server."""
+        """A reader of the first line may stop the server."""
         for _ in range(20):
             with EchoCoro() as server:
                 self.assertEqual(server.ends_by(signal.SIGTERM), 0)
@@ -196,7 +196,7 @@ class Stopping(unittest.TestCase):
                 client.echoes()
                 server.process.send_signal(signal.SIGTERM)
                 wait_until_refused(server)
-                for _ in range(3):  # turns enough to see that those who asked have gone again
+                for _ in range(3):  # enough turns to accept our own probes
                     client.echoes()
                 self.assertEqual(server.ends_by(second), 0)
                 self.assertRegex(server.rest(), r"\d connections served, 1 cancelled")
@@ -244,7 +244,7 @@ class Refusals(unittest.TestCase):
     def test_duration_without_a_number(self):
         for option in ("--idle-timeout", "--drain-timeout"):
             with self.subTest(option=option):
-                # A port that is taken, so that a server that accepts the option ends too.
+                # A port in use, so that a server that accepts the option ends too.
                 with socket.create_server((HOST, 0)) as stranger:
                     ended = run(ECHO_CORO, "--port", stranger.getsockname()[1], option, "s")
                 self.refuses(ended, USAGE, option)
@@ -287,7 +287,7 @@ class Refusals(unittest.TestCase):
             self.skipTest("every port is free for all (net.ipv4.ip_unprivileged_port_start)")
         prctl, drop_from_bounding_set, bind_service = ctypes.CDLL(None).prctl, 24, 10
 
-        def give_up_the_privilege():  # fails for those who never had it
+        def give_up_the_privilege():  # fails for users who never had it
             prctl(drop_from_bounding_set, bind_service, 0, 0, 0)
 
         ended = run(ECHO_CORO, "--port", 1, preexec_fn=give_up_the_privilege)
@@ -307,8 +307,8 @@ class Polling(unittest.TestCase):
 
 
 def converse(test, client, total, already_sent=0, half_close=False):
-    """Sends the endless repetition of MEGABYTE up to `total` bytes while it receives and compares.
-    Returns how many bytes came back."""
+    """Sends MEGABYTE repeatedly, up to `total` bytes, while it receives and compares.
+    Returns the number of bytes that came back."""
     client.setblocking(False)
     twice = memoryview(MEGABYTE + MEGABYTE)
     sent, received = already_sent, 0
@@ -334,7 +334,7 @@ def converse(test, client, total, already_sent=0, half_close=False):
 
 
 def send_until_stuck(client):
-    """Sends and does not read, until nothing has been taken for a while. Returns the bytes sent."""
+    """Sends without reading, until nothing has been accepted for a while. Returns the bytes sent."""
     sent = 0
     client.setblocking(False)
     while select.select([], [client], [], 0.5)[1] and sent < 128 * len(MEGABYTE):
@@ -353,7 +353,7 @@ def is_refused(host, port):
 
 
 def wait_until_refused(server):
-    """Until the server has seen the signal: it no longer listens."""
+    """Waits until the server has seen the signal, that is, no longer listens."""
     wait_until(lambda: is_refused(server.host, server.port), "echo_coro to stop listening")
 
 

@@ -1,4 +1,4 @@
-"""Nobody reads what echo_coro says, and nobody waits for that: neither its clients nor who stops it."""
+"""If nobody reads the messages of echo_coro, neither its clients nor its shutdown wait."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from programs import ECHO_CORO, PATIENCE_SECONDS, USAGE, EchoCoro, wait_until
 
-# Each has about 100 bytes in the full list of tasks: more than a pipe takes (64 KiB, pipe(7)).
+# Each takes about 100 bytes in the full list of tasks: more than a pipe holds (64 KiB, pipe(7)).
 CONNECTIONS = 2000
 
 
@@ -45,7 +45,7 @@ def terminal():
 
 @contextlib.contextmanager
 def stopped_terminal():
-    """As after Ctrl-S."""
+    """Stops the terminal, as Ctrl-S does."""
     with terminal() as (reading, writing):
         termios.tcflow(writing, termios.TCOOFF)
         yield reading, writing
@@ -64,7 +64,7 @@ def read_what_is_there(pipe_end):
 
 
 class Stuck(unittest.TestCase):
-    """A stderr that is open, and that nobody reads."""
+    """A stderr that is open but not read."""
 
     def serves_on(self, server, clients):
         for number, client in enumerate(clients):
@@ -113,7 +113,7 @@ class Stuck(unittest.TestCase):
 
 
 class Lines(unittest.TestCase):
-    """What is said without being asked for, and what becomes of the rest."""
+    """Unsolicited messages, and what happens to lost ones."""
 
     def test_a_warning_at_the_start(self):
         with pipe() as (_, stderr):

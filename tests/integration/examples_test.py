@@ -1,4 +1,4 @@
-"""Every example is driven by somebody who does not know ringlet."""
+"""Every example is driven by a program that does not use ringlet."""
 
 import contextlib
 import os
@@ -297,7 +297,7 @@ def free_port():
 
 @contextlib.contextmanager
 def running(*command, ready, **options):
-    """A foreign server, until it is not needed; `ready` says when it is there."""
+    """Runs a foreign server inside `with`; `ready` returns whether it is up."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
     try:
         wait_until(ready, f"{command[0]} to be ready")
@@ -318,7 +318,7 @@ def postgres_program(name):
 
 
 class Foreign(unittest.TestCase):
-    """Other people's libraries in a task, against the servers that they are made for."""
+    """Third-party libraries in a task, against the servers that they are made for."""
 
     needs_redis, redis_client = foreign("redis_client")
     needs_ares, ares_lookup = foreign("ares_lookup")

@@ -1,5 +1,5 @@
-"""The programs when something is missing or breaks: no io_uring, no descriptors, clients that
-reset, a kernel that says "again"."""
+"""The programs when something is missing or fails: no io_uring, no descriptors, clients that reset, a
+kernel that returns EAGAIN."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ from programs import (ECHO_BENCH, ECHO_CORO, PATIENCE_SECONDS, UNAVAILABLE,
                       EchoCoro, descriptor_limit, environment_under_strace, run, strace, wait_until,
                       why_strace_cannot_trace)
 
-# What an idle server may use: a core is a thousand milliseconds a second.
+# The CPU time that an idle server may use; a full core is 1,000 ms per second.
 IDLE_CPU_SHARE = 0.05
 OBSERVED_SECONDS = 5
 
@@ -26,7 +26,7 @@ class UnderStrace(unittest.TestCase):
             self.skipTest(reason)
 
     def refused(self, error, *command):
-        """What a program says when the kernel refuses it an io_uring."""
+        """The message of a program when the kernel refuses an io_uring."""
         inject = strace("-e", f"inject=io_uring_setup:error={error}")
         ended = run(*inject, *command, "--backend", "io_uring", env=environment_under_strace())
         self.assertEqual((ended.returncode, ended.stdout), (UNAVAILABLE, ""), ended.stderr)
@@ -71,7 +71,7 @@ class UnderStrace(unittest.TestCase):
                     self.assertIn("system calls on epoll", server.rest())
 
     def test_kernel_that_says_again_loses_nothing(self):
-        """io_uring_enter(2): EINTR, EAGAIN and EBUSY are answers that ask for patience."""
+        """io_uring_enter(2): after EINTR, EAGAIN and EBUSY the caller must retry."""
         for error in ("EINTR", "EAGAIN", "EBUSY"):
             with self.subTest(error=error):
                 inject = strace("-e", "trace=io_uring_enter",
@@ -85,7 +85,7 @@ class UnderStrace(unittest.TestCase):
                     self.assertIn("2 connections served, 0 cancelled", server.rest())
 
     def test_start_that_fails_half_way_says_so(self):
-        """Whatever the first call is that fails: one line, and a status of sysexits(3)."""
+        """Whichever call fails first: one line, and a status from sysexits(3)."""
         for call, error in (("listen", "EADDRINUSE"), ("bind", "EADDRNOTAVAIL"),
                             ("socket", "EMFILE"), ("eventfd2", "EMFILE"), ("signalfd4", "EMFILE"),
                             ("io_uring_setup,epoll_create1", "EMFILE")):
@@ -98,7 +98,7 @@ class UnderStrace(unittest.TestCase):
 
 class LockableMemory(unittest.TestCase):
     def test_a_server_serves_without_any(self):
-        """Where a ring counts against the limit epoll serves (docs/guides/deployment.md, limits)."""
+        """If a ring counts against the limit, epoll is used (docs/guides/deployment.md, limits)."""
         under = ["prlimit", "--memlock=0:0"]
         if os.geteuid() == 0:
             under = ["setpriv", "--bounding-set=-ipc_lock", *under]
@@ -124,7 +124,7 @@ class Descriptors(unittest.TestCase):
         self.assertLess(share, limit, f"{share:.1%} of a core {why}")
 
     def serves_in_turn(self, server, clients, expected_at_first):
-        """All clients are served, though not at the same time."""
+        """All clients are served, but not at the same time."""
         for number, client in enumerate(clients):
             client.sendall(b"client %03d" % number)
         wait_until(lambda: sum(client.has_something() for client in clients) >= expected_at_first,
@@ -149,7 +149,7 @@ class Descriptors(unittest.TestCase):
             self.assertEqual(server.ends_by(signal.SIGTERM), 0)
             said = server.rest()
             self.assertIn("201 connections served", said)
-            # 10 to 320 ms each: in the seconds of this test not thousands.
+            # 10 to 320 ms each, so not thousands during this test.
             self.assertLess(int(re.search(r"(\d+) pauses", said)[1]), 20 * PATIENCE_SECONDS)
 
     def test_default_limit_keeps_descriptors_back(self):
@@ -160,7 +160,7 @@ class Descriptors(unittest.TestCase):
             self.assertIn("80 connections served, 0 cancelled", server.rest())
 
     def test_tiny_descriptor_limits_refuse_or_serve(self):
-        """Where the start runs out of descriptors it says so, and has not said that it listens."""
+        """If the start runs out of descriptors it says so, and never reports that it listens."""
         for count in (4, 5, 6, 7, 8, 10):
             with self.subTest(descriptors=count):
                 try:
@@ -248,7 +248,7 @@ class RudeClients(unittest.TestCase):
                         for _ in range(1000):
                             rude.sendall(bytes(1 << 20))
                     except TimeoutError:
-                        pass  # the server reads no more: its own send is stuck
+                        pass  # the server no longer reads: its own send is stuck
                     rude.reset()
             wait_until(lambda: server.descriptor_count() == at_start, "the connections to end")
             with server.connect() as client:
@@ -256,7 +256,7 @@ class RudeClients(unittest.TestCase):
 
 
 def descriptor_count_after_a_client(server):
-    """What a server holds that has served and waits: the ring, the listener, the signals."""
+    """The descriptors of an idle server that has served: the ring, the listener, the signals."""
     with server.connect() as client:
         client.echoes()
     wait_until(lambda: socket_count(server) == 1, "the first connection to be closed")

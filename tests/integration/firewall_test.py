@@ -1,6 +1,6 @@
-"""A firewall that refuses, on this machine or on the server's: no connection counts as made, on either kernel.
+"""A firewall on this machine or the server's refuses: no connection counts as made, on either backend.
 
-io_uring has called a connect a success that an ICMP message refused, so that the first use of the socket failed.
+io_uring once reported success for a connect refused by an ICMP message, and the first use of the socket failed.
 """
 
 import pathlib
@@ -13,7 +13,7 @@ from machines import Machines, why_no_machines
 from programs import ECHO_BENCH, UNAVAILABLE, run
 
 PORT = 4447
-CONNECTIONS = 20  # beyond one network device about every second connect was called a success
+CONNECTIONS = 20  # beyond one network device about half of the connects were reported as successes
 ANSWERS = {
     "icmp type port-unreachable": "Connection refused",  # as iptables and ufw do
     "icmp type host-prohibited": "No route to host",  # as firewalld does
@@ -32,8 +32,8 @@ WHY_NOT = why_not()
 
 
 def refuse(machine, answer):
-    """All that comes for the port, with this answer. Returns why that cannot be had, or nothing."""
-    unlimited = run(*machine.on("sysctl", "-q", "-w", "net.ipv4.icmp_ratelimit=0"))  # or most clients hear nothing at first
+    """Rejects all packets to the port with this answer. Returns why that is impossible, or nothing."""
+    unlimited = run(*machine.on("sysctl", "-q", "-w", "net.ipv4.icmp_ratelimit=0"))  # or most get no answer
     if unlimited.returncode:
         return unlimited.stderr.strip()
     rules = f"""flush ruleset

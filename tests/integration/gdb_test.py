@@ -1,4 +1,4 @@
-"""The commands for gdb, in a process that stands still, in one that is stopped while a task runs, and in a core file."""
+"""The gdb commands, in an idle process, in one stopped while a task runs, and in a core file."""
 
 import contextlib
 import os
@@ -18,24 +18,24 @@ SUBJECT = BUILD / "tests/gdb_subject"
 SOURCE = ROOT / "tests/support/gdb_subject.cpp"
 COMMANDS = ROOT / "share/gdb/ringlet_gdb.py"
 
-# g++ at -O0 on x86-64 says where a coroutine stands, and what is in its frame.
+# g++ at -O0 on x86-64 emits where a coroutine is suspended, and what is in its frame.
 KNOWS_LINES = "clang" not in os.environ.get("RINGLET_CXX", "g++") and platform.machine() == "x86_64"
 
 
 def line_of(function):
-    """The line that is marked so in the subject."""
+    """The line with this mark in the subject."""
     lines = SOURCE.read_text().splitlines()
     return next(number for number, line in enumerate(lines, 1) if line.endswith(f"// line: {function}"))
 
 
 def stands(function):
-    """How a coroutine is told that stands at its marked await."""
+    """The description of a coroutine that is suspended at its marked await."""
     place = rf" at gdb_subject\.cpp:{line_of(function)}" if KNOWS_LINES else r", which begins at gdb_subject\.cpp:\d+"
     return rf"{function}{place}"
 
 
 def gdb(*commands, process=None, core=None):
-    """What gdb says to the commands, stdout and stderr; the subject is its program."""
+    """The output of gdb for the commands, stdout and stderr, with the subject as its program."""
     options = ["-p", process.pid] if process else [SUBJECT, core] if core else [SUBJECT]
     orders = [word for command in ("set confirm off", f"source {COMMANDS}", *commands) for word in ("-ex", command)]
     words = ["gdb", "-batch", "-nx", "-iex", "set debuginfod enabled off", *options, *orders]
@@ -45,13 +45,13 @@ def gdb(*commands, process=None, core=None):
 
 
 def coroutines_in(said):
-    """The lines of the backtrace of a task, without their addresses; gdb itself may have said where a thread stands."""
+    """The lines of a task's backtrace, without addresses; gdb itself may have printed where a thread is."""
     return re.findall(r"^#\d+  0x[0-9a-f]+ in (.*)$", said.partition("\ntask ")[2], re.MULTILINE)
 
 
 @contextlib.contextmanager
 def subject():
-    """The program, once all of its tasks wait."""
+    """The program, as soon as all of its tasks wait."""
     program = Program(SUBJECT)
     try:
         program.line()
@@ -85,7 +85,7 @@ class Gdb(unittest.TestCase):
             raise unittest.SkipTest(reason)
 
     def check_tasks(self, said):
-        """Nine tasks of two loops, and what each waits for."""
+        """Checks the nine tasks of two loops, and what each waits for."""
         expected = [
             r"loop 0x[0-9a-f]+, thread 1 \(LWP \d+\): 8 tasks",
             rf'  1  task "stand_still" \(gdb_subject\.cpp:\d+\) waits for a sleep, in {stands("stand_still")}',
@@ -131,7 +131,7 @@ class Gdb(unittest.TestCase):
             self.check_backtrace(gdb("ringlet backtrace 2", core=core))
 
     def test_through_coroutines_of_ringlet(self):
-        """What stands between a task and its group is a template of ringlet's, of whose frame g++ tells nothing."""
+        """Between a task and its group is a template of ringlet's, and g++ emits nothing about its frame."""
         with subject() as program:
             said = gdb("ringlet backtrace with_a_group", process=program)
         frames = coroutines_in(said)
@@ -153,7 +153,7 @@ class Gdb(unittest.TestCase):
         self.assertIn("It runs on a thread", said)
 
     def test_whatever_the_program_stands_in_and_is_set(self):
-        """Another language and another way to write instructions; both are as before, afterwards."""
+        """Another language and another disassembly flavor; both are restored afterwards."""
         with subject() as program:
             said = gdb("set language c", "set disassembly-flavor intel", "ringlet tasks", "show language",
                        "show disassembly-flavor", process=program)

@@ -1,4 +1,4 @@
-"""echo_coro on sockets that a service manager has opened: by hand, and by systemd-socket-activate."""
+"""echo_coro on sockets opened by a service manager: by hand, and by systemd-socket-activate."""
 
 import contextlib
 import os
@@ -48,7 +48,7 @@ class ByHand(GivenSockets):
             self.says_they_are_given(server, sockets)
             for one in sockets:
                 self.assertTrue(echoes(one.getsockname()))
-        self.assertTrue(pathlib.Path(self.path).is_socket())  # it is not the server's
+        self.assertTrue(pathlib.Path(self.path).is_socket())  # not the server's to remove
 
     def test_by_name_and_by_number(self):
         sockets = self.opened((HOST, 0), (HOST, 0), (HOST, 0))
@@ -107,7 +107,7 @@ class ByHand(GivenSockets):
                 self.is_refused(given([wrong]), "no stream socket that listens")
 
     def test_a_restart_refuses_and_loses_nobody(self):
-        """systemd keeps the socket: clients of the time in between wait in its queue."""
+        """systemd keeps the socket, so clients in between wait in its queue."""
         one, = self.opened()
         done, outcomes = threading.Event(), []
 
@@ -129,7 +129,7 @@ class ByHand(GivenSockets):
                     wait_until(lambda: len(outcomes) > served + 50, "fifty echoes")
                     self.assertEqual(server.ends_by(signal.SIGTERM), 0)
                     served = len(outcomes)
-            with given([one]) as server:  # for those who wait
+            with given([one]) as server:  # for the waiting clients
                 server.line()
                 wait_until(lambda: len(outcomes) > served + 50, "fifty echoes")
                 done.set()

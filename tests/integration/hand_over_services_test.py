@@ -1,4 +1,4 @@
-"""Metrics, the backdoor and files of sockets, when a new echo_coro takes over."""
+"""Metrics, the backdoor and socket files when a new echo_coro takes over."""
 
 import contextlib
 import os
@@ -45,7 +45,7 @@ class Services(HandOverCase):
             return b"".join(iter(lambda: asking.recv(65536), b"")).decode()
 
     def test_metrics_and_the_backdoor_are_the_new_ones_while_the_old_one_drains(self):
-        """And their files stay, when the old one ends."""
+        """Their files stay when the old one ends."""
         folder = pathlib.Path(self.path).parent
         with socket.socket() as probe:
             probe.bind((HOST, 0))
@@ -69,7 +69,7 @@ class Services(HandOverCase):
                         self.assertEqual(os.listdir(folder), [])
 
     def test_health_checks_find_nothing(self):
-        """Neither those that connect meanwhile, nor one that had connected before and asks the program that drains."""
+        """Neither those that connect meanwhile, nor one that connected before and asks the draining program."""
         with socket.socket() as probe:
             probe.bind((HOST, 0))
             metrics = f"{HOST}:{probe.getsockname()[1]}"
@@ -110,7 +110,7 @@ class Services(HandOverCase):
                 self.assertEqual(wrong, [])
 
     def test_where_nothing_can_be_handed_over(self):
-        """The line names that address, not the one that clients connect to."""
+        """The message names that address, not the one that clients connect to."""
         folder = pathlib.Path(self.path).parent
         (folder / "file").touch()
         with socket.socket(socket.AF_UNIX) as mute:
@@ -128,7 +128,7 @@ class Services(HandOverCase):
                         self.assertIn(says, refused.stderr)
 
     def test_who_does_not_answer_is_asked_again(self):
-        """It has just handed over, or ended: nobody is there in the end."""
+        """It has just handed over, or ended: in the end there is nobody to take over from."""
         with socket.socket(socket.AF_UNIX) as asked:
             asked.bind(self.path)
             asked.listen()

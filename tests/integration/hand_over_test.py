@@ -1,4 +1,4 @@
-"""A new echo_coro takes the listening sockets of the old one over, and no client notices."""
+"""A new echo_coro takes over the listening sockets of the old one, and no client notices."""
 
 import contextlib
 import os
@@ -92,7 +92,7 @@ class HandOver(HandOverCase):
             self.assertEqual(churn.wrong, [])
 
     def receive_offers(self, asking):
-        told = b""  # how many there are, and a line for each
+        told = b""  # their number, and a line for each
         while not told.endswith(b"\n") or told.count(b"\n") <= int(told.split()[0]):
             some, descriptors, _, _ = socket.recv_fds(asking, 4096, 20)
             for descriptor in descriptors:
@@ -102,7 +102,7 @@ class HandOver(HandOverCase):
                 self.fail(f"waiting for the offers: they ended after {told!r}")
 
     def go_along(self, *options, rounds=3, count=40):
-        """Connections at rest are those of the next program, and the old one ends at once."""
+        """Connections at rest go to the next program, and the old one ends at once."""
         with contextlib.ExitStack() as stack:
             long_drain = ("--drain-spread", "0s", "--drain-timeout", "60min", *options)
             old = stack.enter_context(self.server(*long_drain))
@@ -160,7 +160,7 @@ class HandOver(HandOverCase):
                 client.echoes(b"after")
 
     def test_the_new_one_dies_while_connections_go_along(self):
-        """Those that had not gone are served on by the old one."""
+        """The old one keeps serving connections that were not handed over."""
         with self.server("--drain-spread", "0s", "--drain-timeout", "60min") as old, contextlib.ExitStack() as stack:
             clients = [stack.enter_context(old.connect()) for _ in range(100)]
             for client in clients:
@@ -173,7 +173,7 @@ class HandOver(HandOverCase):
             told, descriptors, _, _ = socket.recv_fds(asking, 100, 5)
             self.assertEqual(told, b"yours\n")
             self.assertEqual(len(descriptors), 1)
-            os.close(descriptors[0])  # nobody receives any more
+            os.close(descriptors[0])  # nothing receives any more
             asking.sendall(b"serving\n")
             wait_until(lambda: "drains" in old.said(), "the old one to drain")
             for client in clients:
@@ -183,7 +183,7 @@ class HandOver(HandOverCase):
             self.assertEqual(old.process.wait(PATIENCE_SECONDS), 0)
 
     def test_a_new_one_that_is_killed_changes_nothing(self):
-        """At each of its words, and after it said that it is ready."""
+        """At each step of its protocol, and after it reported that it is ready."""
         for words in ((), (b"ringlet 1 take\n",), (b"ringlet 1 take\n", b"ready\n"), (b"nonsense\n",),
                       (b"ringlet 1 take\n", b"nonsen")):  # fmt: skip
             for workers in (1, 2):
@@ -209,14 +209,14 @@ class HandOver(HandOverCase):
                     time.sleep(number * 0.005)
                     new.kill()
                 if "drains" in old.said():
-                    break  # it was quick, and served already: nobody serves now
+                    break  # it was quick and already served, so no program serves now
                 churn.goes_on()
             churn.__exit__()
             if "drains" not in old.said():
                 self.assertEqual(churn.wrong, [])
 
     def test_a_third_takes_over_from_the_second_while_the_first_drains(self):
-        """It asks the second, though the first has the same socket."""
+        """It asks the second, although the first has the same socket."""
         for workers in (1, 2):
             own = ("--workers", workers, "--drain-timeout", "60min")
             with self.subTest(workers=workers), self.server(*own) as first, self.stuck_client(first.port):
@@ -232,7 +232,7 @@ class HandOver(HandOverCase):
                         killed.stdout.readline()
                         self.assertEqual(last.process.wait(PATIENCE_SECONDS), 0)
                         killed.kill()
-                    # The kernel gives up what an io_uring still waited for a little after the process has ended.
+                    # The kernel releases what an io_uring waited for only shortly after the process ends.
                     wait_until(lambda: is_free(first.port), "the sockets of the one that was killed to close")
                     after = stack.enter_context(self.successor(first.port, *own))
                     self.assertIn(f"{HOST}:{first.port}", after.line(), "a start after one that was killed")

@@ -1,5 +1,5 @@
-"""echo_bench --hold from outside: it holds what it says, finds servers that answer only once or wrongly,
-says at which connection a server stopped, and leaves no process behind."""
+"""echo_bench --hold from outside: it holds as many connections as it reports, finds servers that answer only once
+or wrongly, reports at which connection a server stopped, and leaves no process behind."""
 
 import json
 import os
@@ -20,9 +20,9 @@ from scripted_server import ScriptedServer
 
 SCHEMA = json.loads((ROOT / "docs/guides/echo_bench.schema.json").read_text())
 SOFTWARE = 70  # sysexits(3)
-FEW_DESCRIPTORS = 96  # of which a process keeps 32 for itself
+FEW_DESCRIPTORS = 96  # a process keeps 32 of them for itself
 
-# An address that is this process's alone: others run the same tests at the same time.
+# An address for this process only, because other processes may run the same tests.
 OWN_SOURCE = f"127.{10 + os.getpid() // 250 % 200}.{1 + os.getpid() % 250}.7"
 
 
@@ -31,7 +31,7 @@ def hold(port, count, *arguments, **options):
 
 
 def children(pid):
-    """The processes that another one has started and not reaped."""
+    """The processes that another one started and has not reaped."""
     try:
         listed = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -53,7 +53,7 @@ class Holding(unittest.TestCase):
         return value
 
     def told(self, ended, **expected):
-        """What the JSON file says, which must be what was printed."""
+        """The content of the JSON file, which must match what was printed."""
         written = json.loads(self.json.read_text())
         self.assertEqual(list(complaints(written, SCHEMA)), [])
         hold = written["hold"]
@@ -85,7 +85,7 @@ class AgainstEchoCoro(Holding):
         self.assertGreater(told["open_seconds"], 0)
 
     def test_all_are_open_at_the_same_time(self):
-        """While it holds, the server has a descriptor for each; afterwards none."""
+        """During the hold the server has a descriptor for each; afterwards none."""
         server = self.enter(EchoCoro())
         before = server.descriptor_count()
         client = subprocess.Popen(
@@ -191,7 +191,7 @@ class AgainstScripts(Holding):
         self.told(ended, connections=40, first_echo_errors=0, last_echo_errors=40)
 
     def test_wrong_from_the_start(self):
-        """Some are right, so that there is something to hold."""
+        """Some are correct, so that there is something to hold."""
         def tenth_is_wrong(connection, whole):
             number = server.connection_count
             message = whole()
@@ -228,7 +228,7 @@ class AgainstScripts(Holding):
 
 class Ends(Holding):
     def start(self, server, **options):
-        """A client of several processes that holds for long. Returns it and them."""
+        """A client of several processes that holds for long. Returns the client and its processes."""
         client = subprocess.Popen(
             [str(ECHO_BENCH), "-p", str(server.port), "--hold", "200", "--hold-time", "1min", "--json", str(self.json)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

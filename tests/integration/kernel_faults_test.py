@@ -1,6 +1,6 @@
-"""io_uring_enter(2) and io_uring_register(2) answer with errors, at many positions, and nothing is lost.
+"""io_uring_enter(2) and io_uring_register(2) return errors at many positions, and nothing is lost.
 
-strace answers in place of the kernel. echo_bench compares every byte that comes back.
+strace injects the errors. echo_bench compares every byte that comes back.
 """
 
 import os
@@ -43,7 +43,7 @@ class KernelFaults(unittest.TestCase):
             self.assertIn(b"(INJECTED)", log.read(), "the fault took place")
 
     def serves_at_every(self, error):
-        """At each of the first positions alone, then at every so many, from once in two on."""
+        """At each of the first positions on its own, then at every n-th, beginning with every second."""
         for position in range(1, 18):
             self.serves_with("io_uring_enter", error, position)
         for step in range(2, 16):
@@ -65,7 +65,7 @@ class KernelFaults(unittest.TestCase):
             self.serves_with("io_uring_register", error, "1+")
 
     def test_a_feature_that_is_left_out_is_not_used(self):
-        # As strace writes the flag, or in figures if it is older than the flag.
+        # As strace writes the flag, or as a number if strace is older than the flag.
         traces = {"defer_taskrun": r"IORING_SETUP_DEFER_TASKRUN|SUBMIT_ALL\|0x3000",
                   "registered_ring": r"IORING_ENTER_REGISTERED_RING|IORING_ENTER_\w+\|0x10\b",
                   "wait_with_timeout": "IORING_ENTER_EXT_ARG"}

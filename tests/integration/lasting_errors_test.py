@@ -1,4 +1,4 @@
-"""Errors that last: no loop that accepts is kept busy by one, and none ends without a word."""
+"""Lasting errors: no accepting loop spins because of one, and none ends silently."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ BUSY_SHARE = 0.25  # of a core; a loop that spins takes all of it
 @unittest.skipUnless(DENY.exists(), "tests/deny is not built")
 class LastingErrors(unittest.TestCase):
     def test_accepting_is_refused_for_ever(self):
-        """On epoll, where the call can be refused: one error of the network, which is of one client, and one unknown."""
+        """On epoll, where the call can be refused: a network error, which affects one client, and an unknown one."""
         for error in ("ECONNABORTED", "EIO"):
             for workers in (1, 2):
                 with self.subTest(error, workers=workers), tempfile.TemporaryDirectory() as folder, \
@@ -42,7 +42,7 @@ class LastingErrors(unittest.TestCase):
                     self.assertLess(server.cpu_seconds() - before, BUSY_SHARE * WATCHED_SECONDS)
 
     def test_the_limit_of_descriptors_is_not_told(self):
-        """It is not taken for a limit of none, or of one connection."""
+        """It is not mistaken for a limit of zero, or of one connection."""
         with EchoCoro(under=[DENY, "EPERM", "prlimit64", "--"]) as server:
             self.assertIn("at most 992 connections (1024 descriptors)", server.first_line)
             measured = run(DENY, "EPERM", "prlimit64", "--", ECHO_BENCH, "-p", server.port, "-t", 20, "-c", 2, "-e", 2)
@@ -50,7 +50,7 @@ class LastingErrors(unittest.TestCase):
             self.assertIn("errors: 0", measured.stdout)
 
     def test_waiting_is_refused_for_ever(self):
-        """There is nothing left to do, and no way to tell clients: it ends at once, and says why."""
+        """The server can do nothing more, and cannot tell its clients: it ends at once, and says why."""
         wait_calls = "epoll_pwait2,epoll_pwait" + (",epoll_wait" if platform.machine() == "x86_64" else "")
         ended = run(DENY, "EIO", wait_calls, "--", ECHO_CORO, "--port", 0, "--backend", "epoll",
                     env={**os.environ, "RINGLET_BACKEND": "epoll"})

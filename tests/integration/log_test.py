@@ -91,7 +91,7 @@ class Operator(unittest.TestCase):
                 client.echoes()
             waiting = [stack.enter_context(server.connect()) for _ in range(32)]
             server.tells("at the limit of connections")
-            for one, other in zip(served, waiting):  # its place is taken at once again
+            for one, other in zip(served, waiting):  # its place is taken again at once
                 one.close()
                 other.echoes()
             self.assertEqual(server.with_message("below the limit"), [])
@@ -121,7 +121,7 @@ class Operator(unittest.TestCase):
         for level in ("info", "debug"):
             with self.subTest(level), Logging(level=level) as server:
                 peers = []
-                for _ in range(12):  # more than a message may be repeated
+                for _ in range(12):  # more often than a message may repeat
                     with server.connect() as client:
                         client.echoes()
                         peers.append("%s:%d" % client.getsockname())
@@ -153,7 +153,7 @@ class Lines(unittest.TestCase):
             self.assertEqual((pairs["level"], pairs["message"]), ("notice", "listening"))
 
     def test_priorities_for_the_journal(self):
-        """sd-daemon(3): only if stderr is the very stream that the journal reads."""
+        """sd-daemon(3): only if stderr is the stream that the journal reads."""
         for is_it in (True, False):
             for form, begin in ((["--log-format", "text"], "listening address="), ([], "echo_coro: listening address="),
                                 (["--log-format", "logfmt"], "level=notice message=listening "),

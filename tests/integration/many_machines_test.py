@@ -1,5 +1,5 @@
-"""Load from several machines, which are network namespaces here: each runs what a pod of deploy/kubernetes_load.yaml
-would, all begin at one moment, and their results are merged."""
+"""Load from several machines, here network namespaces: each runs what a pod of deploy/kubernetes_load.yaml would
+run, all begin at the same moment, and their results are merged."""
 
 import json
 import os
@@ -39,7 +39,7 @@ class ManyMachines(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
 
     def pod(self, machine, index, start, *arguments):
-        """What the Job would run there; its stdout and termination message go to files."""
+        """The command that the Job would run there; its stdout and termination message go to files."""
         pod = container()
         known = {"START": str(start), "REPORT": str(self.folder / f"report{index}")}
         self.assertEqual([one["name"] for one in pod["env"]], list(known))

@@ -1,4 +1,4 @@
-"""echo_coro --metrics, from outside: what it tells Prometheus, and that asking disturbs nobody."""
+"""echo_coro --metrics from outside: what it reports to Prometheus, and that scrapes do not disturb clients."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ class Measured(EchoCoro):
         wait_until(lambda: self.get("/readyz")[0] == 200, "the server to be ready")
 
     def get(self, path="/metrics", accept="*/*", method="GET"):
-        """The status, the type and the text of an answer."""
+        """The status, content type and text of a response."""
         request = urllib.request.Request(self.url + path, headers={"Accept": accept}, method=method)
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as answer:
@@ -53,7 +53,7 @@ class Measured(EchoCoro):
         return scrape
 
     def raw(self, request, finish=False):
-        """What comes back for bytes that need not be HTTP, up to the end."""
+        """Sends bytes that need not be HTTP, and returns everything up to the end."""
         with Connection(HOST, self.metrics_port) as client:
             client.sendall(request)
             if finish:
@@ -107,7 +107,7 @@ class Metrics(unittest.TestCase):
                 client = stack.enter_context(server.connect())
                 for _ in range(3):
                     client.echoes(b"x" * size)
-            scrape = server.scrape()  # which the workers do not serve
+            scrape = server.scrape()  # not served by the workers
             self.assertEqual(scrape.total("ringlet_received_bytes_total"), 3 * 101_011)
             self.assertEqual(scrape.total("ringlet_sent_bytes_total"), 3 * 101_011)
 
@@ -139,7 +139,7 @@ class Metrics(unittest.TestCase):
                 last = server.scrape()
                 self.assertEqual(last.total("ringlet_connections_accepted_total"), 200)
                 self.assertGreater(last.total("ringlet_turn_duration_seconds_count"), 100)
-                # Every resumption of a turn that was measured; the one that is going on is not yet.
+                # Every resumption of a measured turn; the current turn is not measured yet.
                 self.assertLessEqual(last.total("ringlet_ready_wait_seconds_count"),
                                      last.total("ringlet_resumptions_total"))
                 self.assertGreater(last.total("ringlet_ready_wait_seconds_count"), 1000)
@@ -169,7 +169,7 @@ class Metrics(unittest.TestCase):
     def test_the_limit_and_the_idle_timeout_are_counted(self):
         with Measured("--max-connections", 2, "--idle-timeout", "50ms") as server:
             first, second, third = (server.connect() for _ in range(3))
-            for client in (first, second, third):  # the third has its turn when the others have timed out
+            for client in (first, second, third):  # the third is served when the others have timed out
                 client.receive_to_the_end()
                 client.close()
             scrape = server.scrape()
@@ -205,7 +205,7 @@ class Requests(unittest.TestCase):
                             b"GET " + b"/" * (HEAD_BYTES_LIMIT + 10), bytes(range(256)) * 40):
                 answer = server.raw(request)
                 self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), (request[:40], answer))
-            # More than anybody reads: the end is no reset, which would take the answer with it.
+            # More than the server reads: the end is still no reset, which would discard the answer.
             answer = server.raw(b"x" * (8 << 20))
             self.assertTrue(answer.startswith(b"HTTP/1.1 400 "), answer)
             self.assertTrue(server.raw(b"GET /met", finish=True).startswith(b"HTTP/1.1 400 "))
@@ -216,7 +216,7 @@ class Requests(unittest.TestCase):
         with Measured() as server, Connection(HOST, server.metrics_port) as client:
             for byte in b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n":
                 client.sendall(bytes([byte]))
-            client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")  # is not answered: one for each connection
+            client.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")  # not answered: one request per connection
             answer = client.receive_to_the_end()
             self.assertEqual(answer.count(b"HTTP/1.1"), 1)
             self.assertTrue(answer.endswith(b"\r\n\r\nok\n"), answer)
@@ -227,13 +227,13 @@ class Requests(unittest.TestCase):
                 descriptors = server.descriptor_count()
                 for count in range(CONNECTIONS_LIMIT + 4):
                     silent = stack.enter_context(Connection(HOST, server.metrics_port, receive_buffer_bytes=2048))
-                    # Some say nothing; some ask, and do not read.
+                    # Some send nothing; some send a request and do not read.
                     silent.sendall(b"GET /metrics HTTP/1.1\r\n\r\n" if count % 2 else b"GET")
                 with server.connect() as client:
                     for _ in range(200):
                         client.echoes(b"x" * 1000)
                     self.assertLessEqual(server.descriptor_count(), descriptors + CONNECTIONS_LIMIT + 2)
-                # Their time is limited: whoever waits has its turn.
+                # Their time is limited, so waiting clients are served.
                 self.assertEqual(server.get("/healthz")[0], 200)
 
     def test_who_vanishes_disturbs_nobody(self):
@@ -268,7 +268,7 @@ class Health(unittest.TestCase):
 
 
 class Deploy(unittest.TestCase):
-    """The dashboard and the alerts use what is there."""
+    """The dashboard and the alerts use existing metrics."""
 
     @classmethod
     def setUpClass(cls):

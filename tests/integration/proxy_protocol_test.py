@@ -1,5 +1,5 @@
-"""Real proxies tell examples/proxied_echo.cpp who their clients are: HAProxy in both versions of the protocol, nginx in
-the first."""
+"""Real proxies send their clients' addresses to examples/proxied_echo.cpp: HAProxy with both versions of the
+protocol, nginx with the first."""
 
 import contextlib
 import csv
@@ -59,7 +59,7 @@ def free_port(host):
 
 
 def own_address():
-    """An address of the loopback on which nobody gets a port by accident between our two looks at it."""
+    """A loopback address on which no other process takes our port between two uses."""
     return f"127.{64 + os.getpid() % 64}.{os.getpid() // 64 % 256}.1"
 
 
@@ -76,7 +76,7 @@ def server(*trusted, listen=f"{HOST}:0"):
 
 @contextlib.contextmanager
 def proxy(name, template, host=None, **names):
-    """(host, port) of a proxy. `name` and its options are the command."""
+    """(host, port) of a running proxy. `name` and the options are its command."""
     host = host or own_address()
     with tempfile.TemporaryDirectory(prefix="ringlet-proxy-") as folder:
         port = free_port(host)
@@ -85,11 +85,11 @@ def proxy(name, template, host=None, **names):
         file.write_text(template.format(folder=folder, bind=bind, **names))
         command = ["nginx", "-p", folder, "-c", file] if name == "nginx" else ["haproxy", "-q", "-db", "-f", file]
         with Program(shutil.which(command[0]), *command[1:]) as program:
-            program.expected_errors = r"(?s).*"  # its warnings are its own
+            program.expected_errors = r"(?s).*"  # its warnings do not matter here
             wait_until(lambda: listening_port(program.pid), f"{name} to listen")
             yield host, port
             if name == "haproxy":
-                program.ends_by(signal.SIGUSR1)  # SIGTERM ends it as one that was killed
+                program.ends_by(signal.SIGUSR1)  # after SIGTERM its status is that of a killed process
 
 
 def haproxy(backend, options, **names):
@@ -106,7 +106,7 @@ def name_of(address):
 
 class Proxied(unittest.TestCase):
     def is_greeted_by_name(self, address, source=None):
-        """A client sees its own address, and gets back what it sent with the first bytes and later."""
+        """A client sees its own address, and gets back what it sends at first and later."""
         bound = (source, 0) if source else None
         with socket.create_connection(address, PATIENCE_SECONDS, source_address=bound) as client:
             with client.makefile("rwb", buffering=0) as wire:
@@ -149,7 +149,7 @@ class HaProxy(Proxied):
 
     @needs_haproxy
     def test_its_own_connections_are_its_own(self):
-        """Health checks come with LOCAL. HAProxy wants to be greeted by its own address."""
+        """Health checks use LOCAL. HAProxy expects its own address in the greeting."""
         expected = f"option tcp-check\n    tcp-check expect string hello,\\ {HOST}:"
         template = HAPROXY.replace("    server one", f"    {expected}\n    server one")
         with server() as (_, port), tempfile.TemporaryDirectory(prefix="ringlet-stats-") as folder:

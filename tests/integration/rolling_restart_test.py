@@ -1,5 +1,5 @@
-"""Three servers behind HAProxy, with deploy/haproxy.cfg, are restarted one after the other while clients come and go:
-nobody notices."""
+"""Three servers behind HAProxy, with deploy/haproxy.cfg, are restarted one by one while clients come and go: no
+client notices."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 from machines import Machines, why_no_machines
 from programs import ECHO_BENCH, ECHO_CORO, PATIENCE_SECONDS, ROOT, Program, wait_until
 
-NET = f"127.{192 + os.getpid() % 32}.{os.getpid() // 32 % 256}"  # where nobody else takes a port meanwhile
+NET = f"127.{192 + os.getpid() % 32}.{os.getpid() // 32 % 256}"  # where no other process takes a port meanwhile
 WHY_NO_MACHINES = why_no_machines()
 SERVERS = {"one": f"{NET}.11", "two": f"{NET}.12", "three": f"{NET}.13"}
 
@@ -29,7 +29,7 @@ def free_port():
 
 
 def configuration(folder, port):
-    """deploy/haproxy.cfg for servers here, which have no metrics: a connection with a header is the health check."""
+    """deploy/haproxy.cfg for local servers without metrics: the health check is a connection with a header."""
     text = (ROOT / "deploy/haproxy.cfg").read_text()
     for old, new in (("10.0.0", NET), (":3200", f":{port}"), ("bind :", f"bind {NET}.1:"),
                      ("    option httpchk GET /readyz\n", ""), ("check port 9320 inter 1s", "check inter 200ms check-send-proxy"),
@@ -40,7 +40,7 @@ def configuration(folder, port):
 
 
 def state_in(folder):
-    """What HAProxy thinks of each server."""
+    """The state of each server in HAProxy's view."""
     try:
         with socket.socket(socket.AF_UNIX) as stats:
             stats.settimeout(PATIENCE_SECONDS)
@@ -66,10 +66,10 @@ class RollingRestart(unittest.TestCase):
         file = self.folder / "haproxy.cfg"
         file.write_text(configuration(self.folder, self.port))
         with Program(shutil.which("haproxy"), "-q", "-db", "-f", file) as program:
-            program.expected_errors = r"(?s).*"  # it says when a server goes and comes
+            program.expected_errors = r"(?s).*"  # it reports servers that go down and up
             wait_until(lambda: self.state() == dict.fromkeys(SERVERS, "UP"), "HAProxy to find its servers")
             yield program
-            program.ends_by(signal.SIGUSR1)  # SIGTERM ends it as one that was killed
+            program.ends_by(signal.SIGUSR1)  # after SIGTERM its status is that of a killed process
 
     def state(self):
         return state_in(self.folder)
@@ -111,8 +111,8 @@ class RollingRestart(unittest.TestCase):
 @unittest.skipUnless(shutil.which("haproxy"), "haproxy is not installed")
 @unittest.skipIf(WHY_NO_MACHINES, WHY_NO_MACHINES)
 class OnMachines(unittest.TestCase):
-    """HAProxy, its clients and each server have a network of their own, and deploy/haproxy.cfg is used as it is, with its
-    ports and its health check; only the addresses are others."""
+    """HAProxy, its clients and each server have their own network namespaces. deploy/haproxy.cfg is used with its own
+    ports and health check; only the addresses differ."""
 
     def start(self, stack, machine, proxy):
         server = Program(*machine.on(ECHO_CORO, "--host", machine.address, "--port", 3200, "--proxy-from", proxy.address,

@@ -1,4 +1,4 @@
-"""What echo_coro tells a service manager (sd_notify), and its end as the first process of a container."""
+"""What echo_coro reports to a service manager (sd_notify), and how it ends as the first process of a container."""
 
 import os
 import pathlib
@@ -62,7 +62,7 @@ class Notified(unittest.TestCase):
                 self.assertTrue(manager.is_silent_of("RELOADING"))
 
     def test_the_watchdog_is_fed(self):
-        """Unit tests have a loop that is stuck."""
+        """Unit tests cover a stuck loop."""
         name = self.names()[0]
         manager = self.manager(name)
         one = listening()
@@ -90,8 +90,8 @@ class Notified(unittest.TestCase):
 
 
 class FirstProcess(unittest.TestCase):
-    """The kernel throws away a signal to the first process of a container if its action is the default. For echo_bench
-    see echo_bench_ends_test.py."""
+    """The kernel discards a signal with default action to the first process of a container. echo_bench_ends_test.py
+    has the same for echo_bench."""
 
     UNDER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
@@ -125,7 +125,7 @@ class FirstProcess(unittest.TestCase):
                 self.assertIn("echo_coro stopped: 0 connections served", server.rest())
 
     def test_echo_coro_ends_before_it_serves(self):
-        """It waits for the other end of a pipe, in place of its certificate."""
+        """Its certificate is a pipe that nobody has opened for writing."""
         with tempfile.TemporaryDirectory(prefix="ringlet-first-") as folder:
             os.mkfifo(f"{folder}/pipe")
             for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -137,7 +137,7 @@ class FirstProcess(unittest.TestCase):
                     self.ends_with(server, 128 + signal_number)
 
     def test_ringlet_doctor_ends(self):
-        """It waits for somebody to read what it has to say."""
+        """Its output blocks because nobody reads it."""
         for signal_number in (signal.SIGINT, signal.SIGTERM):
             reading, writing = os.pipe()
             os.set_blocking(writing, False)

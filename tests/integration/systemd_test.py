@@ -1,4 +1,4 @@
-"""echo_coro under a real systemd: started, reloaded, watched, stopped, and followed by the next version of itself."""
+"""echo_coro under a real systemd: started, reloaded, watched, stopped, and replaced by the next version."""
 
 import contextlib
 import pathlib
@@ -85,7 +85,7 @@ StandardError=append:{self.log}
                 self.systemd.systemctl("reset-failed", "echo.service", check=False)
 
     def follow(self, *options, sockets=()):
-        """Versions in a row, by systemctl reload: each is the service, and is watched; a connection at rest goes along."""
+        """Several versions by systemctl reload: each becomes the watched service and gets the connection at rest."""
         for workers in (1, 2):
             with self.subTest(workers):
                 own = (f"--hand-over=unix:{self.systemd.folder}/next", "--workers", workers, "--drain-timeout", "60s")

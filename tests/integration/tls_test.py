@@ -1,4 +1,4 @@
-"""TLS, with those who do not know ringlet: openssl, curl, Python's ssl, Go's crypto/tls, wrk, h2load, sslscan, nmap."""
+"""TLS against other implementations: openssl, curl, Python's ssl, Go's crypto/tls, wrk, h2load, sslscan, nmap."""
 
 import contextlib
 import os
@@ -34,7 +34,7 @@ def path(name):
 
 
 def make_certificate(name, subject, names=None, signed_by="ca", days=30):
-    """NAME.pem and NAME.key, signed by an authority, or by itself."""
+    """Makes NAME.pem and NAME.key, signed by an authority or self-signed."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                "-keyout", path(f"{name}.key"), "-out", path(f"{name}.pem"), "-days", str(days), "-subj", f"/CN={subject}"]
     command += ["-addext", "keyUsage=critical,keyCertSign"] if name == "ca" else []
@@ -77,7 +77,7 @@ def https(certificate="server"):
 
 
 class SClient:
-    """openssl s_client, whose input is written bit by bit."""
+    """openssl s_client, whose input is written piece by piece."""
 
     def __init__(self, port, *options):
         self.process = subprocess.Popen(
@@ -127,7 +127,7 @@ class OpensslClient(unittest.TestCase):
     def test_new_keys_in_both_directions(self):
         with echo_coro() as port, SClient(port, "-tls1_3") as client:
             client.wait_for(b"Verify return code: 0 (ok)")
-            for number, command in enumerate((b"K\n", b"k\n", b"K\n")):  # K: and the server shall change its own, too
+            for number, command in enumerate((b"K\n", b"k\n", b"K\n")):  # K: the server updates its keys too
                 client.write(command)
                 client.wait_for(b"KEYUPDATE", number + 1)
                 client.write(b"after change %d\n" % number)
@@ -147,7 +147,7 @@ class OpensslClient(unittest.TestCase):
             for version in ("-tls1_2", "-tls1_3"):
                 with SClient(port, version, "-sess_out", path("session")) as client:
                     client.wait_for(b"Verify return code: 0 (ok)")
-                    client.write(b"hello\n")  # a ticket of TLS 1.3 comes with the first answer
+                    client.write(b"hello\n")  # the TLS 1.3 ticket comes with the first answer
                     client.wait_for(b"hello\n")
                     wait_until(lambda: pathlib.Path(path("session")).exists(), "a session")
                 with SClient(port, version, "-sess_in", path("session")) as client:
@@ -188,7 +188,7 @@ def s_server(*options):
 
 class OpensslServer(unittest.TestCase):
     def get(self, port):
-        """What https_get says, once the server listens."""
+        """The output of https_get, run as soon as the server listens."""
         def page():
             got = run(BUILD / "examples/example_https_get", f"localhost:{port}", "/", path("ca.pem"))
             return None if "Connection refused" in got.stderr else got
@@ -203,7 +203,7 @@ class OpensslServer(unittest.TestCase):
                 self.assertIn("Protocol  : TLSv" + version[-3:].replace("_", "."), got.stdout)
 
     def test_an_end_without_a_goodbye_is_none(self):
-        """A server that is killed in the middle of its answer."""
+        """The server is killed in the middle of its answer."""
         for version in ("-tls1_2", "-tls1_3"):
             with s_server(version) as (port, server):
 
@@ -292,7 +292,7 @@ class Python(unittest.TestCase):
                             while len(got) < len(sent):
                                 got += client.recv(65536)
                             self.assertEqual(got, sent)
-                        client.unwrap().close()  # both goodbyes
+                        client.unwrap().close()  # both close_notify
 
     def test_a_client_that_vanishes_and_one_that_only_writes(self):
         with echo_coro() as port:

@@ -1,4 +1,4 @@
-"""ringlet_top from outside: what it shows is true, and the terminal is afterwards as it was before."""
+"""ringlet_top from outside: what it shows is true, and it restores the terminal."""
 
 import contextlib
 import fcntl
@@ -27,7 +27,7 @@ PROTOCOL = 76  # sysexits(3): EX_PROTOCOL
 
 
 def first_look(worker, turns, failed=0):
-    """What a server tells that has had so many turns, half of them up to 16 us and the rest up to 131 us."""
+    """The metrics of a server with that many turns, half of them up to 16 us and the rest up to 131 us."""
     return f"""\
 ringlet_worker_up{{worker="{worker}"}} 1
 ringlet_backend_info{{worker="{worker}",backend="epoll",reason="a \\"reason\\", {{odd}}"}} 1
@@ -56,7 +56,7 @@ process_cpu_seconds_total 12.5
 
 @contextlib.contextmanager
 def telling(*texts, status=200):
-    """An HTTP server that tells these, one after the other, the last one for ever. Gives its address."""
+    """An HTTP server that serves these in order, then the last one for ever. Yields its address."""
     left = list(texts)
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -148,7 +148,7 @@ class Once(unittest.TestCase):
             self.assertNotEqual(first["fail/s"], "0")
             self.assertEqual((other["worker"], other["turn50"], other["fail/s"]), ("3", "-", "0"))
             self.assertEqual((both["conns"], both["turn50"]), ("24", "16us"))
-            self.assertEqual(both["tasks"], "-")  # nobody told
+            self.assertEqual(both["tasks"], "-")  # not reported
 
     def test_a_worker_that_does_not_answer(self):
         stuck = SERVER + first_look(0, 1000) + 'ringlet_worker_up{worker="1"} 0\n'
@@ -213,7 +213,7 @@ class Refused(unittest.TestCase):
 
 
 class Page:
-    """ringlet_top on a terminal of its own."""
+    """ringlet_top on its own terminal."""
 
     def __init__(self, address, lines=30, columns=200):
         self.terminal, self.inside = pty.openpty()
@@ -241,7 +241,7 @@ class Page:
         return self.text
 
     def shows(self, pattern, since_now=True):
-        """Waits for it in what is drawn, from now on or since the last time."""
+        """Waits for this in what is drawn, from now on or since the last call."""
         self.read()
         if since_now:
             self.text = ""
@@ -260,7 +260,7 @@ class OnATerminal(unittest.TestCase):
                     page.shows(r"(?s)\033\[H.*ringlet .*\r\n *worker .*ready")
                     self.assertFalse(termios.tcgetattr(page.inside)[3] & termios.ECHO)
                     if end == b"\x03":
-                        # Without a session of its own nobody turns the key into the signal: the byte is no `q`.
+                        # Without its own session no signal comes from the key, and the byte is not a `q`.
                         os.write(page.terminal, b"x" + end)
                         page.shows("ready")
                         page.process.send_signal(signal.SIGINT)

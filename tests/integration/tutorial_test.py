@@ -1,4 +1,4 @@
-"""Every program of docs/tutorial.md is compiled, started, and does what the page says."""
+"""Every program in docs/tutorial.md compiles, starts, and does what the page says."""
 
 import contextlib
 import os
@@ -78,10 +78,10 @@ class Tutorial(unittest.TestCase):
     def test_group(self):
         with self.client_of("A group") as client:
             client.sendall(b"hello\n")
-            received = self.receive(client, 16) # the echo and two ticks, in whatever order
+            received = self.receive(client, 16) # the echo and two ticks, in any order
             self.assertEqual(sorted(received.splitlines()), [b"hello", b"tick", b"tick"])
             client.shutdown(socket.SHUT_WR)
-            while client.recv(4096): # ticks that were on their way, and then the end
+            while client.recv(4096): # late ticks, then the end
                 pass
 
     def test_simulation(self):

@@ -73,7 +73,7 @@ class UnixSockets(unittest.TestCase):
             first.process.kill()
             first.wait()
             self.assertTrue(self.path.exists())
-            # The kernel takes its time with what a ring leaves behind, and that is the listening socket.
+            # The kernel takes a while to release what a ring held, which includes the listening socket.
             wait_until(self.is_refused, "the kernel to close what the killed server had")
             with self.serve(f"unix:{self.path}"):
                 self.talk(str(self.path))

@@ -1,4 +1,4 @@
-"""echo_coro with several workers, from outside: they share the work, the port and the end."""
+"""echo_coro with several workers from outside: they share the work and the port, and end together."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ from programs import (BACKEND, DENY, ECHO_BENCH, ECHO_CORO, HOST, NO_PERMISSION,
 from doctor_test import locking
 from echo_coro_test import wait_until_refused
 
-# That all of so many go to one of two workers has a probability of 2 / 2^40.
+# The probability that all of them go to one of two workers is 2 / 2^40.
 ENOUGH = 40
 
 
@@ -26,12 +26,12 @@ def connect_many(server):
 
 
 def worker_threads(server):
-    """Worker by worker: the numbers of their threads."""
+    """The thread ids of the workers, in order."""
     names = {}
     for folder in pathlib.Path(f"/proc/{server.pid}/task").iterdir():
         try:
             names[(folder / "comm").read_text().strip()] = int(folder.name)
-        except OSError:  # it has just ended
+        except OSError:  # it just ended
             pass
     return [names[name] for name in sorted(names) if name.startswith("worker ")]
 
@@ -77,7 +77,7 @@ class Workers(unittest.TestCase):
                 count = len(allowed)
                 plural = "" if count == 1 else "s"
                 self.assertIn(f", {count} worker{plural}, at most 10000 ", server.first_line)
-                # One needs no thread of its own.
+                # One worker runs on the main thread.
                 self.assertEqual(len(worker_threads(server)), 0 if count == 1 else count)
 
     def test_pinned_workers_have_a_cpu_each(self):
@@ -101,7 +101,7 @@ class Workers(unittest.TestCase):
             clients = connect_many(server)
 
             def are_listed():
-                """Some may not have come back to their recv when the first signal arrives."""
+                """Some tasks may not be back in their recv when the first signal arrives."""
                 server.process.send_signal(signal.SIGUSR1)
                 said = server.said()
                 counts = re.findall(r"^worker (\d): (\d+) connections accepted, (\d+) live$", said, re.M)
@@ -140,7 +140,7 @@ class Ends(unittest.TestCase):
                 clients = connect_many(server)
                 server.process.send_signal(signal.SIGTERM)
                 wait_until_refused(server)
-                for client in 3 * clients:  # turns enough to see that those who asked have gone again
+                for client in 3 * clients:  # enough turns to accept our own probes
                     client.echoes()
                 self.assertEqual(server.ends_by(second), 0)
                 self.assertIn(f" {ENOUGH} cancelled after the drain time\n", server.rest())
@@ -186,7 +186,7 @@ class Refusals(unittest.TestCase):
         self.assertRegex(ended.stderr, r"\Aecho_coro: Operation not permitted: .*sched_setaffinity\n\Z")
 
     def test_too_little_lockable_memory_for_all_rings(self):
-        """A ring takes about 200 KiB of it: there is enough for one worker, and not for four."""
+        """A ring locks about 200 KiB: enough is left for one worker, but not for four."""
         version = tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups()))
         if (5, 12) <= version < (6, 14):
             self.skipTest("this kernel does not count rings as locked memory")
