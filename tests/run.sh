@@ -75,7 +75,7 @@ results=$PWD/build/test-results
 rm -rf "$results"
 mkdir -p "$results"
 
-# timed PART COMMAND...: says what begins, and keeps how long it took.
+# timed PART COMMAND...: prints what begins, and records how long it took.
 timed() {
     echo "== $1"
     since=$(date +%s)
@@ -89,7 +89,7 @@ timed() {
 
 timed "installing what is missing" sh cmake/install_dependencies.sh build bench test
 
-# What HdrHistogram's own reader makes of our files. Without it one test is skipped.
+# HdrHistogram's own reader, to read our files. Without it one test is skipped.
 if command -v npm >/dev/null; then
     npm install --silent --no-audit --no-fund --no-save --prefix build/node hdr-histogram-js@3.0.1 >/dev/null 2>&1 ||
         echo "npm could not install hdr-histogram-js: its test will be skipped"
@@ -97,7 +97,7 @@ if command -v npm >/dev/null; then
     export NODE_PATH
 fi
 
-# The tests of the ring run with a second, newer liburing, too.
+# The tests of the ring also run with a second, newer liburing.
 newer=$PWD/build/newer_liburing
 if ! sh tests/support/newer_liburing.sh "$newer"; then
     echo "SKIP: no newer liburing to run the tests of the ring with" | tee "$results/newer_liburing.skipped"
@@ -114,18 +114,18 @@ jobs=${JOBS:-$(nproc)}
 launcher=
 if command -v ccache >/dev/null; then
     launcher=-DCMAKE_CXX_COMPILER_LAUNCHER=ccache
-    # Without these it keeps nothing that is compiled with a precompiled header.
+    # Without these it caches nothing that is compiled with a precompiled header.
     export CCACHE_SLOPPINESS=pch_defines,time_macros
-    # A precompiled header knows its files by their contents: one with another comment is another file.
+    # A precompiled header identifies its files by content, so a changed comment makes another file.
     export CCACHE_COMMENTS=1
 fi
 
-# Where there is mold, the programs are linked with it, which takes a second instead of a minute.
+# If mold is installed, programs are linked with it, which takes a second instead of a minute.
 linker=
 command -v mold >/dev/null && linker=-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=mold
 
-# Many sources are compiled as one, which takes a quarter of the time from nothing. Not in the release: there each has to
-# include what it uses.
+# Many sources are compiled as one, which takes a quarter of the time of a clean build. Not in the release, where each
+# has to include what it uses.
 unity='-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=30'
 
 # What a preset builds and runs, in variables.
@@ -135,7 +135,7 @@ settings_of() {
     tests='^(unit|contract|failing|tls)[.]'
     arguments="$unity $linker"
     of=$preset # as CMakePresets.json calls it
-    within=    # what runs a command where it is built and tested
+    within=    # the prefix of commands that build and test
     without=
     [ -n "$RINGLET_FULL" ] || without='-LE ^full$'
     case $preset in
@@ -166,7 +166,7 @@ settings_of() {
         within="sh tests/support/debian13.sh $PWD/build/debian13_root"
         ;;
     esac
-    # Lines and names for a backtrace; what a debugger wants beside costs a seventh of the time to compile.
+    # Lines and names for a backtrace; full debug information costs a seventh of the compile time.
     debugging=-g1
     case $of in
     clang-* | tsan) ;;
@@ -230,8 +230,8 @@ run_ctest() {
         -R "$tests" $without --output-junit "$results/$preset.xml" >"$results/$preset.log" 2>&1
 }
 
-# Tests wait more than they compute: while those of one preset run, the next one is built. The compiler is what runs in the
-# background: there Ctrl-C is ignored, which tests must not be born with.
+# Tests wait more than they compute, so the next preset is built while the tests of one run. The compiler is the one in
+# the background, because there Ctrl-C is ignored, and tests must not inherit that.
 building=
 trap '[ -z "$building" ] || kill "$building" 2>/dev/null || true' EXIT
 trap 'exit 130' INT

@@ -1,4 +1,4 @@
-"""The files of deploy that other programs read: those programs find nothing wrong with them."""
+"""The files in deploy that other programs read: those programs accept them without complaint."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ class Units(unittest.TestCase):
 
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is missing: install the package systemd")
     def test_systemd_understands_every_line(self):
-        """With a program that exists in place of the one that is not installed."""
+        """With an existing program in place of the one that is not installed."""
         self.verify({})
 
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is missing: install the package systemd")

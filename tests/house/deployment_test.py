@@ -1,5 +1,5 @@
-"""What docs/guides/deployment.md and the files of deploy promise to operators: the script that opens a seccomp
-profile, the systemd unit, the Kubernetes file, and that the page names what exists."""
+"""What docs/guides/deployment.md and the files in deploy promise to operators: the script that opens a seccomp
+profile, the systemd unit, the Kubernetes file, and that the page names only existing files."""
 
 import json
 import os
@@ -17,11 +17,11 @@ DEPLOY = ROOT / "deploy"
 PAGE = ROOT / "docs/guides/deployment.md"
 CALLS = ["io_uring_setup", "io_uring_enter", "io_uring_register"]
 BAD_DATA, NO_INPUT = 65, 66  # sysexits(3)
-EXPOSURE_LIMIT = 1.5  # of 10, which is the worst
+EXPOSURE_LIMIT = 1.5  # 10 is the worst
 
 
 def sample_profile():
-    """Small, with each kind of rule and condition that default profiles have."""
+    """A small profile with each kind of rule and condition that default profiles have."""
     return {
         "defaultAction": "SCMP_ACT_ERRNO",
         "defaultErrnoRet": 1,
@@ -45,7 +45,7 @@ def sample_profile():
 
 
 def actions(profile, call):
-    """The actions of all rules that name the call, in either of the two ways."""
+    """The actions of all rules that name the call, in either form."""
     return [rule["action"] for rule in profile["syscalls"]
             if call in rule.get("names", [rule.get("name")])]
 
@@ -64,7 +64,7 @@ class AllowIoUring(unittest.TestCase):
         return json.loads(ended.stdout)
 
     def refuses(self, status, words, ended):
-        """Ends with the status, says one line that has the words, and writes no profile."""
+        """Checks that it exits with the status, prints one line with the words, and writes no profile."""
         said = ended.stderr.decode()
         self.assertEqual((ended.returncode, ended.stdout), (status, b""), said)
         self.assertRegex(said, rf"\Aallow_io_uring\.py: [^\n]*{words}[^\n]*\n\Z")
@@ -146,7 +146,7 @@ class AllowIoUring(unittest.TestCase):
                 profile["syscalls"].append({"names": ["a"], "action": "SCMP_ACT_ALLOW", **rule})
                 ended = self.run_script(profile, "--flat", "--arch", "amd64")
                 self.refuses(BAD_DATA, "conditions of a kind that is not known", ended)
-                self.written(profile)  # which leaves them to the runtime
+                self.written(profile)  # the runtime evaluates them
 
     def test_file_that_is_missing(self):
         with tempfile.TemporaryDirectory() as folder:
@@ -194,7 +194,7 @@ class Unit(unittest.TestCase):
         self.assertLessEqual(float(exposure[1]), EXPOSURE_LIMIT)
 
     def test_systemd_understands_every_line(self):
-        """With a program that exists in place of the one that is not installed."""
+        """With an existing program in place of the one that is not installed."""
         with tempfile.TemporaryDirectory() as folder:
             copy = pathlib.Path(folder, "echo_coro.service")
             copy.write_text(self.text.replace("/usr/local/bin/echo_coro", shutil.which("true")))
@@ -223,7 +223,7 @@ class Unit(unittest.TestCase):
         for named in re.findall(r"`(\w+)=([^`]*)`", page.split("## systemd")[1].split("\n## ")[0]):
             key, value = named
             if key in ("StateDirectory", "ReadWritePaths", "ProcSubset", "SystemCallFilter"):
-                continue  # what one may add, and what test_allows_io_uring looks at
+                continue  # optional lines, and those that test_allows_io_uring checks
             self.assertIn(value, self.values(key), named)
 
 
@@ -231,7 +231,7 @@ class Kubernetes(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         try:
-            import yaml  # not in the standard library: only here
+            import yaml  # not in the standard library
         except ImportError:
             raise unittest.SkipTest("PyYAML is missing: install the package python3-yaml") from None
         cls.deployment, cls.service = yaml.safe_load_all((DEPLOY / "kubernetes.yaml").read_text())
@@ -306,7 +306,7 @@ class Page(unittest.TestCase):
                 self.assertIn(f"deploy/{path.name}", pages)
 
     def test_quotes_what_ringlet_says(self):
-        """The messages in its table are the beginnings of those in error.cpp."""
+        """The messages in its table are prefixes of those in error.cpp."""
         source = (ROOT / "src/runtime/base/error.cpp").read_text()
         said = re.sub(r'"\s+"', "", source)
         quoted = re.findall(r"`((?:io_uring is|this kernel|this sandbox|not enough)[^`]*)`", PAGE.read_text())

@@ -1,8 +1,8 @@
-"""What is written about ringlet is true: its code compiles, the files and tests that it names exist,
-its version is the version.
+"""The documents are true: their code compiles, the files and tests that they name exist, and the
+version is right.
 
 A block that begins with ```cpp must compile; ```cpp wrong shows a mistake and is not compiled. A
-block of statements is put into a coroutine that has what COROUTINE declares.
+block of statements is put into a coroutine with the declarations of COROUTINE.
 """
 
 import os
@@ -57,7 +57,7 @@ def declares(code):
 
 
 def translation_unit(name, text):
-    """One source of all blocks, each in a namespace of its own, with the lines of the document."""
+    """One source with all blocks, each in its own namespace, with the line numbers of the document."""
     includes, bodies = [], []
     for line, language, code in blocks(text):
         if language != "cpp":
@@ -78,7 +78,7 @@ def unknown_languages(text):
 
 
 def literals_with_a_nul(text):
-    """An array of characters that becomes bytes, its NUL included: a string_view does not count that."""
+    """Character arrays converted to bytes with their NUL, which a string_view would leave out."""
     return re.findall(r'span(?:<const char>)?[({]"[^"]*"', text)
 
 
@@ -87,13 +87,13 @@ def first_program(text):
 
 
 def missing_paths(text):
-    """`paths/of/files` that are named in the text and do not exist. (Links: house_test.py.)"""
+    """`paths/of/files` named in the text that do not exist. (Links: house_test.py.)"""
     named = re.findall(r"`((?:src|tests|docs|examples|cmake|bench|deploy)/[\w./-]+)`", FENCE.sub("", text))
     return [path for path in named if not (ROOT / path).exists()]
 
 
 def missing_cases(text):
-    """Test cases that are named as `tests/unit/NAME_test.cpp`, "case"; "case", and do not exist; of Python "test_it"."""
+    """Test cases named as `tests/unit/NAME_test.cpp`, "case"; "case" that do not exist; in Python "test_it"."""
     def is_there(path, case):
         if not (ROOT / path).exists():
             return False
@@ -106,17 +106,17 @@ def missing_cases(text):
 
 
 def with_whole_names(source):
-    """The source with each name of a case in one piece: a formatter breaks long ones."""
+    """The source with each case name as one literal, because the formatter breaks long ones."""
     return re.sub(r"TEST_CASE\(\s+", "TEST_CASE(", re.sub(r'"\s*\n\s*"', "", source))
 
 
 def floors(text):
-    """The folders of a table whose rows begin with | NUMBER | `FOLDER` |."""
+    """The folders in a table whose rows begin with | NUMBER | `FOLDER` |."""
     return re.findall(r"^\| \d \| `(\w+)` \|", text, re.MULTILINE)
 
 
 def versions(changelog):
-    """The versions that have a heading, newest first."""
+    """The versions with a heading, newest first."""
     return re.findall(r"^## (\d+\.\d+\.\d+)\b", changelog, re.MULTILINE)
 
 
@@ -126,7 +126,7 @@ def header_version():
 
 
 def long_lines(text):
-    """The lines of more than 120 columns; but for what cannot be broken: tables, blocks of code, pictures, comments."""
+    """The lines of more than 120 columns, except unbreakable ones: tables, code blocks, pictures, comments."""
     prose = re.sub(r"^```.*?^```|<!--.*?-->", lambda found: "\n" * found[0].count("\n"), text, flags=re.M | re.S)
     return [line for line in prose.splitlines() if len(line) > 120 and not line.startswith(("|", "!["))]
 
@@ -138,7 +138,7 @@ class Code(unittest.TestCase):
         cls.compiler = cls.enterClassContext(Compiler(CXX, PREAMBLE, *includes))
 
     def compile_errors(self, name, text):
-        """What the compiler says about the blocks of a document; empty when they compile."""
+        """The compiler's messages about the blocks of a document; empty if they compile."""
         ended = self.compiler.check(translation_unit(name, text))
         return ended.stderr if ended.returncode else ""
 
@@ -225,7 +225,7 @@ class Documents(unittest.TestCase):
 
 
 class RulesFindMistakes(unittest.TestCase):
-    """Each rule above, seen failing."""
+    """Each rule above fails when it should."""
 
     def test_long_line(self):
         long = "x" * 121

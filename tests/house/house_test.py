@@ -1,4 +1,4 @@
-"""The rules of the house, kept by the tree; and each rule, seen finding what it is for."""
+"""The tree keeps the house rules, and each rule finds the fault that it is for."""
 
 import os
 import pathlib
@@ -18,7 +18,7 @@ ROOT = pathlib.Path(os.environ.get("RINGLET_SOURCE_DIR",
 
 
 def clang_format():
-    """One that formats as ours does: 19, or at least 15."""
+    """A clang-format that formats like ours: 19, or at least 15."""
     for name in ("clang-format-19", "clang-format"):
         if shutil.which(name):
             told = subprocess.run([name, "--version"], capture_output=True, text=True, check=True)
@@ -92,7 +92,7 @@ class Tree(unittest.TestCase):
 
 
 class PlantedTree(unittest.TestCase):
-    """Each rule finds its own kind of fault in a small tree, at the right line, and only that."""
+    """Each rule finds its kind of fault in a small tree, at the right line, and nothing else."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory()
@@ -105,7 +105,7 @@ class PlantedTree(unittest.TestCase):
         path.write_text(text)
 
     def finds(self, rule, *expected, arguments=()):
-        """As many complaints as expected, each with the words that are expected of it."""
+        """Checks the number of complaints, and that each has the expected words."""
         found = list(rule(self.root, *arguments))
         self.assertEqual(len(found), len(expected), found)
         for complaint, words in zip(found, expected):

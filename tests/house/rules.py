@@ -1,5 +1,5 @@
-"""The rules of the house that a program can check. Each looks at a tree and yields complaints, as
-"path:line: what is wrong"; none means that the rule is kept."""
+"""The house rules that a program can check. Each checks a tree and yields complaints, as
+"path:line: what is wrong"; no complaint means that the rule is kept."""
 
 import os
 import pathlib
@@ -10,11 +10,11 @@ CPP = (".cpp", ".hpp", ".c", ".h")
 TEXT = (*CPP, ".py", ".sh", ".md", ".cmake", ".txt", ".json", ".in", ".yml",
         ".yaml", ".toml", ".service", "run", "LICENSE", ".clang-format", ".clang-tidy", ".gitignore")
 
-# docs/internals/README.md, "Floors": the folders of src/runtime, from the lowest up. A file includes only what
-# lies in its own folder or in one below; the two kernels of the ring know nothing of each other.
+# docs/internals/README.md, "Floors": the folders of src/runtime, from the lowest up. A file includes only files
+# of its own folder or of one below; the two kernels of the ring do not include each other.
 FLOORS = ("base", "task", "ring", "loop", "sync", "net", "io", "process", "serve", "simulation")
 
-# Headers in include/ringlet that have no source: the floor on which they stand.
+# Headers in include/ringlet without a source, by floor.
 HEADERS = {
     "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "duration_histogram", "liveness", "result", "version"),
     "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task_list", "wait"),
@@ -27,12 +27,12 @@ HEADERS = {
     "simulation": ("testing/fault",),
 }
 FLOOR_OF_HEADER = {f"ringlet/{name}.hpp": floor for floor, names in HEADERS.items() for name in names}
-EVERYTHING = "ringlet/ringlet.hpp"  # stands above all floors
+EVERYTHING = "ringlet/ringlet.hpp"  # above all floors
 
 # <header>: the only file of src and examples that may include it.
 DOORS = {"liburing.h": "queue_memory.hpp", "sys/epoll.h": "epoll_ring.cpp"}
 
-# Headers without a test of their own name, and tests without a header.
+# Headers without a test of the same name, and tests without a header.
 TESTED_ELSEWHERE = {
     "any_stream": "the contract of streams",
     "answer_or_task": "what Reader and Writer do with it",
@@ -84,11 +84,11 @@ TESTS_WITHOUT_A_HEADER = {
     "stack": "awaits without end must not grow the stack: task and event_loop together",
 }
 
-# Forms of co_await that g++ 12 miscompiles are written on purpose in here.
+# Files with deliberate uses of co_await that g++ 12 miscompiles.
 COMPILER_TESTS = ("tests/unit/task/compiler_test.cpp",)
 
 LONGEST_FILE = 400
-LONGEST_UNIT_TEST = 1000  # one file for each header, as long as what the header promises
+LONGEST_UNIT_TEST = 1000  # one test file for each header, which may promise a lot
 LONG_FILES = {
     "tests/bench/benchmark_test.py": "a test for each promise of benchmark.sh",
     "tests/bench/peers_test.py": "thirty servers, one contract",
@@ -97,8 +97,8 @@ LONG_FILES = {
 
 
 def files(root, suffixes):
-    """The files of the tree with these suffixes, or names where there is no suffix; without hidden
-    folders and build folders."""
+    """The files in the tree with these suffixes, or with these names if they have no suffix; hidden
+    folders and build folders are skipped."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(
             name for name in folders
@@ -111,7 +111,7 @@ def files(root, suffixes):
 
 
 def places(root, path, text, pattern):
-    """(the place for a complaint, the match) for each match of the pattern."""
+    """Yields (place for a complaint, match) for each match of the pattern."""
     for match in re.finditer(pattern, text, re.MULTILINE):
         line = text.count("\n", 0, match.start()) + 1
         yield f"{path.relative_to(root)}:{line}", match
@@ -129,7 +129,7 @@ def runtime_files(root):
 
 
 def floor_of(root, header):
-    """The folder of src/runtime to which a header belongs, as it is included; None for a stranger."""
+    """The folder of src/runtime that an included header belongs to; None for a foreign header."""
     runtime = root / "src/runtime"
     if not header.startswith("ringlet/"):
         return header.partition("/")[0] if (runtime / header).exists() else None
@@ -251,7 +251,7 @@ def headers_and_tests_are_pairs(root):
 
 
 AWAIT_CONTRACT = "tests/contract/await_test.cpp"
-# Awaiters that no cancelled task can be told by.
+# Awaiters that cannot report a cancellation.
 AWAITERS_THAT_DO_NOT_SUSPEND = {
     "NotAwaitable": "never compiles: it stands for what cannot be awaited",
     "PromiseBase::FinalAwaiter": "the end of a coroutine",
@@ -264,12 +264,12 @@ CLASS = r"^( *)(?:class|struct)(?: \[\[nodiscard\]\])? (\w+)[^;{]*\{"
 
 
 def every_awaiter_is_in_the_contract(root):
-    """A class with an await_suspend is named in the contract of awaits, which asks it about its cancellation."""
+    """Every class with an await_suspend is in the contract of awaits, which tests its cancellation."""
     contract = (root / AWAIT_CONTRACT).read_text()
     for path in runtime_files(root):
         code = code_only(path.read_text())
         for place, match in places(root, path, code, r"\bawait_suspend\(std::coroutine_handle"):
-            around = []  # the classes that it stands in, from the inside out
+            around = []  # the enclosing classes, from the inside out
             line = code[code.rfind("\n", 0, match.start()) + 1:match.start()]
             depth = len(line) - len(line.lstrip())
             for found in reversed(list(re.finditer(CLASS, code[:match.start()], re.M))):
@@ -285,7 +285,7 @@ def every_awaiter_is_in_the_contract(root):
 
 
 def code_only(text):
-    """The text with comments, strings and characters blanked; lines stay where they are."""
+    """The text with comments, strings and characters blanked, and its lines unchanged."""
     comment = r"//[^\n]*|/\*.*?\*/"
     string = r'R"\(.*?\)"|"(?:\\.|[^"\\\n])*"'
     character = r"(?<![0-9a-zA-Z])'(?:\\.|[^'\\\n])+'"
@@ -306,7 +306,7 @@ def awaits_into_a_name(root):
 
 
 def wrong_before(code, begin):
-    """Looks outwards, from one open parenthesis to the next, as far as the block's brace."""
+    """Searches outwards, from one open parenthesis to the next, up to the block's brace."""
     depth, same_statement = 0, True
     for index in range(begin - 1, -1, -1):
         letter = code[index]
@@ -340,7 +340,7 @@ def wrong_after(code, end):
         elif letter in ";}" and depth == 0:
             return None
         elif letter in ")]":
-            other_argument = False  # out of the parenthesis around the co_await
+            other_argument = False  # outside of the parenthesis around the co_await
         elif letter == "," and depth == 0:
             other_argument = True
         elif letter == "?" and depth == 0 and not other_argument:
@@ -353,13 +353,13 @@ def wrong_after(code, end):
 
 def nothing_is_left_to_do(root):
     for path in files(root, TEXT):
-        words = r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b"  # in pieces: it must not find itself
+        words = r"\b(TO" r"DO|FIX" r"ME|X" r"XX)\b"  # split, so that it does not find itself
         for place, match in places(root, path, path.read_text(), words):
             yield f"{place}: {match[0]}"
 
 
 def planted_mistakes_are_compiled(root):
-    """A file that makes a mistake on purpose makes none unless the program of mistakes compiles it again."""
+    """A file with a planted mistake must be compiled again by canary_stress, or the mistake has no effect."""
     program = re.search(r"^add_executable\(canary_stress\b[^)]*\)", (root / "tests/CMakeLists.txt").read_text(), re.MULTILINE)[0]
     for path in runtime_files(root):
         name = str(path.relative_to(root))
@@ -408,7 +408,7 @@ def links_lead_somewhere(root):
 
 
 def anchors(text):
-    """What links can name in a page, as GitHub makes it of the headings."""
+    """The anchors of a page, as GitHub derives them from the headings."""
     for heading in re.findall(r"^#+ +(.*)$", text, re.MULTILINE):
         yield re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
@@ -431,7 +431,7 @@ def public_types_have_docstrings(root):
 
 
 def sources_are_formatted(root, clang_format):
-    """By the .clang-format of the tree."""
+    """Formatted according to the .clang-format of the tree."""
     paths = [path for path in files(root, CPP)]
     ended = subprocess.run([clang_format, "--dry-run", *paths], capture_output=True, text=True,
                            check=False)

@@ -12,12 +12,12 @@ import unittest
 ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
 TIDY, CLANG = "clang-tidy-19", "clang++-19"
 SECONDS_LIMIT = 1200
-# A file that includes sources is what a unity build is made of.
+# Unity builds consist of files that include sources.
 CHECKS = "--checks=-bugprone-suspicious-include"
 
 
 def findings(source, *options):
-    """The lines of clang-tidy about a source."""
+    """The lines that clang-tidy prints about a source."""
     ended = subprocess.run([TIDY, "--quiet", f"--config-file={ROOT / '.clang-tidy'}", CHECKS, source, *options],
                            capture_output=True, text=True, timeout=SECONDS_LIMIT, check=False)
     found = re.findall(r"^.*(?:error|warning): .*$", ended.stdout, re.MULTILINE)
@@ -37,7 +37,7 @@ class Tidy(unittest.TestCase):
     def test_the_sources(self):
         subprocess.run(["cmake", "-G", "Ninja", "-S", ROOT, "-B", self.folder, f"-DCMAKE_CXX_COMPILER={CLANG}",
                         "-DRINGLET_TESTS=OFF", "-DRINGLET_BENCH=OFF", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON",
-                        # Many sources as one: what they share is read once.
+                        # Many sources as one: shared headers are read once.
                         "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=30"],
                        stdout=subprocess.DEVNULL, timeout=SECONDS_LIMIT, check=True)
         sources = sorted(self.folder.glob("src/**/Unity/*.cxx"))

@@ -1,11 +1,11 @@
-"""Builds that compile several sources as one (sanitizers, packages) must not find a name twice in their unnamed
-namespaces. A compiler says so, after minutes; this says it in a second."""
+"""Sources that are compiled as one (sanitizers, packages) must not define a name twice in their unnamed namespaces.
+A compiler finds that after minutes; this check takes a second."""
 
 import re
 
 import rules
 
-# What is compiled as one: each library and program, and the tests of a folder (tests/CMakeLists.txt).
+# Sources compiled as one: each library and program, and the tests of a folder (tests/CMakeLists.txt).
 TOGETHER = ("src/runtime/**", "src/tls", "src/client", "src/doctor", "src/server", "src/top", "tests/stress", "tests/tls",
             *(f"tests/unit/{folder}" for folder in ("base", "io", "loop", "net", "process", "ring", "serve", "sync", "task")))
 ALONE = ("compiler_test.cpp", "ready_queue_test.cpp")
@@ -27,7 +27,7 @@ def no_name_twice_in_a_unity_build(root):
 
 
 def names_of(text):
-    """(what is declared in unnamed namespaces, its line). A function is its name and the types of its parameters."""
+    """Yields (name declared in an unnamed namespace, line). A function's name includes its parameter types."""
     code = rules.code_only(text)
     code = re.sub(r"^[ \t]*#.*", lambda match: " " * len(match[0]), code, flags=re.M)
     for opened in re.finditer(r"\bnamespace\s*\{", code):
@@ -38,7 +38,7 @@ def names_of(text):
 
 
 def declarations(code, begin):
-    """(where it begins, its text up to the body) for each declaration up to the brace that closes the namespace."""
+    """Yields (begin, text up to the body) for each declaration up to the brace that closes the namespace."""
     depth, parentheses, start, head_end = 0, 0, begin, None
     for index in range(begin, len(code)):
         letter = code[index]
@@ -62,7 +62,7 @@ def declarations(code, begin):
 
 
 def is_body(code, brace):
-    """Whether what ends here is a function's body, and not a class or an initializer, which a semicolon follows."""
+    """Whether a function's body ends here, and not a class or an initializer, which a semicolon follows."""
     return not code[brace + 1:].lstrip().startswith((";", ",", ")", "."))
 
 
@@ -97,7 +97,7 @@ def without_value(head):
 
 
 def types_of(parameters):
-    """Each parameter without its name."""
+    """Yields each parameter's type."""
     depth, one, all_of_them = 0, "", []
     for letter in parameters + ",":
         depth += (letter in "(<[{") - (letter in ")>]}")

@@ -1,7 +1,7 @@
-"""The shell blocks of the documents are run as they stand, in a copy of the tree, by a stranger.
+"""The shell blocks of the documents are run unchanged in a copy of the tree, as a new user would.
 
-A block that takes too long has a short form, and one that changes the machine says why it is not run, each in a
-comment before it that the page does not show:
+A block that takes too long has a short form, and one that changes the machine says why it is not run, both in a
+comment before it, which the rendered page does not show:
 
     <!-- short: ./benchmark.sh --list -->
     <!-- not run: sets options of the kernel -->
@@ -19,10 +19,10 @@ import unittest
 ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LIMIT_SECONDS = 30 * 60
-# What may keep a block from being run.
+# Reasons for not running a block.
 REASONS = ("sets options of the kernel", "needs Docker", "needs Kubernetes", "changes this system's services",
            "needs the network", "needs several machines", "waits for a client")
-# As small as a seccomp profile of a container's runtime can be.
+# A minimal seccomp profile of a container runtime.
 PROFILE = """{"defaultAction": "SCMP_ACT_ERRNO", "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}],
     "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}]}"""
 
@@ -46,7 +46,7 @@ class Blocks(unittest.TestCase):
                     self.assertLessEqual(len(marks), 1)
                     if "not run" in marks:
                         self.assertIn(marks["not run"], REASONS)
-                    # Each line is a command, not the end of one that was too long.
+                    # Each line is a complete command.
                     self.assertNotRegex(marks.get("short", ""), r"(?m)^\s*(-|&&)")
 
     def test_marks_are_read(self):
@@ -58,9 +58,9 @@ class Blocks(unittest.TestCase):
 @unittest.skipIf(os.environ.get("RINGLET_SANITIZE"), "a stranger builds without sanitizers")
 @unittest.skipUnless(os.environ.get("RINGLET_FULL"), "builds everything again: for tests/run.sh --full")
 class Commands(unittest.TestCase):
-    """The blocks of a document run one after another: the later ones use what the earlier ones have built."""
+    """The blocks of a document run in order, because later ones use what earlier ones built."""
 
-    limit_seconds = 3600  # a document builds everything, and measures
+    limit_seconds = 3600  # a document builds everything and measures
 
     @classmethod
     def setUpClass(cls):
@@ -77,7 +77,7 @@ class Commands(unittest.TestCase):
             shutil.copytree(ROOT, cls.tree, ignore=shutil.ignore_patterns("build", ".git"))
 
     def run_block(self, commands):
-        if "benchmark.sh" in commands:  # of two measurements on a machine, the second waits, and says so
+        if "benchmark.sh" in commands:  # a second measurement on the machine waits, and says so
             with open(ROOT / "benchmark.sh") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 return self.run_in_tree(commands)
@@ -115,18 +115,18 @@ class Commands(unittest.TestCase):
         self.run_document("docs/tutorial.md")
 
     def prepare(self):
-        """What whoever reads the guides has done: measured once, and installed what was built by that."""
+        """What a reader of the guides has done before: measured once, and installed that build."""
         if not (self.tree / "default.json").exists():
             self.run_block("./benchmark.sh log --only echo_coro --runs 1")
             self.run_block("cmake --install build/release --prefix /opt/ringlet")
-            (self.tree / "default.json").write_text(PROFILE)  # what a runtime would have brought
+            (self.tree / "default.json").write_text(PROFILE)  # comes with a container runtime
 
     def test_install_after_a_benchmark(self):
         self.prepare()
 
 
 def add_documents():
-    """A test for each document, so that each has its own time."""
+    """A test for each document, so that each has its own time limit."""
     for document in DOCUMENTS:
         name = str(document.relative_to(ROOT))
         if name in ("README.md", "docs/tutorial.md") or not list(shell_blocks(document.read_text())):

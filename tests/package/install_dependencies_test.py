@@ -1,4 +1,4 @@
-"""cmake/install_dependencies.sh on machines that it has not seen: what it says, and that it then installs nothing."""
+"""cmake/install_dependencies.sh on bare machines: its messages, and that it then installs nothing."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ class InstallDependencies(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.stubs = pathlib.Path(folder.name)
-        # A machine without packages, lists of packages, and rights.
+        # A machine without packages, package lists or root rights.
         self.stub("dpkg-query", "exit 0")
         self.stub("apt-cache", "exit 0")
         self.stub("apt-get", "echo 'apt-get must not run' >&2; exit 100")

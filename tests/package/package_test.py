@@ -1,7 +1,7 @@
-"""A stranger's project: the README's program, built on an installed ringlet and on its sources.
+"""A user's project: the README's program, built with an installed ringlet and with its sources.
 
-Everything happens in a temporary directory. What was installed is moved before it is used, so that
-nothing can remember where it was.
+Everything happens in a temporary directory. The installation is moved before it is used, so that
+nothing can depend on its old place.
 """
 
 import json
@@ -22,7 +22,7 @@ CXX = os.environ["RINGLET_CXX"]
 HEADERS = ROOT / "src/runtime/include/ringlet"
 TLS_HEADERS = ROOT / "src/tls/include/ringlet"
 BUILD_SECONDS_LIMIT = 1200
-# Many sources as one, in a quarter of the time. (That each includes what it uses is for the preset `release`.)
+# Many sources as one, in a quarter of the time. (The preset `release` checks that each includes what it uses.)
 MANY_AS_ONE = ("-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=30")
 for_the_full_run = unittest.skipUnless(os.environ.get("RINGLET_FULL"), "builds the library again: for tests/run.sh --full")
 
@@ -72,7 +72,7 @@ class Package(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    # ---- the steps of a stranger -----------------------------------------------------------------
+    # ---- a user's steps --------------------------------------------------------------------------
 
     def install(self, build=BUILD):
         run("cmake", "--install", build, "--prefix", self.folder / "installed")
@@ -96,7 +96,7 @@ class Package(unittest.TestCase):
         return build
 
     def build_with_pkg_config(self, prefix):
-        """Returns the server, and what pkg-config said."""
+        """Returns the server, and the output of pkg-config."""
         words = run("pkg-config", "--cflags", "--libs", "ringlet",
                     PKG_CONFIG_PATH=next(prefix.glob("**/pkgconfig"))).split()
         source, server = self.folder / "server.cpp", self.folder / "server"
@@ -105,12 +105,12 @@ class Package(unittest.TestCase):
         return server, words
 
     def assert_serves(self, server, **options):
-        with programs.Program(server, **options) as running: # which ends it by SIGTERM
+        with programs.Program(server, **options) as running: # ends it by SIGTERM
             port = programs.wait_until(lambda: programs.listening_port(running.pid), "a listening socket")
             with programs.Connection(programs.HOST, port) as connection:
                 connection.echoes(b"hello, ringlet")
 
-    # ---- the three ways --------------------------------------------------------------------------
+    # ---- three ways to use it --------------------------------------------------------------------
 
     def test_find_package(self):
         prefix = self.install()
@@ -132,11 +132,11 @@ foreach(target echo_coro echo_bench ringlet_doctor ringlet_top unit_tests micro)
         message(FATAL_ERROR "${{target}} is built in a stranger's project")
     endif()
 endforeach()""")
-        # A static library that goes into a shared object.
+        # The static library, linked into a shared object.
         with (project / "CMakeLists.txt").open("a") as lists:
             lists.write("add_library(plugin MODULE server.cpp)\n"
                         "target_link_libraries(plugin PRIVATE ringlet::ringlet)\n")
-        # The library needs liburing alone.
+        # The library needs only liburing.
         without = [f"-DCMAKE_DISABLE_FIND_PACKAGE_{name}=ON"
                    for name in ("fmt", "CLI11", "nlohmann_json", "doctest", "OpenSSL")]
         build = self.build(project, *without, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DCMAKE_POSITION_INDEPENDENT_CODE=ON")
@@ -225,7 +225,7 @@ endforeach()""")
 
     def test_version_that_does_not_fit_is_refused(self):
         prefix = self.install()
-        # Before 1.0 another minor version is another interface.
+        # Before 1.0 each minor version has another interface.
         project = self.write_project("find_package(ringlet 0.0 REQUIRED)")
         with self.assertRaisesRegex(AssertionError, r'requested version "0.0"'):
             self.configure(project, f"-DCMAKE_PREFIX_PATH={prefix}")
@@ -318,7 +318,7 @@ endforeach()""")
 
 
 def add_builds():
-    """A test for each build type with each compiler, so that each has its own time; the generators take turns."""
+    """A test for each build type and compiler, so that each has its own time limit; generators alternate."""
     generators = ("Unix Makefiles", "Ninja")
     for turn, compiler in enumerate(("g++", "clang++-19")):
         for number, kind in enumerate(("None", "Debug", "Release", "RelWithDebInfo", "MinSizeRel", "LTO")):

@@ -1,4 +1,4 @@
-"""Mistakes that must not compile, with the words that say what to write instead."""
+"""Mistakes that must not compile, with the part of the error message that says what to write instead."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ ROOT = pathlib.Path(os.environ["RINGLET_SOURCE_DIR"])
 CXX = os.environ["RINGLET_CXX"]
 INCLUDE = ROOT / "src/runtime/include"
 
-# What each program includes, compiled once for all of them.
+# The headers of each program, compiled once for all of them.
 INCLUDED = """
 #include <ringlet/ringlet.hpp>
 #include <any>
@@ -96,7 +96,7 @@ class Refused(unittest.TestCase):
         return self.compiler.check(PROGRAM % statement + declarations)
 
     def compile_errors(self, statement):
-        """What the compiler says of the statement in a coroutine; empty when it compiles."""
+        """The compiler's messages about the statement in a coroutine; empty if it compiles."""
         ended = self.compile("", statement)
         return ended.stderr if ended.returncode != 0 else ""
 
@@ -142,7 +142,7 @@ class Refused(unittest.TestCase):
             "give the callable a name, and pass the name")
 
     def test_the_first_error_says_what_is_wrong(self):
-        """In programs of their own, since some of them are about functions."""
+        """In separate programs, because some of them define functions."""
         for program, words in FIRST_LINES.items():
             with self.subTest(program):
                 self.assertIn(words, first_error(self.compile(FOREIGN + program)))

@@ -1,6 +1,6 @@
 #pragma once
 
-// Certificates for tests, made when they are needed: an authority, and what it signs.
+// Certificates for tests, made on demand: an authority, and certificates that it signs.
 
 #include <ringlet/tls_context.hpp>
 
@@ -18,7 +18,7 @@
 
 namespace ringlet::testing {
 
-/// Without one there is no test: also programs without doctest make certificates.
+/// Aborts on failure: programs without doctest make certificates too.
 inline void must(bool done) {
     if (!done) std::abort();
 }
@@ -30,7 +30,7 @@ struct FreeOpenssl {
 using TestKey = std::unique_ptr<EVP_PKEY, FreeOpenssl>;
 using TestCertificate = std::unique_ptr<X509, FreeOpenssl>;
 
-/// What a certificate of a test says.
+/// The content of a test certificate.
 struct CertificateWish {
     std::string names; ///< as openssl writes them: "DNS:localhost,IP:127.0.0.1"
     int days_from = -1;
@@ -38,7 +38,7 @@ struct CertificateWish {
     bool is_authority = false;
 };
 
-/// A key of its own, and a certificate for it, signed by `authority` or by itself.
+/// A new key, and a certificate for it, signed by `authority` or self-signed.
 struct Signed {
     TestKey key;
     TestCertificate certificate;
@@ -75,7 +75,7 @@ private:
     }
 };
 
-/// A folder with PEM files, as long as it lives.
+/// A temporary folder with PEM files.
 class CertificateFolder {
 public:
     CertificateFolder() {
@@ -90,7 +90,7 @@ public:
 
     [[nodiscard]] std::string path(std::string_view file) const { return path_ / file; }
 
-    /// NAME.pem and NAME.key.
+    /// Writes NAME.pem and NAME.key.
     TlsCertificate write(const std::string& name, const Signed& what) const {
         TlsCertificate files{path(name + ".pem"), path(name + ".key")};
         std::FILE* file = std::fopen(files.chain_file.c_str(), "we");

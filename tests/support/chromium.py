@@ -1,4 +1,4 @@
-"""A headless Chromium that is talked with through a pipe: no port, no network, no library."""
+"""A headless Chromium, controlled through a pipe: no port, no network, no library."""
 
 import base64
 import contextlib
@@ -18,13 +18,13 @@ OPTIONS = (
     "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--hide-scrollbars", "--disable-dev-shm-usage",
     "--disable-breakpad", "--disable-crash-reporter",
-    "--no-sandbox",  # needed by root and in containers; only files of our own are opened
+    "--no-sandbox",  # needed as root and in containers; only our own files are opened
     "--remote-debugging-pipe",
 )  # fmt: skip
 
 
 class Unavailable(Exception):
-    """Chromium is not here, or does not work; says what to install."""
+    """Chromium is missing or does not work; the message says what to install."""
 
 
 def find():
@@ -35,7 +35,7 @@ def find():
 
 
 class Browser:
-    """One page. `with` ends the browser and takes away what it has written."""
+    """One page. `with` ends the browser and removes its files."""
 
     def __init__(self):
         program = find()
@@ -43,7 +43,7 @@ class Browser:
         theirs_in, self.commands = os.pipe()
         self.answers, theirs_out = os.pipe()
 
-        def at_3_and_4():  # where Chromium looks for its pipe
+        def at_3_and_4():  # where Chromium expects its pipe
             high = [os.dup2(end, number) for end, number in ((theirs_in, 103), (theirs_out, 104))]
             for end, number in zip(high, (3, 4)):
                 os.dup2(end, number)
@@ -75,14 +75,14 @@ class Browser:
             self.ask("Browser.close")
             self.process.wait(CLOSE_SECONDS)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)  # and those that it has started
+            os.killpg(self.process.pid, signal.SIGKILL)  # and its child processes
         self.process.wait()
         os.close(self.commands)
         os.close(self.answers)
         self.folder.cleanup()
 
     def read(self):
-        """The next message; an event is kept as well."""
+        """The next message; events are also kept."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while b"\0" not in self.unread:
             if not select.select([self.answers], [], [], max(0, deadline - time.monotonic()))[0]:
@@ -141,6 +141,6 @@ class Browser:
         return told["result"].get("value")
 
     def screenshot(self):
-        """All of the page, as the bytes of a PNG."""
+        """The whole page, as the bytes of a PNG."""
         told = self.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         return base64.b64decode(told["data"])

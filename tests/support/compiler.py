@@ -1,4 +1,4 @@
-"""A compiler that reads the headers of many small programs once."""
+"""A compiler for many small programs that reads their common headers once."""
 
 import pathlib
 import subprocess
@@ -8,7 +8,7 @@ SECONDS_LIMIT = 600
 
 
 class Compiler:
-    """Says what a compiler says of a program, after what all of them include. A context: it has a folder of its own."""
+    """Compiles programs after a precompiled common header. A context manager, because it has a temporary folder."""
 
     def __init__(self, command, included, *folders):
         self.command = [command, "-std=c++20"]
@@ -17,7 +17,7 @@ class Compiler:
         self.folder = tempfile.TemporaryDirectory(prefix="ringlet-compiler-")
         self.included = pathlib.Path(self.folder.name) / "included.hpp"
         self.included.write_text(included)
-        # Both g++ and clang++ look for it under this name.
+        # Both g++ and clang++ expect it under this name.
         precompiled = ["-x", "c++-header", self.included, "-o", f"{self.included}.gch"]
         subprocess.run([*self.command, *precompiled], timeout=SECONDS_LIMIT, check=True)
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// Runs code in a child process, for promises whose breach ends the program.
+// Runs code in a child process, for promises whose violation ends the program.
 
 #include "support.hpp"
 
@@ -23,8 +23,8 @@ namespace ringlet::testing {
 
 /// How a child process ended.
 struct ChildOutcome {
-    int signal = 0;      ///< that ended it, or 0
-    int exit_status = 0; ///< when no signal did
+    int signal = 0;      ///< the signal that ended it, or 0
+    int exit_status = 0; ///< if no signal ended it
     std::string error_output;
 
     [[nodiscard]] bool succeeded() const { return signal == 0 && exit_status == 0; }
@@ -45,13 +45,13 @@ inline ChildOutcome run_in_child(const std::function<int()>& fn, unsigned limit_
     const UniqueFd read_end(ends[0]);
     UniqueFd write_end(ends[1]);
 
-    // What is still in a buffer would be written by both: TSan's _exit(2) writes it.
+    // Otherwise both processes would write what is buffered: TSan's _exit(2) flushes it.
     std::cout.flush();
     std::fflush(nullptr);
     const pid_t child = ::fork();
     REQUIRE(child >= 0);
     if (child == 0) {
-        // The handlers of doctest would report a failed case.
+        // doctest's handlers would report a failed case.
         for (const int signal :
              {SIGABRT, SIGALRM, SIGBUS, SIGFPE, SIGILL, SIGINT, SIGSEGV, SIGTERM}) {
             std::signal(signal, SIG_DFL);
@@ -90,7 +90,7 @@ ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
     return run_in_child(call, limit_seconds);
 }
 
-/// Checks that `fn()` ends its process with SIGABRT after a message that contains `message`.
+/// Checks that `fn()` ends its process with SIGABRT after printing a line that contains `message`.
 inline void check_aborts(std::string_view message, const std::function<void()>& fn) {
     const ChildOutcome outcome = run_in_child(fn);
     CHECK_MESSAGE(outcome.signal == SIGABRT, outcome.to_string());

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs a command in a root of Debian 13, where this source lies at the same path: debian13.sh ROOT COMMAND...
+# Runs a command in a Debian 13 root, with this source at the same path: debian13.sh ROOT COMMAND...
 #
-# Makes the root when it is not there yet, and installs what the build and the tests need by the project's own
-# script. Exit status 69, with one line on stderr, where this cannot be done: it takes root and mmdebstrap.
+# Creates the root if it does not exist, and installs what the build and the tests need with the project's own
+# script. Exit status 69, with one line on stderr, if that is impossible: it needs root rights and mmdebstrap.
 set -eu
 
 root=$1
@@ -14,7 +14,7 @@ refuse() {
     exit 69
 }
 
-# Mounts are in a namespace of their own: they end with the command.
+# Mounts are in their own namespace, so they end with the command.
 # shellcheck disable=SC2016  # expanded by the inner shell
 inside() {
     unshare --mount sh -c '
@@ -39,11 +39,11 @@ if [ ! -e "$root/ready" ]; then
     mkdir -p "$(dirname "$root")"
     mmdebstrap --quiet --variant=minbase --include=ca-certificates trixie "$root" "$archive" >&2 ||
         refuse "mmdebstrap could not make the root"
-    # Programs of the root find this machine's names and archive.
+    # Programs in the root use this machine's host names and archive.
     cp /etc/hosts /etc/resolv.conf "$root/etc" 2>/dev/null || true
     touch "$root/ready"
 fi
-# What is needed may have grown since.
+# More may be needed by now.
 needed=$(sh "$source/cmake/install_dependencies.sh" --list build test)
 if [ "$needed" != "$(cat "$root/ready")" ]; then
     inside sh cmake/install_dependencies.sh build test >&2 || refuse "its packages could not be installed"

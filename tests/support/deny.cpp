@@ -1,10 +1,10 @@
 // deny ANSWER SYSCALL[,SYSCALL...] -- PROGRAM [ARGUMENT...]
 //
-// Runs a program under a seccomp filter, as a container would: the named system calls get ANSWER, an
-// errno by name, or KILL, which ends the process that makes the call. All others work.
+// Runs a program under a seccomp filter, like a container: the named system calls fail with ANSWER, an
+// errno by name, or with KILL, which ends the calling process. All others work.
 //
-// Exit status 64 when it is called wrongly, 71 when no filter can be installed, 127 when the program
-// cannot be started; otherwise that of the program.
+// Exit status 64 for wrong usage, 71 if no filter can be installed, 127 if the program cannot be
+// started; otherwise that of the program.
 
 #include <algorithm>
 #include <cerrno>
@@ -54,7 +54,7 @@ constexpr std::pair<std::string_view, long> system_calls[] = {
 #endif
     {"sched_setaffinity", SYS_sched_setaffinity},
     {"prlimit64", SYS_prlimit64},
-    {"epoll_pwait2", 441}, // Linux 5.11; older headers do not know it
+    {"epoll_pwait2", 441}, // Linux 5.11; missing in older headers
     {"pidfd_open", 434},   // Linux 5.3
 };
 
@@ -74,7 +74,7 @@ sock_filter skip_one_unless(unsigned value) { return {BPF_JMP | BPF_JEQ | BPF_K,
 sock_filter skip_one_if(unsigned value) { return {BPF_JMP | BPF_JEQ | BPF_K, 1, 0, value}; }
 sock_filter answer_with(unsigned value) { return {BPF_RET | BPF_K, 0, 0, value}; }
 
-// Numbers mean something else on another architecture, which the same process can call too: those
+// A process can also make calls of another architecture, whose numbers mean something else: such
 // calls end it.
 std::vector<sock_filter> filter_of(unsigned answer, std::string_view names) {
     std::vector<sock_filter> filter = {

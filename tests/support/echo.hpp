@@ -19,7 +19,7 @@ Task<> echo_all(Stream stream) {
 inline Task<> echo(TcpStream stream) { return echo_all(std::move(stream)); }
 inline Task<> echo_any(StreamSocket stream) { return echo_all(std::move(stream)); }
 
-/// Waits until so many operations are with the kernel.
+/// Waits until that many operations are in flight.
 inline Task<> until_in_flight(EventLoop& loop, std::size_t count) {
     while (loop.stats().operations_in_flight < count) {
         const auto turned = co_await yield();

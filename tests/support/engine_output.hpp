@@ -8,7 +8,7 @@
 
 namespace ringlet::testing {
 
-/// What the engine has made for the wire; it is gone there.
+/// Takes the engine's output for the wire.
 inline std::vector<std::byte> take_output(TlsEngine& engine) {
     std::vector<std::byte> bytes;
     while (!engine.output().empty()) {

@@ -1,5 +1,5 @@
-// Stands still for a debugger: tasks that wait in every way, each in a function whose name says so. It prints its
-// process id when all of them wait.
+// An idle program for a debugger: tasks that wait in every way, each in a function named after it. Prints its
+// process id when all of them are waiting.
 
 #include <ringlet/ringlet.hpp>
 
@@ -65,7 +65,7 @@ Task<> wait_for_mutex(Mutex& mutex) {
     static_cast<void>(locked);
 }
 
-// It waits in a scope that was opened after that of a child.
+// Waits in a scope that was opened after a child's scope.
 Task<> in_a_group_body() {
     auto body = [](TaskGroup& group) -> Task<> {
         group.spawn("third child", sleep_long);
@@ -78,7 +78,7 @@ Task<> in_a_group_body() {
 
 std::atomic<bool> other_thread_stands = false;
 
-// By then everybody has begun to wait.
+// Long enough for every task to begin its wait.
 Task<> after_many_turns() {
     for (int turn = 0; turn < 20; ++turn) {
         auto turned = co_await yield();

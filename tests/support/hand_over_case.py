@@ -1,4 +1,4 @@
-"""Programs that take over from one another."""
+"""Base class for tests in which programs take over from one another."""
 
 import contextlib
 import pathlib
@@ -15,7 +15,7 @@ class HandOverCase(unittest.TestCase):
         self.path = str(pathlib.Path(folder.name, "next.sock"))
 
     def server(self, *options, port=0):
-        """The later --port is the one that counts for a first server only: later ones are told the port."""
+        """Only the first server chooses its port; later ones get it, because the last --port counts."""
         address = ("--port", port) if port else ()
         server = EchoCoro("--hand-over", f"unix:{self.path}", *address, *options)
         server.expected_errors = r"(?s).*"
@@ -28,7 +28,7 @@ class HandOverCase(unittest.TestCase):
 
     @contextlib.contextmanager
     def stuck_client(self, port):
-        """Whoever serves it drains for long."""
+        """A client that does not read, so that its server drains for long."""
         with Connection(HOST, port) as client:
             client.settimeout(0.2)
             with contextlib.suppress(TimeoutError):

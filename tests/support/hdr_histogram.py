@@ -1,5 +1,5 @@
-"""HdrHistogram's files, written from its description and not from our code: the compressed form V2, logs,
-and percentile distributions. Counts are {index of the bucket: samples}, for three digits and a unit of 1."""
+"""HdrHistogram's files, implemented from its specification and not from our code: the compressed form V2, logs,
+and percentile distributions. Counts are {bucket index: samples}, for three digits and a unit of 1."""
 
 import base64
 import math
@@ -13,7 +13,7 @@ PLAIN, COMPRESSED = 0x1C849313, 0x1C849314
 
 
 def bounds(index):
-    """The smallest and the largest value of a bucket."""
+    """The smallest and the largest value in a bucket."""
     if index < 2048:
         return index, index
     shift = (index >> 10) - 1
@@ -91,7 +91,7 @@ def read_log(text):
 
 
 def percentiles(counts):
-    """The text of a percentile distribution: five lines for each half of what is left to 100 %."""
+    """The text of a percentile distribution: five lines for each halving of the distance to 100 %."""
     total = sum(counts.values())
     text = "       Value     Percentile TotalCount 1/(1-Percentile)\n\n"
     level, seen = 0.0, 0

@@ -8,15 +8,15 @@
 
 namespace ringlet::testing {
 
-/// While it lives, the clock of this thread stands still, and the kernel is the real one in everything
-/// else. Nobody is late, however slow the machine is; what waits for a moment is told when it comes.
-/// It starts in the past, so that a wait of the kernel until a moment that has come here ends, too.
+/// While it lives, the clock of this thread stands still unless the test advances it; everything else is
+/// the real kernel. So nothing is late, however slow the machine is. It starts in the past, so that the
+/// kernel's own waits until a moment that has passed here end too.
 class HeldClock final : public Kernel {
 public:
     HeldClock() { Kernel::stand_in(this); }
     ~HeldClock() { Kernel::stand_in(nullptr); }
 
-    /// An hour at most, in all.
+    /// At most an hour in total.
     void advance(Clock::duration by) { now_ += by; }
 
     Result<UniqueFd> open_socket(int family, int type) override {

@@ -1,4 +1,4 @@
-"""The part of JSON Schema that our schemas use. Any other word in one is a mistake."""
+"""The part of JSON Schema that our schemas use. Any other keyword is a mistake."""
 
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 ANNOTATIONS = {"$schema", "$defs", "title", "description"}

@@ -1,4 +1,4 @@
-"""Made-up results of the lab, with all that they can have."""
+"""Made-up lab results with every possible part."""
 
 import json
 
@@ -24,7 +24,7 @@ FIELD = (
 PERCENTILES = ((50, 21), (75, 26), (90, 34), (99, 78), (99.9, 190), (99.99, 640))
 
 
-ROUNDS = (1, 0.97, 1.04, 1.02)  # each beside all together
+ROUNDS = (1, 0.97, 1.04, 1.02)  # each relative to all together
 
 
 def points(factor):
@@ -69,7 +69,7 @@ def step(number, name, title, ratio, backend="io_uring"):
 
 
 def whole():
-    """All of it, as a dictionary that the caller may change."""
+    """Complete results, as a dictionary that the caller may change."""
     ladder = [step(*each) for each in STEPS]
     ladder += [step(number, name, title, 1.302 * ratio, "epoll") for number, name, title, ratio in STEPS[:2]]
     field = [{"name": name, "language": language, "style": "loop", "row": row, "throughput_per_s": throughput,
@@ -96,7 +96,7 @@ def empty():
 
 
 def latencies_at_rate(rate, p50, p99=None, reached=None, limits=()):
-    """A sample of latencies, as a Sampler takes it."""
+    """A sample of latencies, in the form of a Sampler's."""
     told = {"samples": 9, "min": 1.0, "p50": p50, **({"p99": p99} if p99 else {})}
     total = {"throughput_per_s": reached or rate, "client_limits": list(limits), "latency_us": told}
     return {"rate_per_s": rate, "result": {"total": total}}

@@ -1,4 +1,4 @@
-"""What the tests of echo_bench share: how it is run, and what every run has to say."""
+"""Shared by the tests of echo_bench: how to run it, and what every run must print."""
 
 import re
 import unittest
@@ -13,7 +13,7 @@ def bench(port, *arguments, **options):
 
 
 class Client(unittest.TestCase):
-    """What the tests of the client ask of every run."""
+    """Checks for every run of the client."""
 
     def enter(self, context):
         value = context.__enter__()

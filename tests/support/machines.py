@@ -1,6 +1,6 @@
-"""Network namespaces that stand for machines: each has an address of its own on one network, a bridge.
+"""Network namespaces that act as machines: each has its own address on one network, a bridge.
 
-Their addresses and ports are theirs alone: nothing here meets what else runs on this machine.
+Their addresses and ports are separate from everything else on this machine.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ from programs import run
 
 
 def why_no_machines():
-    """Why there can be none here, or nothing."""
+    """Why they are impossible here, or an empty string."""
     try:
         with Machines(1):
             return ""
@@ -29,12 +29,12 @@ class Machine:
         self.name, self.address = name, address
 
     def on(self, *command):
-        """The words that run a command there: as one process, for ip(8) becomes it."""
+        """The words that run a command there, as one process, because ip(8) executes it."""
         return ["ip", "netns", "exec", self.name, *map(str, command)]
 
 
 class Machines:
-    """`with Machines(3) as (server, *clients)`: they are gone at the end, and with them what was set in them."""
+    """`with Machines(3) as (server, *clients)`: they and all their settings are removed at the end."""
 
     def __init__(self, count):
         self.count = count

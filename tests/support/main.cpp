@@ -1,8 +1,8 @@
-// The main of the unit tests. Prints a line for each case, which tests/support/summary.py counts:
+// main() of the unit tests. Prints a line for each case, which tests/support/summary.py counts:
 //     ::case passed|failed NAME
 //     ::case skipped NAME :: REASON
-// A case that hangs ends with a message that says what it was waiting for. Whatever it names has its time anew: a case
-// that goes on is no case that hangs.
+// A case that hangs ends with a message that says what it was waiting for. Each thing that it names restarts its
+// time limit: a case that makes progress does not hang.
 
 #define DOCTEST_CONFIG_IMPLEMENT
 #include "support.hpp"
@@ -17,13 +17,13 @@
 
 namespace {
 
-constexpr unsigned case_limit_seconds = 300; // since it has named something
+constexpr unsigned case_limit_seconds = 300; // since it last named something
 constexpr int skip_status = 77;
 unsigned skipped_count = 0;
-const char* skip_reason = nullptr; // of the case that runs
+const char* skip_reason = nullptr; // of the running case
 unsigned run_count = 0;
-bool has_run = false;               // and not only listed cases, say
-std::atomic<pid_t> case_runs_in{0}; // not in a child of this process, which has limits of its own
+bool has_run = false;               // and not just listed cases
+std::atomic<pid_t> case_runs_in{0}; // not in a child, which has its own limits
 const char* volatile current_case = "";
 const char* volatile awaited = "nothing that the test has named (testing::waiting_for)";
 

@@ -1,7 +1,7 @@
 #pragma once
 
-// What the tests of the loop, the sockets and the server share: connected pairs, small blocking
-// clients, counts of what is open, and programs that are expected to die.
+// Shared by the tests of the loop, the sockets and the server: connected pairs, small blocking clients,
+// counts of open descriptors, and programs that are expected to die.
 
 #include "support.hpp"
 
@@ -29,13 +29,13 @@
 
 namespace ringlet::testing {
 
-/// Descriptors that this process has open.
+/// The number of open descriptors of this process.
 inline std::size_t descriptor_count() {
     const std::filesystem::directory_iterator open("/proc/self/fd");
     return static_cast<std::size_t>(std::distance(begin(open), end(open)));
 }
 
-/// Bytes that differ from their neighbours, so that a lost or doubled piece shows.
+/// Bytes that differ from their neighbours, so that a lost or doubled piece is found.
 inline std::vector<std::byte> pattern(std::size_t size_bytes) {
     std::vector<std::byte> bytes(size_bytes);
     std::uint32_t state = 1;
@@ -55,7 +55,7 @@ std::string text_of(const Bytes& bytes) {
     return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// ---- sockets, the blocking way ------------------------------------------------------------------
+// ---- blocking sockets ---------------------------------------------------------------------------
 
 struct FdPair {
     UniqueFd first;
@@ -83,7 +83,7 @@ inline Endpoint address_of(int fd) {
     return Endpoint::from_sockaddr(address);
 }
 
-/// A socket that is bound; with a backlog it listens too.
+/// A bound socket; with a backlog it also listens.
 inline UniqueFd bound_socket(const Endpoint& endpoint, int backlog = -1) {
     UniqueFd fd(::socket(endpoint.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
     REQUIRE(fd);
@@ -92,7 +92,7 @@ inline UniqueFd bound_socket(const Endpoint& endpoint, int backlog = -1) {
     return fd;
 }
 
-/// A blocking client; owns nothing when the connection failed (see errno). Its reads end after
+/// A blocking client; owns nothing if the connection failed (see errno). Its reads end after
 /// `read_limit_seconds`, so that no test waits forever.
 inline constexpr int read_limit_seconds = 60;
 inline UniqueFd connect_to(const Endpoint& endpoint) {
@@ -155,8 +155,8 @@ inline std::string read_up_to(int fd, std::size_t size_bytes) {
     return text;
 }
 
-/// How the connection ended, seen from a blocking client: 0 by a FIN, otherwise an errno. What
-/// still arrives is thrown away. EAGAIN: it did not end in time.
+/// How the connection ended, seen from a blocking client: 0 for a FIN, otherwise an errno. Data that
+/// still arrives is discarded. EAGAIN: it did not end in time.
 inline int end_of(int fd) {
     std::array<char, 4096> rest{};
     for (;;) {
@@ -178,7 +178,7 @@ inline bool is_readable(int fd, int limit_ms) {
     return ::poll(&watched, 1, limit_ms) == 1;
 }
 
-/// Makes the next close send a RST.
+/// Makes close send a RST.
 inline void reset_on_close(int fd) {
     const linger at_once{.l_onoff = 1, .l_linger = 0};
     REQUIRE(::setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0);
@@ -186,7 +186,7 @@ inline void reset_on_close(int fd) {
 
 // ---- loops --------------------------------------------------------------------------------------
 
-/// A loop that keeps what it reports.
+/// A loop that keeps its reports.
 struct ReportingLoop {
     explicit ReportingLoop(unsigned ring_entries = 256) : made(create(ring_entries)) {
         REQUIRE_MESSAGE(made, made.error().message());
@@ -209,7 +209,7 @@ private:
     Result<EventLoop> made;
 };
 
-/// Takes every handler of a signal away, such as that of the watchdog of the tests, until it goes.
+/// Removes all signal handlers while it lives, such as the one of the tests' watchdog.
 class WithoutSignalHandlers {
 public:
     WithoutSignalHandlers() {
@@ -241,7 +241,7 @@ inline void check_nothing_left(EventLoop& loop) {
     CHECK(stats.armed_timers == 0);
 }
 
-/// Counts itself, to see whether the locals of a frame were destroyed.
+/// Counts its instances, to check that the locals of a frame were destroyed.
 struct Counted {
     explicit Counted(int& count) : count_(&count) { ++*count_; }
     Counted(const Counted& other) : count_(other.count_) { ++*count_; }
@@ -254,12 +254,12 @@ private:
     int* count_;
 };
 
-// ---- programs of their own ----------------------------------------------------------------------
+// ---- child processes ----------------------------------------------------------------------------
 
 /// How a child process ended, and what it wrote to stderr.
 struct Ending {
     int signal = 0;
-    int status = -1; ///< its exit status, when no signal ended it
+    int status = -1; ///< its exit status, if no signal ended it
     std::string errors;
 
     [[nodiscard]] bool says(std::string_view text) const {
@@ -276,8 +276,8 @@ inline Ending wait_for_end(pid_t child) {
     return ending;
 }
 
-/// Runs `fn` in a forked child, whose exit status is what it returns. The child ends after a
-/// minute at the latest.
+/// Runs `fn` in a forked child, whose exit status is the return value. The child ends within a
+/// minute.
 template <class Fn>
 pid_t start_child(Fn fn) {
     std::fflush(nullptr);
@@ -299,7 +299,7 @@ pid_t start_child(Fn fn) {
     ::_exit(status);
 }
 
-/// Runs `fn` in a child process that is expected to die, and tells how it did.
+/// Runs `fn` in a child process that is expected to die, and returns how it ended.
 template <class Fn>
 Ending end_of_child(Fn fn) {
     std::array<int, 2> ends{-1, -1};

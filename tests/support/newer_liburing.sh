@@ -1,7 +1,7 @@
 #!/bin/sh
 # Unpacks the liburing of a newer Debian into a folder, without installing it: newer_liburing.sh FOLDER [SUITE]
 #
-# Says nothing when it is there already. Exit status 1, with one line on stderr, where this is no Debian, or
+# Prints nothing if it is already there. Exit status 1, with one line on stderr, if this is not Debian, or
 # its archive cannot be reached.
 set -eu
 
@@ -32,7 +32,7 @@ apt update || refuse "the packages of $suite cannot be listed: $(tail -n 1 outpu
 apt download liburing-dev linux-libc-dev || refuse "liburing-dev of $suite cannot be had: $(tail -n 1 output)"
 cd "$OLDPWD"
 mkdir -p "$folder"
-# Its headers need those of a kernel that is as new.
+# Its headers need equally new kernel headers.
 for package in "$work"/*.deb; do
     dpkg-deb -x "$package" "$folder"
 done

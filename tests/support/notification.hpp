@@ -1,6 +1,6 @@
 #pragma once
 
-// Lets the one coroutine of a test that waits go on; the next wait then waits again.
+// Resumes the one waiting coroutine of a test; the next wait then waits again.
 
 #include <ringlet/event.hpp>
 #include <ringlet/task.hpp>

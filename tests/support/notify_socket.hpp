@@ -1,6 +1,6 @@
 #pragma once
 
-// A service manager as a program sees it: a Unix socket for datagrams (sd_notify(3)), and variables of the environment.
+// A service manager as a program sees it: a Unix datagram socket (sd_notify(3)), and environment variables.
 
 #include "net.hpp"
 
@@ -14,7 +14,7 @@
 
 namespace ringlet::testing {
 
-/// Its name is chosen by the kernel.
+/// A socket whose name the kernel chooses.
 class NotifySocket {
 public:
     NotifySocket() : socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
@@ -29,19 +29,19 @@ public:
         REQUIRE(::getsockname(socket_.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0);
         return Endpoint::from_sockaddr(name, size);
     }
-    /// As NOTIFY_SOCKET has it.
+    /// The value for NOTIFY_SOCKET.
     [[nodiscard]] std::string variable() const {
         return address().to_string().substr(std::string_view("unix:").size());
     }
 
-    /// What has come; empty if nothing has.
+    /// The next message; empty if there is none.
     std::string next() {
         std::string text(4096, '\0');
         const ssize_t size = ::recv(socket_.get(), text.data(), text.size(), MSG_DONTWAIT);
         text.resize(size < 0 ? 0 : static_cast<std::size_t>(size));
         return text;
     }
-    /// Waits for the next one that begins so, and throws away what comes before it.
+    /// Waits for the next message with this beginning, and discards earlier ones.
     std::string until(std::string_view beginning) {
         for (;;) {
             pollfd waits{.fd = socket_.get(), .events = POLLIN, .revents = 0};
@@ -51,7 +51,7 @@ public:
             if (text.starts_with(beginning)) return text;
         }
     }
-    /// Whether nothing that begins so comes within this time.
+    /// Whether no message with this beginning comes within this time.
     bool nothing_for(std::chrono::milliseconds time, std::string_view beginning) {
         const auto end = std::chrono::steady_clock::now() + time;
         while (std::chrono::steady_clock::now() < end) {
@@ -65,7 +65,7 @@ private:
     UniqueFd socket_;
 };
 
-/// A variable of the environment, while no other thread runs that looks there.
+/// Sets an environment variable while it lives. No other thread may read the environment.
 class Variable {
 public:
     Variable(const char* name, const std::string& value) : name_(name) {

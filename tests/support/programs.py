@@ -1,6 +1,6 @@
-"""Starts ringlet's programs as a stranger would, talks with them, and makes sure that they end.
+"""Starts ringlet's programs like a user, talks to them, and makes sure that they end.
 
-Every wait is bounded and says on failure what it waited for. Nothing here depends on a fixed port.
+Every wait is bounded, and its failure says what it waited for. Nothing here depends on a fixed port.
 """
 
 import contextlib
@@ -38,14 +38,14 @@ CANNOT_CREATE, UNWRITTEN, NO_PERMISSION = 73, 74, 77
 
 
 def without_waiting(ended):
-    """What a measurement printed, but for waiting until another one on this machine had ended: another test's, perhaps."""
+    """The stderr of a measurement, without the lines about waiting for another one on this machine."""
     lines = ended.stderr.splitlines(keepends=True)
     ended.stderr = "".join(line for line in lines if "waiting for another measurement" not in line)
     return ended
 
 
 def wait_until(true, what, seconds=PATIENCE_SECONDS):
-    """Asks again and again, and returns the first true answer."""
+    """Calls repeatedly, and returns the first true result."""
     deadline = time.monotonic() + seconds
     while True:
         answer = true()
@@ -65,8 +65,8 @@ def is_running(pid):
 
 
 def socket_of_process(pid, peer_address):
-    """A duplicate of the socket that process has connected to peer_address."""
-    pidfd_open, pidfd_getfd = 434, 438  # the same number on every architecture; Linux 5.6
+    """A duplicate of the process's socket that is connected to peer_address."""
+    pidfd_open, pidfd_getfd = 434, 438  # the same numbers on every architecture; Linux 5.6
     system_call = ctypes.CDLL(None, use_errno=True).syscall
 
     def checked(*arguments):
@@ -85,7 +85,7 @@ def socket_of_process(pid, peer_address):
             except PermissionError:
                 raise
             except OSError:
-                continue  # the server has closed it meanwhile
+                continue  # closed meanwhile
             try:
                 if candidate.getpeername() == peer_address:
                     return candidate
@@ -119,7 +119,7 @@ def stderr_on_a_terminal(*command):
         while select.select([terminal], [], [], PATIENCE_SECONDS)[0]:
             try:
                 written += os.read(terminal, 4096)
-            except OSError:  # nobody has it open any more: the program has ended
+            except OSError:  # no process has it open: the program has ended
                 process.wait(PATIENCE_SECONDS)
                 return written.decode()
         raise AssertionError(f"waiting for {command[0]} to end on a terminal: {written}")
@@ -130,20 +130,20 @@ def stderr_on_a_terminal(*command):
 
 
 def descriptor_limit(count):
-    """For preexec_fn: as `ulimit -n COUNT` in the shell before the program."""
+    """For preexec_fn: like `ulimit -n COUNT` before the program."""
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
 @contextlib.contextmanager
 def port_of_nobody():
-    """A port on which nobody listens, and nobody else can as long as it is needed."""
+    """A port without a listener, reserved for as long as it is needed."""
     with socket.socket() as bound:
         bound.bind((HOST, 0))
         yield bound.getsockname()[1]
 
 
 def listening_port(pid):
-    """The port on which a process listens, or None: its sockets among all that listen (proc(5), state 0A)."""
+    """The port on which a process listens, or None: its sockets among all listening ones (proc(5), state 0A)."""
     listening = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(FileNotFoundError):  # no IPv6 here
@@ -158,8 +158,8 @@ def listening_port(pid):
 
 
 class Program:
-    """One running program. `with` ends it by SIGTERM, and wants status 0 and nothing unexpected on
-    stderr: a sanitizer's report, above all."""
+    """One running program. `with` ends it by SIGTERM, and expects status 0 and nothing unexpected on
+    stderr, such as a sanitizer's report."""
 
     def __init__(self, *command, **options):
         self.name = pathlib.Path(command[0]).name
@@ -192,7 +192,7 @@ class Program:
                 print(f"{self.name} said: {said}")
 
     def line(self):
-        """The next line on stdout, without its end."""
+        """The next line on stdout, without its newline."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while b"\n" not in self.unread:
             patience = max(0.0, deadline - time.monotonic())
@@ -207,7 +207,7 @@ class Program:
         return line.decode()
 
     def rest(self):
-        """All of stdout that has not been read, once the program has ended."""
+        """The unread rest of stdout, after the program has ended."""
         rest = self.unread + self.process.stdout.read()
         self.unread = b""
         return rest.decode()
@@ -227,7 +227,7 @@ class Program:
         return self.wait(f"by signal {signal_number}")
 
     def threads(self):
-        """The names of its threads; those of the kernel's io_uring workers begin with iou-wrk."""
+        """The names of its threads; the kernel's io_uring workers begin with iou-wrk."""
         tasks = pathlib.Path(f"/proc/{self.pid}/task").iterdir()
         return [(task / "comm").read_text().strip() for task in tasks]
 
@@ -244,7 +244,7 @@ class Program:
 
 
 class EchoCoro(Program):
-    """echo_coro on a free port, ready to be connected to. `under` is a command to run it under."""
+    """echo_coro on a free port, ready for connections. `under` is a command to run it under."""
 
     def __init__(self, *arguments, under=(), **options):
         command = [*under, ECHO_CORO, "--port", 0, *arguments]
@@ -269,7 +269,7 @@ class EchoCoro(Program):
 
 
 class Connection(socket.socket):
-    """A TCP connection whose waits are bounded and say what they waited for."""
+    """A TCP connection whose waits are bounded, and whose failures say what it waited for."""
 
     def __init__(self, host, port, receive_buffer_bytes=0):
         super().__init__(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -319,13 +319,13 @@ class Connection(socket.socket):
         return bool(select.select([self], [], [], 0)[0])
 
     def reset(self):
-        """Closes so that the peer sees a reset."""
+        """Closes with a reset."""
         self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
 
 def strace(*options, log="/dev/null"):
-    """The words before a command that make it run under strace as our own child process."""
+    """The command prefix for strace that keeps the command our own child process."""
     return ["strace", "-D", "-f", "-qq", "-o", str(log), *options]
 
 

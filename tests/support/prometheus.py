@@ -1,4 +1,4 @@
-"""Reads what a server tells Prometheus, and finds what `promtool check metrics` would complain about, and more."""
+"""Parses a server's metrics, and finds what `promtool check metrics` would complain about, and more."""
 
 import re
 
@@ -6,19 +6,19 @@ NAME = r"[a-zA-Z_][a-zA-Z0-9_]*"
 LABEL = rf'({NAME})="((?:[^"\\\n]|\\["\\n])*)"'
 SAMPLE = re.compile(rf"({NAME})(?:\{{({LABEL}(?:,{LABEL})*)\}})? (\S+)")
 TYPES = ("counter", "gauge", "histogram", "info")
-# Units that Prometheus does not use, and the ones that it has for them.
+# Units that Prometheus does not use, and its units for them.
 UNITS = {"ms": "seconds", "milliseconds": "seconds", "us": "seconds", "microseconds": "seconds",
          "ns": "seconds", "nanoseconds": "seconds", "minutes": "seconds", "hours": "seconds",
          "kb": "bytes", "mb": "bytes", "kilobytes": "bytes", "bits": "bytes", "percent": "ratio"}
 
 
 class Scrape:
-    """`samples`: {(name, ((label, value), ...)): number}; `types`: {family: type}; `complaints`: all that is wrong."""
+    """`samples`: {(name, ((label, value), ...)): number}; `types`: {family: type}; `complaints`: all problems."""
 
     def __init__(self, text, openmetrics=False):
         self.samples, self.types, self.helps, self.complaints = {}, {}, {}, []
         self.openmetrics = openmetrics
-        self.closed = set()  # families that have ended: their samples stand together
+        self.closed = set()  # finished families: their samples must be together
         self.family = None
         if not text.endswith("\n"):
             self.complain("the last line does not end")
@@ -126,7 +126,7 @@ class Scrape:
 
 
 def names_in(expression):
-    """The names of metrics in an expression of PromQL: words that are no function, label, keyword or duration."""
+    """The metric names in a PromQL expression: words that are not a function, label, keyword or duration."""
     expression = re.sub(r'"[^"]*"', '""', expression)
     expression = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", expression)
     expression = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", expression)

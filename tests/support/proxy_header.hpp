@@ -1,6 +1,6 @@
 #pragma once
 
-// PROXY headers as a proxy writes them, and as none would.
+// PROXY headers, valid and invalid.
 
 #include <ringlet/proxy_protocol.hpp>
 
@@ -53,7 +53,7 @@ inline std::string tlv(std::uint8_t type, std::string_view value) {
     return static_cast<char>(type) + big_endian_16(value.size()) + std::string(value);
 }
 
-/// By a table, as nobody else in here does it.
+/// With a table, independently of the library's implementation.
 inline std::uint32_t crc32c(std::string_view text) {
     static const auto table = [] {
         std::array<std::uint32_t, 256> made{};
@@ -71,7 +71,7 @@ inline std::uint32_t crc32c(std::string_view text) {
     return ~crc;
 }
 
-/// With a checksum between both parts of the block.
+/// A header with a checksum between both parts of the block.
 inline std::string with_checksum(const std::string& before, const std::string& after) {
     std::string header =
         binary_header({.block = before + tlv(ProxyTlv::crc32c, std::string(4, '\0')) + after});

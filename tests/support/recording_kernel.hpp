@@ -17,7 +17,7 @@
 
 namespace ringlet::testing {
 
-/// Stands in for the real one and notes what it was asked.
+/// Replaces the real kernel and records its calls.
 class RecordingKernel final : public Kernel {
 public:
     std::function<void()> accepting; // called by `accept_waiting`
@@ -74,7 +74,7 @@ public:
     bool make_ring(const RingOptions&, std::unique_ptr<Ring>&) override { return false; }
 
     int closed = -1;
-    /// Whether SIGTERM or SIGINT would have ended the program when it began to listen.
+    /// Whether SIGTERM or SIGINT were still unblocked when the program began to listen.
     std::optional<bool> stops_while_listening;
     std::string reported;
 };

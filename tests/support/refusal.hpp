@@ -1,6 +1,6 @@
 #pragma once
 
-// System calls that the kernel refuses, as it does in a container.
+// System calls that the kernel refuses, as in a container.
 
 #include <array>
 #include <cstddef>
@@ -11,7 +11,7 @@
 
 namespace ringlet::testing {
 
-/// From now on this process, and what it starts, is answered `error` by the system call `number`.
+/// From now on the system call `number` fails with `error` in this process and its children.
 inline void refuse_system_call(long number, int error) {
     const auto answer = static_cast<unsigned>(error) & SECCOMP_RET_DATA;
     std::array<sock_filter, 4> filter = {{

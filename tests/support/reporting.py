@@ -1,4 +1,4 @@
-"""Makes reports of results, as a user would, for the tests."""
+"""Makes reports of results for the tests, like a user."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def run(*arguments, **options):
 
 
 class Reports(unittest.TestCase):
-    """Makes reports in a folder that is taken away."""
+    """Makes reports in a temporary folder."""
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="ringlet-report-test-")
@@ -30,20 +30,20 @@ class Reports(unittest.TestCase):
         self.folder = pathlib.Path(folder.name)
 
     def report(self, content, **options):
-        """The folder with the report of some results."""
+        """The folder with the report on some results."""
         source = self.folder / "results.json"
         source.write_text(content if isinstance(content, str) else json.dumps(content))
         self.ended = run(source, "-o", self.folder / "out", **options)
         return self.folder / "out"
 
     def page(self, content):
-        """The text of the page, made without pictures: that is faster."""
+        """The text of the page, made without pictures, which is faster."""
         out = self.report(content, env={**os.environ, "PATH": ""})
         self.assertEqual(self.ended.returncode, 0, self.ended.stderr)
         return (out / "report.html").read_text()
 
     def says(self, words, text):
-        """As assertIn, which would print all of the page."""
+        """Like assertIn, but does not print the whole page."""
         self.assertTrue(words in text, f"the page does not say '{words}'")
 
     def says_not(self, words, text):

@@ -1,6 +1,6 @@
 #pragma once
 
-// An operation with bytes of its own, for tests of rings and of the simulated network.
+// An operation with its own bytes, for tests of rings and of the simulated network.
 
 #include <ringlet/detail/operation.hpp>
 #include <ringlet/detail/ring.hpp>
@@ -19,7 +19,7 @@ struct Request {
     explicit Request(std::size_t size_bytes = 64) : bytes(size_bytes) {}
     explicit Request(std::string_view text) : bytes(text.begin(), text.end()) {}
 
-    /// Describes what is wanted; nobody is asked yet.
+    /// Configures the operation without starting it.
     Operation& configure(Opcode opcode, int fd) {
         operation.state = Operation::State::idle;
         operation.configure(opcode, fd, bytes.data(), bytes.size());
@@ -34,7 +34,7 @@ struct Request {
         operation.state = Operation::State::in_flight;
         return operation;
     }
-    /// The same, and asks.
+    /// Configures and starts it.
     void start(Ring& ring, Opcode opcode, int fd) { ring.start(configure(opcode, fd)); }
     void start(Ring& ring, Opcode opcode, int fd, std::size_t size_bytes) {
         bytes.resize(size_bytes);

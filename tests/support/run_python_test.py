@@ -3,8 +3,8 @@
 Prints a line for each test, which summary.py counts:
     ::case passed|failed NAME
     ::case skipped NAME :: REASON
-Ends with 77 when all were skipped. A test that takes longer than LIMIT_SECONDS, or the limit_seconds of its class, ends
-the program after it has printed where every thread stands, which says what it was waiting for.
+Exits with 77 if all were skipped. A test that takes longer than LIMIT_SECONDS, or the limit_seconds of its class,
+ends the program, which first prints where every thread is, to show what it was waiting for.
 """
 
 import faulthandler
@@ -45,7 +45,7 @@ def main() -> int:
     module = os.path.splitext(os.path.basename(path))[0]
     suite = unittest.defaultTestLoader.loadTestsFromName(".".join([module, *sys.argv[2:]]))
     result = unittest.TextTestRunner(verbosity=0, resultclass=Result).run(suite)
-    # A whole class or module may be skipped before its tests begin.
+    # A whole class or module may be skipped up front.
     for test, reason in result.skipped:
         if not hasattr(test, "_testMethodName"):
             Result.say(f"skipped {test} :: {reason}")

@@ -1,4 +1,4 @@
-"""A server that answers as a test's script says: wrongly, late, in pieces, or not at all."""
+"""A server that follows a test's script: it answers wrongly, late, in pieces, or not at all."""
 
 import socket
 import threading
@@ -9,9 +9,9 @@ MESSAGE_BYTES = 64  # echo_bench's message, unless told otherwise
 
 
 class ScriptedServer:
-    """Serves each connection on a thread of its own by `script(connection, whole)`, where `whole()`
-    receives the next whole message. The connection is closed when the script ends; a script ends
-    when its client has gone."""
+    """Serves each connection on its own thread with `script(connection, whole)`, where `whole()` receives
+    the next whole message. The connection is closed when the script ends; a script ends when its
+    client is gone."""
 
     def __init__(self, script, message_bytes=MESSAGE_BYTES):
         self.script, self.message_bytes = script, message_bytes
@@ -42,8 +42,8 @@ class ScriptedServer:
             try:
                 self.script(connection, lambda: self.whole(connection))
             except (EOFError, ConnectionError):
-                pass  # the client has gone
-            except Exception as failure:  # told in __exit__
+                pass  # the client is gone
+            except Exception as failure:  # reported by __exit__
                 self.failures.append(failure)
 
     def whole(self, connection):

@@ -1,4 +1,4 @@
-"""What a service manager does for the programs that it starts: sd_listen_fds(3) and sd_notify(3)."""
+"""A service manager for the programs that it starts: sd_listen_fds(3) and sd_notify(3)."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ FIRST_DESCRIPTOR = 3
 
 
 def listening(address=(HOST, 0)):
-    """A socket that listens, as systemd opens it: a path is a Unix socket."""
+    """A listening socket like systemd's: a path is a Unix socket."""
     family = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
     opened = socket.socket(family)
     opened.bind(address)
@@ -22,7 +22,7 @@ def listening(address=(HOST, 0)):
 
 
 def name_of(opened):
-    """As echo_coro says it."""
+    """The address in the form that echo_coro prints."""
     name = opened.getsockname()
     if isinstance(name, tuple):
         return f"{name[0]}:{name[1]}"
@@ -54,7 +54,7 @@ def given(sockets, *arguments, names=None, pid="$$", count=None, program=ECHO_CO
 
 
 def echoes(address, text=b"hello"):
-    """Whether a connection to a tuple or a path gives back what it gets."""
+    """Whether a connection to a tuple or a path echoes."""
     family = socket.AF_INET if isinstance(address, tuple) else socket.AF_UNIX
     with socket.socket(family) as client:
         client.settimeout(PATIENCE_SECONDS)
@@ -76,7 +76,7 @@ class Manager:
         self.socket.close()
 
     def until(self, beginning):
-        """The next message that begins so, as a list of its lines."""
+        """The next message with this beginning, as a list of its lines."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while select.select([self.socket], [], [], max(0, deadline - time.monotonic()))[0]:
             message = self.socket.recv(4096).decode()
@@ -86,7 +86,7 @@ class Manager:
         raise AssertionError(f"waiting for {beginning}; there came: {self.seen}")
 
     def is_silent_of(self, beginning):
-        """Whether nothing that begins so is among what has come since."""
+        """Whether no message with this beginning has come since."""
         while select.select([self.socket], [], [], 0)[0]:
             if self.socket.recv(4096).decode().startswith(beginning):
                 return False

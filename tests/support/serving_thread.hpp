@@ -1,6 +1,6 @@
 #pragma once
 
-// What the tests of a server and of workers share: one that runs while the test is its client.
+// Shared by the tests of servers and workers: a server that runs while the test is its client.
 
 #include "net.hpp"
 
@@ -28,8 +28,8 @@ inline ServeOptions quiet_options() {
     return options;
 }
 
-/// A `Server`, or `Workers`, in a thread of its own. `stop` may be called any number of times
-/// before `finish`.
+/// A `Server`, or `Workers`, on its own thread. `stop` may be called any number of times before
+/// `finish`.
 template <class Service>
 class ServingThread {
 public:
@@ -50,19 +50,19 @@ public:
     [[nodiscard]] const Endpoint& address() const { return address_; }
     void stop() { server_->stop(); }
 
-    /// Waits until the server has ended by itself, or by `stop`.
+    /// Waits until the server has ended, by itself or by `stop`.
     ServeReport finish() {
         join();
         REQUIRE_MESSAGE(outcome_, outcome_.error().message());
         return *outcome_;
     }
 
-    /// What was reported; after `finish`.
+    /// The reported lines; valid after `finish`.
     [[nodiscard]] const std::vector<std::string>& lines() const { return lines_; }
 
 private:
     void start(ServeOptions options) {
-        if (options.log == nullptr) // which takes the lines otherwise
+        if (options.log == nullptr) // a log would take the lines
             options.loop.report = [this](std::string_view line) { lines_.emplace_back(line); };
         std::promise<std::error_code> started;
         auto begun = started.get_future();
@@ -77,7 +77,7 @@ private:
             started.set_value({});
             outcome_ = run_(*server);
             ended_.set_value();
-            released_.get_future().wait(); // so that `stop` may still be called
+            released_.get_future().wait(); // so that `stop` can still be called
         });
         const std::error_code error = begun.get();
         REQUIRE_MESSAGE(!error, error.message());
@@ -105,7 +105,7 @@ inline bool echoes(const UniqueFd& client, std::string_view text) {
     return write_all(client.get(), text) && read_up_to(client.get(), text.size()) == text;
 }
 
-/// Connects until nobody listens any more. A connection from the last moment may have been taken.
+/// Connects until the server no longer listens. A late connection may still have been accepted.
 inline void until_refused(const Endpoint& server) {
     while (connect_to(server)) std::this_thread::yield();
 }

@@ -33,7 +33,7 @@ Task<std::vector<std::byte>> read_to_end(Source& source) {
     }
 }
 
-// However they are sent, the bytes arrive in order, and then the end.
+// Bytes sent in any way arrive in order, and then the end.
 template <ByteStream Stream>
 Task<> bytes_arrive_as_they_were_sent(Pair<Stream> pair) {
     auto& [one, other] = pair;
@@ -96,7 +96,7 @@ Task<> bytes_arrive_as_they_were_sent(Pair<Stream> pair) {
     CHECK(done);
 }
 
-// A receive that is cancelled takes nothing away.
+// A cancelled receive takes no bytes.
 template <ByteStream Stream>
 Task<> cancelled_receives_lose_nothing(Pair<Stream> pair) {
     auto& [one, other] = pair;
@@ -131,7 +131,7 @@ Task<> cancelled_receives_lose_nothing(Pair<Stream> pair) {
     CHECK(got == bytes);
 }
 
-// The other task learns of a close; the stream is empty afterwards; the peer sees the end.
+// A close ends the other task's receive; the stream is empty afterwards; the peer sees the end.
 template <ByteStream Stream>
 Task<> a_close_is_told_to_everybody(Pair<Stream> pair) {
     auto& [one, other] = pair;

@@ -1,4 +1,4 @@
-"""Tells what ctest's JUnit files say.
+"""Summarises ctest's JUnit files.
 
 summary.py FILE.xml FILE.log    one preset: a line, and the output of each test that failed
 summary.py --total FOLDER       all presets: why tests were skipped, and the line that counts
@@ -11,11 +11,11 @@ import sys
 import xml.etree.ElementTree
 
 
-LONGEST_OUTPUT_LINES = 300  # of a program that failed
+LONGEST_OUTPUT_LINES = 300  # of a failed program
 
 
 def programs(path):
-    """Yields (name, status, output) of each program that ctest ran; status is passed, failed or skipped."""
+    """Yields (name, status, output) for each program that ctest ran; status is passed, failed or skipped."""
     for case in xml.etree.ElementTree.parse(path).getroot().iter("testcase"):
         output = case.findtext("system-out") or ""
         if case.find("failure") is not None or case.get("status") == "fail":
@@ -28,8 +28,8 @@ def programs(path):
 
 
 def read(path):
-    """Yields (name, status, reason) of each case. A program that names its cases counts as these, and as one more that
-    failed if it ended badly without naming one; any other program counts as one."""
+    """Yields (name, status, reason) for each case. A program that names its cases counts as these, plus a failed one
+    if it failed without naming one; any other program counts as one."""
     for program, ended, output in programs(path):
         cases = re.findall(r"^::case (passed|failed|skipped) (.*)$", output, re.MULTILINE)
         for status, name in cases:

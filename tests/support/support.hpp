@@ -1,6 +1,6 @@
 #pragma once
 
-// What the unit tests share.
+// Shared by the unit tests.
 
 #include "base/sanitizer.hpp"
 
@@ -11,8 +11,8 @@
 #include <cstdint>
 #include <string_view>
 
-// Ends a case that cannot run here. The program ends with 77, which ctest counts as skipped, when
-// every case that it ran was skipped.
+// Ends a case that cannot run here. If every case was skipped, the program exits with 77, which ctest
+// counts as skipped.
 #define RINGLET_SKIP(reason)                                                                       \
     do {                                                                                           \
         ::ringlet::testing::skipped(reason);                                                       \
@@ -21,7 +21,7 @@
 
 namespace ringlet::testing {
 
-/// Notes and prints that a case was skipped: see RINGLET_SKIP.
+/// Records and prints that a case was skipped: see RINGLET_SKIP.
 void skipped(const char* reason);
 
 #ifdef __SANITIZE_THREAD__
@@ -34,20 +34,20 @@ inline constexpr bool thread_sanitizer_runs = false;
 /// Everything takes about five times as long.
 inline constexpr bool sanitizer_runs = address_sanitizer_runs || thread_sanitizer_runs;
 
-/// How many seeds of the simulation a case runs: a sanitizer takes five times as long, and has a fifth of them, unless the
-/// environment has RINGLET_FULL.
+/// How many seeds of the simulation a case runs: under a sanitizer, which takes five times as long, a fifth of them,
+/// unless RINGLET_FULL is set.
 [[nodiscard]] std::uint64_t seeds(std::uint64_t count);
 
-/// Names what the case waits for, for the message of the watchdog. `what` must be a literal.
+/// Names what the case waits for, for the watchdog's message. `what` must be a literal.
 void waiting_for(const char* what);
 
 inline void require(const Result<EventLoop>& loop) {
     REQUIRE_MESSAGE(loop, loop.error().message());
 }
 
-/// Runs `fn(args...)` on a loop of its own and returns what `EventLoop::run` does. `fn` must be a
-/// named object or a function (g++ 12 destroys the captures of a temporary twice in a co_await;
-/// this is no co_await, so that any callable does).
+/// Runs `fn(args...)` on a new loop and returns the result of `EventLoop::run`. `fn` may be any
+/// callable, even a temporary: this is not a co_await, in which g++ 12 would destroy its captures
+/// twice.
 template <class Fn, class... Args>
 auto run_on_loop(Fn&& fn, Args&&... args) {
     auto loop = EventLoop::create();

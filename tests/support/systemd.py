@@ -1,6 +1,6 @@
-"""A systemd of its own, that manages services as the one of a machine does: a user's instance, as root, in namespaces.
+"""A separate systemd that manages services like a machine's own: a user instance, as root, in namespaces.
 
-Its files are in a folder of the test and its processes in a PID namespace: nothing of it is left behind.
+Its files are in a folder of the test and its processes in a PID namespace, so nothing is left behind.
 """
 
 import os
@@ -11,7 +11,7 @@ import tempfile
 
 from programs import PATIENCE_SECONDS, run, wait_until
 
-# It wants to see that this machine was booted with systemd, and a folder for its sockets.
+# It checks that this machine was booted with systemd, and needs a folder for its sockets.
 SCRIPT = """
 mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system "$XDG_RUNTIME_DIR" &&
 /lib/systemd/systemd --user & wait
@@ -19,7 +19,7 @@ mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system "$XDG_RUNTIME_DIR" &&
 
 
 def why_no_systemd():
-    """Why there can be none here, or nothing."""
+    """Why it is impossible here, or an empty string."""
     missing = [name for name in ("/lib/systemd/systemd", "unshare", "nsenter", "systemctl") if not shutil.which(name)]
     if missing:
         return f"{', '.join(missing)} is missing: install the package systemd"
@@ -78,6 +78,6 @@ class Systemd:
         self.systemctl("daemon-reload")
 
     def shows(self, unit, *properties):
-        """Their values, in their order."""
+        """The values of these properties, in this order."""
         told = dict(line.partition("=")[::2] for line in self.systemctl("show", unit).stdout.splitlines())
-        return [told.get(name, "") for name in properties]  # an empty one is left out
+        return [told.get(name, "") for name in properties]  # systemctl leaves out empty ones

@@ -1,6 +1,6 @@
 #pragma once
 
-// Both ends of TLS connections, with certificates that are made for them.
+// Both ends of TLS connections, with generated certificates.
 
 #include "certificates.hpp"
 #include "net.hpp"
@@ -58,7 +58,7 @@ Task<Result<Pair<BasicTlsStream<Below>>>> tls_over(Pair<Below> below) {
     co_return Pair<Stream>(std::move(*connected), std::move(*accepted));
 }
 
-/// The same with other options: what both sides have got of each other.
+/// The same with other options: the result of the handshake on both sides.
 struct BothSides {
     Result<TlsStream> client;
     Result<TlsStream> server;
