@@ -230,7 +230,7 @@ run_ctest() {
         -R "$tests" $without --output-junit "$results/$preset.xml" >"$results/$preset.log" 2>&1
 }
 
-# Tests wait more than they compute, so the next preset is built while the tests of one run. The compiler is the one in
+# Tests wait more than they compute, so the next preset is built while the tests of one run. The compiler runs in
 # the background, because there Ctrl-C is ignored, and tests must not inherit that.
 building=
 trap '[ -z "$building" ] || kill "$building" 2>/dev/null || true' EXIT

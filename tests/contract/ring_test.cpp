@@ -377,7 +377,7 @@ TEST_CASE("every ring accepts a connection, even after a cancelled accept") {
 
 TEST_CASE("every ring reports a failure as a negative errno, and raises no signal") {
     on_every_ring([](World& world) {
-        // Nobody listens there any more.
+        // A port without a listener.
         UniqueFd listening = world.listener();
         const Endpoint address = World::address_of(listening);
         world.ring->close(listening.release());

@@ -74,7 +74,7 @@ void give(TlsEngine& engine, std::span<const std::byte> bytes, bool& is_up) {
 void change(std::vector<std::byte>& bytes, Input& input) {
     while (!input.empty() && !bytes.empty()) {
         const std::uint8_t what = input[0];
-        if (what == 0 || input.size() < 4) { // no more in this flight
+        if (what == 0 || input.size() < 4) { // no more changes in this flight
             input = input.subspan(1);
             return;
         }

@@ -254,7 +254,7 @@ class GivesUp(Ends):
         self.assertIn("the last: an echo: ", ended.stderr)
 
     def test_one_echo_is_hope(self):
-        """One echo is a reason to go on: every fifth connection answers once."""
+        """One echo is a reason to continue: every fifth connection answers once."""
         def fifth(connection, whole):
             if server.connection_count % 5 == 0:
                 connection.sendall(whole())

@@ -231,7 +231,7 @@ TEST_CASE("a polling loop misses no completion, no deadline and no letter") {
     CHECK(letters == 10);
 }
 
-TEST_CASE("receives that wait for long are parked, once each, and the loop sleeps on") {
+TEST_CASE("receives that wait for long are parked once each, and the loop stays asleep") {
     LoopOptions options;
     options.park_after = 20ms;
     auto loop = EventLoop::create(options);

@@ -30,7 +30,7 @@ Task<Result<void>> accept_one(TcpListener* listener, std::optional<TcpStream>* a
 
 } // namespace
 
-TEST_CASE("a receive and its cancellation: what was received is delivered, or stays") {
+TEST_CASE("a receive and its cancellation: the data is delivered, or stays in the socket") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     auto result = loop->run(
@@ -201,7 +201,7 @@ TEST_CASE("a deadline just before the data: delivered or left in the socket, nev
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a close and a receive: what was received is delivered first, in both orders") {
+TEST_CASE("a close and a receive: received data is delivered first, in both orders") {
     ReportingLoop loop;
     for (const int turns : {1, 2}) { // the close comes with the receive, or after its completion
         const bool received = turns > 1 || loop->backend().backend == Backend::io_uring;

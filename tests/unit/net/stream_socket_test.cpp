@@ -203,7 +203,7 @@ TEST_CASE("try_send sends what fits, and never waits") {
             CHECK(sent);
             if (!sent || *sent == 0) break;
             sent_bytes += *sent;
-            if (sent_bytes > 100'000'000) break; // it would go on for ever
+            if (sent_bytes > 100'000'000) break; // it would never end
         }
         CHECK((sent_bytes > 0 && sent_bytes < 100'000'000));
         auto closed = co_await one.close();

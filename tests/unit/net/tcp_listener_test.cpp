@@ -367,7 +367,7 @@ TEST_CASE("a listener may move while an accept is in flight on it") {
     CHECK(accepted);
 }
 
-TEST_CASE("accept without a free descriptor is too_many_files_open, and goes on afterwards") {
+TEST_CASE("accept without a free descriptor is too_many_files_open, and works afterwards") {
     const Ending ending = end_of_child([] {
         const rlimit few{.rlim_cur = 64, .rlim_max = 64};
         if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 2;

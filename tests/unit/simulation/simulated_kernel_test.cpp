@@ -72,7 +72,7 @@ TEST_CASE("only one simulation stands in at a time, and it must outlive its loop
         world.kernel.make_ring({.entries = 8}, ring);
     });
     World world;
-    for (int i = 0; i < 3; ++i) { // one after the other
+    for (int i = 0; i < 3; ++i) { // one at a time
         std::unique_ptr<Ring> ring;
         CHECK(world.kernel.make_ring({.entries = 8}, ring));
         CHECK(ring);
