@@ -218,8 +218,7 @@ Result<SignalStream> signals_to_watch() {
 
 int run(const Settings& settings) {
     LoopOptions options;
-    options.backend =
-        Backend::epoll; // for a few messages a second: needs no permission, no memory
+    options.backend = Backend::epoll; // for a few messages a second: needs no permission, no memory
     auto loop = EventLoop::create(options);
     if (!loop) {
         say("ringlet_top: {}\n", loop.error().message());

@@ -91,8 +91,7 @@ void Departures::ask_some() {
         if (asked_count_ == asked_at_once) return false;
         receive.unlink();
         Socket& socket = *receive.socket_;
-        if (socket.keeps_to_its_ring())
-            return true; // it may rest again after the next message
+        if (socket.keeps_to_its_ring()) return true; // it may rest again after the next message
         receive.is_asked_ = true;
         ++asked_count_;
         socket.cancel_receive();
