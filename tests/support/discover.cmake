@@ -17,6 +17,20 @@ function(unit_file_tests program)
     endforeach()
 endfunction()
 
+# unit_tests_with(VARIATION ENVIRONMENT OPTION...): the unit tests of each of unit_folders again, as
+# VARIATION.unit.FOLDER, with something set in the environment and options of doctest. Their names are in the caller's unit_tests_added.
+function(unit_tests_with variation environment)
+    set(added "")
+    foreach(folder ${unit_folders})
+        set(test ${variation}.unit.${folder})
+        list(APPEND added ${test})
+        add_test(NAME ${test} COMMAND unit_tests "--source-file=*/tests/unit/${folder}/*" ${ARGN})
+        # Before the single files: some of these take longest.
+        set_tests_properties(${test} PROPERTIES ENVIRONMENT ${environment} COST 100)
+    endforeach()
+    set(unit_tests_added ${added} PARENT_SCOPE)
+endfunction()
+
 # python_tests(FOLDER [VARIATION ENVIRONMENT [NAME...]]): FOLDER/*_test.py. A variation runs those that are named, or all,
 # again as VARIATION.*, with something set in the environment. The tests find the programs through RINGLET_BUILD_DIR.
 # The names of the tests are in the caller's python_tests_added.
