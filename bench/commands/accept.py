@@ -1,10 +1,10 @@
-"""How soon a crowd is served that connects at once, and what those notice who are served already.
+"""How soon is a crowd of clients served that connects at once, and what do established clients notice?
 
-Some clients echo in a closed loop for a second. Then many more connect at once, each of which echoes as soon as it is
-served: a server that accepts one client each time it looks, and serves all others in between, lets the last of them wait
-for long. Measured is the time from the first connect until the last of the crowd has its first echo; how many echoes the
-crowd had by then (a fair server: few each); and the echo rate and p99 of those who were there before, in the second
-before and meanwhile. All servers take turns, in random order within each round.
+Some clients echo in a closed loop for a second. Then many more connect at once, and each echoes as soon as it is served:
+a server that accepts one client per turn, and serves all others in between, makes the last of them wait for a long time.
+Measured are the time from the first connect until the last of the crowd has its first echo; how many echoes the crowd had
+by then (a fair server: few each); and the echo rate and p99 of the established clients, in the second before and
+meanwhile. All servers take turns, in random order within each round.
 """
 
 import contextlib
@@ -36,12 +36,12 @@ SERVERS = ["echo_coro", "echo_coro --backend epoll", "libev_echo", "asyncio_echo
 BEFORE_SECONDS = 1
 
 EPILOG = """\
-A server is a name as for "benchmark.sh compare", or any command with {port} in it. The default are the four
+A server is a name as for "benchmark.sh compare", or any command with {port} in it. The four defaults are
 """ + ", ".join(f"'{name}'" for name in SERVERS) + """.
 
-The server runs on one CPU, both kinds of clients on another, as two processes. The clients are in Python: what they make
-of the first CPU is the same for all servers, and rates are no record of what a server can do. Without RINGLET_BUILD_DIR,
-which names another build directory than build/release, what is missing is installed and built.
+The server runs on one CPU, both kinds of clients on another, as two processes. The clients are in Python: they are the
+same for all servers, but their rates do not show what a server can do. Unless RINGLET_BUILD_DIR names a build directory
+other than build/release, what is missing is installed and built.
 Exit status: 0; 64 wrong usage; 69 a server or a client is missing or failed; 130 interrupted.
 """  # fmt: skip
 
@@ -52,8 +52,8 @@ def read_options(arguments):
     for name, default, text in (
         ("--rounds", 10, "runs of each server"),
         ("--clients", 2000, "clients that connect at once"),
-        ("--established", 50, "clients that are served already"),
-        ("--limit", 30, "seconds after which those who had no echo are counted as missing"),
+        ("--established", 50, "clients that are connected before"),
+        ("--limit", 30, "seconds after which clients without an echo are counted as missing"),
     ):
         parser.add_argument(name, type=positive_number, default=default, help=f"{text} (%(default)s)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)

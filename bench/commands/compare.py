@@ -1,7 +1,7 @@
 """Compares the CPU time that two echo servers need per echo.
 
 Throughput on a shared machine can swing threefold from one minute to the next; CPU time per echo
-swings by a tenth. Runs of both servers alternate, so that what the machine does meanwhile meets
+swings by a tenth. Runs of both servers alternate, so that whatever else the machine does affects
 both, and each pair gives one ratio. The result is the median of the ratios with an interval.
 """
 
@@ -28,8 +28,8 @@ A server is one of these names, or any command with {port} in it:
   epoll_echo, libev_echo, uring_echo, tls_epoll_echo, ladder
                            programs of the build directory, by their own names
   NAME_echo.py             a Python server of bench/peers, run by PYTHON3 (/usr/bin/python3)
-Options may follow a name: 'echo_coro --busy-poll 50us', 'uring_echo pool'. Without RINGLET_BUILD_DIR, which names
-another build directory than build/release, what is missing is installed, and echo_coro and the C servers are built.
+Options may follow a name: 'echo_coro --busy-poll 50us', 'uring_echo pool'. Unless RINGLET_BUILD_DIR names a build
+directory other than build/release, what is missing is installed, and echo_coro and the C servers are built.
 
 examples:
   ./benchmark.sh compare libev echo_coro
@@ -39,7 +39,7 @@ examples:
   ./benchmark.sh compare --tls 'echo_coro --tls-cert F.pem --tls-key F.key' 'tls_epoll_echo F.pem F.key'
 
 Processes that a server forks are not counted; its threads are. The server runs on one CPU, the
-client on another, with the congestion control cubic or reno where root may set it.
+client on another, with cubic or reno as congestion control if run as root.
 Exit status: 0; 64 wrong usage; 69 a server or the client is missing or failed; 130 interrupted.
 """
 
@@ -69,7 +69,7 @@ def read_options(arguments):
         parser.add_argument(name, type=positive_number, default=default, help=f"{text} (%(default)s)")
     parser.add_argument("--client-backend", choices=("io_uring", "epoll", "both"), default="both",
                         help="what the client runs on: it decides how a server can group its answers (both)")  # fmt: skip
-    parser.add_argument("--tls", action="store_true", help="the client speaks TLS, and takes any certificate")
+    parser.add_argument("--tls", action="store_true", help="the client speaks TLS, and accepts any certificate")
     parser.add_argument("--syscalls", action="store_true", help="count system calls too (strace)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     return parser.parse_args(arguments)

@@ -1,8 +1,9 @@
-"""Ten new versions in a row, under load: what clients notice, and what it costs to move a connection.
+"""Ten new versions in a row, under load: what do clients notice, and what does it cost to move a connection?
 
-Many idle connections are held, others echo all the time, and some connect, echo and leave. Meanwhile a new echo_coro takes
-over from the old one, again and again. Then new ones are killed (SIGKILL) at different moments of taking over, while the
-old one must serve on. At the end every idle connection echoes once more, in a program that it never connected to.
+Many connections are idle, others echo all the time, and some clients connect, echo and leave. Meanwhile a new echo_coro
+takes over from the old one, again and again. Then new ones are killed (SIGKILL) at different points of the hand-over, and
+the old one must continue to serve. At the end every idle connection echoes once more, in a program that it never
+connected to.
 """
 
 import contextlib
@@ -36,9 +37,9 @@ PROBE_PAUSE = 0.002
 RESERVED = 64  # descriptors of a server that are not connections
 
 EPILOG = """\
-Everything runs on this machine, so the pauses are those of programs that share its CPUs. Without RINGLET_BUILD_DIR, which
-names another build directory than build/release, what is missing is installed and built.
-Exit status: 0; 1 a client was refused, reset, or got other bytes than it sent; 64 wrong usage; 69 a program is missing or
+Everything runs on this machine, so the programs compete for its CPUs, and pauses show that. Unless RINGLET_BUILD_DIR names
+a build directory other than build/release, what is missing is installed and built.
+Exit status: 0; 1 a client was refused, reset, or got bytes that it did not send; 64 wrong usage; 69 a program is missing or
 failed; 130 interrupted.
 """  # fmt: skip
 
@@ -53,8 +54,8 @@ def read_options(arguments):
         ("--churn", 8, "clients that connect, echo and leave"),
     ):
         parser.add_argument(name, type=positive_number, default=default, help=f"{text} (%(default)s)")
-    parser.add_argument("--pause", type=float, default=2.0, metavar="SECONDS", help="between two (%(default)s)")
-    parser.add_argument("--backend", default="auto", help="of the servers (%(default)s)")
+    parser.add_argument("--pause", type=float, default=2.0, metavar="SECONDS", help="seconds between two versions (%(default)s)")
+    parser.add_argument("--backend", default="auto", help="backend of the servers (%(default)s)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     parser.add_argument("--chart", type=pathlib.Path, metavar="FILE", help="draw each echo of one connection here (SVG)")
     return parser.parse_args(arguments)

@@ -1,8 +1,8 @@
 """Compares the example servers with the servers whose protocol they speak.
 
-Each row has one load, made by a program of neither side. Runs of both servers alternate, so that what the machine does
-meanwhile meets both, and each pair gives one ratio of their CPU time per request. An example is a page of code and does a
-small part of what the original does: what the ratio shows is what the way of serving costs, not which program to use.
+Each row has one load, made by a program that belongs to neither. Runs of both servers alternate, so that whatever else
+the machine does affects both, and each pair gives one ratio of their CPU time per request. An example is a page of code
+and does a small part of what the original does: the ratio shows the cost of the way of serving, not which program to use.
 """
 
 import contextlib
@@ -35,12 +35,12 @@ from samples import Samples
 EPILOG = """\
 examples:
   ./benchmark.sh originals                    # all rows
-  ./benchmark.sh originals --pairs 6 resp     # those whose names begin so
+  ./benchmark.sh originals --pairs 6 resp     # rows whose names begin with resp
   ./benchmark.sh originals --list
 
-The servers run on one CPU, with one worker each, the client on another. Without RINGLET_BUILD_DIR, which names another
-build directory than build/release, what the build needs is installed and the examples are built. The originals and the
-clients come by "sh cmake/install_dependencies.sh originals".
+The servers run on one CPU, with one worker each, the client on another. Unless RINGLET_BUILD_DIR names a build directory
+other than build/release, what the build needs is installed and the examples are built. "sh cmake/install_dependencies.sh
+originals" installs the originals and the clients.
 Exit status: 0; 64 wrong usage; 69 a server or a client is missing or failed; 130 interrupted.
 """
 

@@ -1,9 +1,9 @@
-"""How evenly connections are spread over the workers of a server.
+"""How evenly are connections spread over the workers of a server?
 
-Each row has a number of connections, which come one after another, or all at once, and stay. When each has had an echo,
-echo_coro is asked through its metrics how many each worker has. Beside it stands what the kernel does alone: as many
-listening sockets that share a port by SO_REUSEPORT, and each connection goes to the one that a hash of its addresses
-chooses. A share is that of all connections divided by what would be even: 1 is even, and 0 a worker that has none.
+Each row has a number of connections, which arrive one after another or all at once, and stay. After each has had an echo,
+the metrics of echo_coro show how many each worker has. Beside it is what the kernel does alone: as many listening sockets
+share a port by SO_REUSEPORT, and a hash of its addresses chooses the one for each connection. A share is a worker's part
+of all connections divided by an even part: 1 is even, and 0 is a worker without connections.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from samples import Samples
 KERNEL, COUNTS_SECONDS_LIMIT, ECHO_SECONDS_LIMIT = "SO_REUSEPORT alone", 20, 60
 
 EPILOG = """\
-Server and clients share the machine, for it is not time that is measured. Without RINGLET_BUILD_DIR, which names another
-build directory than build/release, what is missing is installed and built.
+Server and clients share the machine, because no time is measured. Unless RINGLET_BUILD_DIR names a build directory other
+than build/release, what is missing is installed and built.
 Exit status: 0; 64 wrong usage; 69 the server is missing or failed; 130 interrupted.
 """
 
@@ -41,8 +41,8 @@ def read_options(arguments):
     parser.add_argument("--rounds", type=positive_number, default=10, help="runs of each row (%(default)s)")
     for name, default in (("--workers", [2, 4]), ("--connections", [8, 100, 10_000])):
         parser.add_argument(name, type=positive_number, nargs="+", default=default, metavar="N",
-                            help=f"these numbers of them ({' '.join(map(str, default))})")  # fmt: skip
-    parser.add_argument("--backend", choices=("io_uring", "epoll"), default="io_uring", help="of echo_coro (%(default)s)")
+                            help=f"numbers to try ({' '.join(map(str, default))})")  # fmt: skip
+    parser.add_argument("--backend", choices=("io_uring", "epoll"), default="io_uring", help="backend of echo_coro (%(default)s)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help=SAMPLES)
     return parser.parse_args(arguments)
 

@@ -33,18 +33,13 @@ void add_options(CLI::App& app, std::vector<std::string>& results, ResultPaths& 
         ->required();
     add_result_files(app, files);
     app.footer(
-        "For clients, on one machine or on several, that loaded one server at the same time and in "
-        "the same\n"
-        "way. Counts and throughput are added up, and the histograms bucket by bucket: what comes "
-        "out is what\n"
-        "one client would have counted. --json keeps every client's own result, and can be merged "
-        "again.\n"
-        "\n"
-        "The exit status is 0 without errors and 1 with; 64 bad option, 65 a file is no result, "
-        "the "
-        "loads\n"
-        "differ, or a run is there twice, 66 a file cannot be read, 73 a result file cannot be "
-        "written.");
+        R"(For clients, on one machine or several, that loaded one server at the same time and in the same
+way. Counts and throughput are added up, and the histograms bucket by bucket: the result is what
+one client would have counted. --json keeps every client's own result, and can be merged again.
+
+The exit status is 0 without errors and 1 with; 64 bad option, 65 a file is not a result, the
+loads differ, or a run is there twice, 66 a file cannot be read, 73 a result file cannot be
+written.)");
 }
 
 std::optional<Refusal> read(const std::string& path, Measurement& measurement) {

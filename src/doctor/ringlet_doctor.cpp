@@ -38,26 +38,26 @@ void add_options(CLI::App& app, bool& json) {
     app.footer(R"(Every line of the table begins with a verdict:
   ok    nothing to do
   low   it works, and a server would gain by a change
-  no    it does not work, or is not there
-Where something can be changed the next line says how, after an arrow.
+  no    it does not work, or is missing
+If something can be changed, the next line says how, after an arrow.
 
 machine    the kernel, the sysctl that disables io_uring, the seccomp filter of this process
-io_uring   setup, noop, ringlet_ring: needed. The others: what ringlet uses where the kernel has
-           it. Each is really tried, in a child process: a filter may kill a process that asks
+io_uring   setup, noop, ringlet_ring: needed. The others are used where the kernel has them. Each is
+           tried for real, in a child process: a filter may kill a process that asks
 epoll      what ringlet falls back to
 other      what else a program may use: the loopback interface, child processes, datagrams, TLS
-limits     descriptors (one for each connection), locked memory (200 KiB for each loop), clients
-           that wait to be accepted, local ports (for load clients)
-servers    the backend that a server takes by itself. RINGLET_BACKEND=io_uring or epoll, in its
-           environment, decides for it
+limits     descriptors (one for each connection), locked memory (200 KiB for each loop), the accept
+           queue, local ports (for load clients)
+servers    the backend that a server chooses by default; RINGLET_BACKEND=io_uring or epoll in its
+           environment overrides that
 
-The answers are those for this process: ask as the same user, in the same container or unit, as
-the server. Needs no privilege, changes nothing, opens a loopback port for an instant.
+The answers are for this process: run it as the same user, in the same container or unit, as the
+server. It needs no privilege, changes nothing, and opens a loopback port for an instant.
 
 --json: "schema_version" (1), "program", "exit_status", "io_uring_works", "epoll_works",
 "backend" ("io_uring", "epoll" or "none"), and "checks", an object by the names in the table. Each
-check has "group", "verdict", "value", "advice" (empty where there is none), and "data": numbers
-for programs, or null. Later versions may add keys.
+check has "group", "verdict", "value", "advice" (may be empty), and "data": numbers for programs,
+or null. Later versions may add keys.
 
 Exit status: 0 io_uring works, 1 only epoll works, 2 neither works, 64 bad option, 74 the output
 could not be written.

@@ -20,7 +20,7 @@ inline void add_backend(CLI::App& app, ringlet::Backend& value) {
     };
     app.add_option_function<std::string>(
            "--backend", read,
-           "io_uring ends the program where it is refused; epoll needs no permission;\n"
-           "auto, the default, takes io_uring if it may")
+           "io_uring: fail if it is refused; epoll: needs no permission; auto, the default:\n"
+           "io_uring where it is allowed, otherwise epoll")
         ->type_name("auto|io_uring|epoll");
 }

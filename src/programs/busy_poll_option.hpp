@@ -46,8 +46,7 @@ inline void add_busy_poll(CLI::App& app, std::chrono::microseconds& value) {
     };
     app.add_option_function<std::string>(
            "--busy-poll", read,
-           "Look for so long before sleeping, while that pays: less waiting for a few busy\n"
-           "connections, for more CPU. auto: 50us where there is more than one CPU for us; default "
-           "0")
+           "Poll for this long before sleeping, while that pays off: lower latency for a few busy\n"
+           "connections, for more CPU time. auto: 50us if more than one CPU may be used; default 0")
         ->type_name("auto|0|TIME");
 }

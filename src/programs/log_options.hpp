@@ -35,12 +35,12 @@ inline void add_log_options(CLI::App& app, ringlet::LogOptions& options) {
     };
     app.add_option_function<std::string>(
            "--log-level", read_level,
-           "What is told on stderr: notice tells also when it listens, stops, waits for room or\n"
-           "goes on; debug each connection; default warning")
+           "What is written to stderr: notice adds when it listens, stops, and pauses or resumes\n"
+           "accepting; debug adds each connection; default warning")
         ->type_name("error|warning|notice|info|debug");
     app.add_option_function<std::string>(
            "--log-format", read_format,
-           "Lines with their time in UTC and their level. Under systemd with a priority instead\n"
-           "of the time. Default: only the name of the program in front of the message")
+           "Lines with their time in UTC (under systemd a priority instead) and their level.\n"
+           "Default: only the name of the program in front of the message")
         ->type_name("text|logfmt|json");
 }

@@ -116,91 +116,100 @@ void add_options(CLI::App& app, Settings& settings) {
         ->capture_default_str();
     app.add_option(
            "--listen", settings.listen,
-           "Where to listen, as one: HOST:PORT, unix:/PATH, unix:@NAME (abstract), or fd:NAME for\n"
-           "a socket that a service manager has opened (fd: for all). Several with commas")
+           "Where to listen: HOST:PORT, unix:/PATH, unix:@NAME (abstract), or fd:NAME for a "
+           "socket\n"
+           "that a service manager has opened (fd: for all of them). Commas separate several")
         ->type_name("ADDRESS")
         ->excludes(app.get_option("--port"))
         ->excludes(app.get_option("--host"));
     add_backend(app, settings.backend);
     add_workers(app, settings.workers);
     app.add_flag("--pin", settings.pin,
-                 "Keep each worker on a CPU of its own, as long as there are enough");
-    app.add_option("--max-connections", settings.max_connections,
-                   "Connections served at once; further clients wait until others leave.\n"
-                   "Of all workers together. 0: as many as the descriptor limit allows")
+                 "Pin each worker to a CPU of its own, if there are enough CPUs");
+    app.add_option(
+           "--max-connections", settings.max_connections,
+           "Connections served at once by all workers together; further clients wait until\n"
+           "others leave. 0: as many as the descriptor limit allows")
         ->check(CLI::Range(std::size_t{0}, std::size_t{10'000'000}))
         ->capture_default_str();
     app.add_flag(
         "--direct-descriptors", settings.direct_descriptors,
         "Keep connections in tables of io_uring instead of as descriptors of the process.\n"
-        "Each worker then has as many as the descriptor limit. Used by itself where\n"
-        "--max-connections is beyond that limit");
-    add_duration(app, "--drain-timeout", settings.drain_timeout, std::chrono::milliseconds(0),
-                 "How long connections may go on after SIGTERM, as 500ms, 10s, 2min; default 10s");
+        "Each worker can then hold as many as the descriptor limit. On by itself if\n"
+        "--max-connections exceeds that limit");
+    add_duration(
+        app, "--drain-timeout", settings.drain_timeout, std::chrono::milliseconds(0),
+        "How long connections may continue after SIGTERM, as 500ms, 10s, 2min; default 10s");
     add_duration(app, "--idle-timeout", settings.idle_timeout, std::chrono::milliseconds(0),
-                 "End a connection on which nothing moved for so long; 0s, the default: never");
+                 "Close a connection that has been idle for this long; 0s, the default: never");
     add_duration(
         app, "--stall-limit", settings.stall_limit, std::chrono::milliseconds(0),
-        "Name a connection that keeps the others waiting for so long; 0s, the default: no");
+        "Report a connection that holds up the others for this long; 0s, the default: never");
     add_busy_poll(app, settings.busy_poll);
-    add_duration(app, "--drain-spread", settings.drain_spread, std::chrono::milliseconds(0),
-                 "End connections at rest within this time of SIGTERM, evenly; 0s: they stay for\n"
-                 "the drain time; default 2s");
+    add_duration(
+        app, "--drain-spread", settings.drain_spread, std::chrono::milliseconds(0),
+        "Close idle connections evenly over this time after SIGTERM; 0s: they stay for the\n"
+        "drain timeout; default 2s");
     add_duration(app, "--keep-alive", settings.keep_alive, std::chrono::milliseconds(0),
-                 "Ask a silent client after so long whether it lives, and give it up after\n"
-                 "twice that time; 0s: never; default 2min");
-    add_duration(app, "--user-timeout", settings.user_timeout, std::chrono::milliseconds(0),
-                 "Give up a client that does not acknowledge what was sent for so long; 0s, the\n"
-                 "default: as the kernel does, about 15 minutes");
+                 "Probe a client that has been silent for this long, and drop it after twice that\n"
+                 "time without an answer; 0s: never; default 2min");
+    add_duration(
+        app, "--user-timeout", settings.user_timeout, std::chrono::milliseconds(0),
+        "Drop a client that does not acknowledge data for this long; 0s, the default: the\n"
+        "kernel's limit, about 15 minutes");
     app.add_option(
            "--hand-over", settings.own.hand_over,
-           "unix:/PATH at which the next echo_coro asks for the listening sockets: no client\n"
-           "is refused when a new version takes the place of the old one, and connections at\n"
-           "rest go along (not through TLS). SIGUSR2 starts it")
+           "unix:/PATH where the next echo_coro asks for the listening sockets, so that no\n"
+           "client is refused when a new version replaces the old one; idle connections move\n"
+           "along, except through TLS. SIGUSR2 starts the next one")
         ->type_name("ADDRESS");
     app.add_option("--metrics", settings.own.metrics,
                    "Serve /metrics (Prometheus), /healthz and /readyz over HTTP on this address:\n"
-                   "HOST:PORT, or unix:/PATH. Whoever reaches it may read")
+                   "HOST:PORT, or unix:/PATH. Anyone who can connect can read")
         ->type_name("ADDRESS");
-    app.add_option("--backdoor", settings.own.backdoor,
-                   "unix:/PATH of a socket, for this user only, that answers commands: what tasks\n"
-                   "wait for, what was served; cancels one, changes the level of the log")
+    app.add_option(
+           "--backdoor", settings.own.backdoor,
+           "unix:/PATH of a socket that answers commands of this user only: list what tasks\n"
+           "wait for and what was served, cancel a task, change the log level")
         ->type_name("ADDRESS");
     add_log_options(app, settings.log);
     app.add_flag_callback(
         "--all-tasks", [&settings] { settings.task_list = TaskList::full; },
-        "SIGUSR1 lists each task; otherwise many that are alike are one line");
+        "SIGUSR1 lists every task; without it, similar tasks share a line");
     CLI::Option* certificate =
         app.add_option("--tls-cert", settings.certificate.chain_file,
                        "Serve through TLS, with this certificate and its chain (PEM)");
     CLI::Option* key = app.add_option("--tls-key", settings.certificate.key_file,
-                                      "The key of that certificate (PEM)");
+                                      "The private key of that certificate (PEM)");
     key->type_name("FILE")->needs(certificate);
     certificate->type_name("FILE")->needs(key);
     app.add_option("--tls-client-ca", settings.client_authorities,
-                   "Refuse clients without a certificate that one of these has signed (PEM)")
+                   "Refuse clients without a certificate signed by one of these authorities (PEM)")
         ->type_name("FILE")
         ->needs(certificate);
     app.add_option(
            "--proxy-from", settings.proxies,
-           "Serve clients that come through proxies at these addresses, as 10.0.0.0/8,unix:\n"
-           "with a PROXY header (version 1 or 2) from each, and nobody else")
+           "Serve only connections from proxies at these addresses, as 10.0.0.0/8,unix: and\n"
+           "require a PROXY header (version 1 or 2) on each")
         ->type_name("RANGES")
         ->delimiter(',');
     app.add_flag("--quiet", settings.quiet, "Print errors only");
     app.footer(
-        "The first line on stdout names the address; the last ones tell what was done, with a\n"
-        "line for each worker if there are several. SIGTERM or SIGINT: stop accepting, let\n"
-        "connections finish within the drain time, cancel the rest, exit with 0. A second\n"
-        "signal ends at once; SIGQUIT is as SIGTERM. SIGUSR1: list on stderr what every task "
-        "waits\n"
-        "for. SIGHUP: read the certificate again. SIGUSR2: start this program anew, which takes\n"
-        "the listening sockets over (--hand-over). Errors are one\n"
-        "line on stderr and an exit status of sysexits(3): 64 bad option, 68 unknown host,\n"
-        "66 a certificate or key cannot be used, 69 port in use or --backend io_uring refused,\n"
-        "71 another error of the system, 74 stdout cannot be written, 77 no permission.\n"
-        "\n"
-        "Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200");
+        R"(The first line on stdout names the address; the last ones sum up what was served, with a
+line for each worker if there are several.
+
+Signals:
+  SIGTERM, SIGINT, SIGQUIT  stop accepting, let connections finish within the drain timeout,
+                            cancel the rest, exit with 0; a second signal ends at once
+  SIGUSR1                   list on stderr what every task waits for
+  SIGUSR2                   start this program again; the new one takes over (--hand-over)
+  SIGHUP                    read the certificate again
+
+An error is one line on stderr and an exit status of sysexits(3): 64 bad option, 66 a
+certificate or key cannot be used, 68 unknown host, 69 port in use or --backend io_uring
+refused, 71 another system error, 74 stdout cannot be written, 77 no permission.
+
+Try it:  echo_coro --port 3200 &  echo hello | socat - TCP:127.0.0.1:3200)");
 }
 
 // All sockets of a service manager are used if no address was given.

@@ -42,41 +42,41 @@ struct Settings {
 void add_options(CLI::App& app, Settings& settings) {
     app.set_version_flag("--version", "ringlet_top " RINGLET_VERSION);
     app.add_option("address", settings.address,
-                   "What the server has as --metrics: HOST:PORT, or unix:/PATH")
+                   "The metrics address of the server: HOST:PORT, or unix:/PATH")
         ->required()
         ->type_name("ADDRESS");
     add_duration(app, "--interval", settings.interval, std::chrono::milliseconds(100),
-                 "How often the server is asked, as 500ms, 2s; default 1s");
+                 "Time between two requests, as 500ms, 2s; default 1s");
     app.add_flag("--once", settings.once,
-                 "Print one table to stdout, of two answers one interval apart, and end");
+                 "Print one table to stdout, from two answers one interval apart, and exit");
     app.footer(
         R"(A line for each worker, and one for all. Rates are those of the last interval. A terminal that
 is too narrow shows fewer columns; --once shows all.
 
 state      ready, starting or draining; stuck: its loop did not answer within half a second
 backend    what its loop runs on
-conns      connections now
-accept/s   connections whose handler began
-pause/s    pauses of accepting: the limit was reached, or descriptors have run out
+conns      open connections
+accept/s   connections whose handler started
+pause/s    pauses of accepting: the limit was reached, or descriptors ran out
 fail/s     handlers that ended with an error
 turns/s    turns of the loop
-turn50     how long the loop was away from the kernel: half of the turns were shorter than this,
-turn99     and 99 of 100 were. Bounds of the server's buckets are a factor of two apart
-wait50     how long coroutines that were ready waited to be resumed, the same
-wait99
-recv/s     bytes that were received, and that were sent
-sent/s
-tasks      tasks that are alive
-flight     operations that the kernel has
+turn50     how long the loop was away from the kernel: the median,
+turn99     and the 99th percentile. The server's buckets are a factor of two apart
+wait50     how long ready coroutines waited to be resumed: the median,
+wait99     and the 99th percentile
+recv/s     bytes received
+sent/s     bytes sent
+tasks      live tasks
+flight     operations in flight in the kernel
 lent       receive buffers that handlers hold
-overfl     answers of the kernel that found no room, since the start; 0 where all is well
+overfl     completions for which there was no room, since the start; 0 if all is well
 
-Keys: q ends. So do SIGINT and SIGTERM, and the terminal is as it was before. A server that goes
-away is asked again until it is back.
+Keys: q quits, as do SIGINT and SIGTERM; the terminal is restored. A server that goes away is
+asked again until it is back.
 
-Exit status: 0 it was shown until somebody had seen enough; of sysexits(3): 64 bad option, 68
-unknown host, 69 nobody listens or answers, 74 the output could not be written, 76 who answers is
-no ringlet server, 77 no permission. A server that is away later ends nothing.
+Exit status: 0 after q, a signal or --once; of sysexits(3): 64 bad option, 68 unknown host, 69 no
+server listens or answers, 74 the output could not be written, 76 not a ringlet server, 77 no
+permission. Once the table is shown, a server that goes away is not an error.
 
 Try it:  echo_coro --metrics 127.0.0.1:9320 &  ringlet_top --once 127.0.0.1:9320)");
 }

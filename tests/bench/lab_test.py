@@ -163,7 +163,7 @@ class Plans(unittest.TestCase):
             return sum(sample.seconds for part in Plan(quick, rows).parts.values() for sample in part) / 60
 
         told = subprocess.run([sys.executable, str(LAB), "--help"], capture_output=True, text=True).stdout
-        self.assertIn("about half an hour, a quick one two minutes", told)
+        self.assertIn("takes about half an hour. A quick one takes two minutes", told)
         self.assertTrue(25 <= minutes(False) <= 32, minutes(False))
         self.assertTrue(1.6 <= minutes(True) <= 2.4, minutes(True))
 

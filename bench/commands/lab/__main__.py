@@ -1,4 +1,4 @@
-"""What does a coroutine per connection cost on this machine? Measures, and writes a report."""
+"""What does a coroutine per connection cost on this machine? Measures it, and writes a report."""
 
 import contextlib
 import datetime
@@ -30,13 +30,13 @@ PARTS = ("cpu", "latency", "accept_close", "counts", "scaling", "tls", "field")
 EPILOG = """\
 The ladder is the same echo again and again, with one thing changed at each step: callbacks in C, a
 coroutine per connection, a child task per message, frames from malloc, timeouts, a task group, a
-fiber, a thread. The field is what else one could take; what is not installed is skipped
+fiber, a thread. The field is the alternatives to ringlet; what is not installed is skipped
 (cmake/install_dependencies.sh field).
 
 what is measured:
   cpu           CPU time of the server per echo, all steps in turn, as a ratio to step 0; in rounds, until
                 the intervals are narrow or the time is up
-  latency       at 50 % and 80 % of what step 0 can do, sent at a rate that waits for no answer
+  latency       at 50 % and 80 % of the throughput of step 0, in an open loop
   accept_close  CPU time per connection that is opened, echoes once and is closed
   counts        instructions, system calls, allocations, context switches, bytes per idle connection
   scaling       CPU time per echo from 1 to 10,000 connections
@@ -44,12 +44,12 @@ what is measured:
                 and HAProxy and nginx in front of a plain echo server
   field         throughput, CPU time, memory and latency of the other systems
 
-Each sample is written to DIR/journal.jsonl as soon as it is there. Ctrl-C loses at most the one that
-is being taken: the same command goes on from there. Then DIR/results.json has all figures, and
-DIR/report.html with its pictures shows them (benchmark.sh report).
+Each sample is written to DIR/journal.jsonl at once. Ctrl-C loses at most the sample being taken: the
+same command continues from there. At the end DIR/results.json has all figures, and DIR/report.html
+shows them with charts (benchmark.sh report).
 
-A full measurement takes about half an hour, a quick one two minutes. That shows that everything
-works, and roughly what comes out. RINGLET_BUILD_DIR names another build directory than build/release.
+A full measurement takes about half an hour. A quick one takes two minutes, and shows that everything
+works and roughly what to expect. RINGLET_BUILD_DIR names a build directory other than build/release.
 
 exit status: 0; 1 something failed, and the rest was measured; 64 wrong usage; 69 a program is
 missing; 130 interrupted.
@@ -61,21 +61,21 @@ def read_options(arguments):
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="in two minutes: that everything works, and roughly what comes out",
+        help="two minutes: shows that everything works, and roughly what to expect",
     )
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART",
                         help=f"only this part; may be repeated: {', '.join(PARTS)}")  # fmt: skip
     parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
                         help="where the results go (build/lab, with --quick build/lab-quick)")  # fmt: skip
     parser.add_argument("--minutes", type=float, default=10, metavar="N",
-                        help="how long rounds of the part cpu may go on after the first "
+                        help="how long the part cpu may take more rounds after the first "
                              f"{ROUNDS}, until the widest corrected interval is at most "
                              f"{NARROW:.0%}% of its ratio (%(default)s)")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="forget what was measured before")
     options = parser.parse_args(arguments)
     folder = "lab-quick" if options.quick else "lab"
     if str(options.output) == "-":
-        parser.error("--output names a folder, which stdout is not")
+        parser.error("--output takes a folder: it cannot be stdout")
     options.output = options.output or ROOT / "build" / folder
     return options
 

@@ -1,4 +1,4 @@
-"""Makes a page of what the lab has measured: words, charts and tables, in one file."""
+"""Makes a page from the results of the lab: text, charts and tables, in one file."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ EPILOG = """\
 writes into DIR:
   report.html       the page; it needs no other file, no script and no network
   charts/NAME.svg   each chart by itself
-  charts/NAME.png   the same for places that show no SVG, drawn by Chromium if it is installed
+  charts/NAME.png   the same as PNG, if Chromium is installed
 
 A figure that RESULTS.json does not have is left out; a chart without figures says so in its place.
 
@@ -44,10 +44,10 @@ def read_options(arguments):
     parser = Parser(prog="benchmark.sh report", description=__doc__, epilog=EPILOG, allow_abbrev=False,
                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument(
-        "results", type=pathlib.Path, metavar="RESULTS.json", help="what the lab has measured"
+        "results", type=pathlib.Path, metavar="RESULTS.json", help="the results of the lab"
     )
     parser.add_argument(
-        "-o", "--output", type=pathlib.Path, metavar="DIR", required=True, help="made if it is not there"
+        "-o", "--output", type=pathlib.Path, metavar="DIR", required=True, help="where to write; made if missing"
     )
     return parser.parse_args(arguments)
 

@@ -1,8 +1,8 @@
-"""Measures what ringlet wants to reach, and prints one table.
+"""Measures ringlet against its targets, and prints one table.
 
 Where a row compares with another server, runs of both take turns, in random order within each pair, on
 the same two CPUs; the row has the median of the paired ratios and its 95 % bootstrap interval.
-Throughput is compared, too, but never alone: on a shared machine it swings threefold.
+Throughput is compared too, but never alone: on a shared machine it swings threefold.
 """
 
 import pathlib
@@ -39,14 +39,14 @@ how it is measured:
   tasks       build/release/bench/micro/micro, the median of seven runs
   growth      VmRSS of the server after 100,000 connections and after a million
 
-In every run the echoes must be right to the byte, the server must have no worker thread of io_uring
-(iou-wrk-*), must end by SIGTERM and, where it tells, must not have let its completion queue
-overflow. A row whose run broke that is "not measured", the rest goes on, and the exit status is 1.
+In every run each byte of the echoes must be right, the server must have no worker thread of io_uring
+(iou-wrk-*), must end by SIGTERM and, if it reports that, must not have overflowed its completion queue.
+A row that breaks one of these is "not measured", the others continue, and the exit status is 1.
 
-The machine should be quiet: of two measurements on it the second waits. Without RINGLET_BUILD_DIR, which
-names another build directory than build/release, what is missing is installed and built. A full run takes about {sum(t.seconds for t in TARGETS) // 60:.0f} minutes.
+The machine should be quiet: a second measurement waits for the first. Unless RINGLET_BUILD_DIR names a build
+directory other than build/release, what is missing is installed and built. A full run takes about {sum(t.seconds for t in TARGETS) // 60:.0f} minutes.
 
-exit status: 0 everything was measured, or what it needs is not here; 1 a run failed; 64 wrong
+exit status: 0 everything was measured, or needs something that is missing; 1 a run failed; 64 wrong
 usage; 130 interrupted. Targets that are not reached do not change it.
 """
 
@@ -55,7 +55,7 @@ def read_options(arguments):
     parser = measuring.command_line("benchmark.sh targets", __doc__, EPILOG)
     parser.add_argument("--pairs", type=measuring.positive_number, help="pairs of runs (10)")
     parser.add_argument("--only", action="append", metavar="NAME", help="only this row; may be repeated")
-    parser.add_argument("--list", action="store_true", help="print the names of the rows and end")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows and exit")
     parser.add_argument(
         "--quick",
         action="store_true",
