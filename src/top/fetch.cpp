@@ -41,8 +41,7 @@ Answer no_connection(std::error_code error) {
 }
 
 Answer read_answer(std::string_view text) {
-    constexpr std::string_view foreign =
-        "who answers there does not tell a ringlet server's metrics";
+    constexpr std::string_view foreign = "the answer is not the metrics of a ringlet server";
     const std::size_t end_of_head = text.find("\r\n\r\n");
     const bool is_http = text.starts_with("HTTP/1.1 ") || text.starts_with("HTTP/1.0 ");
     if (!is_http || end_of_head == text.npos) return trouble(std::string(foreign), EX_PROTOCOL);

@@ -48,7 +48,7 @@ void add_options(CLI::App& app, Settings& settings) {
     add_duration(app, "--interval", settings.interval, std::chrono::milliseconds(100),
                  "Time between two requests, as 500ms, 2s; default 1s");
     app.add_flag("--once", settings.once,
-                 "Print one table to stdout, from two answers one interval apart, and exit");
+                 "Print one table to stdout, from answers one interval apart, and exit");
     app.footer(
         R"(A line for each worker, and one for all. Rates are those of the last interval. A terminal that
 is too narrow shows fewer columns; --once shows all.
@@ -75,8 +75,8 @@ Keys: q quits, as do SIGINT and SIGTERM; the terminal is restored. A server that
 asked again until it is back.
 
 Exit status: 0 after q, a signal or --once; of sysexits(3): 64 bad option, 68 unknown host, 69 no
-server listens or answers, 74 the output could not be written, 76 not a ringlet server, 77 no
-permission. Once the table is shown, a server that goes away is not an error.
+server listens or answers, 74 the output could not be written, 76 no ringlet server answers, 77
+no permission. Once the table is shown, a server that goes away is not an error.
 
 Try it:  echo_coro --metrics 127.0.0.1:9320 &  ringlet_top --once 127.0.0.1:9320)");
 }
