@@ -10,7 +10,7 @@ usage: tests/run.sh [--full | PRESET...]
 
 Installs what is missing (cmake/install_dependencies.sh), builds, and runs the tests.
 
-Without an argument: what a change needs while it is made, about 8 minutes on two cores.
+Without an argument: the tests for a change in progress, about 8 minutes on two cores.
   dev            g++, -O0: unit tests and programs on both kernels, the simulation, a second liburing,
                  the log of benchmark.sh, a package that is built and used, the house rules
   clang-asan     clang++ with ASan and UBSan (without null and alignment): unit tests on both kernels,
@@ -29,10 +29,10 @@ a warning, clang-tidy, and every preset:
                  in a root of Debian 13, with its liburing: g++ 14 and clang++ 19, unit tests, stress and
                  programs on both kernels
 
-PRESET: all that --full runs of this one. While one preset is tested, the next is built.
+PRESET: everything that --full runs for this preset. While one preset is tested, the next is built.
 
-The last line counts the cases: 'N passed, N failed, N skipped'; before it stands why some were skipped, and
-how long each part took. The exit status is 0 when none failed.
+The last line counts the cases: 'N passed, N failed, N skipped'; the lines before it say why some were skipped,
+and how long each part took. The exit status is 0 if none failed.
 
 Environment: JOBS (builds at once; the number of CPUs), CTEST_PARALLEL_LEVEL (tests at once; three times that: many
 only wait), CXX_CLANG (the newest clang++ from 19 down to 16).
@@ -75,7 +75,7 @@ results=$PWD/build/test-results
 rm -rf "$results"
 mkdir -p "$results"
 
-# timed PART COMMAND...: prints what begins, and records how long it took.
+# timed PART COMMAND...: prints PART, and records how long the command took.
 timed() {
     echo "== $1"
     since=$(date +%s)
@@ -128,13 +128,13 @@ command -v mold >/dev/null && linker=-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=mold
 # has to include what it uses.
 unity='-DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=30'
 
-# What a preset builds and runs, in variables.
+# Sets variables to what a preset builds and runs.
 settings_of() {
     preset=$1
     targets='unit_tests failing_tests tls_tests'
     tests='^(unit|contract|failing|tls)[.]'
     arguments="$unity $linker"
-    of=$preset # as CMakePresets.json calls it
+    of=$preset # its name in CMakePresets.json
     within=    # the prefix of commands that build and test
     without=
     [ -n "$RINGLET_FULL" ] || without='-LE ^full$'
@@ -150,7 +150,7 @@ settings_of() {
     asan | clang-asan)
         targets='unit_tests failing_tests tls_tests tls_fuzz stress simulated_stress'
         tests='^(unit[.]|contract[.]|failing[.]|tls[.]|fuzz[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit[.]|tls_tests|stress))'
-        # These two are a fifth of the compiler's work, and ASan reports a null pointer, too.
+        # These two are a fifth of the compiler's work, and ASan also reports null pointers.
         unchecked=null,alignment
         if [ -n "$RINGLET_FULL" ]; then
             unchecked=
@@ -184,7 +184,7 @@ settings_of() {
     esac
 }
 
-# The status says whether there is something to test.
+# Succeeds if there is something to test.
 build() {
     settings_of "$1"
     case $preset in

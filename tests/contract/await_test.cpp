@@ -60,7 +60,7 @@ struct World {
     TaskGroup* group = nullptr;             // with a task that sleeps
     BoundedTaskGroup* full_group = nullptr; // the same
     JoinHandle<void> sleeper;
-    int rounds = 0; // awaits that have been answered
+    int rounds = 0; // awaits that have returned
 };
 
 using Once = Task<Result<void>> (*)(World&);
@@ -503,7 +503,7 @@ void try_all(const std::function<void(const Case&, Task<> (*)(World*, Once), Mom
 void on_a_kernel(Backend backend) {
     LoopOptions options{.backend = backend};
     options.report = [](std::string_view) {};
-    if (!EventLoop::create(options)) RINGLET_SKIP("this kernel is not to be had");
+    if (!EventLoop::create(options)) RINGLET_SKIP("this kernel is not available");
     try_all([&](const Case& tried, Task<> (*loop_of_awaits)(World*, Once), Moment moment) {
         auto loop = EventLoop::create(options);
         REQUIRE(loop);

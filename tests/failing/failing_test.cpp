@@ -225,7 +225,7 @@ bool blocks_signals() {
 void fail_each(Backend backend, std::uint64_t& left, bool& failed) {
     LoopOptions options{.backend = backend};
     options.report = [](std::string_view) {};
-    if (!EventLoop::create(options)) RINGLET_SKIP("this kernel is not to be had");
+    if (!EventLoop::create(options)) RINGLET_SKIP("this kernel is not available");
     for (const Part part : {Part::groups, Part::channels, Part::rest}) {
         for (std::uint64_t n = 1;; ++n) {
             CAPTURE(static_cast<int>(part));

@@ -1,4 +1,4 @@
-"""A firewall on this machine or the server's refuses: no connection counts as made, on either backend.
+"""A firewall on this machine or the server's refuses connections: none counts as made, on either backend.
 
 io_uring once reported success for a connect refused by an ICMP message, and the first use of the socket failed.
 """

@@ -292,7 +292,7 @@ class Python(unittest.TestCase):
                             while len(got) < len(sent):
                                 got += client.recv(65536)
                             self.assertEqual(got, sent)
-                        client.unwrap().close()  # both close_notify
+                        client.unwrap().close()  # both send close_notify
 
     def test_a_client_that_vanishes_and_one_that_only_writes(self):
         with echo_coro() as port:

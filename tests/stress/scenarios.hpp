@@ -1,6 +1,6 @@
 #pragma once
 
-// What the simulated stress runs for each seed, and checks.
+// What the simulated stress runs and checks for each seed.
 
 #include <ringlet/testing/simulation.hpp>
 

@@ -90,7 +90,7 @@ ChildOutcome run_in_child(Fn fn, unsigned limit_seconds = 30) {
     return run_in_child(call, limit_seconds);
 }
 
-/// Checks that `fn()` ends its process with SIGABRT after printing a line that contains `message`.
+/// Checks that `fn()` ends its process with SIGABRT after printing `message`.
 inline void check_aborts(std::string_view message, const std::function<void()>& fn) {
     const ChildOutcome outcome = run_in_child(fn);
     CHECK_MESSAGE(outcome.signal == SIGABRT, outcome.to_string());

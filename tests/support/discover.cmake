@@ -1,14 +1,14 @@
-# Every file of tests becomes one test for ctest. The programs name each case that they run, and summary.py counts
-# these: one process per file takes a tenth of the time of one per case.
+# Every test file becomes one test for ctest. The programs print the name of each case that they run, and summary.py
+# counts these: one process per file takes a tenth of the time of one per case.
 
-# Of any test: limits are for programs that hang, not for machines that are busy.
+# For any test: limits are for programs that hang, not for busy machines.
 set(RINGLET_TEST_LIMIT_SECONDS 1800)
 
 # unit_file_tests(PROGRAM FILE...): the cases of each FOLDER/NAME_test.cpp, as FOLDER.NAME, with dots for slashes.
 function(unit_file_tests program)
     foreach(file ${ARGN})
         file(RELATIVE_PATH name ${CMAKE_CURRENT_SOURCE_DIR} ${file})
-        set(filter "*/tests/${name}") # how the compiler was told of it differs (CCACHE_BASEDIR)
+        set(filter "*/tests/${name}") # the path given to the compiler differs (CCACHE_BASEDIR)
         string(REGEX REPLACE "_test[.]cpp$" "" name ${name})
         string(REPLACE "/" "." name ${name})
         add_test(NAME ${name} COMMAND ${program} --source-file=${filter})
@@ -17,23 +17,23 @@ function(unit_file_tests program)
     endforeach()
 endfunction()
 
-# unit_tests_with(VARIATION ENVIRONMENT OPTION...): the unit tests of each of unit_folders again, as
-# VARIATION.unit.FOLDER, with something set in the environment and options of doctest. Their names are in the caller's unit_tests_added.
+# unit_tests_with(VARIATION ENVIRONMENT OPTION...): runs the unit tests of each of unit_folders again, as
+# VARIATION.unit.FOLDER, with this environment and options of doctest. Sets the caller's unit_tests_added to their names.
 function(unit_tests_with variation environment)
     set(added "")
     foreach(folder ${unit_folders})
         set(test ${variation}.unit.${folder})
         list(APPEND added ${test})
         add_test(NAME ${test} COMMAND unit_tests "--source-file=*/tests/unit/${folder}/*" ${ARGN})
-        # Before the single files: some of these take longest.
+        # Before the tests of single files, because some of these take longest.
         set_tests_properties(${test} PROPERTIES ENVIRONMENT ${environment} COST 100)
     endforeach()
     set(unit_tests_added ${added} PARENT_SCOPE)
 endfunction()
 
-# python_tests(FOLDER [VARIATION ENVIRONMENT [NAME...]]): FOLDER/*_test.py. A variation runs those that are named, or all,
-# again as VARIATION.*, with something set in the environment. The tests find the programs through RINGLET_BUILD_DIR.
-# The names of the tests are in the caller's python_tests_added.
+# python_tests(FOLDER [VARIATION ENVIRONMENT [NAME...]]): runs FOLDER/*_test.py. A variation runs those with a NAME, or
+# all, again as VARIATION.*, with this environment. The tests find the programs through RINGLET_BUILD_DIR. Sets the
+# caller's python_tests_added to the names of the tests.
 function(python_tests folder)
     set(variation ${folder})
     set(environment "")

@@ -1,4 +1,4 @@
-// An idle program for a debugger: tasks that wait in every way, each in a function named after it. Prints its
+// An idle program for a debugger: tasks that wait in every way, each in a function named after its wait. Prints its
 // process id when all of them are waiting.
 
 #include <ringlet/ringlet.hpp>

@@ -29,7 +29,7 @@ class Machine:
         self.name, self.address = name, address
 
     def on(self, *command):
-        """The words that run a command there, as one process, because ip(8) executes it."""
+        """The words that run a command there, as one process, because ip(8) becomes that command."""
         return ["ip", "netns", "exec", self.name, *map(str, command)]
 
 

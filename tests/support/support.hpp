@@ -46,8 +46,8 @@ inline void require(const Result<EventLoop>& loop) {
 }
 
 /// Runs `fn(args...)` on a new loop and returns the result of `EventLoop::run`. `fn` may be any
-/// callable, even a temporary: this is not a co_await, in which g++ 12 would destroy its captures
-/// twice.
+/// callable. Even a temporary is safe: g++ 12 destroys its captures twice only within a co_await,
+/// and this is none.
 template <class Fn, class... Args>
 auto run_on_loop(Fn&& fn, Args&&... args) {
     auto loop = EventLoop::create();

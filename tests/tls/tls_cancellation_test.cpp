@@ -131,7 +131,7 @@ int talk(Cut& cut) {
 
 TEST_CASE("a connection cancelled at any operation of the stream below leaves nothing behind") {
     Cut none;
-    CHECK(talk(none) >= 10); // three handshake messages, tickets, the talk, both close_notify
+    CHECK(talk(none) >= 10); // three handshake messages, tickets, the talk, two close_notify
     const auto open = open_descriptors();
     for (const bool while_it_waits : {false, true}) {
         // Until a run has fewer operations; their number depends on what arrives together.

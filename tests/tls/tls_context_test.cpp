@@ -140,7 +140,7 @@ TEST_CASE("a reload affects only new connections, and a failed one changes nothi
 
 // ---- certificates of servers --------------------------------------------------------------------
 
-TEST_CASE("a client refuses a wrong server certificate, and says what is wrong with it") {
+TEST_CASE("a client refuses a bad server certificate, and says what is wrong with it") {
     const CertificateFolder& folder = contexts().folder;
     const CertificateFolder stranger;
     struct Wrong {
@@ -443,7 +443,7 @@ TEST_CASE("keys are logged for a debugger on request") {
 
 // ---- not TLS ------------------------------------------------------------------------------------
 
-TEST_CASE("a protocol other than TLS is recognised and named") {
+TEST_CASE("input that is not TLS is recognised, and the cause says so") {
     struct Foreign {
         std::string bytes;
         TlsErrc error;

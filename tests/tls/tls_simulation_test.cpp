@@ -20,7 +20,7 @@ Task<> echo_and_close(TlsStream stream) {
         auto chunk = co_await stream.recv();
         if (!chunk) break;
         if (chunk->empty()) {
-            auto closed = co_await stream.close(); // a drop may send no close_notify
+            auto closed = co_await stream.close(); // a drop sends close_notify only if it fits
             static_cast<void>(closed);
             co_return;
         }
@@ -30,7 +30,7 @@ Task<> echo_and_close(TlsStream stream) {
     stream.abort();
 }
 
-/// What a client sends and gets back, over a connection with any fault.
+/// What a client sends and gets back, over a connection that any fault may strike.
 struct Talk {
     std::vector<std::byte> bytes;
     std::vector<std::byte> back;

@@ -281,7 +281,8 @@ TEST_CASE("a client that only writes and closes causes no reset") {
 
 // ---- cancellation -------------------------------------------------------------------------------
 
-TEST_CASE("a send cancelled within a record continues with the next send, or breaks the stream") {
+TEST_CASE("a send cancelled within a record continues with the next send, or breaks the stream and "
+          "says so") {
     const auto bytes = pattern(4'000'000);
     auto talk = [&]<class Below>(Pair<Below> below) -> Task<> {
         auto pair = co_await tls_over<Below>(std::move(below));

@@ -60,7 +60,7 @@ TEST_CASE("AddressRange contains exactly the addresses with its prefix") {
     }
 }
 
-TEST_CASE("AddressRange unix: contains Unix sockets without a name") {
+TEST_CASE("AddressRange 'unix:' contains Unix sockets without a name") {
     const auto range = AddressRange::parse("unix:");
     REQUIRE(range);
     sockaddr_storage unnamed{};
@@ -104,7 +104,7 @@ TEST_CASE("AddressRange refuses malformed text") {
     }
 }
 
-TEST_CASE("AddressRange prints what it was parsed from, in its shortest form") {
+TEST_CASE("AddressRange prints the shortest form of what it was parsed from") {
     for (const std::string_view text :
          {"127.0.0.1", "10.0.0.0/8", "0.0.0.0/0", "::1", "fd00::/8", "::/0", "unix:"}) {
         const auto range = AddressRange::parse(text);

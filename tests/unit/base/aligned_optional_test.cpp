@@ -25,7 +25,7 @@ static_assert(std::is_same_v<AlignedOptional<std::string>, std::optional<std::st
 static_assert(alignof(AlignedOptional<Line>) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__,
               "so that any frame can hold it");
 
-TEST_CASE("AlignedOptional aligns an over-aligned value wherever it is placed itself") {
+TEST_CASE("AlignedOptional aligns an over-aligned value, wherever the optional itself is placed") {
     using Optional = AlignedOptional<Line>;
     alignas(64) std::byte memory[sizeof(Optional) + 64];
     for (std::size_t offset = 0; offset < 64; offset += alignof(Optional)) {

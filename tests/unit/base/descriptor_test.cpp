@@ -28,7 +28,7 @@ TEST_CASE("Descriptor: a direct one has a slot number, and no fd") {
     }
 }
 
-TEST_CASE("Descriptor: an empty one is not direct, and has no fd") {
+TEST_CASE("Descriptor: an empty one is not direct and has no fd") {
     CHECK_FALSE(Descriptor().is_direct());
     CHECK(Descriptor().fd() == -1);
     CHECK(Descriptor() != Descriptor::direct(0));

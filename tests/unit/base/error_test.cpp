@@ -43,7 +43,7 @@ TEST_CASE("error values are all in the list and none is zero") {
     CHECK(static_cast<int>(every_error.size()) + 1 == next);
 }
 
-TEST_CASE("error codes belong to the category ringlet") {
+TEST_CASE("error codes belong to the ringlet category") {
     const std::error_code code = Errc::end_of_stream;
     CHECK(&code.category() == &error_category());
     CHECK(std::string(code.category().name()) == "ringlet");

@@ -8,7 +8,7 @@
 
 using namespace ringlet;
 
-TEST_CASE("sanitizer does not take live memory for freed") {
+TEST_CASE("sanitizer does not mistake live memory for freed memory") {
     const std::array<std::byte, 32> on_stack{};
     CHECK_FALSE(is_freed(on_stack.data(), on_stack.size()));
     auto* on_heap = new std::array<std::byte, 100>;

@@ -27,7 +27,7 @@ int fresh() {
 } // namespace
 
 static_assert(!std::is_copy_constructible_v<UniqueFd> && !std::is_copy_assignable_v<UniqueFd>);
-static_assert(!std::is_convertible_v<int, UniqueFd>, "who owns a descriptor is written out");
+static_assert(!std::is_convertible_v<int, UniqueFd>, "taking ownership is explicit");
 static_assert(sizeof(UniqueFd) == sizeof(int));
 
 TEST_CASE("UniqueFd closes its descriptor when it is destroyed") {

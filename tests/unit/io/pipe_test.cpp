@@ -80,7 +80,7 @@ TEST_CASE("more bytes than a pipe holds go through it, and then the end") {
     check_nothing_left(*loop);
 }
 
-TEST_CASE("the same through simulated pipes, whose reads and writes are short and late") {
+TEST_CASE("bytes go through simulated pipes, whose reads and writes are short and late") {
     const auto scenario = [](Simulation&) -> Task<> {
         auto pipe = make_pipe();
         CHECK((pipe && pipe->first.native_handle() >= 1 << 30)); // not a real one

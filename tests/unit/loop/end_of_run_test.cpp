@@ -66,7 +66,7 @@ TEST_CASE("when the root returns, every waiting task gets operation_canceled and
         auto receiving = tcp_pair();
         auto receiving_exactly = socket_pair();
         auto sending = tcp_pair();
-        // A listener with a full queue: further clients keep connecting.
+        // A listener with a full queue: further connects get no answer.
         const UniqueFd full = bound_socket(loopback(), 0);
         const UniqueFd first = connect_to(address_of(full.get()));
         REQUIRE(first);
@@ -99,7 +99,7 @@ TEST_CASE("when the root returns, every waiting task gets operation_canceled and
     CHECK(descriptor_count() == open_before);
 }
 
-TEST_CASE("after a task is cancelled, every later await is refused at once") {
+TEST_CASE("every await after the cancellation of a task is refused at once") {
     ReportingLoop loop;
     std::vector<std::error_code> errors;
     auto pair = socket_pair();

@@ -118,7 +118,7 @@ TEST_CASE("a ready task costs a system call only once in resumptions_per_wait_li
     CHECK(*result <= waits + 1);
 }
 
-TEST_CASE("the statistics count turns, tasks, operations and submissions") {
+TEST_CASE("the statistics count turns and tasks and resumptions and completions and submissions") {
     ReportingLoop loop;
     auto pair = socket_pair();
     REQUIRE(write_all(pair.second.get(), "x"));
@@ -160,7 +160,7 @@ TEST_CASE("a hundred thousand tasks run and leave nothing behind") {
     CHECK(ran == 100'000);
 }
 
-TEST_CASE("a loop that gets no descriptor is too_many_files_open") {
+TEST_CASE("a loop that gets no descriptor fails with too_many_files_open") {
     const Ending ending = end_of_child([] {
         while (::dup(STDERR_FILENO) >= 0) {
         }
@@ -190,7 +190,7 @@ TEST_CASE(
     CHECK(polls_in(20us, 1) == 1);
 }
 
-TEST_CASE("a polling loop misses no completion, no deadline and no letter") {
+TEST_CASE("a polling loop misses neither completions nor deadlines nor letters") {
     waiting_for("a loop that polls");
     auto loop = EventLoop::create({.busy_poll = 200us});
     REQUIRE(loop);
@@ -255,7 +255,7 @@ TEST_CASE("receives that wait for long are parked once each, and the loop stays 
             auto turned = co_await yield();
             if (!turned) co_return;
         }
-        // Each turn cancels one batch of receives, and polls for the batch before; all have the same age.
+        // All are due at once: each turn cancels one batch, and starts the polls of the batch before.
         std::uint64_t submitted = loop->stats().ring.submissions;
         std::uint64_t most = 0;
         while (loop->stats().ring.parked_receives < count) {

@@ -1,4 +1,4 @@
-// Leaving a loop at every moment, whatever its tasks are doing: tasks that accept their cancellation clean up behind
+// Leaving a loop at every moment, whatever its tasks are doing: tasks that obey their cancellation clean up behind
 // shields, the others are destroyed where they are suspended, and whatever they held or were given is released. ASan
 // finds a frame, a timer or a job that is touched afterwards.
 
@@ -149,7 +149,7 @@ Task<> node(World* world, int depth, bool shielded) {
 void leave_trees(Backend backend) {
     LoopOptions options{.backend = backend, .blocking_threads = 2};
     options.report = [](std::string_view) {};
-    if (!EventLoop::create(options)) RINGLET_SKIP("this kernel is not to be had");
+    if (!EventLoop::create(options)) RINGLET_SKIP("this kernel is not available");
     for (unsigned seed = 1; seed <= trees; ++seed) {
         CAPTURE(seed);
         waiting_for("a loop to be left");

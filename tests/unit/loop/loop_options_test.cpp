@@ -125,10 +125,10 @@ TEST_CASE("a watchdog with the largest limit costs nothing") {
     CHECK(cpu_seconds() - before < 0.2);
 }
 
-TEST_CASE("every server option at its limits serves an echo, and does not spin") {
+TEST_CASE("every duration and limit of a server at its limits serves an echo, and does not spin") {
     std::vector<std::pair<std::string, std::function<void(ServeOptions&)>>> settings;
     for (const auto duration : durations<std::chrono::milliseconds>()) {
-        if (duration != 1ms) // so short that it would end the echo
+        if (duration != 1ms) // it would end the connection before its echo
             settings.emplace_back("idle_timeout",
                                   [=](ServeOptions& options) { options.idle_timeout = duration; });
         settings.emplace_back("drain_timeout",
@@ -178,7 +178,7 @@ TEST_CASE("every server option at its limits serves an echo, and does not spin")
     }
 }
 
-TEST_CASE("durations and time points saturate at the ends of the clock") {
+TEST_CASE("durations saturate and sleeps and deadlines work at the ends of the clock") {
     using Moment = Clock::time_point;
     using std::chrono::duration;
     CHECK(saturated(std::chrono::hours::max()) == Clock::duration::max());

@@ -95,7 +95,7 @@ TEST_CASE("stack stays flat over millions of children that never wait") {
     check_flat(never_waits, await_count);
 }
 
-TEST_CASE("stack stays flat over millions of children some of which wait") {
+TEST_CASE("stack stays flat over millions of children of which some wait") {
     check_flat(waits_sometimes, await_count);
 }
 

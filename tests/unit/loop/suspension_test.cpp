@@ -145,7 +145,8 @@ TEST_CASE("a frame destroyed while it waits, or before it resumes, passes on wha
     check_nothing_left(*loop);
 }
 
-TEST_CASE("a frame destroyed while it waits for other threads is uncounted, and its letter stays") {
+TEST_CASE("a frame destroyed while waiting for other threads is no longer counted, and its letter "
+          "stays") {
     ReportingLoop loop;
     ThreadChannel<std::string> letters(*loop, 2);
     auto result = loop->run([&]() -> Task<> {

@@ -121,7 +121,7 @@ TEST_CASE("addresses of another family than `from` are not tried") {
 }
 
 TEST_CASE("a connection to itself is an error") {
-    // From the very port that it connects to, on which nothing listens; the kernel sometimes chooses that.
+    // From the very port that it connects to, on which nothing listens; the kernel sometimes picks it.
     const Endpoint target = nobody();
     const ConnectOptions meets_itself{.from = target};
     auto talk = [&]() -> Task<> {

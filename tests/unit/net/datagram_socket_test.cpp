@@ -14,7 +14,7 @@ using namespace ringlet;
 using namespace ringlet::testing;
 using namespace std::chrono_literals;
 
-TEST_CASE("a datagram arrives whole, and the answer comes from the address it was sent to") {
+TEST_CASE("a datagram arrives whole with its sender, and is answered from the address it came to") {
     for (const char* address : {"127.0.0.1:0", "[::1]:0"}) {
         if (address[0] == '[' && !has_ipv6()) continue;
         auto server = DatagramSocket::bind(loopback(address), {.tell_destination = true});
@@ -118,7 +118,7 @@ TEST_CASE("a connected socket whose peer is missing gets connection_refused") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a member of a multicast group receives what is sent to it") {
+TEST_CASE("a member of a multicast group receives what is sent to the group") {
     auto group = Endpoint::parse("239.255.77.77:0").value();
     auto member = DatagramSocket::bind(Endpoint::parse("0.0.0.0:0").value(), {.reuse_port = true});
     REQUIRE(member);

@@ -95,7 +95,7 @@ TEST_CASE("UNKNOWN has no addresses, whatever follows it") {
     }
 }
 
-TEST_CASE("each malformed version 1 line gets its own error") {
+TEST_CASE("a malformed version 1 line is refused with the matching error") {
     struct Row {
         std::string_view text;
         ProxyErrc error;
@@ -225,7 +225,7 @@ TEST_CASE("LOCAL, and an unspecified family or transport, have no addresses") {
     }
 }
 
-TEST_CASE("each malformed version 2 header gets its own error") {
+TEST_CASE("a malformed version 2 header is refused with the matching error") {
     using enum ProxyErrc;
     for (unsigned version = 0; version < 16; ++version) {
         const auto error = parse(binary_header({.version = version, .block = v4_block})).error();

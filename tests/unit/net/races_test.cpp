@@ -23,7 +23,7 @@ Task<Result<void>> accept_one(TcpListener* listener, std::optional<TcpStream>* a
     auto stream = co_await listener->accept();
     if (!stream) co_return stream.error();
     accepted->emplace(std::move(*stream));
-    // The task is still cancelled; only the receive succeeded before that.
+    // The task is still cancelled: only its accept succeeded before that.
     auto refused = co_await sleep_for(0s);
     co_return refused;
 }

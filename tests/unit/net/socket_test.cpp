@@ -76,7 +76,7 @@ TEST_CASE("a TCP socket opens with the requested no_delay, and closes on exec") 
         CHECK(::getsockopt(fd->get(), IPPROTO_TCP, TCP_NODELAY, &value, &size) == 0);
         CHECK((value != 0) == no_delay);
         CHECK((::fcntl(fd->get(), F_GETFD) & FD_CLOEXEC) != 0);
-        CHECK((::fcntl(fd->get(), F_GETFL) & O_NONBLOCK) == 0); // io_uring needs none
+        CHECK((::fcntl(fd->get(), F_GETFL) & O_NONBLOCK) == 0); // io_uring does not need it
     }
     auto impossible = open_tcp_socket(-1, true, Liveness());
     CHECK(impossible.error() == std::errc::address_family_not_supported);

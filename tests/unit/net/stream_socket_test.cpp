@@ -16,7 +16,7 @@
 using namespace ringlet;
 using namespace ringlet::testing;
 
-TEST_CASE("any number of pieces are sent in one submission, in order") {
+TEST_CASE("several pieces are sent in one submission, and any number arrive in order") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     const std::vector<std::string> texts(2 * IOV_MAX + 17, "0123456789");
@@ -171,7 +171,7 @@ TEST_CASE("an aborted TCP connection is reset") {
     CHECK(run_on_loop(talk));
 }
 
-TEST_CASE("a stream used after its close aborts, naming the task") {
+TEST_CASE("a stream used after its close aborts and names the task") {
     check_aborts("by task \"careless\"", [] {
         auto loop = EventLoop::create();
         auto pair = socket_pair();

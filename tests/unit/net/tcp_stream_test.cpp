@@ -289,7 +289,7 @@ TEST_CASE("recv_exactly distinguishes the end before a message from the end with
 
 // ---- the end of a connection --------------------------------------------------------------------
 
-TEST_CASE("after a half-close with a megabyte pending, all of it is echoed") {
+TEST_CASE("after a half-close with a megabyte pending all of it is echoed") {
     ReportingLoop loop;
     auto pair = tcp_pair();
     const auto bytes = pattern(1'000'000);

@@ -88,7 +88,7 @@ TEST_CASE("the socket file has the requested mode, and is removed with the liste
     CHECK_FALSE(std::filesystem::exists(at.path()));
 }
 
-TEST_CASE("a socket file left by a killed server is replaced, a live one or another file is not") {
+TEST_CASE("a socket file left by a killed server is replaced; a live one or another file is not") {
     const Folder folder;
     const Endpoint at = folder.at("stale.sock");
     {

@@ -66,7 +66,7 @@ TEST_CASE("descriptors travel with bytes, and arrive as new descriptors") {
 }
 
 TEST_CASE(
-    "the most descriptors that the kernel takes can be sent, and one more is refused beforehand") {
+    "as many descriptors as the kernel takes arrive, and one more is refused before sending") {
     auto pair = UnixStream::pair();
     REQUIRE(pair);
     auto talk = [&]() -> Task<> {

@@ -141,7 +141,7 @@ TEST_CASE(
     CHECK(sent_bytes > 0);
 }
 
-TEST_CASE("zero copy: a send to a lost peer is an error, and an empty send succeeds") {
+TEST_CASE("zero copy: a send after the peer's reset is an error, and an empty send succeeds") {
     auto loop = EventLoop::create();
     REQUIRE(loop);
     auto pair = tcp_pair();

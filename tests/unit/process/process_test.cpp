@@ -106,7 +106,7 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "run_process waits for a child that closed its output, and kills one after its grace period") {
+    "run_process waits for a child that closed its output; one that outlasts its grace is killed") {
     auto talk = []() -> Task<> {
         auto lives_on = shell("exec >&-; exec 2>&-; sleep 0.05; exit 4");
         auto done = co_await run_process(lives_on);

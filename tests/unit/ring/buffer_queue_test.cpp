@@ -148,7 +148,7 @@ Streams real_pair() {
     return {TcpStream(std::move(fds.first)), TcpStream(std::move(fds.second))};
 }
 
-// Whether a waiting receive holds a buffer: where io_uring cannot choose one later.
+// Whether a waiting receive holds a buffer, which is so if io_uring cannot choose one later.
 bool holds_while_it_waits(const World& world) {
     const char* without = std::getenv("RINGLET_WITHOUT");
     const std::string_view names = without != nullptr ? without : "";
@@ -353,7 +353,7 @@ TEST_CASE("a receive that waits for a buffer is cancelled at once, and its data 
         });
         CHECK(result);
         CHECK(order == numbers(2));
-        all[1].buffer = Buffer(); // outlives the loop's run
+        all[1].buffer = Buffer(); // dropped after the run
     });
 }
 
@@ -422,7 +422,7 @@ TEST_CASE("a buffer dropped on another thread resumes a receive of a sleeping lo
     });
 }
 
-TEST_CASE("after a burst the next one finds enough buffers") {
+TEST_CASE("a burst is served, and a later one finds enough buffers") {
     const std::size_t count = burst_size();
     on_every_ring([count](World& world) {
         auto made = world.loop();
@@ -432,7 +432,7 @@ TEST_CASE("after a burst the next one finds enough buffers") {
         auto result = loop.run([&]() -> Task<> {
             std::uint64_t shortages = 0;
             for (int burst = 0; burst < 3; ++burst) {
-                // Later bursts fit what the first one prepared; all buffers are held at once.
+                // By the last burst the ring provides as many as it takes. All buffers are held at once.
                 const std::size_t size = burst == 0 ? count : std::min<std::size_t>(count, 500);
                 std::vector<std::size_t> order;
                 for (std::size_t i = 0; i < size; ++i) co_await send_to(&all[i], i);
@@ -508,7 +508,7 @@ TEST_CASE("a receive without data does not keep a free buffer from those behind 
             waiting_for("the one that has something to receive");
             std::size_t turns = 0;
             for (; order.size() < 2; ++turns) co_await turn_on();
-            CHECK(turns < idle_count / 2); // less than one per receive
+            CHECK(turns < idle_count / 2); // fewer than one per receive
             CHECK(order.back() == idle_count + 1);
         });
         CHECK(result);

@@ -73,7 +73,7 @@ TEST_CASE("a connection channel: without a descriptor to spare nothing is taken"
     CHECK(ending.status == 0);
 }
 
-TEST_CASE("a connection channel: after end_receiving a send fails, but queued ones still arrive") {
+TEST_CASE("a connection channel: after end_receiving a send fails, but what is queued arrives") {
     auto [in, out] = channel();
     auto pair = socket_pair();
     REQUIRE(send_connection(in.get(), pair.first.get(), HandedOver{.peer = "", .state = "last"}));

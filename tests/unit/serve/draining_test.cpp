@@ -67,7 +67,7 @@ void stop_in_a_storm(const ServeOptions& options) {
 } // namespace
 
 TEST_CASE("a stop serves every client in the queue, even at the connection limit") {
-    for (const bool multishot : {false, true}) { // which takes most of the queue early
+    for (const bool multishot : {false, true}) { // it accepts most of the queue early
         for (const std::string& listen :
              {std::string("127.0.0.1:0"), "unix:@ringlet-stopping-" + std::to_string(::getpid())}) {
             CAPTURE(multishot);

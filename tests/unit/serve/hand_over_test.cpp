@@ -182,7 +182,7 @@ TEST_CASE("a connection that is not at rest stays in the first program until it 
     const std::string path = next_path();
     std::atomic<bool> drains{false};
     auto handler = [&](TcpStream stream) -> Task<> {
-        auto received = co_await stream.recv(); // does not mark a rest
+        auto received = co_await stream.recv(); // a plain recv is not a rest
         if (!received) co_return;
         auto stopping = co_await draining();
         if (!stopping) co_return;

@@ -321,7 +321,7 @@ TEST_CASE("the shortest idle time does not make the loop spin") {
     options.idle_timeout = 1ms;
     const auto start = Clock::now();
     ServerThread server(options, echo);
-    // Gives a spinning loop the time to show.
+    // Long enough for a spinning loop to show.
     std::this_thread::sleep_for(20ms);
     server.stop();
     const ServeReport report = server.finish();

@@ -48,7 +48,7 @@ struct TwoWorkers {
 
 } // namespace
 
-TEST_CASE("a survey: a worker without an answer is missing, and not asked again until it answers") {
+TEST_CASE("a survey: a worker that is late is missing, and is not asked again until it answers") {
     ReportingLoop loop;
     TwoWorkers workers;
     WorkerSurvey survey(*loop, 2, workers.asking());

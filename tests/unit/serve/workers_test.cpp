@@ -481,7 +481,7 @@ TEST_CASE("workers do not share a port with an earlier server") {
     CHECK(lines[0].find("the port is in use") != std::string::npos);
 }
 
-TEST_CASE("a pinned worker runs on its CPU, and the calling thread is unpinned afterwards") {
+TEST_CASE("a pinned worker runs on its CPU, and the calling thread gets its own CPUs back") {
     const std::vector<int> cpus = CpuSet::of_this_thread()->numbers();
     for (const std::size_t size : {std::size_t{1}, std::size_t{3}}) {
         CAPTURE(size);

@@ -18,7 +18,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// A network, its clock, and retries whenever something has changed.
+/// A network and its clock; retries waiting operations when something has changed.
 class World {
 public:
     explicit World(std::uint64_t seed = 1, FaultSet faults = FaultSet::none())
@@ -153,7 +153,7 @@ void find_seed(FaultSet faults, Scene scene) {
     FAIL("no seed of 3000 has shown it");
 }
 
-/// A pair whose receiver has room for only `room_bytes`, or for none.
+/// A pair whose receiver is full. With `room_bytes`, no pair unless it had exactly that much room.
 World::Connection with_room(World& world, std::optional<std::size_t> room_bytes) {
     const auto [one, other] = world.pair();
     Request flood(300'000);

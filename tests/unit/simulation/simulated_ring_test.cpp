@@ -267,7 +267,7 @@ TEST_CASE("a completion before the deadline ends the wait at its time") {
         CHECK(world.wait(begin + 1h) == 1);
         CHECK(world.take(connecting) == (i == 0 ? 0 : -ETIMEDOUT));
     }
-    CHECK(Clock::now() > begin + 6s); // after a second attempt without result
+    CHECK(Clock::now() > begin + 6s); // the second connect gave up
     CHECK(Clock::now() < begin + 7s);
 }
 
@@ -555,7 +555,7 @@ TEST_CASE("destroying a ring with operations in flight fails the simulation") {
     CHECK(world.has_failed("1 operations were not waited for"));
 }
 
-TEST_CASE("a deadlock is reported with the waiting tasks, and cancels their operations") {
+TEST_CASE("a deadlock is reported with the waiting tasks, and ends their operations") {
     World world;
     const auto pair = world.pair();
     Request first;
@@ -574,7 +574,7 @@ TEST_CASE("a deadlock is reported with the waiting tasks, and cancels their oper
     CHECK(world.has_failed("recv on descriptor 1073741824"));
     CHECK(world.has_failed("recv on descriptor 1073741825"));
 
-    // A new attempt is cancelled too, and takes no real time.
+    // Later attempts are cancelled, and take no real time.
     const UniqueFd event = make_eventfd();
     Request reading(8);
     world.start(reading, Opcode::read, event);
@@ -643,7 +643,7 @@ TEST_CASE("a real eventfd is read even if the ring is busy or never sleeps") {
     }
 }
 
-TEST_CASE("the ring waits for another thread in real time, even if a signal interrupts") {
+TEST_CASE("the ring waits for another thread in real time, even if a signal interrupts it") {
     for (const bool others_wait : {false, true}) {
         World world;
         const UniqueFd event = make_eventfd();

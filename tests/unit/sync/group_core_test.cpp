@@ -130,7 +130,7 @@ TEST_CASE("a promised place that is not taken goes to the next waiter, whatever 
     }
 }
 
-TEST_CASE("a task outside a group that its last task wakes may still spawn into it") {
+TEST_CASE("a task outside a group, woken by the group's last task, may still spawn into it") {
     ReportingLoop loop;
     int late = 0;
     auto ran = loop->run([&]() -> Task<> {

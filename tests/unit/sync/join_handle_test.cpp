@@ -126,7 +126,7 @@ TEST_CASE("using a handle after its group aborts with both names") {
     });
 }
 
-TEST_CASE("a second join of one task aborts") {
+TEST_CASE("a second join of one task aborts: the first took the value") {
     check_aborts("was joined twice", [] {
         static_cast<void>(run_on_loop([]() -> Task<> {
             auto child = []() -> Task<int> { co_return 1; };

@@ -188,7 +188,8 @@ TEST_CASE("run_blocking_to_end waits for its function, cancelled or not, and ret
     check_nothing_left(*loop);
 }
 
-TEST_CASE("leaving a loop waits for a function with lent memory, even if a task ignores its end") {
+TEST_CASE(
+    "leaving a loop waits for a function with lent memory, even if a task ignores cancellation") {
     ReportingLoop loop;
     std::atomic<bool> ended = false;
     auto result = loop->run([&]() -> Task<> {

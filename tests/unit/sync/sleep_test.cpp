@@ -136,7 +136,7 @@ TEST_CASE("a duration too long for the clock sleeps without turning, until it is
             auto slept = co_await sleep_for(endless);
             note(slept);
         });
-        // Gives a spinning loop the time to show.
+        // Long enough for a spinning loop to show.
         stopper = std::thread([&] {
             std::this_thread::sleep_for(30ms);
             loop->stop();

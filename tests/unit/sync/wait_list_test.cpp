@@ -55,7 +55,7 @@ TEST_CASE("WaitList wakes waiters in FIFO order, and skips cancelled ones") {
     CHECK(line.to_string() == "Thing \"name\"");
 }
 
-TEST_CASE("WaitList lets others run after many results in a row without waiting") {
+TEST_CASE("WaitList lets others run after many results in a row that needed no wait") {
     ReportingLoop loop;
     WaitList line("Thing", "");
     bool other_ran = false;

@@ -4,7 +4,7 @@
 
 using namespace ringlet;
 
-TEST_CASE("SpawnedTask drops callable and arguments on request, and keeps the result") {
+TEST_CASE("SpawnedTask drops callable and arguments on request, and keeps the outcome") {
     int alive = 0;
     const auto fn = [](testing::Counted) -> Task<int> { co_return 5; };
     using Record = SpawnedTask<int, std::remove_const_t<decltype(fn)>, testing::Counted>;

@@ -68,7 +68,7 @@ TEST_CASE("TaskRecord that never starts frees callable and arguments and frame")
     CHECK(Counted::living == 0);
 }
 
-TEST_CASE("TaskRecord destroys a waiting frame, and is done then") {
+TEST_CASE("TaskRecord destroys a waiting frame and is done then") {
     Counted::living = 0;
     const auto record = make_record(
         [](Counted argument) -> Task<int> {
@@ -139,7 +139,7 @@ TEST_CASE("TaskRecord calls what std::invoke calls") {
     CHECK(written == 3);
 }
 
-TEST_CASE("TaskRecord returns a task's value, nothing, or a Result that is not nested") {
+TEST_CASE("TaskRecord returns a task's value or nothing or a Result that is not nested") {
     const auto value = testing::run_on_loop([]() -> Task<int> { co_return 4; });
     static_assert(std::is_same_v<std::remove_const_t<decltype(value)>, Result<int>>);
     REQUIRE(value);

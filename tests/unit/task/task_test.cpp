@@ -167,7 +167,7 @@ TEST_CASE("Task that never starts frees its frame and its arguments") {
     CHECK(FramePool::local().kept_count() == (address_sanitizer_runs ? 0 : 3));
 }
 
-TEST_CASE("Task reuses its frame from the pool") {
+TEST_CASE("Task reuses frames from the pool") {
     if (address_sanitizer_runs) RINGLET_SKIP("under ASan the pool keeps nothing");
     FramePool::local().trim();
     static_cast<void>(run_through(number(1)));

@@ -169,7 +169,7 @@ TEST_CASE("EpollRing keeps the place of a receive that waits for a buffer, whate
     REQUIRE(::read(ended.fds.first.get(), read.data(), 1) == 1);
     REQUIRE(::shutdown(ended.fds.second.get(), SHUT_WR) == 0);
     REQUIRE(write_all(waiting.fds.second.get(), "y"));
-    // A wait that had completions did not ask epoll; the next one does.
+    // If something has finished, only every second wait asks epoll: not this one, but the next.
     Request sending;
     sending.start(ring, Opcode::send, holder.fds.second.get());
     CHECK(ring.wait(Clock::now()).size() == 1);

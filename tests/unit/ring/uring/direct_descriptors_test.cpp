@@ -235,7 +235,7 @@ TEST_CASE("a cancelled accept frees its slot") {
     CHECK(done);
 }
 
-TEST_CASE("a direct stream is closed with its loop, and may outlive it unused") {
+TEST_CASE("a direct stream is closed with its loop and may outlive it unused") {
     Listening server;
     const UniqueFd client = connect_to(server.address);
     TcpStream kept;

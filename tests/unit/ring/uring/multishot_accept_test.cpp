@@ -288,8 +288,7 @@ TEST_CASE("UringRing returns connections accepted ahead, and can stop accepting"
         REQUIRE(accepted);
         CHECK(peer_of(accepted.get()) == address_of(clients[i].get()));
     }
-    CHECK_FALSE(
-        ring->take_accepted(server.fd.get())); // it waits in the backlog, until somebody accepts
+    CHECK_FALSE(ring->take_accepted(server.fd.get())); // it waits in the backlog for an accept
     CHECK(peer_of(server.accept_one().get()) == address_of(late.get()));
     server.close();
 }
@@ -414,7 +413,7 @@ TEST_CASE("UringRing: a port is free as soon as its listener is closed") {
 
 TEST_CASE("UringRing: closing a listener keeps completions of other operations in order") {
     if (!kernel_has_multishot()) RINGLET_SKIP(no_multishot);
-    constexpr std::size_t read_count = 300; // more than one wait takes
+    constexpr std::size_t read_count = 300; // more than one wait hands over
     const auto ring = ring_with(true);
     const UniqueFd counter(::eventfd(read_count, EFD_SEMAPHORE | EFD_CLOEXEC));
     std::vector<Operation> reads(read_count);

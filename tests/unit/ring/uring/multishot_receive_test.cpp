@@ -103,7 +103,7 @@ TEST_CASE("MultishotReceiver: data without a waiting receive is kept in order, a
     CHECK(Buffer::lent_count() == before);
 }
 
-TEST_CASE("MultishotReceiver: it is armed again when the data kept has been consumed") {
+TEST_CASE("MultishotReceiver: it is armed again when the kept data has been consumed") {
     Connection connection;
     static_cast<void>(connection.start());
     CHECK(connection.got(connection.comes("a", last)) == "a");
@@ -169,7 +169,7 @@ TEST_CASE("MultishotReceiver: EINVAL after a success is an error of the receive"
           std::to_string(-EINVAL));
 }
 
-TEST_CASE("MultishotReceiver: a receive into own memory gets the data kept, in pieces") {
+TEST_CASE("MultishotReceiver: a receive into its own memory gets the kept data, in pieces") {
     Connection connection;
     static_cast<void>(connection.start());
     CHECK(connection.got(connection.comes("a")) == "a");
@@ -180,7 +180,7 @@ TEST_CASE("MultishotReceiver: a receive into own memory gets the data kept, in p
     CHECK(connection.got_plain(connection.start_plain(10)) == "gh");
 }
 
-TEST_CASE("MultishotReceiver: a receive into own memory waits until the multishot has ended") {
+TEST_CASE("MultishotReceiver: a receive into its own memory waits until the multishot has ended") {
     Connection connection;
     CHECK(connection.start_plain(10).request == Request::single_shot);
     static_cast<void>(connection.start());
@@ -302,7 +302,7 @@ TEST_CASE("multishot: both kinds of receives on one stream, while the peer flood
     CHECK(Buffer::lent_count() == 0);
 }
 
-TEST_CASE("multishot: a receive that timed out loses no byte of the next one") {
+TEST_CASE("multishot: a receive that timed out loses no byte for the next one") {
     auto loop = multishot_loop();
     if (!has_multishot(loop)) RINGLET_SKIP(no_ring);
     auto pair = tcp_pair();

@@ -64,7 +64,7 @@ std::vector<Completion> wait_once(Ring& ring, std::optional<Clock::time_point> d
 // Submits started operations and takes completions, without waiting.
 std::vector<Completion> look(Ring& ring) { return wait_once(ring, Clock::time_point::min()); }
 
-// Waits for `count` completions, and checks that no other one comes.
+// Waits for `count` completions, then looks once more: a surplus one is returned with them.
 std::vector<Completion> wait_for_completions(Ring& ring, std::size_t count) {
     testing::waiting_for("completions of the ring");
     std::vector<Completion> all;
@@ -94,7 +94,7 @@ bool kernel_polls_before_it_accepts() {
 }
 
 // Starts `count` reads of an eventfd with a value for each, and checks that each finishes once.
-// Returns the number of waits.
+// Returns how many waits handed them over.
 std::size_t read_many(Ring& ring, std::size_t count) {
     const UniqueFd counter(::eventfd(static_cast<unsigned>(count), EFD_SEMAPHORE | EFD_CLOEXEC));
     REQUIRE(counter);
@@ -181,7 +181,7 @@ TEST_CASE("UringRing reports a kernel error as a negative errno and raises no si
     CHECK(bad[0].result == -EBADF);
 }
 
-TEST_CASE("UringRing accepts earlier and later clients, with accept_poll_first or without") {
+TEST_CASE("UringRing accepts waiting and later clients, with accept_poll_first or without") {
     for (const bool poll_first : {true, false}) {
         CAPTURE(poll_first);
         RingFeatures features;
@@ -312,7 +312,7 @@ TEST_CASE("UringRing continues after signals that interrupt its wait") {
     CHECK(completions[0].result == 1);
 }
 
-TEST_CASE("UringRing cancels only the operation it is given") {
+TEST_CASE("UringRing cancels only the operation it is given among many") {
     constexpr std::size_t pair_count = 50;
     const auto ring = make_ring();
     std::vector<Pair> pairs;
