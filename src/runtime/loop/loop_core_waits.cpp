@@ -13,11 +13,11 @@ namespace ringlet {
 // When the loop has something to do even without an answer of the kernel.
 std::optional<Clock::time_point> LoopCore::next_moment() {
     const auto timer = timers_.next();
-    if (waiting_.empty()) {
+    if (unparked_.empty()) {
         park_at_.reset();
         return timer;
     }
-    if (!park_at_) park_at_ = later(waiting_.front().since, park_after_);
+    if (!park_at_) park_at_ = later(unparked_.front().since, park_after_);
     return timer ? std::min(*timer, *park_at_) : park_at_;
 }
 
@@ -58,7 +58,7 @@ std::span<const Completion> LoopCore::wait(std::optional<Clock::time_point> dead
 void LoopCore::park_long_waits() {
     std::size_t left = parks_per_turn_limit;
     park_at_.reset();
-    waiting_.for_each_while([&](Operation& operation) {
+    unparked_.for_each_while([&](Operation& operation) {
         if (left == 0) {
             park_at_ = now_;
             return false;
@@ -70,16 +70,27 @@ void LoopCore::park_long_waits() {
         }
         --left;
         operation.unlink();
+        if (operation.idle_limited) parked_.push_back(operation);
         ring_->park(operation);
         unsubmitted_ = true;
         return true;
     });
 }
 
-// The list is in the order of the last progress, so the walk ends at the first one younger than the limit.
+// Visits the idle-limited operations that have been idle for this long, as long as `visit` returns true. The lists are in
+// the order of the last progress, so a walk ends at the first younger operation.
+template <class Visit>
+void LoopCore::for_each_idle(Clock::duration least, Visit visit) {
+    for (auto* list : {&parked_, &unparked_, &idle_limited_}) {
+        list->for_each_while([&](Operation& operation) {
+            if (now_ - operation.since < least) return false;
+            return !operation.idle_limited || visit(operation);
+        });
+    }
+}
+
 void LoopCore::cancel_idle(Clock::duration limit) {
-    idle_limited_.for_each_while([&](Operation& operation) {
-        if (now_ - operation.since < limit) return false;
+    for_each_idle(limit, [&](Operation& operation) {
         if (!operation.cancel_requested) ++idle_timeouts_;
         cancel(operation, ETIMEDOUT);
         return true;
@@ -88,8 +99,8 @@ void LoopCore::cancel_idle(Clock::duration limit) {
 
 std::size_t LoopCore::end_resting(Clock::duration rest, std::size_t at_most) {
     std::size_t count = 0;
-    idle_limited_.for_each_while([&](Operation& operation) {
-        if (count == at_most || now_ - operation.since < rest) return false;
+    for_each_idle(rest, [&](Operation& operation) {
+        if (count == at_most) return false;
         if (!operation.moves_bytes() || operation.is_outbound() || operation.cancel_requested)
             return true;
         cancel(operation, ECANCELED);
@@ -100,9 +111,9 @@ std::size_t LoopCore::end_resting(Clock::duration rest, std::size_t at_most) {
 }
 
 void LoopCore::limit_idle_time(Operation& operation) noexcept {
-    if (operation.is_linked()) operation.unlink(); // from the list of those that may be parked
+    if (operation.is_linked()) operation.unlink();
     operation.since = now_;
-    idle_limited_.push_back(operation);
+    keep_age(operation);
 }
 
 } // namespace ringlet

@@ -231,7 +231,9 @@ TEST_CASE("a polling loop misses neither completions nor deadlines nor letters")
     CHECK(letters == 10);
 }
 
-TEST_CASE("receives that wait for long are parked once each, and the loop stays asleep") {
+namespace {
+
+void check_that_long_receives_are_parked(bool idle_limited) {
     LoopOptions options;
     options.park_after = 20ms;
     auto loop = EventLoop::create(options);
@@ -245,7 +247,8 @@ TEST_CASE("receives that wait for long are parked once each, and the loop stays 
         for (std::size_t i = 0; i < count; ++i) {
             auto pair = socket_pair();
             others.push_back(std::move(pair.second));
-            auto receive = [&received](TcpStream stream) -> Task<> {
+            auto receive = [&received, idle_limited](TcpStream stream) -> Task<> {
+                if (idle_limited) stream.limit_idle_time();
                 auto bytes = co_await stream.recv();
                 if (bytes && text_of(*bytes) == "x") ++received;
             };
@@ -255,6 +258,7 @@ TEST_CASE("receives that wait for long are parked once each, and the loop stays 
             auto turned = co_await yield();
             if (!turned) co_return;
         }
+        waiting_for("all receives to be parked");
         // All are due at once: each turn cancels one batch, and starts the polls of the batch before.
         std::uint64_t submitted = loop->stats().ring.submissions;
         std::uint64_t most = 0;
@@ -279,4 +283,14 @@ TEST_CASE("receives that wait for long are parked once each, and the loop stays 
     CHECK(result);
     CHECK(received == count);
     CHECK(Buffer::lent_count() == lent_before);
+}
+
+} // namespace
+
+TEST_CASE("receives that wait for long are parked once each, and the loop stays asleep") {
+    check_that_long_receives_are_parked(false);
+}
+
+TEST_CASE("receives that wait for long are parked even if their idle time is limited") {
+    check_that_long_receives_are_parked(true);
 }

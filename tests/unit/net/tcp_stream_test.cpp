@@ -823,6 +823,48 @@ TEST_CASE("limit_idle_time also applies to a receive in flight, from then on") {
     CHECK(seen == std::errc::timed_out);
 }
 
+TEST_CASE("receives that wait for long end or continue as usual if their idle time is limited") {
+    LoopOptions options;
+    options.park_after = 1ms;
+    auto loop = EventLoop::create(options);
+    REQUIRE(loop);
+    if (loop->backend().backend != Backend::io_uring) RINGLET_SKIP("only io_uring parks");
+    std::array<FdPair, 3> pairs{tcp_pair(), tcp_pair(), tcp_pair()};
+    std::vector<TcpStream> streams;
+    for (FdPair& pair : pairs) streams.emplace_back(std::move(pair.first));
+    std::array<std::string, 3> seen;
+    Notification ended;
+    auto result = loop->run([&]() -> Task<> {
+        auto receive = [&](std::size_t i) -> Task<> {
+            auto received = co_await streams[i].recv();
+            const bool said = received && text_of(*received) == "late";
+            seen[i] = said ? "late" : received.error().message();
+            ended.notify(*loop);
+        };
+        streams[0].limit_idle_time();
+        streams[1].limit_idle_time();
+        for (std::size_t i = 0; i < streams.size(); ++i) loop->spawn(receive, i);
+        waiting_for("three receives to be parked");
+        while (loop->stats().ring.parked_receives < streams.size()) {
+            auto waited = co_await sleep_for(1ms);
+            CHECK(waited);
+        }
+        CHECK(loop->end_resting(1ms, 1) == 1);
+        co_await ended.wait();
+        streams[2].limit_idle_time(); // from now on, so only the second one has been idle
+        loop->cancel_idle(1ms);
+        co_await ended.wait();
+        auto waited = co_await sleep_for(5ms); // it is due to be parked, and is already
+        CHECK(waited);
+        CHECK(write_all(pairs[2].second.get(), "late"));
+        co_await ended.wait();
+    });
+    CHECK(result);
+    CHECK(seen[0] == std::make_error_code(std::errc::operation_canceled).message());
+    CHECK(seen[1] == std::make_error_code(std::errc::timed_out).message());
+    CHECK(seen[2] == "late");
+}
+
 // ---- broken promises ----------------------------------------------------------------------------
 
 TEST_CASE("two receives at once on one stream abort") {

@@ -35,8 +35,7 @@ struct LoopOptions {
 
     /// A `TcpStream::recv` that has waited this long is parked: it gives back its buffer and most of
     /// what the kernel keeps for it. When data arrives it starts again, at the cost of one more trip
-    /// through the ring. 0: never. On epoll there is nothing to give back. A stream with
-    /// `limit_idle_time` is not parked.
+    /// through the ring. 0: never. On epoll there is nothing to give back.
     std::chrono::milliseconds park_after{1000};
 
     /// Receives what no other code would see: an exception that left a spawned task, an error that

@@ -44,7 +44,7 @@ public:
 
     /// Cancels the receive and puts a poll in its place, which takes a third of the kernel's memory.
     void park(Operation& operation) {
-        if (BufferQueue::is_queued(operation) || waits_for_multishot(operation))
+        if (operation.standby != Operation::Standby::no || waits_for_multishot(operation))
             return; // it holds nothing
         operation.standby = Operation::Standby::asked;
         uring::submit_cancellation(queues_, uring::name_of(operation));

@@ -573,6 +573,17 @@ TEST_CASE("UringRing parks a receive that finishes meanwhile: its result is kept
     CHECK(end.answer() == 0);
 }
 
+TEST_CASE("UringRing parks a receive once") {
+    if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
+    LongWait wait;
+    wait.park();
+    wait.send();
+    wait.ring->park(
+        wait.operation); // the answer of its poll, a mask of events, is no number of bytes
+    CHECK(wait.answer() == 5);
+    CHECK(wait.ring->stats().parked_receives == 1);
+}
+
 TEST_CASE("UringRing hands a parked receive over once when it is cancelled") {
     if (probe_io_uring()) RINGLET_SKIP("io_uring is refused here");
     LongWait parked;

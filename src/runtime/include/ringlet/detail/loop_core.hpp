@@ -270,14 +270,15 @@ protected:
 
 private:
     void turn() noexcept;
-    // Both lists are ordered by the last progress.
     void keep_age(Operation& operation) noexcept {
-        if (operation.idle_limited) {
+        if (operation.opcode == Opcode::recv_buffer && parks_) {
+            unparked_.push_back(operation);
+        } else if (operation.idle_limited) {
             idle_limited_.push_back(operation);
-        } else if (operation.opcode == Opcode::recv_buffer && parks_) {
-            waiting_.push_back(operation);
         }
     }
+    template <class Visit>
+    void for_each_idle(Clock::duration least, Visit visit);
     std::optional<Clock::time_point> next_moment();
     void park_long_waits();
     void take_answers();
@@ -302,8 +303,10 @@ private:
     BackendChoice backend_;
     ReadyQueue ready_;
     Timers timers_;
-    IntrusiveList<Operation> idle_limited_;    // in flight
-    IntrusiveList<Operation> waiting_;         // other receives in flight that can be parked
+    // Operations in flight, in the order of their last progress.
+    IntrusiveList<Operation> unparked_;        // receives that can be parked
+    IntrusiveList<Operation> parked_;          // those that have been, if they are idle-limited
+    IntrusiveList<Operation> idle_limited_;    // idle-limited operations of other kinds
     std::optional<Clock::time_point> park_at_; // when to check them next
     bool parks_ = false;
     IntrusiveList<DescriptorUse> used_;
