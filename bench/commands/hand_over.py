@@ -215,7 +215,7 @@ def connections_of_machine():
 
 
 def connections_at(port):
-    """How many connections are established at this port, and no other. Takes long if the machine has many."""
+    """How many connections are established at this port; the machine may have others. Takes long if it has many."""
     ours, established = f":{port:04X}", "01"
     with open("/proc/net/tcp") as lines:
         return sum(words[1].endswith(ours) and words[3] == established for words in map(str.split, lines))

@@ -102,7 +102,7 @@ def by_ringlet(workers, count, at_once, backend):
 
 
 def by_the_kernel(workers, count):
-    """The kernel chooses the listener when a connection arrives, so their speed makes no difference."""
+    """The kernel chooses the listener when a connection arrives: how fast they come makes no difference."""
     with contextlib.ExitStack() as stack:
         listeners = [stack.enter_context(socket.socket()) for _ in range(workers)]
         for listener in listeners:

@@ -98,7 +98,7 @@ def crowd(port, count, seconds_limit):
 
 
 def established(port, count):
-    """Clients already served echo until stdin ends. Then: for each slice of time its echoes, counted by latency."""
+    """Lets served clients echo until stdin ends. Returns the echoes of each slice of time by latency."""
     clients = [Client(number) for number in range(count)]
     poll, by_descriptor = select.epoll(), {}
     for client in clients:

@@ -58,7 +58,7 @@ def pairs_needed(comparisons):
 
 
 def corrected_interval(samples, comparisons):
-    """So wide around the median that 19 of 20 reports with so many comparisons hold all of theirs: (low, high).
+    """For the median, so wide that 19 of 20 reports with so many comparisons contain all of theirs: (low, high).
 
     It goes from the k-th smallest sample to the k-th largest. Each sample lies above or below the
     true median like the toss of a coin, so the chance of missing the median is computed exactly, for

@@ -22,7 +22,7 @@ using namespace ringlet;
 
 namespace {
 
-// Descriptors of each process, and of the parent, that hold no connection: the loop's and inherited ones.
+// Descriptors that each process reserves for its loop and for inherited ones; the parent reserves as many.
 constexpr std::uint64_t reserved_descriptors = 32;
 
 // Opened and closed before the server's memory is measured: the first connections cost extra.

@@ -122,7 +122,7 @@ Finding io_uring_disabled(const RingAnswers& ring) {
     }
     finding.value = disabled == 1 ? "1: only root may use io_uring" : "2: nobody may use io_uring";
     if (disabled == 1 && group >= 0) finding.value += fmt::format(", and the group {}", group);
-    if (disabled == 1 && ring.works()) return finding; // and this process is privileged
+    if (disabled == 1 && ring.works()) return finding; // and this process is one of them
     finding.verdict = Verdict::no;
     finding.advice = "as root, on the host if this is a container: sysctl -w "
                      "kernel.io_uring_disabled=0; to keep "

@@ -46,7 +46,7 @@ struct Answer {
 /// A byte through a receive that stays (IORING_RECV_MULTISHOT, Linux 6.0).
 [[nodiscard]] Answer try_multishot_receive();
 
-/// A byte sent without a copy on a loopback connection, and whether it was copied (IORING_OP_SEND_ZC, Linux 6.2).
+/// A byte sent without a copy over loopback, and whether it was copied anyway (IORING_OP_SEND_ZC, Linux 6.2).
 [[nodiscard]] Answer try_zero_copy_send();
 
 /// A descriptor for a file in the table of a ring (IORING_OP_FIXED_FD_INSTALL, Linux 6.8).

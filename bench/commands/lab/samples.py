@@ -135,7 +135,7 @@ class Sampler:
         return told["server_user_bytes_per_connection"]
 
     def bytes_per_connection(self, server):
-        """Also measures twice as many idle connections, to separate the cost of each from what all share."""
+        """Bytes of some idle connections, and of twice as many, to separate the cost of each from what all share."""
         fewest = self.of(5000, 1500)
         return [self.idle_bytes(server, count) for count in (fewest, 2 * fewest)]
 

@@ -50,7 +50,7 @@ def fitted(text, width, size=FONT):
 
 
 def short(value):
-    """Rounds to two to four significant digits: 0.046, 4.57, 12.3, 1,234."""
+    """Rounds to three significant digits at most, or to a whole number: 0.046, 4.57, 12.3, 1,234."""
     if value == 0:
         return "0"
     if value < 1:

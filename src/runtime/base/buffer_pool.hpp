@@ -29,7 +29,7 @@ public:
         return reinterpret_cast<std::byte*>(block + 1);
     }
 
-    /// On a thread other than the block's own, the block is freed.
+    /// On a thread other than the block's own, the block is freed there.
     static void give_back(std::byte* memory) noexcept;
 
     /// Blocks that are out, not counting those that are lent to a kernel to be filled.
@@ -38,7 +38,7 @@ public:
     }
 
     /// An owner of a reference to the pool holds it, and releases it on the same thread, even while that
-    /// ends.
+    /// thread ends.
     void hold() noexcept;
     void release() noexcept;
 

@@ -21,7 +21,7 @@ struct HostAndPort {
     std::uint16_t port = 0;
 };
 
-// HOST:PORT or [HOST]:PORT. An IPv6 address needs the brackets: its own colons hide the last one.
+// HOST:PORT or [HOST]:PORT. An IPv6 address needs the brackets: the last of its own colons could be the port's.
 Result<HostAndPort> split(std::string_view text) {
     const auto colon = text.rfind(':');
     if (colon == std::string_view::npos) return Errc::invalid_endpoint;

@@ -58,7 +58,7 @@ void LoopCore::turn() noexcept {
 inline void LoopCore::give_answer(const Completion& completion) {
     Operation& operation = *completion.operation;
     const auto kind = static_cast<std::size_t>(operation.opcode);
-    if (completion.result > 0) // for other operations this count is not read
+    if (completion.result > 0) // for those that move no bytes it is not read
         moved_bytes_[kind] += static_cast<std::size_t>(completion.result);
     const bool finished = operation.finish(completion.result);
     if (&operation == &wake_) {

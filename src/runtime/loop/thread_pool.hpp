@@ -52,7 +52,7 @@ private:
     std::size_t limit_;
     std::mutex mutex_;
     std::condition_variable wanted_;
-    std::list<Order> untold_; // that ended after `abandon`; destroyed with the pool
+    std::list<Order> untold_; // that ended once `ends_` was set; destroyed with the pool
     std::list<Order> line_;   // a list: moving an order allocates nothing
     std::vector<std::thread> threads_;
     std::size_t idle_ = 0;

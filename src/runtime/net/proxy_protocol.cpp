@@ -222,7 +222,7 @@ Bytes behind(Bytes bytes, const ProxyTlv& tlv) {
     return bytes.subspan(tlv_begin_bytes + tlv.bytes.size());
 }
 
-// RFC 4960, appendix B, bit by bit: it is rare, and over few bytes. The bytes of the checksum count as zeros.
+// RFC 4960, appendix B, bit by bit: it is rarely needed, and for few bytes. The bytes of the checksum count as zeros.
 std::uint32_t crc32c_of(Bytes header, Bytes checksum) {
     std::uint32_t crc = 0xffff'ffff;
     for (const std::byte& byte : header) {
@@ -264,7 +264,7 @@ Result<ProxyParse> parse_binary(Bytes bytes) {
     if (!header.is_local && (family_number >= families.size() || transport > datagram_transport))
         return ProxyErrc::family_unsupported;
 
-    // A receiver ignores the addresses of LOCAL, and of an unspecified family or transport.
+    // A receiver ignores the addresses and extensions of LOCAL, and of an unspecified family or transport.
     const bool names_client = !header.is_local && family_number != 0 && transport != 0;
     const Family& family = families[names_client ? family_number : 0];
     const std::size_t begin_bytes = fixed_bytes + 2 * (family.address_bytes + family.port_bytes);

@@ -117,7 +117,7 @@ struct HandOverStart {
     std::optional<TakeOver> taken;
     std::optional<StreamListener> successors;
 };
-///
+
 /// Errors    `hand_over_busy`; `hand_over_unavailable`, and `LoopOptions::report` got the reason.
 Result<HandOverStart> start_hand_over(const ServeOptions& options);
 /// The same for a `begin` that failed.

@@ -87,7 +87,7 @@ Result<std::vector<StreamListener>> take_or_bind(const Endpoint& wanted, std::si
     return listeners;
 }
 
-// There are more than workers if the previous program had more: every queue must be served.
+// There are more listeners than workers if the previous program had more workers: every queue must be served.
 void add(std::vector<StreamListener> listeners,
          std::vector<std::vector<StreamListener>>& of_workers) {
     for (std::size_t index = 0; index < listeners.size(); ++index)

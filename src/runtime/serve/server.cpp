@@ -51,7 +51,7 @@ Result<Server> Server::create(ServeOptions options) {
         if (!watch) return watch.error();
         signals.emplace(std::move(*watch));
     }
-    // After the signals are blocked: otherwise one could cut off a client that can already connect.
+    // After the signals are blocked: otherwise one could end the program when a client can already connect.
     auto start = start_hand_over(options);
     if (!start) return start.error();
     TakeOver* const taken = start->taken ? &*start->taken : nullptr;

@@ -21,7 +21,7 @@ namespace RINGLET_EXPORT ringlet {
 /// How severe a line is, the gravest first.
 enum class LogLevel : std::uint8_t {
     error,   ///< something ends, or did not start
-    warning, ///< should be looked into
+    warning, ///< something to look into
     notice,  ///< what an operator wants to know: the server listens, or stops
     info,    ///< ordinary events, each one
     debug    ///< every connection

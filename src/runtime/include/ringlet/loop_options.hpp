@@ -54,7 +54,7 @@ struct LoopOptions {
     /// again. So an idle loop uses no CPU. 0: it sleeps at once. More than 1 ms does not help.
     std::chrono::microseconds busy_poll{0};
 
-    /// Measures how long turns take, for `LoopStats::turn_times` and `ready_waits`. Each call into the
+    /// Measures how long turns take, for `LoopStats::turn_times` and `ready_waits`. Each wait for the
     /// kernel then costs one more clock reading. `ServeOptions::metrics` turns it on, too.
     bool measure_turns = false;
 

@@ -90,7 +90,7 @@ public:
     /// Cost      No allocation.
     [[nodiscard]] Awaiter lock() noexcept { return Awaiter(*this); }
 
-    /// Locks it if it is free. An empty guard (`mutex() == nullptr`) means that another task holds it.
+    /// Locks it if it is free. An empty guard (`mutex() == nullptr`) means that it was locked.
     [[nodiscard]] MutexGuard try_lock() noexcept {
         return take() ? MutexGuard(*this) : MutexGuard();
     }

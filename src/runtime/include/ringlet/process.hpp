@@ -58,7 +58,7 @@ struct ExitStatus {
 ///
 ///     auto sort = co_await Process::start({.command = {"sort"}, .input = Stdio::pipe, .output = Stdio::pipe});
 ///
-/// (g++ 12 cannot compile this as one statement: give the options a name, see docs/guides/pitfalls.md.)
+/// (g++ 12 rejects or miscompiles this as one statement: give the options a name, see docs/guides/pitfalls.md.)
 ///
 /// Lifetime  Owns the child: if it has not been waited for, it is killed with this object, and leaves no zombie.
 /// Thread    The thread of the loop on which it was started.

@@ -11,7 +11,7 @@
 namespace RINGLET_EXPORT ringlet {
 
 /// Finds all addresses of HOST:PORT: `auto endpoints = co_await resolve("example.org:443");` A numeric address needs
-/// no name server. Hosts, search domains and the like are this machine's (getaddrinfo(3)).
+/// no name server and no thread. Hosts, search domains and the like are this machine's (getaddrinfo(3)).
 ///
 /// Suspends  While a thread of `LoopOptions::blocking_threads` does the look-up. In a simulation only numbers and
 ///           localhost have an address.

@@ -113,7 +113,7 @@ struct ServeOptions {
     std::shared_ptr<Log> log = nullptr;
 
     /// If NOTIFY_SOCKET is set, tells the service manager when the server listens, when it stops and what it is doing;
-    /// if WATCHDOG_USEC is set, it also tells it that the loops still turn (sd_notify(3)).
+    /// if WATCHDOG_USEC is set, also that its loops still turn (sd_notify(3)).
     bool notify_service_manager = true;
 
     ListenOptions socket = {};

@@ -50,7 +50,7 @@ ssize_t attempt_without_waiting(const Operation& operation, std::size_t& size_by
         return ::read(fd, operation.rest(), size_bytes);
     case Opcode::write:
         if (!is_ready(fd, POLLOUT, stats)) return -1;
-        size_bytes = std::min<std::size_t>(size_bytes, PIPE_BUF); // room in it (pipe(7))
+        size_bytes = std::min<std::size_t>(size_bytes, PIPE_BUF); // that much fits (pipe(7))
         return ::write(fd, operation.rest(), size_bytes);
     case Opcode::send_message:
     case Opcode::recv_message: return exchange(operation);

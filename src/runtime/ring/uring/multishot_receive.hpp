@@ -46,7 +46,7 @@ public:
     /// The waiting receive has been cancelled. Bytes that come later are kept for the next one.
     [[nodiscard]] Step cancel() noexcept;
 
-    /// The kernel's answer, with the buffer that it took, if any. `more` says whether it continues.
+    /// The kernel's answer, with the buffer that it took, if any. `more` says whether the multishot continues.
     [[nodiscard]] Step answer(std::int32_t result, bool more, std::byte* block);
 
     [[nodiscard]] Descriptor descriptor() const noexcept { return descriptor_; }

@@ -42,7 +42,7 @@ public:
     /// Answers an operation that waits here, and not in the kernel. Returns false if it does not.
     bool cancel(Operation& operation);
 
-    /// Cancels the receive and puts a poll in its place, which takes a third of the kernel's memory.
+    /// Cancels the receive and puts a poll in its place, which holds a third as much kernel memory.
     void park(Operation& operation) {
         if (operation.standby != Operation::Standby::no || waits_for_multishot(operation))
             return; // it holds nothing
