@@ -58,13 +58,15 @@ struct ServeOptions {
 
     /// The limit on connections served at once by all workers together. At the limit accepting pauses: further
     /// clients wait in the listener's backlog and are served when others leave. 0: the descriptor limit
-    /// (RLIMIT_NOFILE) minus `reserved_descriptors`. With direct descriptors
-    /// (`RingFeatures::direct_descriptors`) every worker has a table of that size, and 0 means all of it.
+    /// (RLIMIT_NOFILE) minus `reserved_descriptors`, and `reserved_descriptors_per_worker` for each worker after the
+    /// first. With direct descriptors (`RingFeatures::direct_descriptors`) every worker has a table of the limit's size,
+    /// and 0 means all of it.
     std::size_t max_connections = 0;
 
     /// The number of serving threads, each with its own loop and listening socket (`serve`, `Workers`; a
-    /// `Server` is one worker). The kernel spreads the connections over them. 0: one per CPU that this
-    /// process may run on. At most `max_connections`, and `Workers::size_limit`.
+    /// `Server` is one worker). The kernel chooses the worker of a connection, and a worker
+    /// that has clearly more connections than another gives it away before the handler starts. 0: one per CPU that
+    /// this process may run on. At most `max_connections`, and `Workers::size_limit`.
     std::size_t workers = 1;
 
     /// Pins worker i to the i-th CPU that this process may run on, together with the threads that it

@@ -73,7 +73,7 @@ struct Operation final : Wait, ListHook {
         polls   ///< a poll stands in for it
     };
     Standby standby = Standby::no; ///< used by the ring only
-    bool idle_limited = false; ///< `EventLoop::cancel_idle` ends it
+    bool idle_limited = false;     ///< `EventLoop::cancel_idle` ends it
 
     /// Describes the next request. Asserts that the previous one was consumed.
     void configure(Opcode what, Descriptor where, void* bytes, std::size_t size,
