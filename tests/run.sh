@@ -150,7 +150,7 @@ settings_of() {
     asan | clang-asan)
         targets='unit_tests failing_tests tls_tests tls_fuzz stress simulated_stress'
         tests='^(unit[.]|contract[.]|failing[.]|tls[.]|fuzz[.]|stress|simulated_stress[.]..*seeds|epoll[.](unit[.]|tls_tests|stress))'
-        # These two are a fifth of the compiler's work, and ASan also reports null pointers.
+        # Checks of UBSan that are a fifth of the compiler's work; ASan reports null pointers too.
         unchecked=null,alignment
         if [ -n "$RINGLET_FULL" ]; then
             unchecked=
