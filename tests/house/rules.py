@@ -17,7 +17,7 @@ FLOORS = ("base", "task", "ring", "loop", "sync", "net", "io", "process", "serve
 # Headers in include/ringlet without a source, by floor.
 HEADERS = {
     "base": ("buffer", "piece", "detail/aligned_optional", "detail/config", "detail/descriptor", "detail/intrusive_list", "duration_histogram", "liveness", "result", "version"),
-    "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task_list", "wait"),
+    "task": ("detail/as_task", "detail/body_remains", "detail/ready_queue", "detail/spawned_task", "group_options", "task_list", "task_name", "wait"),
     "ring": ("detail/ring",),
     "loop": ("detail/answer_or_task", "detail/blocking_job", "detail/letter_stack", "detail/suspension", "loop_options"),
     "sync": ("barrier", "channel", "cond_var", "deadline", "event", "join_handle", "latch", "mutex", "ready",

@@ -49,8 +49,6 @@ FIRST_LINES = {
     "Result<int&> f();\nint g() { return *f(); }": "a Result holds a value: for a reference hold a pointer",
     "Result<std::error_code> f();\nbool g() { return f().has_value(); }": "T cannot be an error itself",
     "void f(TaskGroup& g, std::string s) { g.spawn(s, nothing); }": "the name of a task must outlive it",
-    "void f(TaskGroup& g) { auto many = [](int, int, int, int, int, int, int) -> Task<> { co_return; };\n"
-    "g.spawn(many, 1, 2, 3, 4, 5, 6, 7); }": "up to six arguments",
     "Foreign f() { auto slept = co_await sleep_for(1s); static_cast<void>(slept); }":
         "what ringlet offers is awaited in a ringlet::Task",
     "Foreign f() { co_await nothing(); }": "what ringlet offers is awaited in a ringlet::Task",
@@ -74,6 +72,8 @@ FIRST_LINES = {
 }
 
 RIGHT = (
+    "void f(TaskGroup& g) { auto many = [](int, int, int, int, int, int, int) -> Task<> { co_return; };\n"
+    "g.spawn(many, 1, 2, 3, 4, 5, 6, 7); g.spawn({}, many, 1, 2, 3, 4, 5, 6, 7); }",
     "Task<std::string> f() { co_return {}; }",
     "Task<Result<void>> f() { co_return {}; }",
     "Task<std::pair<int, int>> f() { co_return {1, 2}; }",

@@ -12,7 +12,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <new>
-#include <source_location>
 #include <string>
 
 namespace ringlet {
@@ -326,10 +325,8 @@ void Server::State::begin_as(BoundedTaskGroup& connections, StreamSocket stream,
 
 template <Server::Call Server::Calls::* kind, class At>
 void Server::State::begin_at(BoundedTaskGroup& connections, StreamSocket stream, At at) {
-    const std::source_location where_it_is_written;
     const auto spawn = [&](auto handle) {
-        auto begun =
-            connections.try_spawn_at(where_it_is_written, std::move(handle), std::move(stream));
+        auto begun = connections.try_spawn(std::move(handle), std::move(stream));
         if (begun)
             ++(handed_over().get() == nullptr ? report.accepted_count : report.taken_over_count);
     };

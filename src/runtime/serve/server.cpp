@@ -118,7 +118,7 @@ Result<ServeReport> Server::run_erased(void* handler, const Calls& calls) {
     const bool is_whole = !state_->room.is_shared();
     if (is_whole)
         log_start(state_->log.get(), state_->addresses, state_->options, state_->loop->backend());
-    auto served = state_->loop->run([state = state_.get()] { return state->serve(); });
+    auto served = state_->loop->run({}, [state = state_.get()] { return state->serve(); });
     state_->signals.reset();
     state_->report.loop = state_->loop->stats();
     const bool was_left = served.error() == std::errc::operation_canceled;

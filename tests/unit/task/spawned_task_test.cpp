@@ -8,7 +8,7 @@ TEST_CASE("SpawnedTask drops callable and arguments on request, and keeps the ou
     int alive = 0;
     const auto fn = [](testing::Counted) -> Task<int> { co_return 5; };
     using Record = SpawnedTask<int, std::remove_const_t<decltype(fn)>, testing::Counted>;
-    auto* record = new Record("five", std::source_location::current(), fn, testing::Counted(alive));
+    auto* record = new Record("five", fn, testing::Counted(alive));
     CHECK(record->short_name() == "five");
     CHECK(alive > 0);
     record->drop_arguments();

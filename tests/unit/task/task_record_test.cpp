@@ -28,7 +28,7 @@ template <class... Args>
 auto make_record(auto fn, Args... args) {
     using Returned = std::invoke_result_t<decltype(fn)&, Args...>;
     return std::make_unique<SpawnedTask<typename Returned::value_type, decltype(fn), Args...>>(
-        "", std::source_location::current(), std::move(fn), std::move(args)...);
+        TaskName(), std::move(fn), std::move(args)...);
 }
 
 // The reports of a loop whose task spawns `fn`.

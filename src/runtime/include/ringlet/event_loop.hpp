@@ -10,10 +10,10 @@
 #include <ringlet/result.hpp>
 #include <ringlet/statistics.hpp>
 #include <ringlet/task_list.hpp>
+#include <ringlet/task_name.hpp>
 
 #include <cstddef>
 #include <memory>
-#include <source_location>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -60,7 +60,12 @@ public:
     ///           handler that could stop the loop. The tasks are reported, then cancelled.
     ///           `operation_canceled` if `stop` cut a `Task<>` short, or if any task went on awaiting
     ///           regardless. What the task throws is thrown.
-    RINGLET_SPAWN_OVERLOADS(run)
+    template <class Fn, class... Args>
+    auto run(TaskName name, Fn&& fn, Args&&... args);
+    template <Unnamed Fn, class... Args>
+    auto run(Fn&& fn, Args&&... args) {
+        return run(TaskName::of_function(), std::forward<Fn>(fn), std::forward<Args>(args)...);
+    }
 
     /// Starts `fn(args...)` as a task of its own at the loop's next turn.
     ///
@@ -68,13 +73,17 @@ public:
     /// called would be gone before its coroutine runs.
     ///
     /// Only the loop waits for such a task; in a `TaskGroup` a scope waits for it and takes its
-    /// failures. A name may come before the callable: `spawn("ticker", tick, 1s)`. It must live as
-    /// long as the loop, as a literal does.
+    /// failures. A name may come before the callable: `spawn("ticker", tick, 1s)`.
     ///
     /// Lifetime  `fn` and `args` are moved into the task and live until it has finished.
     /// Errors    What the task throws or returns as an error goes to `LoopOptions::report`.
     /// Cost      Two blocks from the pool: the frame and the record.
-    RINGLET_SPAWN_OVERLOADS(spawn)
+    template <class Fn, class... Args>
+    void spawn(TaskName name, Fn&& fn, Args&&... args);
+    template <Unnamed Fn, class... Args>
+    void spawn(Fn&& fn, Args&&... args) {
+        spawn(TaskName::of_function(), std::forward<Fn>(fn), std::forward<Args>(args)...);
+    }
 
     /// Calls `fn()` on the loop's thread, soon. Never called if the loop is destroyed first.
     ///
@@ -98,7 +107,7 @@ public:
     /// What this loop runs on and, if that is not io_uring, why.
     [[nodiscard]] const BackendChoice& backend() const noexcept { return LoopCore::backend(); }
 
-    /// The live tasks, as a tree of who spawned whom. Shows each task's name, where it was spawned, what it waits for
+    /// The live tasks, as a tree of who spawned whom. Shows each task's name and place (`TaskName`), what it waits for
     /// (opcode, descriptor and peer, or the primitive) and for how long. Tasks that are alike share one line, unless
     /// the form is `TaskList::full`. For operators; the format may change.
     ///
@@ -134,23 +143,18 @@ public:
     [[nodiscard]] static EventLoop& of(LoopCore& core) noexcept {
         return static_cast<EventLoop&>(core);
     }
-
-private:
-    template <class... Args>
-    void spawn_at(std::source_location where, Args&&... args);
-    template <class... Args>
-    auto run_at(std::source_location where, Args&&... args);
 };
 
-template <class... Args>
-void EventLoop::spawn_at(std::source_location where, Args&&... args) {
-    TaskRecord& record = *SpawnCall<Args...>::make(where, std::forward<Args>(args)...);
+template <class Fn, class... Args>
+void EventLoop::spawn(TaskName name, Fn&& fn, Args&&... args) {
+    TaskRecord& record =
+        *make_spawned_task(name, std::forward<Fn>(fn), std::forward<Args>(args)...);
     if (!adopt(record, scope(), *this)) record.release_reference();
 }
 
-template <class... Args>
-auto EventLoop::run_at(std::source_location where, Args&&... args) {
-    auto& root = *SpawnCall<Args...>::make(where, std::forward<Args>(args)...);
+template <class Fn, class... Args>
+auto EventLoop::run(TaskName name, Fn&& fn, Args&&... args) {
+    auto& root = *make_spawned_task(name, std::forward<Fn>(fn), std::forward<Args>(args)...);
     const TaskReference kept(root);
     run_root(root);
     const bool was_stuck = take_stuck();

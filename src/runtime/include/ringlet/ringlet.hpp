@@ -50,6 +50,7 @@
 #include <ringlet/task_group.hpp>
 #include <ringlet/task_list.hpp>
 #include <ringlet/task_local.hpp>
+#include <ringlet/task_name.hpp>
 #include <ringlet/tcp_listener.hpp>
 #include <ringlet/tcp_stream.hpp>
 #include <ringlet/thread_channel.hpp>

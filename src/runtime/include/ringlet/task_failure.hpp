@@ -12,7 +12,7 @@ namespace RINGLET_EXPORT ringlet {
 /// How a task failed: it returned an error, or threw.
 struct TaskFailure {
     std::string task;                     ///< its name
-    std::source_location spawned_at = {}; ///< where it was spawned
+    std::source_location spawned_at = {}; ///< its place: see `TaskName`
     std::error_code error = {};           ///< what it returned; zero when it threw
     std::exception_ptr exception = {};    ///< what it threw, or null
 

@@ -9,13 +9,13 @@
 #include <ringlet/join_handle.hpp>
 #include <ringlet/ready.hpp>
 #include <ringlet/task.hpp>
+#include <ringlet/task_name.hpp>
 
 #include <cstddef>
 #include <exception>
 #include <functional>
 #include <limits>
 #include <optional>
-#include <source_location>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -42,7 +42,15 @@ public:
     /// Cancel    In a cancelled group the task does not start; `join` gives `operation_canceled`.
     /// Errors    An error that the task returns, or an exception that it throws, is a failure of the group.
     /// Cost      Two blocks from the pool: the frame and the record.
-    RINGLET_SPAWN_OVERLOADS(spawn)
+    template <class Fn, class... Args>
+    auto spawn(TaskName name, Fn&& fn, Args&&... args) {
+        return core_->start_with_handle(
+            *make_spawned_task(name, std::forward<Fn>(fn), std::forward<Args>(args)...));
+    }
+    template <Unnamed Fn, class... Args>
+    auto spawn(Fn&& fn, Args&&... args) {
+        return spawn(TaskName::of_function(), std::forward<Fn>(fn), std::forward<Args>(args)...);
+    }
 
     /// Starts `fn(ready, args...)` and waits until the task has called `ready(value)`:
     /// `auto address = co_await group.start<Endpoint>(listen, port);` for a coroutine
@@ -53,9 +61,12 @@ public:
     /// Returns   `Result<V>`; `start(...)` without a type, for `Ready<>`, a `Result<void>`.
     /// Errors    What the task returned if it ended first, `operation_canceled` if it threw (the group
     ///           has the exception), `task_not_ready` if it succeeded without calling `ready`.
-#define RINGLET_READY_TYPE class V = void,
-    RINGLET_SPAWN_OVERLOADS_WITH(start, RINGLET_READY_TYPE, <V>)
-#undef RINGLET_READY_TYPE
+    template <class V = void, class Fn, class... Args>
+    auto start(TaskName name, Fn&& fn, Args&&... args);
+    template <class V = void, Unnamed Fn, class... Args>
+    auto start(Fn&& fn, Args&&... args) {
+        return start<V>(TaskName::of_function(), std::forward<Fn>(fn), std::forward<Args>(args)...);
+    }
 
     /// Cancels every task in the group, and whatever the body is awaiting.
     void cancel(CancelReason reason = CancelReason::requested) noexcept {
@@ -72,41 +83,34 @@ public:
     [[nodiscard]] std::size_t size() const noexcept { return core_->size(); }
 
 private:
-    template <class... Args>
-    auto spawn_at(std::source_location where, Args&&... args) {
-        return core_->start_with_handle(
-            *SpawnCall<Args...>::make(where, std::forward<Args>(args)...));
-    }
-    template <class V, class Fn, class... Args>
-    auto start_at(std::source_location where, Fn&& fn, Args&&... args);
-
     GroupCore* core_;
 };
 
 /// What `BoundedTaskGroup::spawn` returns; await it at once.
-template <class... Args>
+template <class Fn, class... Args>
 class [[nodiscard]] BoundedSpawn final : public GroupSlotAwaiter {
 public:
-    BoundedSpawn(GroupCore& group, std::source_location where, Args&&... args) noexcept
-        : GroupSlotAwaiter(group), where_(where), args_(std::forward<Args>(args)...) {}
+    BoundedSpawn(GroupCore& group, TaskName name, Fn&& fn, Args&&... args) noexcept
+        : GroupSlotAwaiter(group), name_(name),
+          call_(std::forward<Fn>(fn), std::forward<Args>(args)...) {}
 
     auto await_resume() {
-        using Handle = JoinHandle<typename SpawnCall<Args...>::Value>;
+        using Handle = JoinHandle<typename SpawnTraits<Fn, Args...>::Value>;
         const auto room = GroupSlotAwaiter::await_resume();
         if (!room) return Result<Handle>(room.error());
         Result<Handle> handle(std::apply(
-            [this](auto&&... arg) {
+            [this](auto&&... part) {
                 return group_->start_with_handle(
-                    *SpawnCall<Args...>::make(where_, std::forward<decltype(arg)>(arg)...));
+                    *make_spawned_task(name_, std::forward<decltype(part)>(part)...));
             },
-            std::move(args_)));
+            std::move(call_)));
         handed_over.give_back(); // the task has taken the place
         return handle;
     }
 
 private:
-    std::source_location where_;
-    std::tuple<Args&&...> args_;
+    TaskName name_;
+    std::tuple<Fn&&, Args&&...> call_;
 };
 
 /// A group that limits how many tasks are alive at once. Created by `with_bounded_task_group`.
@@ -124,25 +128,33 @@ public:
     /// Suspends  While the group is at its limit. Waiters go in FIFO order.
     /// Cancel    Ends with `operation_canceled`; `fn` and `args` have not been moved from.
     /// Returns   `Result<JoinHandle<T>>`.
-    template <class... Args>
-    [[nodiscard]] auto spawn_at(std::source_location where, Args&&... args) {
-        return BoundedSpawn<Args...>(*core_, where, std::forward<Args>(args)...);
+    template <class Fn, class... Args>
+    [[nodiscard]] auto spawn(TaskName name, Fn&& fn, Args&&... args) {
+        return BoundedSpawn<Fn, Args...>(*core_, name, std::forward<Fn>(fn),
+                                         std::forward<Args>(args)...);
     }
-    RINGLET_SPAWN_OVERLOADS(spawn)
+    template <Unnamed Fn, class... Args>
+    [[nodiscard]] auto spawn(Fn&& fn, Args&&... args) {
+        return spawn(TaskName::of_function(), std::forward<Fn>(fn), std::forward<Args>(args)...);
+    }
 
     /// As `TaskGroup::spawn`, if there is room and no other task waits for it. Otherwise returns
     /// nothing, and `fn` and `args` have not been moved from.
-    template <class... Args>
-    [[nodiscard]] auto try_spawn_at(std::source_location where, Args&&... args) {
-        using Handle = JoinHandle<typename SpawnCall<Args...>::Value>;
+    template <class Fn, class... Args>
+    auto try_spawn(TaskName name, Fn&& fn, Args&&... args) {
+        using Handle = JoinHandle<typename SpawnTraits<Fn, Args...>::Value>;
         std::optional<Handle> handle;
         if (core_->slots.empty() && core_->has_room() && !core_->scope.is_cancelled()) {
             handle = core_->start_with_handle(
-                *SpawnCall<Args...>::make(where, std::forward<Args>(args)...));
+                *make_spawned_task(name, std::forward<Fn>(fn), std::forward<Args>(args)...));
         }
         return handle;
     }
-    RINGLET_SPAWN_OVERLOADS(try_spawn)
+    template <Unnamed Fn, class... Args>
+    auto try_spawn(Fn&& fn, Args&&... args) {
+        return try_spawn(TaskName::of_function(), std::forward<Fn>(fn),
+                         std::forward<Args>(args)...);
+    }
 
     /// Waits until there is room for one more task. The next `spawn` does not wait unless another task
     /// spawns first.
@@ -164,13 +176,13 @@ private:
 };
 
 template <class V, class Fn, class... Args>
-auto TaskGroup::start_at(std::source_location where, Fn&& fn, Args&&... args) {
+auto TaskGroup::start(TaskName name, Fn&& fn, Args&&... args) {
     auto* state = new ReadyState<V>;
     Ready<V> if_none_is_made(state);
-    auto& task = *SpawnCall<Fn, Ready<V>, Args...>::make(
-        where, std::forward<Fn>(fn), Ready<V>(state), std::forward<Args>(args)...);
+    auto& task = *make_spawned_task(name, std::forward<Fn>(fn), Ready<V>(state),
+                                    std::forward<Args>(args)...);
     if_none_is_made.leave();
-    using Returned = typename SpawnCall<Fn, Ready<V>, Args...>::Value;
+    using Returned = typename SpawnTraits<Fn, Ready<V>, Args...>::Value;
     return StartAwaiter<V, Returned>(*core_, task, state);
 }
 

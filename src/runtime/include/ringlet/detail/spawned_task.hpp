@@ -4,13 +4,12 @@
 #include <ringlet/detail/task_record.hpp>
 #include <ringlet/result.hpp>
 #include <ringlet/task.hpp>
+#include <ringlet/task_name.hpp>
 
-#include <concepts>
 #include <cstddef>
 #include <exception>
 #include <functional>
 #include <new>
-#include <source_location>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
@@ -78,9 +77,9 @@ public:
 
 protected:
     TypedTask() = default;
-    TypedTask(const char* given_name, std::source_location where) noexcept {
-        name = given_name;
-        spawned_at = where;
+    explicit TypedTask(const TaskName& given) noexcept {
+        name = given.name();
+        spawned_at = given.spawned_at();
     }
 
     void adopt_frame(Task<T> task) noexcept {
@@ -133,8 +132,7 @@ template <class T, class Fn, class... Args>
 class SpawnedTask final : public TypedTask<T> {
 public:
     template <class... As>
-    SpawnedTask(const char* given_name, std::source_location where, As&&... fn_and_args)
-        : TypedTask<T>(given_name, where) {
+    explicit SpawnedTask(const TaskName& given, As&&... fn_and_args) : TypedTask<T>(given) {
         ::new (static_cast<void*>(&call_)) Call(std::forward<As>(fn_and_args)...);
         try {
             this->adopt_frame(call_());
@@ -181,68 +179,11 @@ struct SpawnTraits {
     using Record = SpawnedTask<Value, std::decay_t<Fn>, std::decay_t<Args>...>;
 };
 
-/// The callable may follow a text that names the task: `spawn("reader", read, stream)`.
-template <class T>
-concept TaskName = std::convertible_to<T, const char*>;
-
-/// What `spawn(first, rest...)` creates, with or without a leading name.
-template <class First, class... Rest>
-struct SpawnCall : SpawnTraits<First, Rest...> {
-    template <class F, class... Rs>
-    static auto* make(std::source_location where, F&& fn, Rs&&... args) {
-        using Record = typename SpawnTraits<First, Rest...>::Record;
-        return new Record("", where, std::forward<F>(fn), std::forward<Rs>(args)...);
-    }
-};
-template <TaskName Name, class Fn, class... Args>
-struct SpawnCall<Name, Fn, Args...> : SpawnTraits<Fn, Args...> {
-    template <class F, class... As>
-    static auto* make(std::source_location where, const char* name, F&& fn, As&&... args) {
-        using Record = typename SpawnTraits<Fn, Args...>::Record;
-        return new Record(name, where, std::forward<F>(fn), std::forward<As>(args)...);
-    }
-};
+/// Creates the task `fn(args...)`.
+template <class Fn, class... Args>
+auto* make_spawned_task(const TaskName& name, Fn&& fn, Args&&... args) {
+    using Record = typename SpawnTraits<Fn, Args...>::Record;
+    return new Record(name, std::forward<Fn>(fn), std::forward<Args>(args)...);
+}
 
 } // namespace ringlet
-
-// A default argument cannot follow a parameter pack, and the spawn location is a default argument.
-// So the functions that spawn are written out for up to six arguments, and each forwards to
-// NAME_at(where, ...). TYPES and CALL add template parameters that the caller names.
-// clang-format off
-// NOLINTBEGIN(bugprone-macro-parentheses): TYPES are parameters, and CALL is their arguments
-#define RINGLET_SPAWN_OVERLOADS(NAME) RINGLET_SPAWN_OVERLOADS_WITH(NAME, , )
-#define RINGLET_SPAWN_OVERLOADS_WITH(NAME, TYPES, CALL) \
-    template <TYPES class Fn> \
-    auto NAME(Fn&& fn, std::source_location where = std::source_location::current()) { \
-        return NAME##_at CALL(where, std::forward<Fn>(fn)); \
-    } \
-    template <TYPES class Fn, class A> \
-    auto NAME(Fn&& fn, A&& a, std::source_location where = std::source_location::current()) { \
-        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a)); \
-    } \
-    template <TYPES class Fn, class A, class B> \
-    auto NAME(Fn&& fn, A&& a, B&& b, std::source_location where = std::source_location::current()) { \
-        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b)); \
-    } \
-    template <TYPES class Fn, class A, class B, class C> \
-    auto NAME(Fn&& fn, A&& a, B&& b, C&& c, std::source_location where = std::source_location::current()) { \
-        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c)); \
-    } \
-    template <TYPES class Fn, class A, class B, class C, class D> \
-    auto NAME(Fn&& fn, A&& a, B&& b, C&& c, D&& d, std::source_location where = std::source_location::current()) { \
-        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d)); \
-    } \
-    template <TYPES class Fn, class A, class B, class C, class D, class E> \
-    auto NAME(Fn&& fn, A&& a, B&& b, C&& c, D&& d, E&& e, std::source_location where = std::source_location::current()) { \
-        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d), std::forward<E>(e)); \
-    } \
-    template <TYPES class Fn, class A, class B, class C, class D, class E, class G> \
-    auto NAME(Fn&& fn, A&& a, B&& b, C&& c, D&& d, E&& e, G&& g, std::source_location where = std::source_location::current()) { \
-        return NAME##_at CALL(where, std::forward<Fn>(fn), std::forward<A>(a), std::forward<B>(b), std::forward<C>(c), std::forward<D>(d), std::forward<E>(e), std::forward<G>(g)); \
-    } \
-    template <TYPES class Fn, class A, class B, class C, class D, class E, class G, class H, class... More> \
-    void NAME(Fn&&, A&&, B&&, C&&, D&&, E&&, G&&, H&&, More&&...) { \
-        static_assert(sizeof...(More) > 1000, "up to six arguments, with a name five: pass a struct, or capture them"); \
-    }
-// NOLINTEND(bugprone-macro-parentheses)
-// clang-format on
