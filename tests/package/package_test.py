@@ -192,10 +192,13 @@ endforeach()""")
             self.skipTest(f"there is no {compiler}")
         options = [f"-DCMAKE_BUILD_TYPE={kind}"]
         if kind == "LTO":
-            archiver = compiler.replace("clang++", "llvm-ar")
-            if archiver != compiler and not shutil.which(archiver):
-                self.skipTest(f"there is no {archiver}: an archive of this compiler's needs one of its version")
             options = ["-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_INTERPROCEDURAL_OPTIMIZATION=ON"]
+            if compiler.startswith("clang"):
+                # LLVM's archiver of this version is in a large package. mold reads an archive without an index.
+                if not shutil.which("mold"):
+                    self.skipTest("there is no mold: CMake needs an archiver of clang's version")
+                options += ["-DCMAKE_CXX_COMPILER_AR=/usr/bin/ar", "-DCMAKE_CXX_COMPILER_RANLIB=/usr/bin/ranlib",
+                            "-DCMAKE_EXE_LINKER_FLAGS=-fuse-ld=mold"]
         self.assertEqual(self.warnings_of("-G", generator, f"-DCMAKE_CXX_COMPILER={compiler}", *options,
                                           "-DRINGLET_TESTS=OFF", "-DRINGLET_BENCH=OFF", target=None), [])
 
@@ -318,10 +321,11 @@ endforeach()""")
 
 
 def add_builds():
-    """A test for each build type and compiler, so that each has its own time limit; generators alternate."""
+    """A test for each build type and compiler, so that each has its own time limit; generators alternate. Debug and
+    RelWithDebInfo are the presets: dev, release, clang-dev and clang-release, where warnings are errors."""
     generators = ("Unix Makefiles", "Ninja")
     for turn, compiler in enumerate(("g++", "clang++-19")):
-        for number, kind in enumerate(("None", "Debug", "Release", "RelWithDebInfo", "MinSizeRel", "LTO")):
+        for number, kind in enumerate(("None", "Release", "MinSizeRel", "LTO")):
             @for_the_full_run
             def check(self, arguments=(compiler, kind, generators[(number + turn) % 2])):
                 self.check_build(*arguments)
