@@ -22,6 +22,13 @@ LIMIT_SECONDS = 30 * 60
 # Reasons for not running a block.
 REASONS = ("sets options of the kernel", "needs Docker", "needs Kubernetes", "changes this system's services",
            "needs the network", "needs several machines", "waits for a client")
+# What the README names is built as it says; what the other documents build, in a quarter of the time.
+MANY_AS_ONE = """\
+set(CMAKE_UNITY_BUILD ON CACHE BOOL "")
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 30 CACHE STRING "")
+set(CMAKE_CXX_FLAGS_DEBUG "-g1" CACHE STRING "")
+set(CMAKE_CXX_FLAGS_RELWITHDEBINFO "-O2 -g1 -DNDEBUG" CACHE STRING "")
+"""
 # A minimal seccomp profile of a container runtime.
 PROFILE = """{"defaultAction": "SCMP_ACT_ERRNO", "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": []}],
     "syscalls": [{"names": ["read", "write"], "action": "SCMP_ACT_ALLOW"}]}"""
@@ -84,7 +91,8 @@ class Commands(unittest.TestCase):
         return self.run_in_tree(commands)
 
     def run_in_tree(self, commands):
-        local = self.root / "usr/local"
+        local, many_as_one = self.root / "usr/local", self.root.parent / "many_as_one.cmake"
+        many_as_one.write_text(MANY_AS_ONE)
         environment = {
             **os.environ, "DESTDIR": str(self.root), "CMAKE_BUILD_PARALLEL_LEVEL": str(os.cpu_count()),
             "PKG_CONFIG_PATH": ":".join(map(str, local.glob("**/pkgconfig"))),
@@ -92,6 +100,8 @@ class Commands(unittest.TestCase):
         }
         for name in ("RINGLET_BUILD_DIR", "RINGLET_FULL", "RINGLET_BACKEND"):
             environment.pop(name, None)
+        if not commands.startswith("cmake -S . -B build "):
+            environment["CMAKE_TOOLCHAIN_FILE"] = str(many_as_one)
         ended = subprocess.run(["sh", "-eu", "-c", commands], cwd=self.tree, env=environment, timeout=LIMIT_SECONDS,
                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                text=True, errors="replace", check=False)
