@@ -88,6 +88,7 @@ class AgainstEchoCoro(Holding):
         """During the hold the server has a descriptor for each; afterwards none."""
         server = self.enter(EchoCoro())
         before = server.descriptor_count()
+        held = server.descriptor_count() + 200
         client = subprocess.Popen(
             [str(ECHO_BENCH), "-p", str(server.port), "--hold", "200", "--hold-time", "1min"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -229,13 +230,13 @@ class AgainstScripts(Holding):
 class Ends(Holding):
     def start(self, server, **options):
         """A client of several processes that holds for long. Returns the client and its processes."""
+        held = server.descriptor_count() + 200
         client = subprocess.Popen(
             [str(ECHO_BENCH), "-p", str(server.port), "--hold", "200", "--hold-time", "1min", "--json", str(self.json)],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             preexec_fn=descriptor_limit(FEW_DESCRIPTORS), **options)
         self.addCleanup(client.communicate)
         self.addCleanup(client.kill)
-        held = server.descriptor_count() + 200
         wait_until(lambda: server.descriptor_count() >= held, "200 connections to be held")
         pids = children(client.pid)
         self.assertEqual(len(pids), 4)
