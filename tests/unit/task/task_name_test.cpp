@@ -35,6 +35,14 @@ Task<> sleep_long() {
     CHECK(!slept);
 }
 
+constexpr unsigned first_line_of_long = __LINE__ + 1;
+Task<Result<void>> fail_after_a_while() {
+    auto slept = co_await sleep_for(1ms);
+    CHECK(slept);
+    co_return std::make_error_code(std::errc::broken_pipe);
+}
+constexpr unsigned last_line_of_long = __LINE__ - 1;
+
 struct Expected {
     std::string name;
     unsigned line;
@@ -74,16 +82,38 @@ TEST_CASE("TaskName is a name and the place of the call, either, or those of the
             auto handle = co_await group.spawn("bounded", fail);
             expected.push_back({"bounded", __LINE__ - 1});
             CHECK(handle);
+            auto placed = co_await group.spawn({}, fail);
+            expected.push_back({"fail", __LINE__ - 1});
+            CHECK(placed);
             CHECK(group.try_spawn({}, fail));
             expected.push_back({"fail", __LINE__ - 1});
             CHECK(group.try_spawn(fail));
             expected.push_back({"fail", line_of_fail});
         };
-        done = co_await with_bounded_task_group(3, bounded, options);
+        done = co_await with_bounded_task_group(4, bounded, options);
         CHECK(done);
     });
     CHECK(ran);
     check(failures, expected);
+}
+
+TEST_CASE("TaskName of a function has a line of that function") {
+    std::vector<TaskFailure> failures;
+    auto ran = testing::run_on_loop([&]() -> Task<> {
+        const GroupOptions options{.on_failure = OnFailure::report, .failures = &failures};
+        auto body = [](TaskGroup& group) -> Task<> {
+            group.spawn(fail_after_a_while);
+            co_return;
+        };
+        auto done = co_await with_task_group(body, options);
+        CHECK(done);
+    });
+    CHECK(ran);
+    REQUIRE(failures.size() == 1);
+    CHECK(failures[0].task == "fail_after_a_while");
+    // clang says where it begins, g++ where it ends.
+    CHECK(failures[0].spawned_at.line() >= first_line_of_long);
+    CHECK(failures[0].spawned_at.line() <= last_line_of_long);
 }
 
 TEST_CASE("TaskName names the tasks of a loop") {

@@ -11,7 +11,8 @@ namespace RINGLET_EXPORT ringlet {
 /// The name of a task and the place where it was spawned. Whatever starts a task takes one before the callable, made
 /// from a text: `group.spawn("reader", read, &stream)`. In `spawn({}, read, &stream)` it is the place alone.
 ///
-/// A task that was spawned without one has the name and the place of its coroutine function.
+/// A task that was spawned without one has the name and the place of its coroutine function: the line where that
+/// begins, or with g++ the line of its closing brace.
 ///
 /// Lifetime  The text must outlive the task, as a literal does.
 class TaskName {
