@@ -1,5 +1,7 @@
 #include "environment.hpp"
 
+#include "build_flags.hpp"
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -62,6 +64,4 @@ Json describe_machine() {
             {"congestion_control", line_of("/proc/sys/net/ipv4/tcp_congestion_control")}};
 }
 
-Json describe_build() {
-    return {{"compiler", RINGLET_COMPILER}, {"flags", RINGLET_COMPILER_FLAGS}};
-}
+Json describe_build() { return {{"compiler", compiler}, {"flags", compiler_flags}}; }

@@ -174,12 +174,12 @@ TEST_CASE("a frame destroyed while waiting for other threads is no longer counte
         CHECK(again.value() == "first");
     });
     CHECK(result);
+    if (thread_sanitizer_runs) return; // TSan has a thread of its own, which the loop must expect
     const WithoutSignalHandlers nobody_may_interrupt;
     auto stuck = loop->run([]() -> Task<> {
         Event never;
         auto waited = co_await never.wait();
         static_cast<void>(waited);
     });
-    if (!thread_sanitizer_runs)
-        CHECK(stuck.error() == Errc::would_block_forever); // the loop expects no thread
+    CHECK(stuck.error() == Errc::would_block_forever); // the loop expects no thread
 }
