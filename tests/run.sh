@@ -242,25 +242,27 @@ run_ctest() {
         -R "$tests" $without --output-junit "$results/$preset.xml" >"$results/$preset.log" 2>&1
 }
 
-# Tests wait more than they compute, so the next preset is built while the tests of one run. The compiler runs in
-# the background, because there Ctrl-C is ignored, and tests must not inherit that.
-building=
-trap '[ -z "$building" ] || kill "$building" 2>/dev/null || true' EXIT
+# Tests wait more than they compute, so all presets are built, one after the other, while those before them are tested.
+# The compiler runs in the background, because there Ctrl-C is ignored, and tests must not inherit that.
+build_all() {
+    for preset in $presets; do
+        if build "$preset"; then outcome=built; else outcome=unusable; fi
+        echo $outcome >"$results/$preset.outcome"
+    done
+}
+build_all &
+building=$!
+trap 'kill "$building" 2>/dev/null || true' EXIT
 trap 'exit 130' INT
-# shellcheck disable=SC2086  # a list of words
-set -- $presets
-built=yes
-build "$1" || built=
-while [ $# -gt 0 ]; do
-    testing=$1 can_be_tested=$built built=yes
-    shift
-    if [ $# -gt 0 ]; then
-        build "$1" &
-        building=$!
-    fi
-    [ -z "$can_be_tested" ] || run "$testing"
-    [ -z "$building" ] || wait "$building" || built=
-    building=
+for preset in $presets; do
+    while [ ! -s "$results/$preset.outcome" ]; do
+        if ! kill -0 "$building" 2>/dev/null && [ ! -s "$results/$preset.outcome" ]; then
+            echo "tests/run.sh: the builds were stopped before preset $preset" >&2
+            exit 1
+        fi
+        sleep 1
+    done
+    [ "$(cat "$results/$preset.outcome")" != built ] || run "$preset"
 done
 
 /usr/bin/python3 tests/support/summary.py --total "$results"
