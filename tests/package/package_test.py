@@ -22,7 +22,7 @@ CXX = os.environ["RINGLET_CXX"]
 HEADERS = ROOT / "src/runtime/include/ringlet"
 TLS_HEADERS = ROOT / "src/tls/include/ringlet"
 BUILD_SECONDS_LIMIT = 1200
-# Many sources as one, in a quarter of the time. (The preset `release` checks that each includes what it uses.)
+# Many sources as one, in a quarter of the time. (compile_alone_test.py shows that each includes what it uses.)
 MANY_AS_ONE = ("-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_UNITY_BUILD_BATCH_SIZE=30")
 for_the_full_run = unittest.skipUnless(os.environ.get("RINGLET_FULL"), "builds the library again: for tests/run.sh --full")
 
