@@ -30,7 +30,7 @@ a warning, clang-tidy, and every preset:
                  -O2: unit tests; the programs are built without a warning
 
 PRESET: everything that --full runs for this preset, or clang-dev, which is debian13-clang on this system. While
-one preset is tested, the next is built.
+presets are tested, those after them are built.
 
 The last line counts the cases: 'N passed, N failed, N skipped'; the lines before it say why some were skipped,
 and how long each part took. The exit status is 0 if none failed.
